@@ -1,1 +1,3 @@
-//! .
+//! Sealbridge: joins end-to-end encrypted conversations across networks.
+
+pub mod store;

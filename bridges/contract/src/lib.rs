@@ -1,1 +1,47 @@
-//! .
+//! What a transport must do, and what it may see.
+//!
+//! Read in this order. The contract knows no network: Matrix is one transport among others.
+//!
+//! # What does not compile, and why
+//! | act | why it is forbidden |
+//! |---|---|
+//! | printing or serialising a [`Cleartext`] | a log or a file would hold the message |
+//! | queueing a [`Cleared`] | the gate's verdict is for now; trust may have changed when it is taken out |
+//! | giving either to a [`Carrier`] | a carrier is somebody else's server |
+//! | giving a [`Locked`] to anyone | it is the journal's own form, and nobody else has the key |
+//!
+//! Each has a doctest that must fail to compile, beside a twin that must compile, in [`forbidden`].
+
+pub mod abilities;
+pub mod cleartext;
+pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod delivery;
+pub mod forbidden;
+pub mod gate;
+pub mod ids;
+pub mod inbox;
+pub mod message;
+pub mod sealed;
+pub mod steps;
+pub mod text;
+pub mod trail;
+pub mod transport;
+pub mod vault;
+mod wire;
+
+pub use abilities::{Abilities, Ability, Deduplication, Verb};
+pub use cleartext::{Cleared, Cleartext};
+pub use clock::{Clock, Timestamp};
+pub use delivery::{DeliveryError, Fate, Found, Receipt, Slip};
+pub use gate::{Destination, Hold, Origin, Refusal, Rule, SenderTrust, Verdict, judge};
+pub use ids::{AccountName, Address, ConversationId, DeliveryId, PersonId, RemoteId};
+pub use inbox::{Arrival, Arrived, Batch, Inbox, Intake, NotAccepted, SealedInbox};
+pub use message::{Author, Body, Kind, Message, ReplyTo};
+pub use sealed::{PeerKey, Sealed};
+pub use steps::{Answer, Field, Flow, FlowError, Step};
+pub use text::{SecretBytes, Text};
+pub use trail::{Mark, Trail};
+pub use transport::{AnyTransport, Carrier, Context, EndToEnd, Fatal, OperatorRun, Transport};
+pub use vault::{Locked, RootKey, Vault};

@@ -1,0 +1,81 @@
+//! One message on its way to one conversation: the slip that goes with it, and what becomes of it.
+
+use std::time::Duration;
+
+use crate::{ConversationId, DeliveryId, RemoteId, Timestamp, Trail};
+
+/// What goes with a message to the transport.
+#[derive(Clone, Debug)]
+pub struct Slip {
+    /// Where to.
+    pub to: ConversationId,
+    /// Which delivery it is; the same at every attempt.
+    pub delivery: DeliveryId,
+    /// How often it was tried before.
+    pub attempt: u32,
+    /// When it was enqueued: no attempt is older.
+    pub enqueued_at: Timestamp,
+    /// The marks to carry inside the ciphertext, ours last.
+    pub trail: Trail,
+    /// What it answers, by its name in the conversation it goes to; absent when that is not known there.
+    pub reply_to: Option<RemoteId>,
+}
+
+/// The network took it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// What the network calls it now.
+    pub id: RemoteId,
+}
+
+/// What looking for a delivery in doubt found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It is there: it was delivered.
+    There(RemoteId),
+    /// It is certain that it is not there: sending is safe.
+    NotThere,
+}
+
+/// What is to become of a delivery that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was not delivered, and may be later; not before this long, if the network said so.
+    Retry(Option<Duration>),
+    /// It was not delivered and never will be: a dead letter.
+    GiveUp,
+    /// Nobody knows whether it was delivered. It is tried again only if the network deduplicates, or after a look.
+    Unknown,
+}
+
+/// Why a delivery failed, and what is to become of it. Never holds words of a message.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{cause}")]
+pub struct DeliveryError {
+    /// What is to become of it.
+    pub fate: Fate,
+    /// For the operator: what happened, without words of the message, tokens or keys.
+    pub cause: String,
+}
+
+impl DeliveryError {
+    /// Not delivered; try again.
+    pub fn retry(cause: impl Into<String>) -> Self {
+        Self { fate: Fate::Retry(None), cause: cause.into() }
+    }
+
+    /// Not delivered; try again, but not before `after`.
+    pub fn retry_after(after: Duration, cause: impl Into<String>) -> Self {
+        Self { fate: Fate::Retry(Some(after)), cause: cause.into() }
+    }
+
+    /// Not delivered, and never will be.
+    pub fn give_up(cause: impl Into<String>) -> Self {
+        Self { fate: Fate::GiveUp, cause: cause.into() }
+    }
+
+    /// Nobody knows.
+    pub fn unknown(cause: impl Into<String>) -> Self {
+        Self { fate: Fate::Unknown, cause: cause.into() }
+    }
+}

@@ -1,0 +1,92 @@
+//! Encrypted for a far peer: the only form that somebody else's server may carry.
+
+use chacha20poly1305::{
+    KeyInit, XChaCha20Poly1305, XNonce,
+    aead::{Aead, Payload},
+};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::{Cleartext, DeliveryId, wire};
+
+/// A message encrypted for a far peer, together with the delivery it is. Anyone may carry, log or keep it.
+///
+/// This first form rests on a key that both peers were given out of band. It has no forward secrecy: whoever gets the
+/// key later can read what was kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sealed(Vec<u8>);
+
+impl Sealed {
+    /// Takes what came in from a carrier. Never for what goes out: only the gate's verdict seals.
+    #[must_use]
+    pub fn received(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes to carry.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The key shared with a far peer.
+pub struct PeerKey {
+    cipher: XChaCha20Poly1305,
+}
+
+const NONCE: usize = 24;
+const CONTEXT: &[u8] = b"sealbridge sealed v1";
+
+impl PeerKey {
+    /// Takes 32 random bytes that the peer has too.
+    #[must_use]
+    pub fn new(key: &Zeroizing<[u8; 32]>) -> Self {
+        Self { cipher: XChaCha20Poly1305::new(key.as_slice().into()) }
+    }
+
+    /// Opens what the peer sealed.
+    #[must_use]
+    pub fn open(&self, sealed: &Sealed) -> Option<(DeliveryId, Cleartext)> {
+        let (nonce, ciphertext) = sealed.0.split_at_checked(NONCE)?;
+        let payload = Payload { msg: ciphertext, aad: CONTEXT };
+        let bytes = Zeroizing::new(self.cipher.decrypt(XNonce::from_slice(nonce), payload).ok()?);
+        let (delivery, message) = bytes.split_at_checked(16)?;
+        Some((DeliveryId::from_bytes(delivery.try_into().ok()?), Cleartext(wire::decode(message)?)))
+    }
+
+    fn seal(&self, delivery: DeliveryId, message: &crate::Message) -> Sealed {
+        let mut bytes = Zeroizing::new(delivery.as_bytes().to_vec());
+        bytes.extend_from_slice(wire::encode(message).expose());
+        let mut nonce = [0; NONCE];
+        getrandom::fill(&mut nonce).expect("the system's random generator answers");
+        let payload = Payload { msg: &bytes, aad: CONTEXT };
+        let ciphertext = self
+            .cipher
+            .encrypt(XNonce::from_slice(&nonce), payload)
+            .expect("a message is far shorter than the cipher's limit of 256 GiB");
+        Sealed([nonce.as_slice(), &ciphertext].concat())
+    }
+}
+
+impl std::fmt::Debug for PeerKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PeerKey(redacted)")
+    }
+}
+
+/// The gate's leave to seal one message for one peer.
+#[derive(Debug)]
+pub struct Sealing<'a> {
+    pub(crate) message: &'a Cleartext,
+    pub(crate) peer: &'a PeerKey,
+}
+
+impl Sealing<'_> {
+    /// Encrypts it for the peer, as this delivery.
+    #[must_use]
+    pub fn seal(self, delivery: DeliveryId) -> Sealed {
+        self.peer.seal(delivery, &self.message.0)
+    }
+}

@@ -1,0 +1,89 @@
+//! Logging in and comparing identities, step by step, so that terminal, room and web page render the same flow.
+
+use async_trait::async_trait;
+
+use crate::Text;
+
+/// What a surface shows or asks next.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Step {
+    /// Something to read. The flow goes on by itself.
+    Show(String),
+    /// Something is going on that takes a while.
+    Progress(String),
+    /// A question; the flow waits for an [`Answer`].
+    Ask(Field),
+    /// A secret that is shown this once and must be written down, such as a recovery key.
+    Secret {
+        /// What it is, and what it is for.
+        label: String,
+        /// The secret.
+        value: Text,
+    },
+    /// Emoji to be compared with the other side's, by a person; the flow waits for [`Answer::Yes`] or [`Answer::No`].
+    Compare(Vec<Emoji>),
+    /// Done, and how it ended.
+    Done(String),
+}
+
+/// One emoji of a comparison (Matrix specification, "SAS method: emoji").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Emoji {
+    /// The picture.
+    pub symbol: &'static str,
+    /// Its name, for those who can't see it.
+    pub name: &'static str,
+}
+
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its key in an answers file: `password`.
+    pub name: &'static str,
+    /// In words for a person.
+    pub label: String,
+    /// Whether what is typed must not be shown.
+    pub secret: bool,
+}
+
+/// What a person said.
+#[derive(Debug)]
+pub enum Answer {
+    /// To [`Step::Ask`].
+    Text(Text),
+    /// They match; or: go on.
+    Yes,
+    /// They don't match; or: stop.
+    No,
+}
+
+/// Why a flow ended before it was done.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowError {
+    /// A wrong password, token or recovery key.
+    #[error("{0}")]
+    Refused(String),
+    /// The network can't be reached.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The other side, or the person, stopped it.
+    #[error("{0}")]
+    Cancelled(String),
+    /// The answer is not one that the question takes.
+    #[error("{0}")]
+    BadAnswer(String),
+    /// Something that must hold does not.
+    #[error("{0}")]
+    Policy(String),
+    /// The journal or the key store failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A flow: it is asked for its next step until it says [`Step::Done`]. Nothing is ever confirmed without a person.
+#[async_trait]
+pub trait Flow: Send {
+    /// The next step. `answer` is what a person said to the step before, if that step waited for one.
+    async fn next(&mut self, answer: Option<Answer>) -> Result<Step, FlowError>;
+}

@@ -1,0 +1,205 @@
+//! The three kinds of transport. Which one a network is decides what the compiler lets it read.
+
+use std::{path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use crate::{
+    Abilities, AccountName, Cleared, Clock, ConversationId, DeliveryError, Flow, Found, Inbox, PersonId, Receipt,
+    Sealed, SealedInbox, Slip,
+    gate::{Encryption, OperatorRunFacts},
+    inbox::AccountStore,
+};
+
+/// What every transport is given when it is made.
+#[derive(Debug)]
+pub struct Context {
+    /// Its account.
+    pub account: AccountName,
+    /// A folder of its own, mode 0700, for stores that a library insists on keeping itself.
+    pub folder: PathBuf,
+    /// A key of its own for such a store. The same at every start.
+    pub store_key: StoreKey,
+    /// Its own small store in the journal.
+    pub store: AccountStore,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// A key for a store that a library keeps itself.
+pub struct StoreKey(Zeroizing<[u8; 32]>);
+
+impl StoreKey {
+    /// Takes the key.
+    #[must_use]
+    pub fn new(key: Zeroizing<[u8; 32]>) -> Self {
+        Self(key)
+    }
+
+    /// The key, for the store.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for StoreKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StoreKey(redacted)")
+    }
+}
+
+/// Why a transport can't go on. The service stops the account and says why; nothing that waits for it is lost.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// The session, token or password is not accepted any more.
+    #[error("{0}")]
+    Auth(String),
+    /// Something that must hold does not: the device is not cross-signed, the store was rolled back.
+    #[error("{0}")]
+    Policy(String),
+    /// The journal does not take anything any more.
+    #[error("the journal failed")]
+    Journal,
+    /// A library or a store failed.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// How an account is doing.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Health {
+    /// Connected, and receiving.
+    pub connected: bool,
+    /// When something was last received, even an empty answer, in milliseconds since the epoch.
+    pub last_heard: Option<i64>,
+    /// What is wrong, in words for the operator.
+    pub trouble: Option<String>,
+    /// Who we are there.
+    pub identity: Option<String>,
+}
+
+/// A conversation that an account can reach.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConversationInfo {
+    /// What the network calls it.
+    pub id: ConversationId,
+    /// What people call it.
+    pub name: Option<String>,
+    /// What is known of its encryption.
+    pub encryption: Encryption,
+    /// How many people are in it, ourselves included.
+    pub members: usize,
+}
+
+/// What every transport has.
+#[async_trait]
+pub trait Transport: Send + Sync {
+    /// Its datasheet.
+    fn abilities(&self) -> &Abilities;
+    /// How it is doing. Answers from memory.
+    fn health(&self) -> Health;
+    /// The conversations that it can reach. Answers from memory.
+    fn conversations(&self) -> Vec<ConversationInfo>;
+    /// Looks for a delivery in doubt. Called only if the datasheet says `finds`.
+    ///
+    /// # Errors
+    /// [`DeliveryError`] with [`Fate::Retry`](crate::Fate::Retry) if it can't be looked for now.
+    async fn find(&self, slip: &Slip) -> Result<Found, DeliveryError>;
+    /// Opens a direct, encrypted conversation with a person, or gives the one that exists. Used for the admin room.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]; with [`Fate::GiveUp`](crate::Fate::GiveUp) if the network has no such thing.
+    async fn open_direct(&self, with: &PersonId) -> Result<ConversationId, DeliveryError>;
+    /// A flow that compares identities with a person: started by us, or, with `None`, the next one that somebody else
+    /// starts. `None` if the network has no such thing.
+    fn comparison(&self, with: Option<&PersonId>) -> Option<Box<dyn Flow>>;
+}
+
+/// A network with its own end-to-end encryption.
+#[async_trait]
+pub trait EndToEnd: Transport {
+    /// Receives until `stop`, and returns only then or when it can't go on. It never acknowledges to the network what
+    /// `inbox` has not accepted. Passing troubles are its own to retry.
+    ///
+    /// # Errors
+    /// [`Fatal`]: a person must act.
+    async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), Fatal>;
+    /// What is known of a conversation's encryption. Answers from memory: the gate asks it for every message.
+    fn encryption(&self, conversation: &ConversationId) -> Encryption;
+    /// Encrypts and delivers. Called for one message at a time in each conversation. Bounded in time. Its future may
+    /// be dropped at any await.
+    ///
+    /// # Errors
+    /// [`DeliveryError`], whose fate says whether it may be tried again.
+    async fn deliver(&self, message: Cleared<'_>, slip: &Slip) -> Result<Receipt, DeliveryError>;
+}
+
+/// A server that the operator runs: it may read.
+#[async_trait]
+pub trait OperatorRun: Transport {
+    /// As [`EndToEnd::run`].
+    ///
+    /// # Errors
+    /// [`Fatal`]: a person must act.
+    async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), Fatal>;
+    /// What the gate must know of the server. Answers from memory.
+    fn facts(&self) -> OperatorRunFacts;
+    /// As [`EndToEnd::deliver`].
+    ///
+    /// # Errors
+    /// [`DeliveryError`], whose fate says whether it may be tried again.
+    async fn deliver(&self, message: Cleared<'_>, slip: &Slip) -> Result<Receipt, DeliveryError>;
+}
+
+/// Somebody else's server. No method of it mentions a message that can be read.
+#[async_trait]
+pub trait Carrier: Transport {
+    /// As [`EndToEnd::run`], with an inbox that takes only what is sealed.
+    ///
+    /// # Errors
+    /// [`Fatal`]: a person must act.
+    async fn run(&self, inbox: SealedInbox, stop: CancellationToken) -> Result<(), Fatal>;
+    /// Carries a parcel. The same bytes at every attempt.
+    ///
+    /// # Errors
+    /// [`DeliveryError`], whose fate says whether it may be tried again.
+    async fn carry(&self, parcel: &Sealed, slip: &Slip) -> Result<Receipt, DeliveryError>;
+}
+
+/// A transport of any kind. Cheap to clone.
+#[derive(Clone)]
+pub enum AnyTransport {
+    /// Its own end-to-end encryption.
+    EndToEnd(Arc<dyn EndToEnd>),
+    /// The operator's own server.
+    OperatorRun(Arc<dyn OperatorRun>),
+    /// Somebody else's server.
+    Carrier(Arc<dyn Carrier>),
+}
+
+impl AnyTransport {
+    /// What every transport has.
+    #[must_use]
+    pub fn common(&self) -> &dyn Transport {
+        match self {
+            Self::EndToEnd(t) => t.as_ref(),
+            Self::OperatorRun(t) => t.as_ref(),
+            Self::Carrier(t) => t.as_ref(),
+        }
+    }
+}
+
+impl std::fmt::Debug for AnyTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self {
+            Self::EndToEnd(_) => "EndToEnd",
+            Self::OperatorRun(_) => "OperatorRun",
+            Self::Carrier(_) => "Carrier",
+        };
+        write!(f, "{kind}({})", self.common().abilities().network)
+    }
+}

@@ -1,0 +1,365 @@
+//! The journal: everything that must survive a crash, locked, in one file with one writer.
+//!
+//! It keeps what came in until it has been carried everywhere it goes, and then only a content-free line. A message
+//! leaves only by [`Journal::settle`], [`Journal::bury`] or an operator's word.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use sealbridge_contract::{
+    AccountName, Address, Cleartext, DeliveryId, RemoteId, SecretBytes, SenderTrust, Timestamp,
+    gate::Hold,
+    inbox::{Batch, Filling, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
+};
+use serde::{Deserialize, Serialize};
+
+/// Where messages of a conversation go: asked by the journal for each message in the moment it is committed, so that a
+/// message and its deliveries become durable together. Answers from memory, does no I/O, and never blocks.
+pub trait Router: Send + Sync + 'static {
+    /// Since when the conversation is linked; `None` if it is not, and then nothing of it is kept.
+    fn linked_since(&self, from: &Address) -> Option<Timestamp>;
+    /// Where one message goes.
+    fn route(&self, from: &Address, id: &RemoteId, message: &Cleartext, trust: SenderTrust) -> Vec<Routed>;
+    /// Opens what a carrier brought, with the key of the peer at that conversation.
+    fn open(&self, from: &Address, parcel: &Parcel) -> Option<(DeliveryId, Cleartext)>;
+}
+
+/// One conversation that a message goes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routed {
+    /// By which link.
+    pub link: LinkName,
+    /// Where to.
+    pub to: Address,
+    /// The gate's first word; it speaks again at delivery.
+    pub verdict: FirstVerdict,
+}
+
+/// What the gate said when the message came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FirstVerdict {
+    /// Into the outbox. What only the destination lacks is waited for there, in order.
+    Enqueue,
+    /// Kept until somebody resumes the link.
+    Hold(Hold),
+    /// A dead letter.
+    Refuse(String),
+    /// Our own words come back, by our own mark: nothing to do, and a line that says so.
+    Echo,
+}
+
+/// A link's name: 1 to 64 characters, no control characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LinkName(String);
+
+impl LinkName {
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// A sentence that says what a name is.
+    pub fn parse(name: &str) -> Result<Self, String> {
+        let well = !name.is_empty() && name.chars().count() <= 64 && !name.chars().any(char::is_control);
+        if well {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err("a link's name has 1 to 64 characters, none of them control characters".into())
+        }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for LinkName {
+    type Error = String;
+    fn try_from(name: String) -> Result<Self, String> {
+        Self::parse(&name)
+    }
+}
+
+impl From<LinkName> for String {
+    fn from(name: LinkName) -> Self {
+        name.0
+    }
+}
+
+impl std::fmt::Display for LinkName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Two or more conversations whose messages are carried to each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Its name.
+    pub name: LinkName,
+    /// The conversations, each with the moment from which its messages cross.
+    pub ends: Vec<LinkEnd>,
+    /// Why it is paused, if it is.
+    pub paused: Option<String>,
+    /// Declared in the config, so commands can't remove it.
+    pub fixed: bool,
+}
+
+/// One conversation of a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkEnd {
+    /// Where.
+    pub at: Address,
+    /// Messages written before this moment do not cross.
+    pub since: Timestamp,
+}
+
+/// A delivery at the head of its lane.
+#[derive(Debug)]
+pub struct Pending {
+    /// Its number in the journal; lanes are in its order.
+    pub number: i64,
+    /// Which delivery it is.
+    pub delivery: DeliveryId,
+    /// By which link; `None` for words of the bridge itself.
+    pub link: Option<LinkName>,
+    /// Where it came from; `None` for words of the bridge itself.
+    pub from: Option<(Address, RemoteId)>,
+    /// The message, unlocked for this attempt.
+    pub message: Cleartext,
+    /// How sure we are of who wrote it.
+    pub trust: SenderTrust,
+    /// What it answers, by its name at the destination, if it is known there.
+    pub reply_to: Option<RemoteId>,
+    /// How often it was tried before.
+    pub attempt: u32,
+    /// Not to be tried before.
+    pub not_before: Timestamp,
+    /// When it was enqueued.
+    pub enqueued_at: Timestamp,
+}
+
+/// A message that will not be delivered unless somebody says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeadLetter {
+    /// Its number.
+    pub number: i64,
+    /// The delivery's id, or the event's name if it never became one.
+    pub name: String,
+    /// Where it came from.
+    pub from: Option<Address>,
+    /// Where it was to go, if it was known.
+    pub to: Option<Address>,
+    /// Who sent it, by the network's word.
+    pub sender: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether it can be tried again: its content is still here, locked.
+    pub kept: bool,
+}
+
+/// How full the journal is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Deliveries in the outbox.
+    pub queued: u64,
+    /// Deliveries that are held.
+    pub held: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Events that wait to be read.
+    pub unreadable: u64,
+    /// Gaps that are open.
+    pub gaps: u64,
+    /// Received messages that are not routed yet, behind a gap or an event that can't be read.
+    pub unrouted: u64,
+    /// Deliveries done in the last 30 days.
+    pub settled: u64,
+    /// Rows that do not open, set aside.
+    pub quarantined: u64,
+    /// When the oldest queued delivery was enqueued.
+    pub oldest: Option<Timestamp>,
+    /// Bytes of locked payload.
+    pub payload_bytes: u64,
+}
+
+/// What became of one message, for `why` and `status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fact {
+    /// By which link.
+    pub link: Option<LinkName>,
+    /// Where to.
+    pub to: Option<Address>,
+    /// `queued`, `held`, `dead`, `delivered`, `echo`, `unreadable`, `waiting`.
+    pub state: &'static str,
+    /// Why, if there is a reason.
+    pub reason: Option<String>,
+    /// What it is called there, once delivered.
+    pub delivered_as: Option<RemoteId>,
+}
+
+/// Limits, from the config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Locked payload at most, in bytes; over this nothing more is accepted.
+    pub payload_bytes: u64,
+    /// How long an event that can't be read waits.
+    pub unreadable_for: Duration,
+    /// How long later messages of the same sender wait for it.
+    pub hold_sender_for: Duration,
+    /// How long a content-free line is kept.
+    pub lines_for: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let day = Duration::from_secs(24 * 3600);
+        Self {
+            payload_bytes: 1 << 30,
+            unreadable_for: 7 * day,
+            hold_sender_for: Duration::from_secs(30),
+            lines_for: 30 * day,
+        }
+    }
+}
+
+/// Why the journal did not do what was asked. Nothing of it was done.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// At its bound, or the disk is full.
+    #[error("the journal is full")]
+    Full,
+    /// It is closed.
+    #[error("the journal is closed")]
+    Closed,
+    /// The database says that it is damaged.
+    #[error("the journal is damaged: {0}")]
+    Damaged(String),
+    /// There is no such thing.
+    #[error("{0}")]
+    NoSuch(String),
+    /// The database failed in another way.
+    #[error("the journal failed: {0}")]
+    Failed(String),
+}
+
+/// Why a journal does not open: four different troubles with four different ways out.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Written by a newer version.
+    #[error(
+        "the journal was written by a newer Sealbridge (schema {found}, this one knows {known}): install that version, or a newer one"
+    )]
+    Newer {
+        /// The schema found.
+        found: i64,
+        /// The newest that this version knows.
+        known: i64,
+    },
+    /// Another process has it.
+    #[error("another Sealbridge has this journal open: stop it first, or give this one another state folder")]
+    InUse,
+    /// The root key is another one.
+    #[error("the root key does not open this journal: give the key that it was made with")]
+    WrongKey,
+    /// The file is damaged.
+    #[error("the journal is damaged ({0}): restore it from a backup, or move it away and start anew")]
+    Damaged(String),
+    /// The folder or file can't be used.
+    #[error("the journal can't be opened: {0}")]
+    Unusable(String),
+}
+
+/// The journal. Every method that writes returns after the durable commit; many callers share one.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Commits a batch: received messages with their deliveries, unreadables, gaps, echoes, store writes. A message
+    /// seen before is passed over; a `once` value seen under another id becomes a dead letter with the reason
+    /// "replayed". Incidents are the caller's to tell.
+    async fn accept(&self, account: &AccountName, batch: Batch) -> Result<(), JournalError>;
+    /// The same for what a carrier brought: opened by [`Router::open`]; what does not open is a dead letter.
+    async fn accept_sealed(
+        &self,
+        account: &AccountName,
+        parcels: Vec<Parcel>,
+        cursor: Vec<StoreWrite>,
+    ) -> Result<(), JournalError>;
+    /// Gaps that are open, oldest first.
+    async fn open_gaps(&self, account: &AccountName) -> Result<Vec<OpenGap>, JournalError>;
+    /// Commits a piece of a gap; when it closes, what waited behind it is routed, in order.
+    async fn fill(&self, account: &AccountName, filling: Filling) -> Result<(), JournalError>;
+    /// Events that wait to be read.
+    async fn waiting(
+        &self,
+        account: &AccountName,
+        filter: WaitingFor,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<Waiting>, JournalError>;
+    /// Commits what became of one of them. One that is readable before later messages of its sender crossed keeps its
+    /// place; after that it crosses marked late.
+    async fn resolve(&self, account: &AccountName, waiting: i64, resolution: Resolution) -> Result<(), JournalError>;
+    /// Lets messages through whose wait is over, and gives up events past their time. Says when to call again at the
+    /// latest, if anything is waiting.
+    async fn expire(&self) -> Result<Option<Timestamp>, JournalError>;
+    /// Forgets content-free lines that are older than [`Limits::lines_for`], a bounded number a call. Says how many.
+    async fn sweep(&self) -> Result<usize, JournalError>;
+
+    /// Reads from an account's store.
+    async fn read(&self, account: &AccountName, key: &str) -> Result<Option<SecretBytes>, JournalError>;
+    /// Reads every entry whose key starts with `prefix`, in the order of keys.
+    async fn read_all(&self, account: &AccountName, prefix: &str) -> Result<Vec<(String, SecretBytes)>, JournalError>;
+    /// Writes to an account's store.
+    async fn write(&self, account: &AccountName, writes: Vec<StoreWrite>) -> Result<(), JournalError>;
+
+    /// All links.
+    async fn links(&self) -> Result<Vec<Link>, JournalError>;
+    /// Adds or replaces a link.
+    async fn put_link(&self, link: Link) -> Result<(), JournalError>;
+    /// Removes a link. What it still has in the outbox becomes dead letters, kept.
+    async fn remove_link(&self, name: &LinkName) -> Result<(), JournalError>;
+    /// Puts a link's held deliveries back into the outbox, in their old places. Says how many.
+    async fn release(&self, link: &LinkName) -> Result<usize, JournalError>;
+
+    /// Enqueues words of the bridge itself. With `once`, the same words for the same place and topic are said only one
+    /// time ever; says whether they were enqueued.
+    async fn say(&self, to: &Address, message: Cleartext, once: Option<&str>) -> Result<bool, JournalError>;
+    /// Conversations that have something in the outbox.
+    async fn lanes(&self) -> Result<Vec<Address>, JournalError>;
+    /// Waits until a conversation may have something new in the outbox, and says which. Wakes once for many.
+    async fn woken(&self) -> Vec<Address>;
+    /// The next deliveries of a conversation, oldest first, unlocked; those numbered up to `after` are left out. A row
+    /// that does not open is set aside in quarantine, by name, and left out.
+    async fn head(&self, lane: &Address, after: i64, limit: usize) -> Result<Vec<Pending>, JournalError>;
+    /// It arrived: keep what it is called there, erase the payload once nobody else needs it.
+    async fn settle(&self, number: i64, as_id: &RemoteId) -> Result<(), JournalError>;
+    /// It did not arrive; try again, not before `not_before`. Counts the attempt.
+    async fn postpone(&self, number: i64, not_before: Timestamp, cause: &str) -> Result<(), JournalError>;
+    /// Keep it until somebody resumes its link.
+    async fn hold(&self, number: i64, why: Hold) -> Result<(), JournalError>;
+    /// It will not arrive: a dead letter, with its content kept, locked.
+    async fn bury(&self, number: i64, reason: &str) -> Result<(), JournalError>;
+
+    /// Dead letters and what is in quarantine, oldest first, after number `after`.
+    async fn dead_letters(&self, after: i64, limit: usize) -> Result<Vec<DeadLetter>, JournalError>;
+    /// Puts a dead letter back into its outbox.
+    async fn retry(&self, number: i64) -> Result<(), JournalError>;
+    /// Erases a dead letter for good.
+    async fn drop_letter(&self, number: i64) -> Result<(), JournalError>;
+    /// What became of a message.
+    async fn why(&self, at: &Address, id: &RemoteId) -> Result<Vec<Fact>, JournalError>;
+    /// How full it is.
+    async fn counts(&self) -> Result<Counts, JournalError>;
+    /// A value of the service's own, locked: `read_all` and `write` with no account.
+    async fn setting(&self, key: &str) -> Result<Option<SecretBytes>, JournalError>;
+    /// Writes one.
+    async fn set(&self, key: &str, value: SecretBytes) -> Result<(), JournalError>;
+    /// Finishes what was asked and closes.
+    async fn close(&self);
+}
+
+/// A journal that is shared.
+pub type SharedJournal = Arc<dyn Journal>;
