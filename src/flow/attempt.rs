@@ -45,7 +45,7 @@ impl Attempts {
     pub async fn attempt(&self, to: &Address, pending: &Pending) -> Outcome {
         let table = self.table.now();
         let Some(transport) = table.transport(&to.account) else {
-            return Outcome::Dead(format!("there is no account {}", to.account));
+            return no_transport(&table, to);
         };
         let slip = Slip {
             to: to.conversation.clone(),
@@ -108,8 +108,7 @@ impl Attempts {
                 table.rule(link).ok_or_else(gone)?
             }
         };
-        let gone = || Stop::Gate(Outcome::Dead(format!("there is no account {}", to.account)));
-        let destination = table.destination(to).ok_or_else(gone)?;
+        let destination = table.destination(to).ok_or_else(|| Stop::Gate(no_transport(table, to)))?;
         let verdict = judge(&pending.message, Origin { sender: pending.trust }, &destination, &rule);
         match (verdict, transport) {
             (Verdict::Refuse(why), _) => Err(Stop::Gate(Outcome::Dead(why.to_string()))),
@@ -121,6 +120,14 @@ impl Attempts {
             // The destination's kind and the transport come from the same table, so this is a fault of ours: it stays.
             (Verdict::Speak(_) | Verdict::Seal(_), _) => Err(Stop::Gate(Outcome::LaneWaits(Hold::EncryptionUnknown))),
         }
+    }
+}
+
+fn no_transport(table: &Table, to: &Address) -> Outcome {
+    if table.knows(&to.account) {
+        Outcome::LaneWaits(Hold::AccountNotRunning)
+    } else {
+        Outcome::Dead(format!("there is no account {} in the config", to.account))
     }
 }
 

@@ -61,6 +61,7 @@ impl Router for JourneyRouter {
                     FirstVerdict::Echo
                 } else {
                     match table.destination(to) {
+                        None if table.knows(&to.account) => FirstVerdict::Enqueue,
                         None => FirstVerdict::Refuse(format!("there is no account {}", to.account)),
                         Some(destination) => match judge(message, Origin { sender: trust }, &destination, &rule) {
                             Verdict::Refuse(why) => FirstVerdict::Refuse(why.to_string()),

@@ -14,16 +14,17 @@ use crate::store::{Link, LinkName};
 pub struct Table {
     links: Vec<(Link, Rule)>,
     by_address: HashMap<Address, Vec<(usize, Timestamp)>>,
-    accounts: HashMap<AccountName, AnyTransport>,
+    accounts: HashMap<AccountName, Option<AnyTransport>>,
     peers: HashMap<Address, Arc<PeerKey>>,
 }
 
 impl Table {
-    /// A table of these links, each with its rule.
+    /// A table of these links, each with its rule, and of all accounts in the config; one that does not run has no
+    /// transport.
     #[must_use]
     pub fn new(
         links: Vec<(Link, Rule)>,
-        accounts: HashMap<AccountName, AnyTransport>,
+        accounts: HashMap<AccountName, Option<AnyTransport>>,
         peers: HashMap<Address, Arc<PeerKey>>,
     ) -> Self {
         let mut by_address: HashMap<Address, Vec<(usize, Timestamp)>> = HashMap::new();
@@ -69,15 +70,16 @@ impl Table {
         self.links.iter().map(|(link, _)| link)
     }
 
-    /// The account's transport.
+    /// The account's transport, if it runs.
     #[must_use]
     pub fn transport(&self, account: &AccountName) -> Option<&AnyTransport> {
-        self.accounts.get(account)
+        self.accounts.get(account)?.as_ref()
     }
 
-    /// All accounts.
-    pub fn accounts(&self) -> impl Iterator<Item = (&AccountName, &AnyTransport)> {
-        self.accounts.iter()
+    /// Whether the config has such an account, running or not.
+    #[must_use]
+    pub fn knows(&self, account: &AccountName) -> bool {
+        self.accounts.contains_key(account)
     }
 
     /// The key of the far peer at a carrier's conversation.
@@ -86,10 +88,10 @@ impl Table {
         self.peers.get(at)
     }
 
-    /// What the gate must know of a conversation. `None`: no such account.
+    /// What the gate must know of a conversation. `None`: the account does not run.
     #[must_use]
     pub fn destination(&self, to: &Address) -> Option<Destination<'_>> {
-        Some(match self.accounts.get(&to.account)? {
+        Some(match self.transport(&to.account)? {
             AnyTransport::EndToEnd(t) => Destination::EndToEnd(t.encryption(&to.conversation)),
             AnyTransport::OperatorRun(t) => Destination::OperatorRun(t.facts()),
             AnyTransport::Carrier(_) => Destination::Carrier(self.peers.get(to).map(Arc::as_ref)),

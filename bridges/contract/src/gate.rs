@@ -119,6 +119,9 @@ pub enum Hold {
     /// The peer's key is missing.
     #[error("the key of the far peer is not known")]
     PeerKeyMissing,
+    /// The account does not run: it stopped with an error, or was not set up yet.
+    #[error("the account is not running; `sealbridge status` says why")]
+    AccountNotRunning,
     /// The connection to the operator's own server is neither TLS nor loopback.
     #[error("the connection to the operator's server is neither TLS nor loopback")]
     ChannelNotPrivate,
