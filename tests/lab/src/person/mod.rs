@@ -345,7 +345,18 @@ impl Person {
         within: Duration,
     ) -> Result<T> {
         let waited = self.process.inbox().wait(pick, within).await;
-        waited.with_context(|| format!("{} waits:\n{}", self.user_id, self.process.complaints()))
+        waited.with_context(|| format!("{} waits. {}", self.user_id, self.last_words()))
+    }
+
+    /// What came last, for the one who reads why a test failed.
+    fn last_words(&self) -> String {
+        let last = self.process.inbox().read(|all| {
+            let last = &all[all.len().saturating_sub(12)..];
+            let lines: Vec<_> = last.iter().map(|one| format!("  {one:?}")).collect();
+            lines.join("\n")
+        });
+        let complaints = self.process.complaints();
+        format!("Received last:\n{last}\nIts client complained:\n{complaints}")
     }
 
     pub async fn wait_invite(&self, room: &str, within: Duration) -> Result<Invite> {
