@@ -3,6 +3,8 @@
 //! Everything started here dies with the process that started it, however that process ends, and
 //! leaves no file behind outside the build directory.
 
+pub mod bridge;
+pub mod checker;
 pub mod leash;
 pub mod paths;
 pub mod person;
