@@ -16,6 +16,7 @@ pub mod synapse;
 pub mod venv;
 
 pub use person::Person;
+pub use proxy::Proxy;
 
 pub use servers::Lab;
 pub use synapse::Synapse;
