@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sha1::Sha1;
 
 use super::Synapse;
+use crate::venv::Venv;
 
 /// A user that exists, and how to log in.
 #[derive(Clone)]
@@ -37,6 +38,17 @@ impl Synapse {
         let localpart = format!("{base}-{}", super::random_hex::<4>()?);
         let password = super::random_hex::<12>()?;
         self.register(&localpart, &password).await
+    }
+
+    /// A command line that makes a further user by hand.
+    pub fn register_command(&self) -> Result<String> {
+        let python = Venv::ready()?.python();
+        Ok(format!(
+            "{} -m synapse._scripts.register_new_matrix_user --no-admin --config {} {}",
+            python.display(),
+            self.data_dir().join("homeserver.yaml").display(),
+            self.url()
+        ))
     }
 
     /// Lets a user send without Synapse's rate limits, as its admin may.
