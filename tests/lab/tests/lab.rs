@@ -20,11 +20,18 @@ struct Pair {
 
 impl Pair {
     async fn meet(lab: &Lab, options: Options) -> Result<Self> {
-        let (alice, bob) = tokio::try_join!(Person::new_on(&lab.a, "alice"), Person::new_with(&lab.a, "bob", options))?;
-        let room = alice.create_encrypted_room("talk", &[bob.user_id()]).await?;
+        let (alice, bob) = tokio::try_join!(
+            Person::new_on(&lab.a, "alice"),
+            Person::new_with(&lab.a, "bob", options)
+        )?;
+        let room = alice
+            .create_encrypted_room("talk", &[bob.user_id()])
+            .await?;
         bob.wait_invite(&room, SOON).await?;
         bob.join(&room).await?;
-        alice.wait_member(&room, bob.user_id(), "join", SOON).await?;
+        alice
+            .wait_member(&room, bob.user_id(), "join", SOON)
+            .await?;
         Ok(Self { alice, bob, room })
     }
 }
@@ -48,7 +55,9 @@ async fn two_servers_start_and_leave_no_process_and_no_file() -> Result<()> {
     let mut pids = Vec::new();
     let mut dirs = Vec::new();
     for server in [&lab.a, &lab.b] {
-        let (status, answer) = server.request("GET", "/_matrix/client/versions", None, None).await?;
+        let (status, answer) = server
+            .request("GET", "/_matrix/client/versions", None, None)
+            .await?;
         assert_eq!(status, 200);
         assert!(answer["versions"].is_array());
         pids.push(server.pid().context("It runs")?);
@@ -76,7 +85,10 @@ async fn two_people_talk_in_an_encrypted_room() -> Result<()> {
     let Pair { alice, bob, room } = Pair::meet(lab, Options::default()).await?;
     let question = alice.send(&room, "hello bob").await?;
     let heard = bob.wait_for(|it| it.body == "hello bob", SOON).await?;
-    assert!(heard.encrypted && heard.verified && !heard.late, "{heard:?}");
+    assert!(
+        heard.encrypted && heard.verified && !heard.late,
+        "{heard:?}"
+    );
     assert_eq!(heard.event_id, question);
     let stored = alice.raw_event(&room, &question).await?;
     assert_eq!(stored["type"], "m.room.encrypted");
@@ -85,10 +97,15 @@ async fn two_people_talk_in_an_encrypted_room() -> Result<()> {
     alice.wait_for(|it| it.body == "hello alice", SOON).await?;
 
     let file = vec![7; 100_000];
-    alice.send_file(&room, "f.bin", "application/x-f", &file).await?;
+    alice
+        .send_file(&room, "f.bin", "application/x-f", &file)
+        .await?;
     let sent = bob.wait_for(|it| it.msgtype == "m.file", SOON).await?;
     assert_eq!(bob.download(&sent.content).await?, file);
-    assert_eq!(bob.devices(alice.user_id()).await?, [(alice.device_id().to_owned(), "cross-signed-tofu".to_owned())]);
+    assert_eq!(
+        bob.devices(alice.user_id()).await?,
+        [(alice.device_id().to_owned(), "cross-signed-tofu".to_owned())]
+    );
     Ok(())
 }
 
@@ -98,7 +115,9 @@ async fn messages_keep_their_order_over_rotations_and_limited_syncs() -> Result<
         return Ok(());
     };
     let Pair { alice, bob, .. } = Pair::meet(lab, Options::default()).await?;
-    let room = alice.create_rotating_room("fast", &[bob.user_id()], 7).await?;
+    let room = alice
+        .create_rotating_room("fast", &[bob.user_id()], 7)
+        .await?;
     bob.wait_invite(&room, SOON).await?;
     bob.join(&room).await?;
     let bodies: Vec<String> = (0..120).map(|n| format!("number {n}")).collect();
@@ -107,7 +126,11 @@ async fn messages_keep_their_order_over_rotations_and_limited_syncs() -> Result<
         send.await?;
     }
     bob.wait_for(|it| it.body == "number 119", SOON).await?;
-    let heard: Vec<_> = bob.messages_in(&room).into_iter().map(|it| it.body).collect();
+    let heard: Vec<_> = bob
+        .messages_in(&room)
+        .into_iter()
+        .map(|it| it.body)
+        .collect();
     assert_eq!(heard, bodies);
     assert!(bob.undecryptable().is_empty());
     Ok(())
@@ -149,7 +172,10 @@ async fn who_came_by_nio_is_not_cross_signed() -> Result<()> {
     let Some(lab) = Lab::shared().await? else {
         return Ok(());
     };
-    let options = Options { kind: Kind::Nio, ..Options::default() };
+    let options = Options {
+        kind: Kind::Nio,
+        ..Options::default()
+    };
     let Pair { alice, bob, room } = Pair::meet(lab, options).await?;
     alice.send(&room, "to nio").await?;
     let heard = bob.wait_for(|it| it.body == "to nio", SOON).await?;
@@ -158,11 +184,16 @@ async fn who_came_by_nio_is_not_cross_signed() -> Result<()> {
     let heard = alice.wait_for(|it| it.body == "from nio", SOON).await?;
     assert!(heard.encrypted && !heard.verified, "{heard:?}");
     let query = json!({ "device_keys": { bob.user_id(): [] } });
-    let (status, keys) = alice.http("POST", "/_matrix/client/v3/keys/query", Some(query)).await?;
+    let (status, keys) = alice
+        .http("POST", "/_matrix/client/v3/keys/query", Some(query))
+        .await?;
     assert_eq!(status, 200);
     assert!(keys["device_keys"][bob.user_id()][bob.device_id()].is_object());
     assert!(keys["master_keys"][bob.user_id()].is_null());
-    assert!(keys["master_keys"][alice.user_id()].is_null(), "not asked for");
+    assert!(
+        keys["master_keys"][alice.user_id()].is_null(),
+        "not asked for"
+    );
     Ok(())
 }
 
@@ -171,11 +202,21 @@ async fn strict_people_share_with_cross_signed_devices_only() -> Result<()> {
     let Some(lab) = Lab::shared().await? else {
         return Ok(());
     };
-    let strict = Options { only_cross_signed: true, ..Options::default() };
-    let unsigned = Options { without_cross_signing: true, ..Options::default() };
-    let (carol, dave) =
-        tokio::try_join!(Person::new_with(&lab.b, "carol", strict), Person::new_with(&lab.b, "dave", unsigned))?;
-    let room = carol.create_encrypted_room("strict", &[dave.user_id()]).await?;
+    let strict = Options {
+        only_cross_signed: true,
+        ..Options::default()
+    };
+    let unsigned = Options {
+        without_cross_signing: true,
+        ..Options::default()
+    };
+    let (carol, dave) = tokio::try_join!(
+        Person::new_with(&lab.b, "carol", strict),
+        Person::new_with(&lab.b, "dave", unsigned)
+    )?;
+    let room = carol
+        .create_encrypted_room("strict", &[dave.user_id()])
+        .await?;
     dave.wait_invite(&room, SOON).await?;
     dave.join(&room).await?;
     carol.send(&room, "not for dave").await?;
@@ -212,12 +253,16 @@ async fn people_outlast_a_restart_and_a_kill_of_their_server() -> Result<()> {
     let Pair { alice, bob, room } = Pair::meet(&lab, Options::default()).await?;
     alice.send(&room, "first").await?;
     lab.a.stop().await?;
-    let sends: Vec<_> = (0..5).map(|n| alice.send(&room, &format!("while it was down {n}"))).collect();
+    let sends: Vec<_> = (0..5)
+        .map(|n| alice.send(&room, &format!("while it was down {n}")))
+        .collect();
     lab.a.restart().await?;
     for send in sends {
         send.await?;
     }
-    let more: Vec<_> = (5..40).map(|n| alice.send(&room, &format!("while it was down {n}"))).collect();
+    let more: Vec<_> = (5..40)
+        .map(|n| alice.send(&room, &format!("while it was down {n}")))
+        .collect();
     bob.wait_for(|it| it.body.ends_with(" 12"), SOON).await?;
     lab.a.kill().await?;
     lab.a.restart().await?;
@@ -225,7 +270,11 @@ async fn people_outlast_a_restart_and_a_kill_of_their_server() -> Result<()> {
         send.await?;
     }
     bob.wait_for(|it| it.body.ends_with(" 39"), SOON).await?;
-    let heard: Vec<_> = bob.messages_in(&room).into_iter().map(|it| it.body).collect();
+    let heard: Vec<_> = bob
+        .messages_in(&room)
+        .into_iter()
+        .map(|it| it.body)
+        .collect();
     let mut expected = vec!["first".to_owned()];
     expected.extend((0..40).map(|n| format!("while it was down {n}")));
     assert_eq!(heard, expected);

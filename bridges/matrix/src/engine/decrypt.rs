@@ -2,13 +2,17 @@
 
 use std::fmt;
 
-use matrix_sdk_base::deserialized_responses::{DeviceLinkProblem, VerificationLevel, VerificationState};
+use matrix_sdk_base::deserialized_responses::{
+    DeviceLinkProblem, VerificationLevel, VerificationState,
+};
 use matrix_sdk_crypto::{
     DecryptionSettings, EventError, MegolmError, TrustRequirement,
     types::events::room::encrypted::{EncryptedEvent, RoomEventEncryptionScheme},
     vodozemac::megolm::DecryptionError,
 };
-use ruma::{MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedUserId, RoomId, serde::Raw};
+use ruma::{
+    MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedUserId, RoomId, serde::Raw,
+};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use tracing::instrument;
@@ -38,7 +42,9 @@ pub struct Decrypted {
 
 impl fmt::Debug for Decrypted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Decrypted").field("proof", &self.proof).finish_non_exhaustive()
+        f.debug_struct("Decrypted")
+            .field("proof", &self.proof)
+            .finish_non_exhaustive()
     }
 }
 
@@ -66,7 +72,10 @@ pub enum SenderProof {
 #[non_exhaustive]
 pub enum DecryptError {
     #[error("the room key is missing")]
-    MissingKey { position: Position, withheld: Option<String> },
+    MissingKey {
+        position: Position,
+        withheld: Option<String>,
+    },
     /// We have the key from a later message on only.
     #[error("the room key does not reach back to this message")]
     UnknownIndex { position: Position },
@@ -112,9 +121,10 @@ pub fn message_position(event: &RawValue) -> Option<Position> {
 
 fn position(event: &EncryptedEvent) -> Option<Position> {
     match &event.content.scheme {
-        RoomEventEncryptionScheme::MegolmV1AesSha2(megolm) => {
-            Some(Position { session_id: megolm.session_id.clone(), message_index: megolm.ciphertext.message_index() })
-        }
+        RoomEventEncryptionScheme::MegolmV1AesSha2(megolm) => Some(Position {
+            session_id: megolm.session_id.clone(),
+            message_index: megolm.ciphertext.message_index(),
+        }),
         RoomEventEncryptionScheme::Unknown(_) => None,
     }
 }
@@ -152,15 +162,25 @@ impl Engine {
         if kind.state_key.is_some() {
             return Err(DecryptError::Malformed);
         }
-        let parsed: EncryptedEvent = serde_json::from_str(event.get()).map_err(|_| DecryptError::Malformed)?;
+        let parsed: EncryptedEvent =
+            serde_json::from_str(event.get()).map_err(|_| DecryptError::Malformed)?;
         let position = position(&parsed).ok_or(DecryptError::UnknownAlgorithm)?;
 
-        let settings = DecryptionSettings { sender_device_trust_requirement: requirement(trust) };
+        let settings = DecryptionSettings {
+            sender_device_trust_requirement: requirement(trust),
+        };
         let raw: Raw<EncryptedEvent> = Raw::from_json(event.to_owned());
         let decrypting = self.machine().decrypt_room_event(&raw, room, &settings);
-        let decrypted = contained(decrypting).await?.map_err(|error| failure(error, &position))?;
-        let proof = judge(&decrypted.encryption_info.verification_state, trust, &position)?;
-        let opened: Opened = serde_json::from_str(decrypted.event.json().get()).map_err(|_| DecryptError::Malformed)?;
+        let decrypted = contained(decrypting)
+            .await?
+            .map_err(|error| failure(error, &position))?;
+        let proof = judge(
+            &decrypted.encryption_info.verification_state,
+            trust,
+            &position,
+        )?;
+        let opened: Opened = serde_json::from_str(decrypted.event.json().get())
+            .map_err(|_| DecryptError::Malformed)?;
         Ok(Decrypted {
             event_type: opened.kind,
             content: opened.content,
@@ -176,21 +196,32 @@ impl Engine {
 
 fn requirement(trust: SenderTrust) -> TrustRequirement {
     match trust {
-        SenderTrust { unsigned_devices: true, .. } => TrustRequirement::Untrusted,
-        SenderTrust { backup_keys: true, .. } => TrustRequirement::CrossSignedOrLegacy,
+        SenderTrust {
+            unsigned_devices: true,
+            ..
+        } => TrustRequirement::Untrusted,
+        SenderTrust {
+            backup_keys: true, ..
+        } => TrustRequirement::CrossSignedOrLegacy,
         SenderTrust { .. } => TrustRequirement::CrossSigned,
     }
 }
 
 /// The library lets any sender pass when unsigned devices may; the verdict is ours in every case.
-fn judge(state: &VerificationState, trust: SenderTrust, position: &Position) -> Result<SenderProof, DecryptError> {
+fn judge(
+    state: &VerificationState,
+    trust: SenderTrust,
+    position: &Position,
+) -> Result<SenderProof, DecryptError> {
     let level = match state {
         VerificationState::Verified => return Ok(SenderProof::Verified),
         VerificationState::Unverified(level) => level,
     };
     match level {
         VerificationLevel::UnverifiedIdentity => Ok(SenderProof::CrossSigned),
-        VerificationLevel::UnsignedDevice if trust.unsigned_devices => Ok(SenderProof::UnsignedDevice),
+        VerificationLevel::UnsignedDevice if trust.unsigned_devices => {
+            Ok(SenderProof::UnsignedDevice)
+        }
         // Only keys from before sender data was kept get here under the stricter requirement.
         VerificationLevel::UnsignedDevice | VerificationLevel::None(_) if trust.backup_keys => {
             Ok(SenderProof::NotProven)
@@ -203,20 +234,28 @@ fn distrust(level: &VerificationLevel, position: &Position) -> DecryptError {
     let why = match level {
         VerificationLevel::MismatchedSender => return DecryptError::SpoofedSender,
         VerificationLevel::VerificationViolation => Distrust::IdentityChanged,
-        VerificationLevel::UnsignedDevice | VerificationLevel::UnverifiedIdentity => Distrust::UnsignedDevice,
+        VerificationLevel::UnsignedDevice | VerificationLevel::UnverifiedIdentity => {
+            Distrust::UnsignedDevice
+        }
         VerificationLevel::None(DeviceLinkProblem::MissingDevice) => Distrust::UnknownDevice,
         VerificationLevel::None(DeviceLinkProblem::InsecureSource) => Distrust::NotProven,
     };
-    DecryptError::NotTrusted { position: position.clone(), why }
+    DecryptError::NotTrusted {
+        position: position.clone(),
+        why,
+    }
 }
 
 fn failure(error: MegolmError, position: &Position) -> DecryptError {
     let position = position.clone();
     match error {
-        MegolmError::MissingRoomKey(code) => {
-            DecryptError::MissingKey { position, withheld: code.map(|code| code.as_str().to_owned()) }
+        MegolmError::MissingRoomKey(code) => DecryptError::MissingKey {
+            position,
+            withheld: code.map(|code| code.as_str().to_owned()),
+        },
+        MegolmError::Decryption(DecryptionError::UnknownMessageIndex(..)) => {
+            DecryptError::UnknownIndex { position }
         }
-        MegolmError::Decryption(DecryptionError::UnknownMessageIndex(..)) => DecryptError::UnknownIndex { position },
         MegolmError::Decryption(_) => DecryptError::NotAuthentic,
         MegolmError::SenderIdentityNotTrusted(level) => distrust(&level, &position),
         MegolmError::MismatchedIdentityKeys(_) => DecryptError::MismatchedKeys,
@@ -232,7 +271,10 @@ mod tests {
     use super::*;
 
     fn judged(level: VerificationLevel, trust: SenderTrust) -> Option<SenderProof> {
-        let position = Position { session_id: "s".to_owned(), message_index: 0 };
+        let position = Position {
+            session_id: "s".to_owned(),
+            message_index: 0,
+        };
         judge(&VerificationState::Unverified(level), trust, &position).ok()
     }
 
@@ -240,9 +282,15 @@ mod tests {
     fn spoofed_and_changed_senders_are_refused_however_lenient_the_trust() {
         for unsigned_devices in [false, true] {
             for backup_keys in [false, true] {
-                let trust = SenderTrust { unsigned_devices, backup_keys };
+                let trust = SenderTrust {
+                    unsigned_devices,
+                    backup_keys,
+                };
                 assert_eq!(judged(VerificationLevel::MismatchedSender, trust), None);
-                assert_eq!(judged(VerificationLevel::VerificationViolation, trust), None);
+                assert_eq!(
+                    judged(VerificationLevel::VerificationViolation, trust),
+                    None
+                );
             }
         }
     }
@@ -251,16 +299,25 @@ mod tests {
     fn key_from_backup_is_never_proof_of_a_sender() {
         let backup = || VerificationLevel::None(DeviceLinkProblem::InsecureSource);
         assert_eq!(judged(backup(), SenderTrust::default()), None);
-        let lenient = SenderTrust { backup_keys: true, ..SenderTrust::default() };
+        let lenient = SenderTrust {
+            backup_keys: true,
+            ..SenderTrust::default()
+        };
         assert_eq!(judged(backup(), lenient), Some(SenderProof::NotProven));
-        let unsigned = SenderTrust { unsigned_devices: true, ..SenderTrust::default() };
+        let unsigned = SenderTrust {
+            unsigned_devices: true,
+            ..SenderTrust::default()
+        };
         assert_eq!(judged(backup(), unsigned), None);
     }
 
     #[test]
     fn cross_signed_sender_needs_no_leniency() {
         let level = VerificationLevel::UnverifiedIdentity;
-        assert_eq!(judged(level, SenderTrust::default()), Some(SenderProof::CrossSigned));
+        assert_eq!(
+            judged(level, SenderTrust::default()),
+            Some(SenderProof::CrossSigned)
+        );
         let unsigned = VerificationLevel::UnsignedDevice;
         assert_eq!(judged(unsigned, SenderTrust::default()), None);
     }

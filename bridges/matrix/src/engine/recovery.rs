@@ -75,8 +75,8 @@ impl RecoveryKey {
 
 fn open(id: &str, description: &RawValue, key: &str) -> Result<SecretStorageKey, IdentityError> {
     let kind = GlobalAccountDataEventType::SecretStorageKey(id.to_owned()).to_string();
-    let content =
-        SecretStorageKeyEventContent::from_parts(&kind, description).map_err(|_| IdentityError::NoSecretStorage)?;
+    let content = SecretStorageKeyEventContent::from_parts(&kind, description)
+        .map_err(|_| IdentityError::NoSecretStorage)?;
     SecretStorageKey::from_account_data(key, content).map_err(|error| match error {
         DecodeError::UnsupportedAlgorithm(_) => IdentityError::NoSecretStorage,
         _ => IdentityError::WrongRecoveryKey,
@@ -90,8 +90,14 @@ struct DefaultKey {
 
 const CROSS_SIGNING: [(SecretName, &str); 3] = [
     (SecretName::CrossSigningMasterKey, "the master key"),
-    (SecretName::CrossSigningSelfSigningKey, "the self-signing key"),
-    (SecretName::CrossSigningUserSigningKey, "the user-signing key"),
+    (
+        SecretName::CrossSigningSelfSigningKey,
+        "the self-signing key",
+    ),
+    (
+        SecretName::CrossSigningUserSigningKey,
+        "the user-signing key",
+    ),
 ];
 
 impl Engine {
@@ -100,19 +106,34 @@ impl Engine {
     #[instrument(skip_all)]
     pub async fn set_up_recovery(&self, key: &RecoveryKey) -> Result<(), IdentityError> {
         self.require_cross_signed().await?;
-        if self.default_secret_key_id().await?.is_some_and(|id| id != key.id) {
+        if self
+            .default_secret_key_id()
+            .await?
+            .is_some_and(|id| id != key.id)
+        {
             return Err(IdentityError::SecretStorageExists);
         }
         let storage = key.open()?;
-        let keys = self.machine().export_cross_signing_keys().await.map_err(EngineError::from)?;
+        let keys = self
+            .machine()
+            .export_cross_signing_keys()
+            .await
+            .map_err(EngineError::from)?;
         let keys = keys.ok_or(IdentityError::NeedsRecoveryKey)?;
         let backup = self.backup_key().await?;
 
-        self.set_account_data(storage.event_type(), &key.description).await?;
+        self.set_account_data(storage.event_type(), &key.description)
+            .await?;
         let secrets = [
             (SecretName::CrossSigningMasterKey, keys.master_key.clone()),
-            (SecretName::CrossSigningSelfSigningKey, keys.self_signing_key.clone()),
-            (SecretName::CrossSigningUserSigningKey, keys.user_signing_key.clone()),
+            (
+                SecretName::CrossSigningSelfSigningKey,
+                keys.self_signing_key.clone(),
+            ),
+            (
+                SecretName::CrossSigningUserSigningKey,
+                keys.user_signing_key.clone(),
+            ),
             (SecretName::RecoveryKey, Some(backup.to_base64())),
         ];
         for (name, secret) in secrets {
@@ -122,7 +143,11 @@ impl Engine {
         // Last, so that other clients never see a storage half filled.
         let default = serde_json::value::to_raw_value(&json!({ "key": key.id }));
         let default = default.expect("a string serialises");
-        self.set_account_data(GlobalAccountDataEventType::SecretStorageDefaultKey, &default).await?;
+        self.set_account_data(
+            GlobalAccountDataEventType::SecretStorageDefaultKey,
+            &default,
+        )
+        .await?;
         info!("Secret storage and key backup set up.");
         Ok(())
     }
@@ -131,9 +156,15 @@ impl Engine {
     #[instrument(skip_all)]
     pub async fn recover(&self, recovery_key: &SecretString) -> Result<(), IdentityError> {
         self.publish_device().await?;
-        let id = self.default_secret_key_id().await?.ok_or(IdentityError::NoSecretStorage)?;
+        let id = self
+            .default_secret_key_id()
+            .await?
+            .ok_or(IdentityError::NoSecretStorage)?;
         let kind = GlobalAccountDataEventType::SecretStorageKey(id.clone());
-        let description = self.account_data(kind).await?.ok_or(IdentityError::NoSecretStorage)?;
+        let description = self
+            .account_data(kind)
+            .await?
+            .ok_or(IdentityError::NoSecretStorage)?;
         let storage = open(&id, &description, recovery_key.expose_secret())?;
 
         let mut keys = CrossSigningKeyExport::default();
@@ -165,7 +196,10 @@ impl Engine {
 
     /// Uses the server's backup if its key is in the storage; else makes a new one and stores its key.
     async fn recover_backup(&self, storage: &SecretStorageKey) -> Result<(), IdentityError> {
-        let stored = self.secret(storage, SecretName::RecoveryKey).await?.map(Zeroizing::new);
+        let stored = self
+            .secret(storage, SecretName::RecoveryKey)
+            .await?
+            .map(Zeroizing::new);
         let stored = stored.and_then(|key| BackupDecryptionKey::from_base64(&key).ok());
         if let Some((version, info)) = self.server_backup().await?
             && let Some(key) = stored
@@ -175,7 +209,8 @@ impl Engine {
         }
         let key = BackupDecryptionKey::new();
         let encoded = Zeroizing::new(key.to_base64());
-        self.put_secret(storage, SecretName::RecoveryKey, &encoded).await?;
+        self.put_secret(storage, SecretName::RecoveryKey, &encoded)
+            .await?;
         self.create_backup(key).await?;
         Ok(())
     }
@@ -185,7 +220,8 @@ impl Engine {
         let held = self.machine().backup_machine().get_backup_keys().await;
         let held = held.map_err(EngineError::from)?;
         let server = self.server_backup().await?;
-        if let (Some(key), Some(version), Some((current, info))) = (held.decryption_key, held.backup_version, server)
+        if let (Some(key), Some(version), Some((current, info))) =
+            (held.decryption_key, held.backup_version, server)
             && version == current
             && key.backup_key_matches(&info)
         {
@@ -197,12 +233,20 @@ impl Engine {
     }
 
     pub(super) async fn default_secret_key_id(&self) -> Result<Option<String>, EngineError> {
-        let data = self.account_data(GlobalAccountDataEventType::SecretStorageDefaultKey).await?;
+        let data = self
+            .account_data(GlobalAccountDataEventType::SecretStorageDefaultKey)
+            .await?;
         // Account data can't be deleted; clients empty it instead.
-        Ok(data.and_then(|data| serde_json::from_str::<DefaultKey>(data.get()).ok()).map(|d| d.key))
+        Ok(data
+            .and_then(|data| serde_json::from_str::<DefaultKey>(data.get()).ok())
+            .map(|d| d.key))
     }
 
-    async fn secret(&self, storage: &SecretStorageKey, name: SecretName) -> Result<Option<String>, IdentityError> {
+    async fn secret(
+        &self,
+        storage: &SecretStorageKey,
+        name: SecretName,
+    ) -> Result<Option<String>, IdentityError> {
         let Some(data) = self.account_data(name.clone().into()).await? else {
             return Ok(None);
         };
@@ -213,7 +257,9 @@ impl Engine {
             return Ok(None);
         };
         let sealed = sealed.deserialize_as::<AesHmacSha2EncryptedData>();
-        let opened = sealed.ok().and_then(|sealed| storage.decrypt(&sealed, &name).ok());
+        let opened = sealed
+            .ok()
+            .and_then(|sealed| storage.decrypt(&sealed, &name).ok());
         let secret = opened.and_then(|opened| String::from_utf8(opened).ok());
         // The key fits its description, so a secret it does not open was tampered with or is outdated.
         secret.map(Some).ok_or(IdentityError::SecretsOutdated)
@@ -228,16 +274,22 @@ impl Engine {
         let kind = GlobalAccountDataEventType::from(name.clone());
         // Under other keys the secret stays as it is.
         let data = self.account_data(kind.clone()).await?;
-        let held = data.and_then(|data| serde_json::from_str::<SecretEventContent>(data.get()).ok());
+        let held =
+            data.and_then(|data| serde_json::from_str::<SecretEventContent>(data.get()).ok());
         let mut content = held.unwrap_or_else(|| SecretEventContent::new(Default::default()));
         let sealed = Raw::new(&storage.encrypt(secret.as_bytes().to_vec(), &name));
         let sealed = sealed.expect("ciphertext serialises").cast();
-        content.encrypted.insert(storage.key_id().to_owned(), sealed);
+        content
+            .encrypted
+            .insert(storage.key_id().to_owned(), sealed);
         let content = serde_json::value::to_raw_value(&content).expect("ciphertext serialises");
         Ok(self.set_account_data(kind, &content).await?)
     }
 
-    async fn account_data(&self, kind: GlobalAccountDataEventType) -> Result<Option<Box<RawValue>>, EngineError> {
+    async fn account_data(
+        &self,
+        kind: GlobalAccountDataEventType,
+    ) -> Result<Option<Box<RawValue>>, EngineError> {
         let request = get_global_account_data::v3::Request::new(self.user_id().to_owned(), kind);
         match self.http().send(request, Class::Short).await {
             Ok(answer) => Ok(Some(answer.account_data.into_json())),
@@ -246,7 +298,11 @@ impl Engine {
         }
     }
 
-    async fn set_account_data(&self, kind: GlobalAccountDataEventType, content: &RawValue) -> Result<(), EngineError> {
+    async fn set_account_data(
+        &self,
+        kind: GlobalAccountDataEventType,
+        content: &RawValue,
+    ) -> Result<(), EngineError> {
         let request = set_global_account_data::v3::Request::new_raw(
             self.user_id().to_owned(),
             kind,

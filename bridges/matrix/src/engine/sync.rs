@@ -79,7 +79,9 @@ impl Engine {
 
     async fn feed_here(&self, mut part: SyncPart) -> Result<Fed, EngineError> {
         // In sync v2 an absent count means zero; the library takes it for "no change" and would never refill.
-        part.one_time_keys.entry(OneTimeKeyAlgorithm::SignedCurve25519).or_default();
+        part.one_time_keys
+            .entry(OneTimeKeyAlgorithm::SignedCurve25519)
+            .or_default();
         let changes = EncryptionSyncChanges {
             to_device_events: part.to_device,
             changed_devices: &part.device_lists,
@@ -88,11 +90,20 @@ impl Engine {
             next_batch_token: Some(part.next_batch),
         };
         // Room events are judged when they are decrypted. Here the Olm sessions must stay whole, whoever writes.
-        let settings = DecryptionSettings { sender_device_trust_requirement: TrustRequirement::Untrusted };
-        let (events, keys) = contained(self.machine().receive_sync_changes(changes, &settings)).await??;
+        let settings = DecryptionSettings {
+            sender_device_trust_requirement: TrustRequirement::Untrusted,
+        };
+        let (events, keys) =
+            contained(self.machine().receive_sync_changes(changes, &settings)).await??;
 
         let mut fed = Fed {
-            room_keys: keys.into_iter().map(|key| RoomKey { room: key.room_id, session_id: key.session_id }).collect(),
+            room_keys: keys
+                .into_iter()
+                .map(|key| RoomKey {
+                    room: key.room_id,
+                    session_id: key.session_id,
+                })
+                .collect(),
             devices_changed: part.device_lists.changed,
             ..Fed::default()
         };
@@ -101,7 +112,10 @@ impl Engine {
         }
         if !fed.devices_changed.is_empty() {
             let tracked = self.machine().tracked_users().await?;
-            let changed = fed.devices_changed.iter().filter(|user| tracked.contains(*user));
+            let changed = fed
+                .devices_changed
+                .iter()
+                .filter(|user| tracked.contains(*user));
             self.inner.stale.mark(changed.map(|user| &**user));
         }
         if fed.undecryptable > 0 {
@@ -113,7 +127,8 @@ impl Engine {
 
     fn note(&self, fed: &mut Fed, event: &ProcessedToDeviceEvent) {
         let raw = match event {
-            ProcessedToDeviceEvent::Decrypted { raw, .. } | ProcessedToDeviceEvent::PlainText(raw) => raw,
+            ProcessedToDeviceEvent::Decrypted { raw, .. }
+            | ProcessedToDeviceEvent::PlainText(raw) => raw,
             ProcessedToDeviceEvent::UnableToDecrypt { .. } => {
                 fed.undecryptable += 1;
                 return;

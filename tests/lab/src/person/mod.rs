@@ -17,7 +17,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 pub use process::Refusal;
-pub use received::{Event, Invite, Member, Message, Received, State, Undecryptable, Verification, Withheld};
+pub use received::{
+    Event, Invite, Member, Message, Received, State, Undecryptable, Verification, Withheld,
+};
 
 use crate::synapse::{Synapse, User};
 use crate::venv::Venv;
@@ -105,7 +107,10 @@ impl Person {
             process,
         };
         person
-            .wait_event(|one| matches!(one, Received::Synced).then_some(()), Duration::from_secs(60))
+            .wait_event(
+                |one| matches!(one, Received::Synced).then_some(()),
+                Duration::from_secs(60),
+            )
             .await
             .context("Wait for the first sync")?;
         Ok(person)
@@ -139,7 +144,12 @@ impl Person {
     }
 
     /// As [`Person::create_encrypted_room`], with a new session after so many messages.
-    pub async fn create_rotating_room(&self, name: &str, invite: &[&str], rotation_msgs: u32) -> Result<String> {
+    pub async fn create_rotating_room(
+        &self,
+        name: &str,
+        invite: &[&str],
+        rotation_msgs: u32,
+    ) -> Result<String> {
         let room = json!({ "name": name, "invite": invite, "rotation_msgs": rotation_msgs });
         text(&self.call("create_encrypted_room", room).await?, "room_id")
     }
@@ -178,7 +188,13 @@ impl Person {
         Ok(pairs.collect())
     }
 
-    pub async fn send_state(&self, room: &str, kind: &str, key: &str, content: Value) -> Result<String> {
+    pub async fn send_state(
+        &self,
+        room: &str,
+        kind: &str,
+        key: &str,
+        content: Value,
+    ) -> Result<String> {
         let state = json!({ "room": room, "type": kind, "key": key, "content": content });
         text(&self.call("send_state", state).await?, "event_id")
     }
@@ -192,11 +208,25 @@ impl Person {
 
     /// Sends a text, encrypted if the room is. Queued at once, so that calls keep their order even
     /// when the futures are awaited together.
-    pub fn send(&self, room: &str, body: &str) -> impl Future<Output = Result<String>> + Send + use<> {
-        self.send_text(room, Text { body, ..Text::default() })
+    pub fn send(
+        &self,
+        room: &str,
+        body: &str,
+    ) -> impl Future<Output = Result<String>> + Send + use<> {
+        self.send_text(
+            room,
+            Text {
+                body,
+                ..Text::default()
+            },
+        )
     }
 
-    pub fn send_text(&self, room: &str, text: Text<'_>) -> impl Future<Output = Result<String>> + Send + use<> {
+    pub fn send_text(
+        &self,
+        room: &str,
+        text: Text<'_>,
+    ) -> impl Future<Output = Result<String>> + Send + use<> {
         let sent = self.process.call(
             "send",
             json!({
@@ -230,7 +260,13 @@ impl Person {
     }
 
     /// Encrypts and uploads a file, and sends it. Mautrix only.
-    pub async fn send_file(&self, room: &str, name: &str, mimetype: &str, data: &[u8]) -> Result<String> {
+    pub async fn send_file(
+        &self,
+        room: &str,
+        name: &str,
+        mimetype: &str,
+        data: &[u8],
+    ) -> Result<String> {
         let data = STANDARD.encode(data);
         let file = json!({ "room": room, "name": name, "mimetype": mimetype, "data": data });
         text(&self.call("send_file", file).await?, "event_id")
@@ -290,7 +326,11 @@ impl Person {
     // Receiving.
 
     /// The first message of somebody else, received before or after this call, that fits.
-    pub async fn wait_for(&self, wanted: impl Fn(&Message) -> bool, within: Duration) -> Result<Message> {
+    pub async fn wait_for(
+        &self,
+        wanted: impl Fn(&Message) -> bool,
+        within: Duration,
+    ) -> Result<Message> {
         let pick = |one: &Received| match one {
             Received::Message(message) if !message.own && wanted(message) => Some(message.clone()),
             _ => None,
@@ -299,7 +339,11 @@ impl Person {
     }
 
     /// The first thing received, before or after this call, for which `pick` answers something.
-    pub async fn wait_event<T>(&self, pick: impl Fn(&Received) -> Option<T>, within: Duration) -> Result<T> {
+    pub async fn wait_event<T>(
+        &self,
+        pick: impl Fn(&Received) -> Option<T>,
+        within: Duration,
+    ) -> Result<T> {
         let waited = self.process.inbox().wait(pick, within).await;
         waited.with_context(|| format!("{} waits. {}", self.user_id, self.last_words()))
     }
@@ -324,10 +368,18 @@ impl Person {
     }
 
     /// Waits until this person saw that `user` has this membership in the room.
-    pub async fn wait_member(&self, room: &str, user: &str, membership: &str, within: Duration) -> Result<Member> {
+    pub async fn wait_member(
+        &self,
+        room: &str,
+        user: &str,
+        membership: &str,
+        within: Duration,
+    ) -> Result<Member> {
         let pick = |one: &Received| match one {
             Received::Member(member)
-                if member.room == room && member.user == user && member.membership.as_deref() == Some(membership) =>
+                if member.room == room
+                    && member.user == user
+                    && member.membership.as_deref() == Some(membership) =>
             {
                 Some(member.clone())
             }
@@ -353,7 +405,9 @@ impl Person {
 
     /// Every message of the room, with the person's own.
     pub fn timeline(&self, room: &str) -> Vec<Message> {
-        self.process.inbox().messages(|message| message.room == room)
+        self.process
+            .inbox()
+            .messages(|message| message.room == room)
     }
 
     /// What could not be read so far.
@@ -364,18 +418,29 @@ impl Person {
     // The rest.
 
     /// Any request with this person's token, once, whatever the answer.
-    pub async fn http(&self, method: &str, path: &str, body: Option<Value>) -> Result<(u16, Value)> {
+    pub async fn http(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<(u16, Value)> {
         let url = format!("{}{path}", self.homeserver);
         crate::synapse::request(&url, method, Some(&self.access_token), body).await
     }
 
     /// A command of the script that has no method here.
-    pub fn call(&self, name: &str, arguments: Value) -> impl Future<Output = Result<Value>> + Send + use<> {
+    pub fn call(
+        &self,
+        name: &str,
+        arguments: Value,
+    ) -> impl Future<Output = Result<Value>> + Send + use<> {
         self.process.call(name, arguments)
     }
 }
 
 fn text(answer: &Value, name: &str) -> Result<String> {
     let value = answer[name].as_str();
-    value.map(str::to_owned).with_context(|| format!("No {name} in the answer"))
+    value
+        .map(str::to_owned)
+        .with_context(|| format!("No {name} in the answer"))
 }

@@ -73,7 +73,11 @@ impl Engine {
     /// Waits for the room's lane and takes it.
     pub async fn lane(&self, room: &RoomId) -> Lane {
         let state = self.lane_state(room).lock_owned().await;
-        Lane { engine: self.clone(), room: room.to_owned(), state }
+        Lane {
+            engine: self.clone(),
+            room: room.to_owned(),
+            state,
+        }
     }
 }
 
@@ -106,7 +110,14 @@ impl Lane {
             let checked = settled.until - SETTLED_FOR;
             self.state.settled = Some(settled);
             let settings = settings.clone();
-            return Ok(Ready { lane: self, members, settings, moves, checked, audience });
+            return Ok(Ready {
+                lane: self,
+                members,
+                settings,
+                moves,
+                checked,
+                audience,
+            });
         }
 
         engine.track(members.iter().map(|user| &**user)).await?;
@@ -120,10 +131,16 @@ impl Lane {
 
         let moves = engine.inner.stale.moves();
         let checked = Instant::now();
-        let share =
-            engine.machine().share_room_key(&self.room, members.iter().map(|user| &**user), settings.for_machine());
+        let share = engine.machine().share_room_key(
+            &self.room,
+            members.iter().map(|user| &**user),
+            settings.for_machine(),
+        );
         let requests = contained(share).await?.map_err(share_failure)?;
-        let audience = engine.judge_audience(&list, settings.readers).await.map_err(EngineError::from)?;
+        let audience = engine
+            .judge_audience(&list, settings.readers)
+            .await
+            .map_err(EngineError::from)?;
         let audience = engine.without_channels(audience).await?;
         if !all_expected(&requests, &audience) {
             engine.throw_away(&self.room).await?;
@@ -137,7 +154,14 @@ impl Lane {
             engine.send_to_device(request).await?;
         }
         let (audience, settings) = (Arc::new(audience), settings.clone());
-        Ok(Ready { lane: self, members, settings, moves, checked, audience })
+        Ok(Ready {
+            lane: self,
+            members,
+            settings,
+            moves,
+            checked,
+            audience,
+        })
     }
 }
 
@@ -148,9 +172,20 @@ impl Ready<'_> {
 
     /// Encrypts one event. Of `m.relates_to`, which stays in clear, only the target's id and kind may be there.
     #[instrument(skip_all)]
-    pub async fn encrypt(self, event_type: &str, content: &RawValue) -> Result<EncryptedContent, EncryptError> {
+    pub async fn encrypt(
+        self,
+        event_type: &str,
+        content: &RawValue,
+    ) -> Result<EncryptedContent, EncryptError> {
         relation::check(content)?;
-        let Self { lane, members, settings, moves, checked, audience } = self;
+        let Self {
+            lane,
+            members,
+            settings,
+            moves,
+            checked,
+            audience,
+        } = self;
         lane.state.settled = None;
         let content = Raw::from_json(content.to_owned());
         let machine = lane.engine.machine();
@@ -171,12 +206,20 @@ impl Ready<'_> {
         let used = u64::from(message_index) + 1;
         lane.state.settled = Some(Settled {
             members,
-            left: settings.rotation_messages.clamp(1, 10_000).saturating_sub(used),
+            left: settings
+                .rotation_messages
+                .clamp(1, 10_000)
+                .saturating_sub(used),
             settings,
             moves,
             until: checked + SETTLED_FOR,
             audience,
         });
-        Ok(EncryptedContent { room: lane.room.clone(), raw, session_id, message_index })
+        Ok(EncryptedContent {
+            room: lane.room.clone(),
+            raw,
+            session_id,
+            message_index,
+        })
     }
 }
