@@ -1,3 +1,4 @@
 //! Sealbridge: joins end-to-end encrypted conversations across networks.
 
+pub mod flow;
 pub mod store;

@@ -1,0 +1,3 @@
+//! Tests of the service as a whole. One binary, since each links the world.
+
+mod architecture;
