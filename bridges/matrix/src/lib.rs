@@ -1,1 +1,3 @@
-//! .
+//! The Matrix transport.
+
+pub mod engine;
