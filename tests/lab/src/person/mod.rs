@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 pub use process::Refusal;
@@ -416,6 +417,21 @@ impl Person {
     }
 
     // The rest.
+
+    /// Stops the person's client where it stands (SIGSTOP), as a laptop that is closed.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Ends [`Person::pause`].
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("A process id")?, signal).context("Signal a person's client")
+    }
 
     /// Any request with this person's token, once, whatever the answer.
     pub async fn http(

@@ -1,7 +1,7 @@
 //! Looks for texts that must not be there: canaries, in every form that a server may store.
 //!
 //! Finding nothing is evidence and no proof, so whoever searches also looks for something that has
-//! to be found.
+//! to be found. A database may break a text of thousands of bytes into pages: keep canaries short.
 
 mod encodings;
 #[cfg(test)]
