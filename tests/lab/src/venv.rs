@@ -35,12 +35,13 @@ pub struct Venv {
 impl Venv {
     /// The environment, installed first if it is not there. Blocks, for a minute at worst.
     pub fn ready() -> Result<Self> {
-        static READY: OnceLock<Venv> = OnceLock::new();
-        if let Some(ready) = READY.get() {
-            return Ok(ready.clone());
+        // A failure is kept too, or every test of a process would try for itself.
+        static READY: OnceLock<Result<Venv, String>> = OnceLock::new();
+        let ready = READY.get_or_init(|| install().map_err(|error| format!("{error:#}")));
+        match ready {
+            Ok(venv) => Ok(venv.clone()),
+            Err(error) => bail!("Install the lab's Python packages: {error}"),
         }
-        let venv = install().context("Install the lab's Python packages")?;
-        Ok(READY.get_or_init(|| venv).clone())
     }
 
     /// The environment's own interpreter.
