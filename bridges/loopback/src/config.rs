@@ -2,8 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use sealbridge_contract::{Abilities, Ability, Deduplication, Fatal, Verb};
 use schemars::JsonSchema;
+use sealbridge_contract::{Abilities, Ability, Deduplication, Fatal, Verb};
 use serde::{Deserialize, Serialize};
 
 /// An account's settings.
