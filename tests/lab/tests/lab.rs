@@ -1,5 +1,8 @@
 //! The lab keeps its own promises.
 
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -7,10 +10,11 @@ use rustix::process::{Pid, test_kill_process};
 use sealbridge_lab::person::{Kind, Options, Person, Received};
 use sealbridge_lab::proxy::{Fault, Rule};
 use sealbridge_lab::search::Search;
+use sealbridge_lab::synapse::{self, Synapse};
 use sealbridge_lab::{Lab, Proxy, servers};
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Two people in one encrypted room on server A.
 struct Pair {
@@ -74,6 +78,44 @@ async fn two_servers_start_and_leave_no_process_and_no_file() -> Result<()> {
     }
     for dir in dirs {
         assert!(!dir.exists(), "{} is left", dir.display());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_killed_lab_leaves_no_server_and_no_file() -> Result<()> {
+    if !servers::available().await {
+        return Ok(());
+    }
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"))
+        .arg("up")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let printed = BufReader::new(lab.stdout.take().context("Its stdout")?);
+    let mut addresses = Vec::new();
+    let mut dirs = Vec::new();
+    for line in printed.lines() {
+        let line = line?;
+        match line.trim().split_once(char::is_whitespace) {
+            Some(("address", address)) => addresses.push(address.trim().to_owned()),
+            Some(("data", dir)) => dirs.push(PathBuf::from(dir.trim())),
+            Some(("Ctrl-C", _)) => break,
+            _ => {}
+        }
+    }
+    assert_eq!((addresses.len(), dirs.len()), (2, 2));
+    assert!(dirs.iter().all(|dir| dir.join("homeserver.db").exists()));
+    lab.kill()?;
+    lab.wait()?;
+    let give_up = Instant::now() + SOON;
+    while dirs.iter().any(|dir| dir.exists()) {
+        anyhow::ensure!(Instant::now() < give_up, "{dirs:?} are left");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for address in addresses {
+        let address = address.trim_start_matches("http://");
+        assert!(std::net::TcpStream::connect(address).is_err());
     }
     Ok(())
 }
@@ -294,6 +336,79 @@ async fn who_came_by_nio_is_not_cross_signed() -> Result<()> {
         keys["master_keys"][alice.user_id()].is_null(),
         "not asked for"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_people_verify_each_other_by_emoji_in_a_room_and_to_device() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else {
+        return Ok(());
+    };
+    for in_room in [false, true] {
+        let Pair { alice, bob, room } = Pair::meet(lab, Options::default()).await?;
+        let room = in_room.then_some(room.as_str());
+        let flow = alice.verify_request(bob.user_id(), None, room).await?;
+        let asked = bob
+            .wait_verification(alice.user_id(), "requested", SOON)
+            .await?;
+        assert_eq!((&asked.flow, asked.room.as_deref()), (&flow, room));
+        bob.verify_accept(&flow).await?;
+        alice
+            .wait_verification(bob.user_id(), "ready", SOON)
+            .await?;
+        bob.verify_begin(&flow).await?;
+        let (hers, his) = tokio::try_join!(
+            alice.wait_verification(bob.user_id(), "emoji", SOON),
+            bob.wait_verification(alice.user_id(), "emoji", SOON)
+        )?;
+        assert_eq!(hers.emoji.len(), 7);
+        assert_eq!(hers.emoji, his.emoji);
+        bob.verify_confirm(&flow).await?;
+        alice.verify_confirm(&flow).await?;
+        alice.wait_verification(bob.user_id(), "done", SOON).await?;
+        bob.wait_verification(alice.user_id(), "done", SOON).await?;
+
+        // Alice's user-signing key now stands under Bob's master key, for Alice to see.
+        let query = json!({ "device_keys": { bob.user_id(): [] } });
+        let (_, keys) = alice
+            .http("POST", "/_matrix/client/v3/keys/query", Some(query))
+            .await?;
+        let signatures = &keys["master_keys"][bob.user_id()]["signatures"];
+        assert!(signatures[alice.user_id()].is_object(), "{signatures}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn stock_rate_limits_hold_until_a_user_is_exempt() -> Result<()> {
+    if !servers::available().await {
+        return Ok(());
+    }
+    let options = synapse::Options {
+        stock_rate_limits: true,
+        ..synapse::Options::default()
+    };
+    let server = Synapse::start("alpha.test", options).await?;
+    let alice = Person::new_on(&server, "alice").await?;
+    let room = alice.create_plain_room("limits", &[]).await?;
+    let say = async |number: u32| {
+        let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/{number}");
+        let content = json!({ "msgtype": "m.text", "body": "x" });
+        alice.http("PUT", &path, Some(content)).await
+    };
+    let mut throttled = None;
+    for number in 0..20 {
+        let (status, answer) = say(number).await?;
+        if status == 429 {
+            throttled = answer["retry_after_ms"].as_u64();
+            break;
+        }
+    }
+    assert!(throttled.is_some());
+    server.exempt_from_limits(alice.user_id()).await?;
+    for number in 20..40 {
+        assert_eq!(say(number).await?.0, 200);
+    }
     Ok(())
 }
 
