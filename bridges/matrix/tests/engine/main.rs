@@ -1,7 +1,9 @@
 //! The engine against a real homeserver, named by `SEALBRIDGE_TEST_HOMESERVER` and `SEALBRIDGE_TEST_SECRET`.
 
 mod conversation;
+mod crash;
 mod identity;
 mod peer;
 mod server;
+mod trust;
 mod verification;
