@@ -2,8 +2,10 @@
 
 mod conversation;
 mod crash;
+mod faults;
 mod identity;
 mod peer;
+mod proxy;
 mod server;
 mod trust;
 mod verification;
