@@ -4,11 +4,7 @@
 //! taking turns; each that gets through widens the window again. A send that hangs keeps its place only for a moment,
 //! so one room's trouble is not another's.
 
-use std::{
-    collections::VecDeque,
-    sync::Mutex,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Mutex, time::Duration};
 
 use ruma::{OwnedRoomId, RoomId};
 use tokio::{sync::Notify, time::Instant};

@@ -8,7 +8,7 @@ use std::{
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use sealbridge_contract::{
-    Clock, ConversationId, Context, DeliveryError, Fatal, NotAccepted,
+    Clock, Context, ConversationId, DeliveryError, Fatal, NotAccepted,
     inbox::{AccountStore, Audience, Incident},
     transport::{Health, StoreKey},
 };

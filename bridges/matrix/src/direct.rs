@@ -140,7 +140,8 @@ async fn create(core: &Core, person: &OwnedUserId) -> Result<OwnedRoomId, Delive
     request.initial_state = vec![encryption];
     // Asked once: an answer that was lost may have made a room, and `existing` finds it after the next sync.
     let once = Retries { attempts: 1, ..Retries::default() };
-    let made = retrying(once, || core.http.send(request.clone(), Class::Page)).await.map_err(|error| http_error(&error))?;
+    let made =
+        retrying(once, || core.http.send(request.clone(), Class::Page)).await.map_err(|error| http_error(&error))?;
     let room = made.room_id;
     let me = core.me().to_owned();
     let kept = core.rooms.update(&core.store, &room, |facts| {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::{
     config::Trust,
     core::Core,
-    engine::{HttpErrorKind, IdentityError, EngineError},
+    engine::{EngineError, HttpErrorKind, IdentityError},
     transport::Matrix,
 };
 

@@ -196,8 +196,10 @@ async fn page(core: &Core, inbox: &Inbox, room: &OwnedRoomId, gap: &OpenGap) -> 
 }
 
 async fn close(inbox: &Inbox, room: &RoomId, gap: &OpenGap) -> Option<Fatal> {
-    let words = "Some messages in the room can't be read any more: the homeserver does not show them. They do not cross.";
-    let told = Batch { incidents: vec![tell_operator(room, format!("gap-unreadable/{}", gap.id), words)], ..Batch::default() };
+    let words =
+        "Some messages in the room can't be read any more: the homeserver does not show them. They do not cross.";
+    let told =
+        Batch { incidents: vec![tell_operator(room, format!("gap-unreadable/{}", gap.id), words)], ..Batch::default() };
     let closed = match inbox.accept(told).await {
         Ok(()) => inbox.fill(Filling { gap: gap.id, arrivals: Vec::new(), next: None }).await,
         Err(error) => Err(error),

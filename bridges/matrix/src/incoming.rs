@@ -92,12 +92,7 @@ fn request(since: Option<String>, timeout: Duration) -> Request {
 }
 
 /// Gives the crypto part to the engine. It may be fed twice, and must be fed before its events are decrypted.
-async fn feed(
-    core: &Core,
-    engine: &Engine,
-    answer: &Response,
-    stop: &CancellationToken,
-) -> Result<Option<Fed>, Fatal> {
+async fn feed(core: &Core, engine: &Engine, answer: &Response, stop: &CancellationToken) -> Result<Option<Fed>, Fatal> {
     let mut tries = 0;
     loop {
         match engine.feed(SyncPart::from(answer)).await {

@@ -173,7 +173,8 @@ fn gap(built: &mut Built, room: &RoomId, timeline: &Timeline, until: Option<&str
     let what = match &timeline.prev_batch {
         Some(from) => Arrived::Gap { from: from.clone(), until: until.map(str::to_owned) },
         None => {
-            let words = "The homeserver left out messages and does not say where to read them. They are lost to the bridge.";
+            let words =
+                "The homeserver left out messages and does not say where to read them. They are lost to the bridge.";
             built.batch.incidents.push(tell_operator(room, "gap-without-start", words));
             return;
         }

@@ -41,7 +41,8 @@ pub(crate) async fn follow(core: &Arc<Core>, inbox: &Inbox) -> Result<(), Fatal>
                     return Err(fatal);
                 }
                 warn!(%error, "An invitation could not be followed yet.");
-                pause = error.retry_after().unwrap_or((pause * 2).clamp(Duration::from_secs(1), Duration::from_secs(60)));
+                pause =
+                    error.retry_after().unwrap_or((pause * 2).clamp(Duration::from_secs(1), Duration::from_secs(60)));
             }
         }
         tokio::select! {
@@ -122,11 +123,8 @@ async fn join(
 
 /// Looks whether a room that we joined is encrypted.
 async fn look(core: &Core, inbox: &Inbox, room: &RoomId) -> Result<(), Unfollowed> {
-    let asked = get_state_event_for_key::v3::Request::new(
-        room.to_owned(),
-        StateEventType::RoomEncryption,
-        String::new(),
-    );
+    let asked =
+        get_state_event_for_key::v3::Request::new(room.to_owned(), StateEventType::RoomEncryption, String::new());
     let content = match core.http.send(asked, Class::Short).await {
         Ok(answer) => serde_json::from_str::<Value>(answer.event_or_content.get()).unwrap_or_default(),
         Err(error) if error.errcode() == Some("M_NOT_FOUND") => Value::Null,

@@ -22,8 +22,13 @@ use crate::{
 
 const PAGE: usize = 100;
 /// After these, the backup is asked for a missing key once more; then again and again after the last.
-const BACKUP_PAUSES: [Duration; 5] =
-    [Duration::ZERO, Duration::from_secs(60), Duration::from_secs(300), Duration::from_secs(1800), Duration::from_secs(7200)];
+const BACKUP_PAUSES: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_secs(60),
+    Duration::from_secs(300),
+    Duration::from_secs(1800),
+    Duration::from_secs(7200),
+];
 const TICK: Duration = Duration::from_secs(15);
 
 type Session = (OwnedRoomId, String);
@@ -100,7 +105,8 @@ async fn retry(core: &Core, inbox: &Inbox, filter: WaitingFor, missing: &mut Mis
 }
 
 async fn retry_one(core: &Core, inbox: &Inbox, waiting: Waiting, missing: &mut Missing) -> Result<(), NotAccepted> {
-    let parsed = std::str::from_utf8(waiting.raw.expose()).ok().and_then(|raw| serde_json::from_str::<&RawValue>(raw).ok());
+    let parsed =
+        std::str::from_utf8(waiting.raw.expose()).ok().and_then(|raw| serde_json::from_str::<&RawValue>(raw).ok());
     let (Some(raw), Ok(room)) = (parsed, RoomId::parse(waiting.conversation.as_str())) else {
         let reason = "what was kept of it can't be read".into();
         return inbox.resolve(waiting.id, Resolution::Refused { reason }).await;
@@ -144,6 +150,8 @@ async fn still(
     missing: &mut Missing,
 ) -> Result<(), NotAccepted> {
     match waits.distrusted {
+        // The sender's devices could not be read yet.
+        Some(_) if waits.holds_sender => {}
         Some(why) => {
             let incident = distrusted(room, &waits.sender, why);
             inbox.accept(Batch { incidents: vec![incident], ..Batch::default() }).await?;
@@ -153,9 +161,7 @@ async fn still(
             missing.0.entry((room.to_owned(), waits.hint.clone())).or_insert(Asking { times: 0, next: now });
         }
     }
-    // Its sender's devices were read anew, so a distrusted message holds up nobody from here on.
-    let holds_sender = waits.holds_sender && waits.distrusted.is_none();
-    let still = Resolution::Still { hint: waits.hint, reason: waits.reason, holds_sender };
+    let still = Resolution::Still { hint: waits.hint, reason: waits.reason, holds_sender: waits.holds_sender };
     inbox.resolve(waiting.id, still).await
 }
 

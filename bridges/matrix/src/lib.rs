@@ -15,8 +15,8 @@
 //! - A room seen encrypted is encrypted for ever here, whatever its homeserver says later.
 //! - What a homeserver sends is read without trust: one strange event is one refused event.
 
-pub mod config;
 mod budget;
+pub mod config;
 mod core;
 mod direct;
 mod doctor;

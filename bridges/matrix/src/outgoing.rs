@@ -9,9 +9,7 @@ use tracing::{debug, instrument, warn};
 
 use crate::{
     core::Core,
-    engine::{
-        Audience, EncryptError, EncryptedContent, EngineError, HttpError, HttpErrorKind, PrepareError, RoomSettings,
-    },
+    engine::{Audience, EncryptError, EncryptedContent, HttpError, HttpErrorKind, PrepareError, RoomSettings},
     rooms::Facts,
     translate,
 };
@@ -187,12 +185,4 @@ pub(crate) async fn send_step(
 
 fn put_or_later(error: &HttpError) -> DeliveryError {
     if error.is_transient() { http_error(error) } else { DeliveryError::give_up(error.to_string()) }
-}
-
-/// A failure of the engine outside a delivery.
-pub(crate) fn engine_error(error: &EngineError) -> DeliveryError {
-    match error {
-        EngineError::Http(error) => http_error(error),
-        error => DeliveryError::retry(error.to_string()),
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! A profile is a name and nothing else: identity rests on the Matrix id of the sender, here and at the far side.
 
-use ruma::html::{HtmlSanitizerMode, RemoveReplyFallback, sanitize_html};
+use ruma::html::{Children, Html, SanitizerConfig};
 use sealbridge_contract::Author;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -12,6 +12,7 @@ pub(crate) const KEY: &str = "com.beeper.per_message_profile";
 const MARK: &str = "<strong data-mx-profile-fallback>";
 const LONGEST_NAME: usize = 80;
 /// More tags than people write, and few enough that the parser's tree stays shallow.
+const LINKS: [&str; 4] = ["http://", "https://", "mailto:", "matrix:"];
 const MOST_TAGS: usize = 2_000;
 
 /// A name as it may be shown: one line, without characters that reorder, hide or end it.
@@ -87,8 +88,26 @@ pub(crate) fn sanitize(html: &str) -> Option<String> {
     if html.matches('<').count() > MOST_TAGS {
         return None;
     }
-    let clean = sanitize_html(html, HtmlSanitizerMode::Strict, RemoveReplyFallback::Yes);
+    // Of other elements the words are kept; these have none. Pictures would be fetched from the sender's server.
+    let config = SanitizerConfig::strict().remove_reply_fallback().remove_elements(["script", "style", "img"]);
+    let parsed = Html::parse(html);
+    parsed.sanitize_with(&config);
+    check_links(parsed.children());
+    let clean = parsed.to_string();
     (!clean.trim().is_empty()).then_some(clean)
+}
+
+/// The sanitiser looks at the address of a link only if that is its first attribute.
+fn check_links(nodes: Children) {
+    for node in nodes {
+        if let Some(element) = node.as_element() {
+            element.attrs.borrow_mut().retain(|attribute| {
+                let address = attribute.value.trim_start().to_ascii_lowercase();
+                &*attribute.name.local != "href" || LINKS.iter().any(|scheme| address.starts_with(scheme))
+            });
+        }
+        check_links(node.children());
+    }
 }
 
 /// Plain words as HTML.
@@ -150,9 +169,13 @@ mod tests {
 
     #[test]
     fn html_keeps_only_what_is_harmless() {
-        let clean = sanitize("<b>x</b><script>alert(1)</script><img src=\"https://evil.test/x\" onerror=y>").expect("b is left");
+        let clean = sanitize("<b>x</b><script>alert(1)</script><img src=\"https://evil.test/x\" onerror=y>")
+            .expect("b is left");
         assert!(clean.contains("<b>x</b>"));
         assert!(!clean.contains("script>") && !clean.contains("evil") && !clean.contains("onerror"), "{clean}");
+        let link = sanitize("<a target=_blank title=x href=javascript:alert(1)>a</a>").expect("the words are left");
+        assert!(link.contains('a') && !link.contains("javascript"), "{link}");
+        assert!(sanitize("<a href=https://b.test>b</a>").is_some_and(|link| link.contains("https://b.test")));
         assert_eq!(sanitize(&"<b>".repeat(10_000)), None);
         assert!(sanitize(&"<b>".repeat(MOST_TAGS)).is_none_or(|html| html.len() < 100_000));
         assert_eq!(sanitize("<mx-reply>quoted</mx-reply>"), None);

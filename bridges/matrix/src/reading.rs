@@ -17,12 +17,22 @@ use crate::{
 pub(crate) enum Read {
     Message(Box<Incoming>),
     /// A delivery of ours that came back.
-    Echo { id: RemoteId, delivery: DeliveryId },
+    Echo {
+        id: RemoteId,
+        delivery: DeliveryId,
+    },
     Unreadable(Waits),
     /// It will never be read or carried.
-    Refused { id: RemoteId, sender: PersonId, reason: String },
+    Refused {
+        id: RemoteId,
+        sender: PersonId,
+        reason: String,
+    },
     /// Words in clear, where only ciphertext belongs.
-    Plaintext { id: RemoteId, sender: OwnedUserId },
+    Plaintext {
+        id: RemoteId,
+        sender: OwnedUserId,
+    },
     /// A step of comparing identities, in clear.
     Verification(Box<RawValue>),
     /// Nothing that crosses: state, our own words.
@@ -70,7 +80,8 @@ pub(crate) async fn read(
     }
     let id = RemoteId::new(event.id.as_str());
     if event.kind != "m.room.encrypted" {
-        let says_something = matches!(event.kind.as_str(), "m.room.message" | "m.sticker") || event.kind.contains("poll.start");
+        let says_something =
+            matches!(event.kind.as_str(), "m.room.message" | "m.sticker") || event.kind.contains("poll.start");
         let redacted = event.content.as_object().is_none_or(serde_json::Map::is_empty);
         return Ok(match says_something && !redacted {
             true => Read::Plaintext { id, sender: event.sender },
@@ -179,9 +190,9 @@ fn unread(core: &Core, event: Envelope, error: DecryptError) -> Result<Read, Eng
             let reason = "nobody can tell who wrote it: its key came from a backup".into();
             Read::Refused { id, sender: PersonId::new(event.sender.as_str()), reason }
         }
-        DecryptError::NotTrusted { position, why, stale: _ } => {
-            // An unknown device may become known within the second.
-            wait(position.session_id, reason, why == Distrust::UnknownDevice, Some(why))
+        DecryptError::NotTrusted { position, why, stale } => {
+            // Devices that were not read yet may turn out in order within the second.
+            wait(position.session_id, reason, stale, Some(why))
         }
         DecryptError::Engine(EngineError::Panicked) => {
             let hint = event.content.get("session_id").and_then(Value::as_str).unwrap_or_default();

@@ -4,9 +4,7 @@
 
 use async_trait::async_trait;
 use ruma::UserId;
-use sealbridge_contract::{
-    Answer, Context, Field, Flow, FlowError, NotAccepted, Step, Text, inbox::AccountStore,
-};
+use sealbridge_contract::{Answer, Context, Field, Flow, FlowError, NotAccepted, Step, Text, inbox::AccountStore};
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing::info;
 
@@ -14,8 +12,8 @@ use crate::{
     config::Settings,
     core::open_engine,
     engine::{
-        Engine, EngineError, Http, HttpError, IdentityError, OpenError, RecoveryKey, Session, SessionError, adopt_token,
-        discover, log_in,
+        Engine, EngineError, Http, HttpError, IdentityError, OpenError, RecoveryKey, Session, SessionError,
+        adopt_token, discover, log_in,
     },
     session_store,
 };

@@ -16,9 +16,9 @@ use tracing::{Instrument as _, error, instrument, warn};
 use crate::{
     config::Settings,
     core::{Core, fatal_http, fatal_open, opens_later, track},
-    direct, finding, gaps, incoming, invites, latekeys, outgoing, session_store,
+    direct,
     engine::{Engine, EngineError, IdentityError},
-    translate, traffic,
+    finding, gaps, incoming, invites, latekeys, outgoing, session_store, traffic, translate,
     verify::Comparison,
 };
 
@@ -193,10 +193,15 @@ enum Task {
 }
 
 impl Task {
-    const ALL: [Self; 6] =
-        [Self::Receive, Self::Keys, Self::Gaps, Self::Late, Self::Invites, Self::Verifications];
+    const ALL: [Self; 6] = [Self::Receive, Self::Keys, Self::Gaps, Self::Late, Self::Invites, Self::Verifications];
 
-    async fn run(self, core: &Arc<Core>, engine: &Engine, inbox: &Inbox, stop: &CancellationToken) -> Result<(), Fatal> {
+    async fn run(
+        self,
+        core: &Arc<Core>,
+        engine: &Engine,
+        inbox: &Inbox,
+        stop: &CancellationToken,
+    ) -> Result<(), Fatal> {
         match self {
             Self::Receive => incoming::pump(core, engine, inbox, stop).await,
             Self::Keys => traffic::flush_keys(core, engine, inbox).await,

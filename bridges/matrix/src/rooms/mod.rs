@@ -160,12 +160,14 @@ impl Changes {
         let mut writes = Vec::new();
         for (id, facts) in &self.0 {
             let before = rooms.get(id);
-            let same_people = |before: &Facts| Arc::ptr_eq(&before.people, &facts.people) || before.people == facts.people;
+            let same_people =
+                |before: &Facts| Arc::ptr_eq(&before.people, &facts.people) || before.people == facts.people;
             if !before.as_ref().is_some_and(same_people) {
                 let people = serde_json::to_vec(facts.people.as_ref()).expect("names and ids serialise");
                 writes.push(StoreWrite::put(format!("{PEOPLE}{id}"), people));
             }
-            let same_otherwise = |before: &Facts| Facts { people: Arc::clone(&facts.people), ..before.clone() } == *facts;
+            let same_otherwise =
+                |before: &Facts| Facts { people: Arc::clone(&facts.people), ..before.clone() } == *facts;
             if !before.as_ref().is_some_and(same_otherwise) {
                 let facts = serde_json::to_vec(facts).expect("facts serialise");
                 writes.push(StoreWrite::put(format!("{ROOM}{id}"), facts));

@@ -148,13 +148,10 @@ mod tests {
             sender_not_proven: false,
         };
         // Only the gate shows a message's words, so the test looks through it.
-        use sealbridge_contract::{
-            Destination, Origin, Rule, SenderTrust, Verdict, gate::Encryption, judge,
-        };
+        use sealbridge_contract::{Destination, Origin, Rule, SenderTrust, Verdict, gate::Encryption, judge};
         let message = reader.message()?;
         let to = Destination::EndToEnd(Encryption::Pinned);
-        let Verdict::Speak(cleared) =
-            judge(&message, Origin { sender: SenderTrust::Proven }, &to, &Rule::default())
+        let Verdict::Speak(cleared) = judge(&message, Origin { sender: SenderTrust::Proven }, &to, &Rule::default())
         else {
             panic!("the gate lets it through");
         };
@@ -185,8 +182,11 @@ mod tests {
             (json!({"msgtype": 7, "body": []}), "something"),
             (json!({}), "something"),
             (json!(null), "something"),
-            (json!({"msgtype": "m.text", "body": "> <@b:x> q\n>\n> r\n\nanswer",
-                "m.relates_to": {"m.in_reply_to": {"event_id": "$e"}}}), "text answer"),
+            (
+                json!({"msgtype": "m.text", "body": "> <@b:x> q\n>\n> r\n\nanswer",
+                "m.relates_to": {"m.in_reply_to": {"event_id": "$e"}}}),
+                "text answer",
+            ),
             (json!({"msgtype": "m.text", "body": "> quoted by hand"}), "text > quoted by hand"),
         ];
         for (content, expected) in cases {

@@ -87,7 +87,9 @@ fn caveats(content: &mut Map<String, Value>, message: &Message) {
 
 #[cfg(test)]
 mod tests {
-    use sealbridge_contract::{Author, ConversationId, DeliveryId, PersonId, RemoteId, Timestamp, Trail, message::Caveats};
+    use sealbridge_contract::{
+        Author, ConversationId, DeliveryId, PersonId, RemoteId, Timestamp, Trail, message::Caveats,
+    };
 
     use super::*;
 
