@@ -1,8 +1,10 @@
 //! The loopback transports keep the promises of the contract.
 
 mod common;
+mod folders;
 
-use common::{Loopbacks, disk::Folders};
+use common::Loopbacks;
+use folders::Folders;
 use sealbridge_contract::conformance::run_all;
 use sealbridge_loopback::{Datasheet, Deduplicates, NetworkKind, Settings};
 
@@ -30,7 +32,7 @@ async fn end_to_end_that_carries_and_remembers_little_keeps_its_promises() {
 async fn carrier_keeps_its_promises() {
     let settings = Settings { kind: NetworkKind::Carrier, ..Settings::default() };
     let report = run_all(&Loopbacks::new(settings)).await;
-    assert_eq!(report.count(), (25, 5), "{report}");
+    assert_eq!(report.count(), (27, 2), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,5 +45,5 @@ async fn folder_keeps_the_same_promises() {
 async fn carrier_over_a_folder_keeps_the_same_promises() {
     let settings = Settings { kind: NetworkKind::Carrier, ..Settings::default() };
     let report = run_all(&Folders { settings }).await;
-    assert_eq!(report.count(), (21, 10), "{report}");
+    assert_eq!(report.count(), (23, 6), "{report}");
 }

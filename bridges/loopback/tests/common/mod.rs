@@ -1,8 +1,6 @@
 //! The loopback network, as the conformance kit wants to have it.
 
-pub mod disk;
-
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
@@ -17,19 +15,23 @@ use sealbridge_loopback::{
 use zeroize::Zeroizing;
 
 /// Makes a transport worse, or leaves it as it is.
-pub type Spoil = fn(AnyTransport) -> AnyTransport;
+pub(crate) type Spoil = fn(AnyTransport) -> AnyTransport;
 
 /// A new hub for each case.
-pub struct Loopbacks {
-    pub settings: Settings,
-    pub spoil: Spoil,
+pub(crate) struct Loopbacks {
+    pub(crate) settings: Settings,
+    pub(crate) spoil: Spoil,
+    pub(crate) patience: Duration,
 }
 
 impl Loopbacks {
-    pub fn new(settings: Settings) -> Self {
-        Self { settings, spoil: |transport| transport }
+    pub(crate) fn new(settings: Settings) -> Self {
+        // A delivery that waits can be dropped while it waits.
+        Self { settings: Settings { delay_ms: 1, ..settings }, spoil: |transport| transport, patience: PATIENCE }
     }
 }
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[async_trait]
 impl Harness for Loopbacks {
@@ -46,13 +48,24 @@ impl Harness for Loopbacks {
         let peer = MemoryPeer { hub, person, account: account.clone(), conversation: conversation.clone(), carries };
         Ok(Rig { account, conversation, near: Box::new(near), peer: Box::new(peer) })
     }
+
+    fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    fn quiet(&self) -> Duration {
+        QUIET
+    }
 }
 
-pub fn account() -> AccountName {
+/// What a hub does it does at once.
+const QUIET: Duration = Duration::from_millis(50);
+
+pub(crate) fn account() -> AccountName {
     AccountName::parse("work").expect("it is a name")
 }
 
-pub fn context(account: &AccountName, folder: PathBuf, store: AccountStore, clock: Clock) -> Context {
+pub(crate) fn context(account: &AccountName, folder: PathBuf, store: AccountStore, clock: Clock) -> Context {
     Context { account: account.clone(), folder, store_key: StoreKey::new(Zeroizing::new([7; 32])), store, clock }
 }
 
@@ -82,7 +95,7 @@ struct MemoryPeer {
 
 const KEY: &str = "late";
 
-pub fn overheard(heard: &Heard) -> Overheard {
+pub(crate) fn overheard(heard: &Heard) -> Overheard {
     Overheard {
         id: heard.id.clone(),
         delivery: Some(heard.delivery),

@@ -43,8 +43,7 @@ pub(super) async fn unaccepted_message_comes_again_under_its_name(stage: &mut St
     stage.start().await?;
     stage.intake.be_full(u32::MAX);
     let said = say_many(stage, 3).await?;
-    let first = said[0].clone();
-    stage.until("the first message is offered", async |stage| Ok(stage.intake.offered().contains(&first))).await?;
+    stage.until("a message is offered", async |stage| Ok(!stage.intake.offered().is_empty())).await?;
     stage.kill().await?;
     if !stage.intake.accepted().is_empty() {
         return Err(Stop::failed("something was kept that was not accepted"));
@@ -66,6 +65,8 @@ pub(super) async fn accepted_message_does_not_come_again(stage: &mut Stage<'_>) 
 
 pub(super) async fn many_messages_of_one_sender_keep_their_order(stage: &mut Stage<'_>) -> Told {
     stage.start().await?;
+    // While one is being accepted the others gather, so that there is an order within a batch too.
+    stage.intake.be_slow(Duration::from_millis(20));
     let said = say_many(stage, 50).await?;
     arrive_in_order(stage, &said).await
 }
@@ -96,13 +97,12 @@ pub(super) async fn gap_is_filled_in_order(stage: &mut Stage<'_>) -> Told {
     let said = [before, behind].concat();
     let count = said.len();
     stage.until("the gap is filled", async |stage| Ok(stage.intake.accepted().len() >= count)).await?;
-    let (open, ever) = stage.intake.gaps();
+    let (_, ever) = stage.intake.gaps();
     stage.remark(format!("{ever} gaps"));
     if ever == 0 {
         return Err(Stop::failed("there was no gap, so nothing was tried"));
     }
     stage.until("no gap is open", async |stage| Ok(stage.intake.gaps().0 == 0)).await?;
-    let _ = open;
     arrive_in_order(stage, &said).await
 }
 
@@ -162,7 +162,11 @@ pub(super) async fn own_message_is_an_echo_and_never_an_arrival(stage: &mut Stag
     stage.accepted(&after[0]).await?;
     let came = stage.intake.accepted().iter().any(|message| message.words == Words(words.clone()));
     all_hold(&[(!came, "our own message came in as somebody's")])?;
-    echoes.inspect_err(|_| stage.remark("it was no arrival"))
+    match echoes {
+        Err(Stop::NotApplicable(why)) => stage.remark(format!("no echo was waited for: {why}")),
+        other => other?,
+    }
+    Ok(())
 }
 
 /// The peer says so many different things.

@@ -10,7 +10,7 @@ use super::{
 use crate::{DeliveryId, Fate, Slip, Trail, trail::MarkKey};
 
 /// Bodies that break things, each after words that tell it apart.
-fn hard(stage: &Stage<'_>) -> Vec<(&'static str, String)> {
+fn hard(stage: &Stage<'_>) -> Vec<(&'static str, String, String)> {
     let most = stage.transport().common().abilities().most_bytes;
     let long = |bytes: usize| "0123456789abcde ".repeat(bytes / 16);
     let bodies: [(&str, String); 11] = [
@@ -26,14 +26,18 @@ fn hard(stage: &Stage<'_>) -> Vec<(&'static str, String)> {
         ("quotes and slashes", r#"{"type":"m.room.message"} \n \u0000 "'`%s%n${x}"#.to_owned()),
         ("like a command", "/me is not an emote, @room nobody is called, !help".to_owned()),
     ];
-    bodies.into_iter().map(|(what, body)| (what, format!("{} {body}", stage.words("hard")))).collect()
+    let say = |(what, body)| {
+        let start = stage.words("hard");
+        (what, format!("{start} {body}"), start)
+    };
+    bodies.into_iter().map(say).collect()
 }
 
 pub(super) async fn hard_words_go_out_whole(stage: &mut Stage<'_>) -> Told {
     stage.start().await?;
-    for (what, words) in hard(stage) {
+    for (what, words, start) in hard(stage) {
         stage.send(&words).await.map_err(|stop| about(what, stop))?;
-        let heard = stage.heard_once(&words).await.map_err(|stop| about(what, stop))?;
+        let heard = stage.heard_once(&start).await.map_err(|stop| about(what, stop))?;
         let whole = match heard.author {
             Some(_) => neutral(&heard.words) == neutral(&words),
             // With the author's name in front.
@@ -50,7 +54,7 @@ pub(super) async fn hard_words_go_out_whole(stage: &mut Stage<'_>) -> Told {
 pub(super) async fn hard_words_come_in_whole(stage: &mut Stage<'_>) -> Told {
     stage.start().await?;
     let mut tried = 0;
-    for (what, words) in hard(stage) {
+    for (what, words, _) in hard(stage) {
         let id = match stage.says(&words).await {
             Ok(id) => id,
             Err(Stop::NotApplicable(why)) => {
@@ -77,7 +81,8 @@ pub(super) async fn too_long_is_refused_and_never_cut(stage: &mut Stage<'_>) -> 
     let words = format!("{start} {}", "x".repeat(most));
     match stage.attempt(stage.message(&words), &stage.slip()).await? {
         Ok(_) => {
-            stage.heard_once(&words).await?;
+            let heard = stage.heard_once(&start).await?;
+            all_hold(&[(heard.words.ends_with(&words), "it was cut in silence")])?;
             stage.remark("it crossed whole all the same");
         }
         Err(error) => {

@@ -11,11 +11,11 @@ use sealbridge_contract::{
 use sealbridge_loopback::{DiskPeer, HeardLine, NetworkKind, SaidLine, Settings, connect};
 use tokio::sync::Mutex;
 
-use super::{account, context};
+use crate::common::{account, context};
 
 /// A new folder for each case.
-pub struct Folders {
-    pub settings: Settings,
+pub(crate) struct Folders {
+    pub(crate) settings: Settings,
 }
 
 #[async_trait]
