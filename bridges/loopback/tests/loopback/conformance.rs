@@ -1,12 +1,9 @@
 //! The loopback transports keep the promises of the contract.
 
-mod common;
-mod folders;
-
-use common::Loopbacks;
-use folders::Folders;
 use sealbridge_contract::conformance::run_all;
 use sealbridge_loopback::{Datasheet, Deduplicates, NetworkKind, Settings};
+
+use crate::{folders::Folders, harness::Loopbacks};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn end_to_end_keeps_its_promises() {

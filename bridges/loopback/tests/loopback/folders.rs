@@ -11,7 +11,7 @@ use sealbridge_contract::{
 use sealbridge_loopback::{DiskPeer, HeardLine, NetworkKind, SaidLine, Settings, connect};
 use tokio::sync::Mutex;
 
-use crate::common::{account, context};
+use crate::harness::{account, context};
 
 /// A new folder for each case.
 pub(crate) struct Folders {

@@ -1,14 +1,14 @@
 //! A kit that can't fail proves nothing: each of these transports breaks one promise, and the kit must say which.
 
-mod broken;
-mod common;
-
 use std::time::Duration;
 
-use broken::Defect;
-use common::Loopbacks;
 use sealbridge_contract::conformance::{Outcome, run_only};
 use sealbridge_loopback::{Datasheet, NetworkKind, Settings};
+
+use crate::{
+    broken::{self, Defect},
+    harness::Loopbacks,
+};
 
 /// Plays the case that must notice, with a transport that has the defect.
 macro_rules! catches {
