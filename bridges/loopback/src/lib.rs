@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 pub use carrier::LoopbackCarrier;
 pub use config::{Datasheet, Deduplicates, NetworkKind, Settings};
 pub use disk::{DiskPeer, HeardLine, SaidLine};
-pub use hub::{Fault, Faults, Heard, LoopbackHub, LoopbackPerson, ParcelSeen, Saying, Says};
+pub use hub::{Fault, Faults, Heard, How, LoopbackHub, LoopbackPerson, ParcelSeen, Saying, Says};
 
 /// Connects an account: to the hub or the directory that its settings name.
 ///
