@@ -188,7 +188,7 @@ impl<'a> Loading<'a> {
             }
             variable_for(&known)
         };
-        let known: Vec<_> = self.known.paths().into_iter().map(named).collect();
+        let known: Vec<_> = self.known.paths(None).into_iter().map(named).collect();
         let meant = nearest(name, &known).map_or(String::new(), |known| format!("; did you mean {known}?"));
         Problem { at: Place::Variable(name.to_owned()), words: format!("is not known{meant}") }
     }

@@ -1,3 +1,4 @@
 //! Tests of the service as a whole. One binary, since each links the world.
 
 mod architecture;
+mod config;
