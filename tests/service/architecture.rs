@@ -40,7 +40,8 @@ fn code<'a>(text: &'a str, fits: impl Fn(&str) -> bool + 'a) -> impl Iterator<It
 }
 
 fn assert_none(what: &str, files: &[(String, String)], fits: impl Fn(&str) -> bool + Copy) {
-    let found = files.iter().flat_map(|(name, text)| code(text, fits).map(move |(at, line)| format!("{name}:{at}: {line}")));
+    let found =
+        files.iter().flat_map(|(name, text)| code(text, fits).map(move |(at, line)| format!("{name}:{at}: {line}")));
     let found: Vec<_> = found.collect();
     assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
 }
@@ -87,7 +88,10 @@ fn steps_that_decide_do_no_io() {
     for step in ["route", "table", "breaker"] {
         let step = files(&format!("src/flow"), &format!("/{step}.rs"));
         assert_none("I/O in a step that decides", &step, |line| {
-            line.contains(".await") || line.contains("async fn") || line.contains("std::fs") || line.contains("tokio::fs")
+            line.contains(".await")
+                || line.contains("async fn")
+                || line.contains("std::fs")
+                || line.contains("tokio::fs")
         });
     }
     let gate = files("bridges/contract/src", "gate.rs");
@@ -130,7 +134,8 @@ fn the_map_matches_the_tree() {
         for entry in std::fs::read_dir(root().join(place)).expect("the place is there") {
             let name = entry.expect("a folder can be read to its end").file_name().to_string_lossy().into_owned();
             let path = format!("{place}/{name}");
-            let known = named.contains(path.as_str()) || ["src/lib.rs", "src/main.rs", "src/testing.rs"].contains(&path.as_str());
+            let known = named.contains(path.as_str())
+                || ["src/lib.rs", "src/main.rs", "src/testing.rs"].contains(&path.as_str());
             assert!(known, "the map does not name {path}");
         }
     }

@@ -1,6 +1,7 @@
 //! What all parts of one account share.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Mutex, OnceLock},
 };
@@ -11,7 +12,9 @@ use sealbridge_contract::{
     inbox::{AccountStore, Audience, Incident},
     transport::{Health, StoreKey},
 };
+use serde_json::value::RawValue;
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
+use tracing::warn;
 
 use crate::{
     budget::Budget,
@@ -58,6 +61,9 @@ pub(crate) struct Signals {
     news: mpsc::UnboundedSender<News>,
     /// Held by the one task that reads them.
     pub(crate) heard: AsyncMutex<mpsc::UnboundedReceiver<News>>,
+    steps: mpsc::UnboundedSender<(OwnedRoomId, Box<RawValue>)>,
+    /// Steps of verifications seen in rooms. Held by the one task that takes them in.
+    pub(crate) observed: AsyncMutex<mpsc::UnboundedReceiver<(OwnedRoomId, Box<RawValue>)>>,
 }
 
 /// Why events that wait may be readable now.
@@ -74,8 +80,10 @@ pub(crate) enum News {
 impl Default for Signals {
     fn default() -> Self {
         let (news, heard) = mpsc::unbounded_channel();
+        let (steps, observed) = mpsc::unbounded_channel();
         let [gaps, invites, verifications] = std::array::from_fn(|_| Notify::new());
-        Self { gaps, invites, verifications, news, heard: AsyncMutex::new(heard) }
+        let (heard, observed) = (AsyncMutex::new(heard), AsyncMutex::new(observed));
+        Self { gaps, invites, verifications, news, heard, steps, observed }
     }
 }
 
@@ -84,6 +92,12 @@ impl Signals {
         for news in news {
             // The receiver lives as long as we do.
             let _ = self.news.send(news);
+        }
+    }
+
+    pub(crate) fn observe(&self, steps: impl IntoIterator<Item = (OwnedRoomId, Box<RawValue>)>) {
+        for step in steps {
+            let _ = self.steps.send(step);
         }
     }
 }
@@ -148,6 +162,14 @@ impl Core {
     /// Notes how the account is doing.
     pub(crate) fn note(&self, change: impl FnOnce(&mut Health)) {
         change(&mut self.health.lock().unwrap_or_else(|lock| lock.into_inner()));
+    }
+}
+
+/// Keeps the device lists of these people up to date from now on. What fails is made up for when a key is shared.
+pub(crate) async fn track(engine: &Engine, users: BTreeSet<OwnedUserId>) {
+    let users: Vec<&UserId> = users.iter().map(|user| &**user).collect();
+    if let Err(error) = engine.track(users).await {
+        warn!(%error, "New members' devices are not tracked yet.");
     }
 }
 

@@ -17,14 +17,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::{
-    core::{Core, News, fatal_http, fatal_journal},
+    core::{Core, News, fatal_http, fatal_journal, track},
     engine::{Class, Engine, EngineError, Fed, HttpError, SyncPart},
     intake::{self, Built, CURSOR},
 };
 
 /// Answers in a row with events and an unmoved cursor, before somebody is told.
 const UNMOVED: u32 = 5;
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Receives until `stop`.
 pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &CancellationToken) -> Result<(), Fatal> {
@@ -167,18 +167,17 @@ async fn try_commit(
 ) -> Result<(), NotCommitted> {
     let _turn = core.rooms.change().await;
     let built = intake::build(core, answer, since).await.map_err(NotCommitted::Engine)?;
-    let Built { batch, changes, news, gaps, invites, direct } = built;
+    let Built { batch, changes, news, gaps, invites, direct, verifications } = built;
     fail::fail_point!("matrix::before-accept");
     inbox.accept(batch).await.map_err(NotCommitted::Journal)?;
     fail::fail_point!("matrix::after-accept");
-    if let Err(error) = engine.track(changes.correspondents().map(|user| &**user)).await {
-        warn!(%error, "New members' devices are not tracked yet.");
-    }
+    track(engine, changes.correspondents()).await;
     core.rooms.publish(changes);
     if let Some(direct) = direct {
         core.direct.replace(&direct);
     }
     core.signals.tell(news);
+    core.signals.observe(verifications);
     if gaps {
         core.signals.gaps.notify_one();
     }

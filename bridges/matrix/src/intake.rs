@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ruma::{
-    RoomId, UserId,
+    OwnedRoomId, RoomId, UserId,
     api::client::sync::sync_events::v3::{InvitedRoom, Response, State, Timeline},
     serde::Raw,
 };
@@ -32,6 +32,7 @@ pub(crate) struct Built {
     pub(crate) gaps: bool,
     pub(crate) invites: bool,
     pub(crate) direct: Option<Value>,
+    pub(crate) verifications: Vec<(OwnedRoomId, Box<RawValue>)>,
 }
 
 /// Reads a sync answer that was asked for with `since`. Changes nothing, and gives the same batch each time.
@@ -43,6 +44,7 @@ pub(crate) async fn build(core: &Core, answer: &Response, since: Option<&str>) -
         gaps: false,
         invites: false,
         direct: None,
+        verifications: Vec::new(),
     };
     for (room, invited) in &answer.rooms.invite {
         invite(core, &mut built, room, invited);
@@ -162,6 +164,7 @@ async fn timeline(
         built.batch.echoes.extend(sorted.echo);
         built.batch.incidents.extend(sorted.incident);
         built.news.append(&mut sorted.news);
+        built.verifications.extend(sorted.verification.map(|step| (room.to_owned(), step)));
     }
     Ok(())
 }
@@ -186,6 +189,7 @@ pub(crate) struct Sorted {
     pub(crate) echo: Option<Echo>,
     pub(crate) incident: Option<Incident>,
     pub(crate) news: Vec<News>,
+    pub(crate) verification: Option<Box<RawValue>>,
 }
 
 /// Puts what was read where it belongs.
@@ -216,6 +220,7 @@ pub(crate) fn sort(room: &RoomId, read: Read, raw: &RawValue) -> Sorted {
                 holds_sender: waits.holds_sender,
             }));
         }
+        Read::Verification(step) => sorted.verification = Some(step),
         Read::Nothing => {}
     }
     sorted

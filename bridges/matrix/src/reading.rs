@@ -23,7 +23,9 @@ pub(crate) enum Read {
     Refused { id: RemoteId, sender: PersonId, reason: String },
     /// Words in clear, where only ciphertext belongs.
     Plaintext { id: RemoteId, sender: OwnedUserId },
-    /// Nothing that crosses: state, a step of a verification, our own words.
+    /// A step of comparing identities, in clear.
+    Verification(Box<RawValue>),
+    /// Nothing that crosses: state, our own words.
     Nothing,
 }
 
@@ -64,8 +66,7 @@ pub(crate) async fn read(
         return Ok(Read::Nothing);
     }
     if event.is_verification() {
-        observe(core, room, raw).await;
-        return Ok(Read::Nothing);
+        return Ok(Read::Verification(raw.to_owned()));
     }
     let id = RemoteId::new(event.id.as_str());
     if event.kind != "m.room.encrypted" {
@@ -82,7 +83,7 @@ pub(crate) async fn read(
     }
     let Some(engine) = core.engine() else { return Err(EngineError::Olm("not open yet")) };
     match engine.decrypt(room, raw, core.sender_trust()).await {
-        Ok(decrypted) => Ok(decrypted_event(core, room, name_of, &event, &decrypted).await),
+        Ok(decrypted) => Ok(decrypted_event(room, name_of, &event, &decrypted)),
         Err(error) => unread(core, event, error),
     }
 }
@@ -120,8 +121,7 @@ pub(crate) async fn own_delivery(
     }
 }
 
-async fn decrypted_event(
-    core: &Core,
+fn decrypted_event(
     room: &RoomId,
     name_of: impl Fn(&UserId) -> Option<String>,
     event: &Envelope,
@@ -132,10 +132,7 @@ async fn decrypted_event(
             "type": decrypted.event_type, "content": decrypted.content, "sender": event.sender, "event_id": event.id,
             "room_id": room, "origin_server_ts": event.sent_at.0,
         });
-        if let Ok(clear) = serde_json::value::to_raw_value(&clear) {
-            observe(core, room, &clear).await;
-        }
-        return Read::Nothing;
+        return serde_json::value::to_raw_value(&clear).map_or(Read::Nothing, Read::Verification);
     }
     let trust = match decrypted.proof {
         SenderProof::Verified | SenderProof::CrossSigned => SenderTrust::Proven,
@@ -196,14 +193,6 @@ fn unread(core: &Core, event: Envelope, error: DecryptError) -> Result<Read, Eng
             Read::Refused { id, sender: PersonId::new(event.sender.as_str()), reason: error.to_string() }
         }
     })
-}
-
-async fn observe(core: &Core, room: &RoomId, raw: &RawValue) {
-    let Some(engine) = core.engine() else { return };
-    match engine.observe_in_room(room, raw).await {
-        Ok(()) => core.signals.verifications.notify_waiters(),
-        Err(error) => warn!(%error, "A verification event could not be taken in."),
-    }
 }
 
 /// What no two messages share: two events with this value are a replay.

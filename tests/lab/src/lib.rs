@@ -5,6 +5,7 @@
 
 pub mod bridge;
 pub mod checker;
+pub mod demo;
 pub mod leash;
 pub mod paths;
 pub mod person;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{test, up};
+use commands::{demo, test, up};
 
 /// Real servers and clients on loopback, for demonstrations and tests.
 #[derive(Debug, Parser)]
@@ -20,6 +20,8 @@ struct Arguments {
 enum Command {
     /// Start two homeservers and keep them until Ctrl-C.
     Up(up::Up),
+    /// Show the main job: two people on two homeservers talk through the bridge.
+    Demo(demo::Demo),
     /// Check formatting and lints, and run every test.
     Test(test::Test),
 }
@@ -28,6 +30,7 @@ enum Command {
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Up(up) => up.run().await,
+        Command::Demo(demo) => demo.run().await,
         Command::Test(test) => test.run(),
     };
     match done {

@@ -35,12 +35,13 @@ pub struct Venv {
 impl Venv {
     /// The environment, installed first if it is not there. Blocks, for a minute at worst.
     pub fn ready() -> Result<Self> {
-        static READY: OnceLock<Venv> = OnceLock::new();
-        if let Some(ready) = READY.get() {
-            return Ok(ready.clone());
+        // A failure is kept too, or every test of a process would try for itself.
+        static READY: OnceLock<Result<Venv, String>> = OnceLock::new();
+        let ready = READY.get_or_init(|| install().map_err(|error| format!("{error:#}")));
+        match ready {
+            Ok(venv) => Ok(venv.clone()),
+            Err(error) => bail!("Install the lab's Python packages: {error}"),
         }
-        let venv = install().context("Install the lab's Python packages")?;
-        Ok(READY.get_or_init(|| venv).clone())
     }
 
     /// The environment's own interpreter.
@@ -103,7 +104,13 @@ fn install() -> Result<Venv> {
     let list = dir.join("requirements.txt");
     fs::write(&list, REQUIREMENTS)?;
     progress.set_message("Installing Synapse, mautrix-python and matrix-nio");
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    let pip = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ];
     let mut command = Command::new(dir.join("bin/python"));
     command.args(pip).arg("--requirement").arg(&list);
     run(&mut command)?;
@@ -126,7 +133,13 @@ fn create(dir: &Path, progress: &ProgressBar) -> Result<()> {
     progress.set_message("Installing Debian's python3-venv");
     run(Command::new("apt-get").args(["update", "-qq"]))?;
     run(Command::new("apt-get")
-        .args(["install", "-y", "-qq", "--no-install-recommends", "python3-venv"])
+        .args([
+            "install",
+            "-y",
+            "-qq",
+            "--no-install-recommends",
+            "python3-venv",
+        ])
         .env("DEBIAN_FRONTEND", "noninteractive"))?;
     if dir.exists() {
         fs::remove_dir_all(dir)?;
@@ -137,7 +150,10 @@ fn create(dir: &Path, progress: &ProgressBar) -> Result<()> {
 /// Runs to the end, and fails with what the command said last.
 fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("Run {name}"))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("Run {name}"))?;
     if output.status.success() {
         return Ok(());
     }
@@ -154,5 +170,8 @@ fn digest<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
         hash.update(part.as_bytes());
         hash.update([0]);
     }
-    hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()[..6]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

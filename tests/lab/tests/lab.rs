@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::process::{Pid, test_kill_process};
 use sealbridge_lab::person::{Kind, Options, Person, Received};
-use sealbridge_lab::synapse::{self, Synapse};
-use sealbridge_lab::{Lab, servers};
-use serde_json::json;
+use sealbridge_lab::proxy::{Fault, Rule};
+use sealbridge_lab::search::Search;
+use sealbridge_lab::{Lab, Proxy, servers};
+use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -20,11 +21,18 @@ struct Pair {
 
 impl Pair {
     async fn meet(lab: &Lab, options: Options) -> Result<Self> {
-        let (alice, bob) = tokio::try_join!(Person::new_on(&lab.a, "alice"), Person::new_with(&lab.a, "bob", options))?;
-        let room = alice.create_encrypted_room("talk", &[bob.user_id()]).await?;
+        let (alice, bob) = tokio::try_join!(
+            Person::new_on(&lab.a, "alice"),
+            Person::new_with(&lab.a, "bob", options)
+        )?;
+        let room = alice
+            .create_encrypted_room("talk", &[bob.user_id()])
+            .await?;
         bob.wait_invite(&room, SOON).await?;
         bob.join(&room).await?;
-        alice.wait_member(&room, bob.user_id(), "join", SOON).await?;
+        alice
+            .wait_member(&room, bob.user_id(), "join", SOON)
+            .await?;
         Ok(Self { alice, bob, room })
     }
 }
@@ -48,7 +56,9 @@ async fn two_servers_start_and_leave_no_process_and_no_file() -> Result<()> {
     let mut pids = Vec::new();
     let mut dirs = Vec::new();
     for server in [&lab.a, &lab.b] {
-        let (status, answer) = server.request("GET", "/_matrix/client/versions", None, None).await?;
+        let (status, answer) = server
+            .request("GET", "/_matrix/client/versions", None, None)
+            .await?;
         assert_eq!(status, 200);
         assert!(answer["versions"].is_array());
         pids.push(server.pid().context("It runs")?);
@@ -76,7 +86,10 @@ async fn two_people_talk_in_an_encrypted_room() -> Result<()> {
     let Pair { alice, bob, room } = Pair::meet(lab, Options::default()).await?;
     let question = alice.send(&room, "hello bob").await?;
     let heard = bob.wait_for(|it| it.body == "hello bob", SOON).await?;
-    assert!(heard.encrypted && heard.verified && !heard.late, "{heard:?}");
+    assert!(
+        heard.encrypted && heard.verified && !heard.late,
+        "{heard:?}"
+    );
     assert_eq!(heard.event_id, question);
     let stored = alice.raw_event(&room, &question).await?;
     assert_eq!(stored["type"], "m.room.encrypted");
@@ -85,10 +98,15 @@ async fn two_people_talk_in_an_encrypted_room() -> Result<()> {
     alice.wait_for(|it| it.body == "hello alice", SOON).await?;
 
     let file = vec![7; 100_000];
-    alice.send_file(&room, "f.bin", "application/x-f", &file).await?;
+    alice
+        .send_file(&room, "f.bin", "application/x-f", &file)
+        .await?;
     let sent = bob.wait_for(|it| it.msgtype == "m.file", SOON).await?;
     assert_eq!(bob.download(&sent.content).await?, file);
-    assert_eq!(bob.devices(alice.user_id()).await?, [(alice.device_id().to_owned(), "cross-signed-tofu".to_owned())]);
+    assert_eq!(
+        bob.devices(alice.user_id()).await?,
+        [(alice.device_id().to_owned(), "cross-signed-tofu".to_owned())]
+    );
     Ok(())
 }
 
@@ -98,19 +116,124 @@ async fn messages_keep_their_order_over_rotations_and_limited_syncs() -> Result<
         return Ok(());
     };
     let Pair { alice, bob, .. } = Pair::meet(lab, Options::default()).await?;
-    let room = alice.create_rotating_room("fast", &[bob.user_id()], 7).await?;
+    let room = alice
+        .create_rotating_room("fast", &[bob.user_id()], 50)
+        .await?;
     bob.wait_invite(&room, SOON).await?;
     bob.join(&room).await?;
-    let bodies: Vec<String> = (0..120).map(|n| format!("number {n}")).collect();
-    let sends: Vec<_> = bodies.iter().map(|body| alice.send(&room, body)).collect();
+    alice.send(&room, "number 0").await?;
+    bob.wait_for(|it| it.body == "number 0", SOON).await?;
+    // More than Synapse puts into one answer.
+    bob.pause()?;
+    let bodies: Vec<String> = (0..230).map(|n| format!("number {n}")).collect();
+    let sends: Vec<_> = bodies[1..]
+        .iter()
+        .map(|body| alice.send(&room, body))
+        .collect();
     for send in sends {
         send.await?;
     }
-    bob.wait_for(|it| it.body == "number 119", SOON).await?;
-    let heard: Vec<_> = bob.messages_in(&room).into_iter().map(|it| it.body).collect();
+    bob.resume()?;
+    bob.wait_for(|it| it.body == "number 229", SOON).await?;
+    let heard: Vec<_> = bob
+        .messages_in(&room)
+        .into_iter()
+        .map(|it| it.body)
+        .collect();
     assert_eq!(heard, bodies);
     assert!(bob.undecryptable().is_empty());
     Ok(())
+}
+
+#[tokio::test]
+async fn the_search_finds_what_is_plain_and_nothing_of_what_is_encrypted() -> Result<()> {
+    if !servers::available().await {
+        return Ok(());
+    }
+    let lab = Lab::pair().await?;
+    let Pair { alice, bob, room } = Pair::meet(&lab, Options::default()).await?;
+    let secret = "canary-hidden-5f0e9b";
+    let control = "canary-control-77ad12";
+    alice.send(&room, secret).await?;
+    let sealed = format!("a file with {secret} inside");
+    alice
+        .send_file(&room, "notes", "text/plain", sealed.as_bytes())
+        .await?;
+    let opened = bob.wait_for(|it| it.msgtype == "m.file", SOON).await?;
+    assert_eq!(bob.download(&opened.content).await?, sealed.as_bytes());
+    let plain_room = alice.create_plain_room("plain", &[]).await?;
+    alice.send(&plain_room, control).await?;
+    // What it still holds in memory gets to the disk.
+    lab.a.stop().await?;
+    let search = Search::new(&[secret, control])?;
+    let hits = search.paths(&[lab.a.data_dir(), lab.b.data_dir()])?;
+    assert!(hits.iter().any(|hit| hit.canary == 1), "{hits:?}");
+    assert!(hits.iter().all(|hit| hit.canary == 1), "{hits:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn faults_between_a_person_and_their_server_lose_and_double_nothing() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else {
+        return Ok(());
+    };
+    let proxy = Proxy::before(lab.a.url()).await?;
+    let user = lab.a.register_unique("alice").await?;
+    let alice = Person::log_in(proxy.url(), &user, Options::default()).await?;
+    let bob = Person::new_on(&lab.a, "bob").await?;
+    let room = alice
+        .create_encrypted_room("bad line", &[bob.user_id()])
+        .await?;
+    bob.wait_invite(&room, SOON).await?;
+    bob.join(&room).await?;
+
+    proxy.record();
+    let lost_answers = proxy.add(Rule::new("PUT", "/send/", Fault::DropAfter)?.times(2));
+    let throttle = Fault::Throttle { retry_after_ms: 50 };
+    proxy.add(Rule::new("PUT", "/send/", throttle)?.times(3));
+    proxy.add(Rule::new("PUT", "/send/", Fault::Fail(503))?.times(1));
+    proxy.add(Rule::new("PUT", "/send/", Fault::DropBefore)?.times(1));
+    proxy.add(Rule::new("GET", "/sync", Fault::CutAnswer)?.times(2));
+    let bodies: Vec<String> = (0..5).map(|n| format!("over a bad line {n}")).collect();
+    for body in &bodies {
+        alice.send(&room, body).await?;
+    }
+    bob.wait_for(|it| it.body == bodies[4], SOON).await?;
+    let heard: Vec<_> = bob
+        .messages_in(&room)
+        .into_iter()
+        .map(|it| it.body)
+        .collect();
+    assert_eq!(heard, bodies);
+    assert_eq!(lost_answers.struck(), 2);
+    let puts = proxy.take_seen();
+    let puts = puts.iter().filter(|seen| seen.path.contains("/send/"));
+    assert_eq!(puts.count(), 12);
+
+    // An answer that was tampered with reaches the person as a real one.
+    proxy.add(Rule::new(
+        "GET",
+        "/sync",
+        Fault::rewrite(move |sync| {
+            let events = sync.pointer_mut(&format!("/rooms/join/{room}/timeline/events"));
+            for event in events.and_then(Value::as_array_mut).into_iter().flatten() {
+                if event["type"] == "m.room.encrypted" {
+                    event["content"]["ciphertext"] = json!("AwgAEgA");
+                }
+            }
+        }),
+    )?);
+    let room = bob.messages()[0].room.clone();
+    let tampered = bob.send(&room, "tampered with").await?;
+    alice
+        .wait_event(
+            |one| match one {
+                Received::Undecryptable(event) => (event.event_id == tampered).then_some(()),
+                _ => None,
+            },
+            SOON,
+        )
+        .await
 }
 
 #[tokio::test]
@@ -149,7 +272,10 @@ async fn who_came_by_nio_is_not_cross_signed() -> Result<()> {
     let Some(lab) = Lab::shared().await? else {
         return Ok(());
     };
-    let options = Options { kind: Kind::Nio, ..Options::default() };
+    let options = Options {
+        kind: Kind::Nio,
+        ..Options::default()
+    };
     let Pair { alice, bob, room } = Pair::meet(lab, options).await?;
     alice.send(&room, "to nio").await?;
     let heard = bob.wait_for(|it| it.body == "to nio", SOON).await?;
@@ -158,11 +284,16 @@ async fn who_came_by_nio_is_not_cross_signed() -> Result<()> {
     let heard = alice.wait_for(|it| it.body == "from nio", SOON).await?;
     assert!(heard.encrypted && !heard.verified, "{heard:?}");
     let query = json!({ "device_keys": { bob.user_id(): [] } });
-    let (status, keys) = alice.http("POST", "/_matrix/client/v3/keys/query", Some(query)).await?;
+    let (status, keys) = alice
+        .http("POST", "/_matrix/client/v3/keys/query", Some(query))
+        .await?;
     assert_eq!(status, 200);
     assert!(keys["device_keys"][bob.user_id()][bob.device_id()].is_object());
     assert!(keys["master_keys"][bob.user_id()].is_null());
-    assert!(keys["master_keys"][alice.user_id()].is_null(), "not asked for");
+    assert!(
+        keys["master_keys"][alice.user_id()].is_null(),
+        "not asked for"
+    );
     Ok(())
 }
 
@@ -171,11 +302,21 @@ async fn strict_people_share_with_cross_signed_devices_only() -> Result<()> {
     let Some(lab) = Lab::shared().await? else {
         return Ok(());
     };
-    let strict = Options { only_cross_signed: true, ..Options::default() };
-    let unsigned = Options { without_cross_signing: true, ..Options::default() };
-    let (carol, dave) =
-        tokio::try_join!(Person::new_with(&lab.b, "carol", strict), Person::new_with(&lab.b, "dave", unsigned))?;
-    let room = carol.create_encrypted_room("strict", &[dave.user_id()]).await?;
+    let strict = Options {
+        only_cross_signed: true,
+        ..Options::default()
+    };
+    let unsigned = Options {
+        without_cross_signing: true,
+        ..Options::default()
+    };
+    let (carol, dave) = tokio::try_join!(
+        Person::new_with(&lab.b, "carol", strict),
+        Person::new_with(&lab.b, "dave", unsigned)
+    )?;
+    let room = carol
+        .create_encrypted_room("strict", &[dave.user_id()])
+        .await?;
     dave.wait_invite(&room, SOON).await?;
     dave.join(&room).await?;
     carol.send(&room, "not for dave").await?;
@@ -205,19 +346,20 @@ async fn people_outlast_a_restart_and_a_kill_of_their_server() -> Result<()> {
     if !servers::available().await {
         return Ok(());
     }
-    let lab = Lab {
-        a: Synapse::start("alpha.test", synapse::Options::default()).await?,
-        b: Synapse::start("beta.test", synapse::Options::default()).await?,
-    };
+    let lab = Lab::pair().await?;
     let Pair { alice, bob, room } = Pair::meet(&lab, Options::default()).await?;
     alice.send(&room, "first").await?;
     lab.a.stop().await?;
-    let sends: Vec<_> = (0..5).map(|n| alice.send(&room, &format!("while it was down {n}"))).collect();
+    let sends: Vec<_> = (0..5)
+        .map(|n| alice.send(&room, &format!("while it was down {n}")))
+        .collect();
     lab.a.restart().await?;
     for send in sends {
         send.await?;
     }
-    let more: Vec<_> = (5..40).map(|n| alice.send(&room, &format!("while it was down {n}"))).collect();
+    let more: Vec<_> = (5..40)
+        .map(|n| alice.send(&room, &format!("while it was down {n}")))
+        .collect();
     bob.wait_for(|it| it.body.ends_with(" 12"), SOON).await?;
     lab.a.kill().await?;
     lab.a.restart().await?;
@@ -225,7 +367,11 @@ async fn people_outlast_a_restart_and_a_kill_of_their_server() -> Result<()> {
         send.await?;
     }
     bob.wait_for(|it| it.body.ends_with(" 39"), SOON).await?;
-    let heard: Vec<_> = bob.messages_in(&room).into_iter().map(|it| it.body).collect();
+    let heard: Vec<_> = bob
+        .messages_in(&room)
+        .into_iter()
+        .map(|it| it.body)
+        .collect();
     let mut expected = vec!["first".to_owned()];
     expected.extend((0..40).map(|n| format!("while it was down {n}")));
     assert_eq!(heard, expected);

@@ -11,7 +11,8 @@ use matrix_sdk_crypto::{
     vodozemac::megolm::DecryptionError,
 };
 use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedUserId, RoomId, serde::Raw,
+    MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedUserId, RoomId, UserId,
+    serde::Raw,
 };
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
@@ -80,7 +81,13 @@ pub enum DecryptError {
     #[error("the room key does not reach back to this message")]
     UnknownIndex { position: Position },
     #[error("the sender is not trusted: {why}")]
-    NotTrusted { position: Position, why: Distrust },
+    NotTrusted {
+        position: Position,
+        why: Distrust,
+        /// The sender's devices were never read or may have changed. They are being tracked from now on: try again
+        /// after the next flush, before this counts as a refusal.
+        stale: bool,
+    },
     /// The event's sender is not the owner of the device that made the key.
     #[error("the sender is not who encrypted it")]
     SpoofedSender,
@@ -171,14 +178,17 @@ impl Engine {
         };
         let raw: Raw<EncryptedEvent> = Raw::from_json(event.to_owned());
         let decrypting = self.machine().decrypt_room_event(&raw, room, &settings);
-        let decrypted = contained(decrypting)
+        let opened = contained(decrypting)
             .await?
-            .map_err(|error| failure(error, &position))?;
-        let proof = judge(
-            &decrypted.encryption_info.verification_state,
-            trust,
-            &position,
-        )?;
+            .map_err(|error| failure(error, &position));
+        let judged = opened.and_then(|opened| {
+            let proof = judge(&opened.encryption_info.verification_state, trust, &position)?;
+            Ok((opened, proof))
+        });
+        let (decrypted, proof) = match judged {
+            Ok(judged) => judged,
+            Err(error) => return Err(self.with_staleness(error, &parsed.sender).await),
+        };
         let opened: Opened = serde_json::from_str(decrypted.event.json().get())
             .map_err(|_| DecryptError::Malformed)?;
         Ok(Decrypted {
@@ -191,6 +201,25 @@ impl Engine {
             position,
             proof,
         })
+    }
+}
+
+impl Engine {
+    async fn with_staleness(&self, error: DecryptError, sender: &UserId) -> DecryptError {
+        match error {
+            DecryptError::NotTrusted { position, why, .. } => match self.track([sender]).await {
+                Ok(()) => {
+                    let stale = self.inner.stale.contains(sender);
+                    DecryptError::NotTrusted {
+                        position,
+                        why,
+                        stale,
+                    }
+                }
+                Err(error) => error.into(),
+            },
+            error => error,
+        }
     }
 }
 
@@ -243,6 +272,7 @@ fn distrust(level: &VerificationLevel, position: &Position) -> DecryptError {
     DecryptError::NotTrusted {
         position: position.clone(),
         why,
+        stale: false,
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     fmt,
     fs::{DirBuilder, File, Permissions, TryLockError},
     io,
+    ops::Deref,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::Path,
     sync::{Arc, Mutex as SyncMutex},
@@ -137,7 +138,7 @@ impl Engine {
 
         let stale = Stale::default();
         let tracked = machine.tracked_users().await.map_err(EngineError::from)?;
-        stale.mark(tracked.iter().map(|user| &**user));
+        stale.mark(tracked.iter().map(Deref::deref));
         let inner = Inner {
             http,
             machine,
@@ -201,9 +202,9 @@ impl Engine {
             return Ok(());
         }
         self.machine()
-            .update_tracked_users(new.iter().map(|user| &**user))
+            .update_tracked_users(new.iter().map(Deref::deref))
             .await?;
-        self.inner.stale.mark(new.iter().map(|user| &**user));
+        self.inner.stale.mark(new.iter().map(Deref::deref));
         self.inner.wants_flush.notify_one();
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Sends what the machine wants sent: device keys, key queries, to-device messages, signatures, backups.
 
-use std::{collections::BTreeSet, iter, time::Duration};
+use std::{collections::BTreeSet, iter, ops::Deref, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use matrix_sdk_crypto::types::requests::{
@@ -266,7 +266,7 @@ impl Engine {
     /// Give only users with known devices: for others the library waits up to 5 s for a query it believes in flight.
     pub(super) async fn claim_missing(&self, users: &[OwnedUserId]) -> Result<(), EngineError> {
         let _single = self.inner.claiming.lock().await;
-        let users = users.iter().map(|user| &**user);
+        let users = users.iter().map(Deref::deref);
         let claim = if users.len() == 0 {
             contained(self.machine().get_missing_sessions(iter::empty())).await??
         } else {

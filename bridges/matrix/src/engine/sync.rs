@@ -1,6 +1,6 @@
 //! Gives the crypto part of a sync answer to the machine.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Deref};
 
 use matrix_sdk_base::deserialized_responses::ProcessedToDeviceEvent;
 use matrix_sdk_crypto::{DecryptionSettings, EncryptionSyncChanges, TrustRequirement};
@@ -116,7 +116,7 @@ impl Engine {
                 .devices_changed
                 .iter()
                 .filter(|user| tracked.contains(*user));
-            self.inner.stale.mark(changed.map(|user| &**user));
+            self.inner.stale.mark(changed.map(Deref::deref));
         }
         if fed.undecryptable > 0 {
             self.inner.stale.moved();

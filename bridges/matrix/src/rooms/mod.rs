@@ -3,7 +3,7 @@
 mod facts;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, RwLock},
 };
 
@@ -97,7 +97,7 @@ impl Rooms {
     }
 
     /// Members of every encrypted room that we are in.
-    pub(crate) fn correspondents(&self) -> std::collections::BTreeSet<OwnedUserId> {
+    pub(crate) fn correspondents(&self) -> BTreeSet<OwnedUserId> {
         let in_use = |_: &RoomId, facts: &Facts| {
             (facts.is_joined() && facts.pin.is_some()).then(|| facts.people.joined.keys().cloned().collect::<Vec<_>>())
         };
@@ -175,9 +175,9 @@ impl Changes {
     }
 
     /// People who became known as members of encrypted rooms, perhaps among others.
-    pub(crate) fn correspondents(&self) -> impl Iterator<Item = &OwnedUserId> {
+    pub(crate) fn correspondents(&self) -> BTreeSet<OwnedUserId> {
         let encrypted = self.0.values().filter(|facts| facts.is_joined() && facts.pin.is_some());
-        encrypted.flat_map(|facts| facts.people.joined.keys())
+        encrypted.flat_map(|facts| facts.people.joined.keys().cloned()).collect()
     }
 }
 

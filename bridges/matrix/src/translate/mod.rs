@@ -5,7 +5,7 @@ mod write;
 
 pub(crate) use self::{
     read::{Reader, delivery},
-    write::{MOST_BYTES, MOST_PAYLOAD, content},
+    write::{MOST_BYTES, content},
 };
 
 /// The key, inside the ciphertext, of the delivery that an event is.

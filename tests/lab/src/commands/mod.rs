@@ -1,5 +1,6 @@
 //! One file for each command of `cargo lab`.
 
+pub(crate) mod demo;
 pub(crate) mod test;
 pub(crate) mod up;
 

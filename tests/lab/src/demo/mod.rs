@@ -3,7 +3,7 @@
 mod scene;
 mod show;
 
-use std::{path::PathBuf, time::Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -15,7 +15,7 @@ use crate::{
     bridge::{Binary, Build},
     checker::{self, Heard, Tag, Tally},
     person::Person,
-    search,
+    search::Search,
 };
 
 /// How to show it.
@@ -82,18 +82,22 @@ pub async fn run(options: Options) -> Result<Outcome> {
         scene.transcript(&stage, speaker, &event, &words, listener, &heard).await?;
     }
     stage.line(&format!("… and {BURST} more from each side, at once"));
-    let burst: Vec<_> = (0..BURST).flat_map(|_| [0, 1]).map(|speaker| (speaker, said.next(&scene.run, speaker))).collect();
-    let sending = burst.iter().map(|(speaker, tag)| {
-        scene.people[*speaker].send(&scene.rooms[*speaker], &format!("burst {}", tag.text()))
-    });
+    let burst: Vec<_> =
+        (0..BURST).flat_map(|_| [0, 1]).map(|speaker| (speaker, said.next(&scene.run, speaker))).collect();
+    let sending = burst
+        .iter()
+        .map(|(speaker, tag)| scene.people[*speaker].send(&scene.rooms[*speaker], &format!("burst {}", tag.text())));
     futures_util::future::try_join_all(sending).await?;
     for (speaker, tag) in burst.iter().rev().take(2) {
         scene.hear(1 - speaker, tag).await?;
     }
 
-    let tally: Tally = [0, 1].into_iter().map(|speaker| {
-        checker::judge(&said.tags[speaker], &heard_by(&scene.people[1 - speaker], &scene.rooms[1 - speaker]))
-    }).sum();
+    let tally: Tally = [0, 1]
+        .into_iter()
+        .map(|speaker| {
+            checker::judge(&said.tags[speaker], &heard_by(&scene.people[1 - speaker], &scene.rooms[1 - speaker]))
+        })
+        .sum();
     let undecryptable = scene.people.iter().map(|person| person.undecryptable().len()).sum();
 
     stage.heading("Looking for their words in clear");
@@ -101,16 +105,18 @@ pub async fn run(options: Options) -> Result<Outcome> {
     if !options.keep {
         scene.close().await?;
     }
-    let canaries: Vec<_> = said.tags.iter().flatten().map(Tag::text).chain(scene.names()).collect();
-    let canary_hits = search::search(&canaries, &scene.places())?;
-    let control_hits = search::search(&[control], &scene.places())?;
+    let canaries: Vec<_> = said.tags.iter().flatten().map(Tag::text).collect();
+    let canary_hits = Search::new(&canaries)?.paths(&scene.places())?;
+    let control_hits = Search::new(&[control])?.paths(&scene.places())?;
     for hit in canary_hits.iter().take(10) {
-        stage.line(&format!("FOUND IN CLEAR: {hit}"));
+        stage.line(&format!("FOUND IN CLEAR: {} in {} ({})", canaries[hit.canary], hit.file.display(), hit.encoding));
     }
     stage.line(&format!(
         "{} strings looked for in databases, media, logs and the service's folder: {} found. \
          One sentence from an unencrypted room: found in {} places, so the search works.",
-        canaries.len(), canary_hits.len(), control_hits.len()
+        canaries.len(),
+        canary_hits.len(),
+        control_hits.len()
     ));
     let outcome = Outcome {
         sent: tally.sent,
@@ -149,6 +155,3 @@ impl Said {
         tag
     }
 }
-
-/// A folder or file that is searched.
-pub type Place = PathBuf;

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What they say to each other.
-pub const LINES: &[&str] = &[
+pub(super) const LINES: &[&str] = &[
     "Hello over there, can you read me?",
     "Loud and clear. Which server are you on?",
     "One that has never heard of yours.",
@@ -66,10 +66,8 @@ impl Scene {
         stage.line("sealbridge run: connected to both");
 
         let run = run_name()?;
-        let rooms = [
-            invited(&alice, &room_name(&run, 0), &bot_a).await?,
-            invited(&bob, &room_name(&run, 1), &bot_b).await?,
-        ];
+        let rooms =
+            [invited(&alice, &room_name(&run, 0), &bot_a).await?, invited(&bob, &room_name(&run, 1), &bot_b).await?];
         let ends = [format!("a/{}", rooms[0]), format!("b/{}", rooms[1])];
         bridge.link("demo", &[&ends[0], &ends[1]]).await?;
         stage.line(&format!("sealbridge links add demo {} {}", ends[0], ends[1]));
@@ -104,7 +102,14 @@ impl Scene {
     ) -> Result<()> {
         let here = self.people[speaker].raw_event(&self.rooms[speaker], event).await?;
         let there = self.people[listener].raw_event(&self.rooms[listener], &heard.event_id).await?;
-        stage.exchange(self.people[speaker].user_id(), words, &here, &there, self.people[listener].user_id(), &heard.body);
+        stage.exchange(
+            self.people[speaker].user_id(),
+            words,
+            &here,
+            &there,
+            self.people[listener].user_id(),
+            &heard.body,
+        );
         Ok(())
     }
 
@@ -114,12 +119,6 @@ impl Scene {
         let room = self.people[0].create_plain_room("plain", &[]).await?;
         self.people[0].send(&room, &control).await?;
         Ok(control)
-    }
-
-    /// Other strings that no server may have in clear: who people are called on the far side would be one, but names
-    /// of rooms are the homeserver's own knowledge.
-    pub fn names(&self) -> Vec<String> {
-        Vec::new()
     }
 
     /// Where the search looks.
@@ -136,12 +135,16 @@ impl Scene {
     /// Says how to look at it, and waits for Ctrl-C.
     pub async fn keep(&self, stage: &Stage) -> Result<()> {
         stage.heading("Still running");
-        let password = crate::demo::show::random_word()?;
+        let password = super::show::random_word()?;
         for (server, room) in [(&self.lab.a, &self.rooms[0]), (&self.lab.b, &self.rooms[1])] {
-            let visitor = server.register(&format!("visitor-{}", crate::demo::show::random_word()?), &password).await?;
+            let visitor = server.register(&format!("visitor-{}", super::show::random_word()?), &password).await?;
             let host = usize::from(server.server_name() != self.lab.a.server_name());
             self.people[host].invite(room, &visitor.id).await?;
-            stage.line(&format!("homeserver {}  user {}  password {password}  (invited to {room})", server.url(), visitor.id));
+            stage.line(&format!(
+                "homeserver {}  user {}  password {password}  (invited to {room})",
+                server.url(),
+                visitor.id
+            ));
         }
         stage.line(&format!("sealbridge --config {} status", self.bridge.config().display()));
         stage.line("Ctrl-C ends it.");

@@ -57,8 +57,13 @@ impl Stage {
         self.heading(if outcome.is_clean() { "Everything arrived, and nothing leaked" } else { "NOT as promised" });
         self.line(&format!(
             "{} sent, {} delivered, {} lost, {} duplicated, {} reordered, {} undecryptable, in {} s",
-            outcome.sent, outcome.delivered, outcome.lost, outcome.duplicated, outcome.reordered,
-            outcome.undecryptable, outcome.seconds
+            outcome.sent,
+            outcome.delivered,
+            outcome.lost,
+            outcome.duplicated,
+            outcome.reordered,
+            outcome.undecryptable,
+            outcome.seconds
         ));
         if self.json {
             writeln!(std::io::stdout().lock(), "{}", serde_json::to_string(outcome)?)?;
@@ -76,7 +81,7 @@ fn stored(event: &Value) -> String {
 }
 
 /// Eight random hexadecimal digits.
-pub fn random_word() -> Result<String> {
+pub(super) fn random_word() -> Result<String> {
     let mut bytes = [0_u8; 4];
     getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("No randomness: {error}"))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

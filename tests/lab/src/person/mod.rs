@@ -14,10 +14,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 pub use process::Refusal;
-pub use received::{Event, Invite, Member, Message, Received, State, Undecryptable, Verification, Withheld};
+pub use received::{
+    Event, Invite, Member, Message, Received, State, Undecryptable, Verification, Withheld,
+};
 
 use crate::synapse::{Synapse, User};
 use crate::venv::Venv;
@@ -105,7 +108,10 @@ impl Person {
             process,
         };
         person
-            .wait_event(|one| matches!(one, Received::Synced).then_some(()), Duration::from_secs(60))
+            .wait_event(
+                |one| matches!(one, Received::Synced).then_some(()),
+                Duration::from_secs(60),
+            )
             .await
             .context("Wait for the first sync")?;
         Ok(person)
@@ -139,7 +145,12 @@ impl Person {
     }
 
     /// As [`Person::create_encrypted_room`], with a new session after so many messages.
-    pub async fn create_rotating_room(&self, name: &str, invite: &[&str], rotation_msgs: u32) -> Result<String> {
+    pub async fn create_rotating_room(
+        &self,
+        name: &str,
+        invite: &[&str],
+        rotation_msgs: u32,
+    ) -> Result<String> {
         let room = json!({ "name": name, "invite": invite, "rotation_msgs": rotation_msgs });
         text(&self.call("create_encrypted_room", room).await?, "room_id")
     }
@@ -178,7 +189,13 @@ impl Person {
         Ok(pairs.collect())
     }
 
-    pub async fn send_state(&self, room: &str, kind: &str, key: &str, content: Value) -> Result<String> {
+    pub async fn send_state(
+        &self,
+        room: &str,
+        kind: &str,
+        key: &str,
+        content: Value,
+    ) -> Result<String> {
         let state = json!({ "room": room, "type": kind, "key": key, "content": content });
         text(&self.call("send_state", state).await?, "event_id")
     }
@@ -192,11 +209,25 @@ impl Person {
 
     /// Sends a text, encrypted if the room is. Queued at once, so that calls keep their order even
     /// when the futures are awaited together.
-    pub fn send(&self, room: &str, body: &str) -> impl Future<Output = Result<String>> + Send + use<> {
-        self.send_text(room, Text { body, ..Text::default() })
+    pub fn send(
+        &self,
+        room: &str,
+        body: &str,
+    ) -> impl Future<Output = Result<String>> + Send + use<> {
+        self.send_text(
+            room,
+            Text {
+                body,
+                ..Text::default()
+            },
+        )
     }
 
-    pub fn send_text(&self, room: &str, text: Text<'_>) -> impl Future<Output = Result<String>> + Send + use<> {
+    pub fn send_text(
+        &self,
+        room: &str,
+        text: Text<'_>,
+    ) -> impl Future<Output = Result<String>> + Send + use<> {
         let sent = self.process.call(
             "send",
             json!({
@@ -230,7 +261,13 @@ impl Person {
     }
 
     /// Encrypts and uploads a file, and sends it. Mautrix only.
-    pub async fn send_file(&self, room: &str, name: &str, mimetype: &str, data: &[u8]) -> Result<String> {
+    pub async fn send_file(
+        &self,
+        room: &str,
+        name: &str,
+        mimetype: &str,
+        data: &[u8],
+    ) -> Result<String> {
         let data = STANDARD.encode(data);
         let file = json!({ "room": room, "name": name, "mimetype": mimetype, "data": data });
         text(&self.call("send_file", file).await?, "event_id")
@@ -290,7 +327,11 @@ impl Person {
     // Receiving.
 
     /// The first message of somebody else, received before or after this call, that fits.
-    pub async fn wait_for(&self, wanted: impl Fn(&Message) -> bool, within: Duration) -> Result<Message> {
+    pub async fn wait_for(
+        &self,
+        wanted: impl Fn(&Message) -> bool,
+        within: Duration,
+    ) -> Result<Message> {
         let pick = |one: &Received| match one {
             Received::Message(message) if !message.own && wanted(message) => Some(message.clone()),
             _ => None,
@@ -299,7 +340,11 @@ impl Person {
     }
 
     /// The first thing received, before or after this call, for which `pick` answers something.
-    pub async fn wait_event<T>(&self, pick: impl Fn(&Received) -> Option<T>, within: Duration) -> Result<T> {
+    pub async fn wait_event<T>(
+        &self,
+        pick: impl Fn(&Received) -> Option<T>,
+        within: Duration,
+    ) -> Result<T> {
         let waited = self.process.inbox().wait(pick, within).await;
         waited.with_context(|| format!("{} waits. {}", self.user_id, self.last_words()))
     }
@@ -324,10 +369,18 @@ impl Person {
     }
 
     /// Waits until this person saw that `user` has this membership in the room.
-    pub async fn wait_member(&self, room: &str, user: &str, membership: &str, within: Duration) -> Result<Member> {
+    pub async fn wait_member(
+        &self,
+        room: &str,
+        user: &str,
+        membership: &str,
+        within: Duration,
+    ) -> Result<Member> {
         let pick = |one: &Received| match one {
             Received::Member(member)
-                if member.room == room && member.user == user && member.membership.as_deref() == Some(membership) =>
+                if member.room == room
+                    && member.user == user
+                    && member.membership.as_deref() == Some(membership) =>
             {
                 Some(member.clone())
             }
@@ -353,7 +406,9 @@ impl Person {
 
     /// Every message of the room, with the person's own.
     pub fn timeline(&self, room: &str) -> Vec<Message> {
-        self.process.inbox().messages(|message| message.room == room)
+        self.process
+            .inbox()
+            .messages(|message| message.room == room)
     }
 
     /// What could not be read so far.
@@ -363,19 +418,45 @@ impl Person {
 
     // The rest.
 
+    /// Stops the person's client where it stands (SIGSTOP), as a laptop that is closed.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Ends [`Person::pause`].
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("A process id")?, signal).context("Signal a person's client")
+    }
+
     /// Any request with this person's token, once, whatever the answer.
-    pub async fn http(&self, method: &str, path: &str, body: Option<Value>) -> Result<(u16, Value)> {
+    pub async fn http(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<(u16, Value)> {
         let url = format!("{}{path}", self.homeserver);
         crate::synapse::request(&url, method, Some(&self.access_token), body).await
     }
 
     /// A command of the script that has no method here.
-    pub fn call(&self, name: &str, arguments: Value) -> impl Future<Output = Result<Value>> + Send + use<> {
+    pub fn call(
+        &self,
+        name: &str,
+        arguments: Value,
+    ) -> impl Future<Output = Result<Value>> + Send + use<> {
         self.process.call(name, arguments)
     }
 }
 
 fn text(answer: &Value, name: &str) -> Result<String> {
     let value = answer[name].as_str();
-    value.map(str::to_owned).with_context(|| format!("No {name} in the answer"))
+    value
+        .map(str::to_owned)
+        .with_context(|| format!("No {name} in the answer"))
 }

@@ -39,7 +39,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Changes a JSON answer on its way to the client.
+    /// Changes a JSON answer on its way to the client. Most answers to a sync lack most fields, and
+    /// indexing a [`Value`] mutably adds what is missing as null: use `pointer_mut`.
     pub fn rewrite(change: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
         Self::Rewrite(Arc::new(change))
     }

@@ -10,6 +10,7 @@ mod settings;
 use std::{
     collections::BTreeSet,
     fmt,
+    ops::Deref,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -120,7 +121,7 @@ impl Lane {
             });
         }
 
-        engine.track(members.iter().map(|user| &**user)).await?;
+        engine.track(members.iter().map(Deref::deref)).await?;
         if engine.inner.stale.is_any(&members)
             && let Some(error) = engine.query_stale().await?.failed
         {
@@ -133,7 +134,7 @@ impl Lane {
         let checked = Instant::now();
         let share = engine.machine().share_room_key(
             &self.room,
-            members.iter().map(|user| &**user),
+            members.iter().map(Deref::deref),
             settings.for_machine(),
         );
         let requests = contained(share).await?.map_err(share_failure)?;
