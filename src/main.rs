@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
-use sealbridge::operator::{Failure, cli};
+use sealbridge::{operator::cli, service::Service};
 
 fn main() -> ExitCode {
-    cli::main(|_config, _key| Box::pin(async { Err(Failure::other("the service is not assembled in this build")) }))
+    #[cfg(feature = "failpoints")]
+    sealbridge::testing::arm();
+    cli::main(|config, key| Box::pin(Service::open(config, key)))
 }

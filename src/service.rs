@@ -1,15 +1,15 @@
 //! The service, assembled: journal, accounts, links and journey.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, AnyTransport, Clock, Context, Fatal, Flow, Inbox, Intake, RootKey, Rule, SealedInbox, Timestamp, Vault,
-    inbox::AccountStore, trail::MarkKey, transport::StoreKey,
+    AccountName, Address, AnyTransport, Clock, Context, Fatal, Flow, Inbox, Intake, RootKey, Rule, SealedInbox,
+    Timestamp, Vault, inbox::AccountStore, trail::MarkKey, transport::StoreKey,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -140,7 +140,8 @@ impl Service {
         }
         for (name, fixed) in &self.config.links {
             let before = known.iter().find(|link| link.name == *name);
-            let since = |at| before.and_then(|link| link.ends.iter().find(|end| end.at == *at)).map(|end| end.since);
+            let since =
+                |at: &Address| before.and_then(|link| link.ends.iter().find(|end| end.at == *at)).map(|end| end.since);
             let ends = fixed.ends.iter();
             let ends = ends.map(|at| LinkEnd { at: at.clone(), since: since(at).unwrap_or_else(|| self.clock.now()) });
             let paused = before.and_then(|link| link.paused.clone());
@@ -249,11 +250,13 @@ impl Service {
             return Ok(());
         };
         warn!(link = %name, "Circuit breaker: the same words go round. Link paused.");
-        let why = "circuit breaker: the same words went round and round, so another bridge must join these conversations";
+        let why =
+            "circuit breaker: the same words went round and round, so another bridge must join these conversations";
         let ends = link.ends.clone();
         self.journal.put_link(Link { paused: Some(why.into()), ..link }).await?;
         self.reload().await?;
-        let words = format!("The link {name} is paused by its {why}. Nothing is lost: `sealbridge links resume` goes on.");
+        let words =
+            format!("The link {name} is paused by its {why}. Nothing is lost: `sealbridge links resume` goes on.");
         self.desk.tell_operator(&words, None).await?;
         for end in ends {
             self.desk.tell(&end.at, "This bridge paused itself: another bridge sends its messages back.", None).await?;
@@ -364,10 +367,8 @@ impl Assembled for Service {
 
     async fn setup(&self, account: &AccountName) -> Result<Box<dyn Flow>, Failure> {
         let context = self.context(account)?;
-        let section = self.config.accounts.get(account);
-        Ok(section.map(|section| section.setup(context)).ok_or_else(|| {
-            Failure::new(FailureKind::Config, format!("there is no account {account} in the config"))
-        })?)
+        let missing = || Failure::new(FailureKind::Config, format!("there is no account {account} in the config"));
+        Ok(self.config.accounts.get(account).ok_or_else(missing)?.setup(context))
     }
 
     async fn run(&self, stop: CancellationToken) -> Result<(), Failure> {

@@ -179,7 +179,7 @@ fn unread(core: &Core, event: Envelope, error: DecryptError) -> Result<Read, Eng
             let reason = "nobody can tell who wrote it: its key came from a backup".into();
             Read::Refused { id, sender: PersonId::new(event.sender.as_str()), reason }
         }
-        DecryptError::NotTrusted { position, why } => {
+        DecryptError::NotTrusted { position, why, stale: _ } => {
             // An unknown device may become known within the second.
             wait(position.session_id, reason, why == Distrust::UnknownDevice, Some(why))
         }
