@@ -247,8 +247,9 @@ impl<'a> Loading<'a> {
         let mut log = raw.log;
         log.level = Level::louder(log.level, self.sources.flags.verbose);
         let mut config = Config { service: raw.service, admin: raw.admin, accounts, links, journal: raw.journal, log };
-        let folder = self.sources.file.parent().unwrap_or(Path::new("."));
-        config.make_paths_absolute(&std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()));
+        // The file's own path is made absolute, since the parent of a bare name is an empty path.
+        let file = std::path::absolute(&self.sources.file).unwrap_or_else(|_| self.sources.file.clone());
+        config.make_paths_absolute(file.parent().unwrap_or(Path::new("/")));
         config
     }
 
