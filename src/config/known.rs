@@ -74,20 +74,21 @@ impl Known {
         })
     }
 
-    /// Every path there is; the names in a table of sections are written `NAME`.
+    /// Every path of a value there is, with the accounts' keys of one network or of all. The names in a table of
+    /// sections are written `NAME`.
     #[must_use]
-    pub fn paths(&self) -> Vec<Vec<String>> {
+    pub fn paths(&self, network: Option<&str>) -> Vec<Vec<String>> {
         let mut paths = Vec::new();
-        self.walk(&self.root, &mut Vec::new(), &mut paths);
+        self.walk(&self.root, network, &mut Vec::new(), &mut paths);
         paths.sort();
         paths.dedup();
         paths
     }
 
-    fn walk(&self, at: &Value, above: &mut Vec<String>, paths: &mut Vec<Vec<String>>) {
+    fn walk(&self, at: &Value, network: Option<&str>, above: &mut Vec<String>, paths: &mut Vec<Vec<String>>) {
         let at = self.resolve(at);
         let mut inner: Vec<(String, &Value)> = Vec::new();
-        for shape in self.shapes(at, None) {
+        for shape in self.shapes(at, network) {
             inner.extend(shape.iter().map(|(name, value)| (name.clone(), value)));
         }
         if let Some(each) = at.get("additionalProperties").filter(|each| each.is_object()) {
@@ -98,7 +99,7 @@ impl Known {
         }
         for (name, value) in inner {
             above.push(name);
-            self.walk(value, above, paths);
+            self.walk(value, network, above, paths);
             above.pop();
         }
     }

@@ -188,7 +188,7 @@ impl<'a> Loading<'a> {
             }
             variable_for(&known)
         };
-        let known: Vec<_> = self.known.paths().into_iter().map(named).collect();
+        let known: Vec<_> = self.known.paths(None).into_iter().map(named).collect();
         let meant = nearest(name, &known).map_or(String::new(), |known| format!("; did you mean {known}?"));
         Problem { at: Place::Variable(name.to_owned()), words: format!("is not known{meant}") }
     }
@@ -247,8 +247,9 @@ impl<'a> Loading<'a> {
         let mut log = raw.log;
         log.level = Level::louder(log.level, self.sources.flags.verbose);
         let mut config = Config { service: raw.service, admin: raw.admin, accounts, links, journal: raw.journal, log };
-        let folder = self.sources.file.parent().unwrap_or(Path::new("."));
-        config.make_paths_absolute(&std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()));
+        // The file's own path is made absolute, since the parent of a bare name is an empty path.
+        let file = std::path::absolute(&self.sources.file).unwrap_or_else(|_| self.sources.file.clone());
+        config.make_paths_absolute(file.parent().unwrap_or(Path::new("/")));
         config
     }
 

@@ -1,8 +1,8 @@
 //! Logs: text or JSON on stderr, never with words of a message or a token, at no level.
 //!
-//! Our own code names its fields one by one. What libraries say below a warning is never written, whatever the level:
-//! at `trace` an HTTP library writes headers, and a cryptographic one events. This is a list of what may speak, so a
-//! library that is new is silent.
+//! Our own code names its fields one by one. What libraries say is never written, whatever the level is: at `trace` an
+//! HTTP library writes headers, and a cryptographic one whole events. This is a list of what may speak, so a library
+//! that is new is silent. What matters of their troubles reaches us as errors, and is said in our own words.
 
 use std::{io::IsTerminal as _, panic, str::FromStr as _};
 
@@ -17,36 +17,12 @@ use crate::operator::Failure;
 /// Targets of our own, which may say everything: none of it holds words of a message.
 const OURS: &[&str] = &["sealbridge", "sealbridge_contract", "sealbridge_matrix", "sealbridge_loopback"];
 
-/// Libraries that see messages, keys or tokens. Of these not even a warning is trusted to be free of them.
-const SEE_SECRETS: &[&str] = &[
-    "matrix_sdk_base",
-    "matrix_sdk_crypto",
-    "matrix_sdk_common",
-    "matrix_sdk_sqlite",
-    "matrix_sdk_store_encryption",
-    "vodozemac",
-    "ruma",
-    "reqwest",
-    "hyper",
-    "hyper_util",
-    "h2",
-    "rustls",
-    "rusqlite",
-];
-
 /// Whether something may be written at all, whatever level is asked for.
 fn may_speak(metadata: &Metadata<'_>) -> bool {
-    let is = |names: &[&str]| {
-        let target = metadata.target();
-        names.iter().any(|name| target.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::")))
+    let of = |name: &&str| {
+        metadata.target().strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     };
-    if is(OURS) {
-        return true;
-    }
-    if is(SEE_SECRETS) {
-        return false;
-    }
-    *metadata.level() <= TracingLevel::WARN
+    OURS.iter().any(|name| of(name))
 }
 
 /// The levels that are asked for: one for all, or `target=level` for some, separated by commas.

@@ -43,7 +43,6 @@ use sealbridge_contract::{AnyTransport, Context, Fatal};
 
 pub use self::{
     config::Settings,
-    doctor::Finding,
     setup::{Setup, is_set_up},
     transport::Matrix,
 };

@@ -72,7 +72,7 @@ fn accounts(host: &dyn Host) -> Vec<AccountLine> {
 
 fn describe(status: &Status, up: Duration, now: i64) -> String {
     let up = Period(Duration::from_secs(up.as_secs()));
-    let mut words = format!("Sealbridge {} runs since {up}.\n", status.version);
+    let mut words = format!("Sealbridge {} has been running for {up}.\n", status.version);
     for account in &status.accounts {
         let identity = account.health.identity.as_deref().unwrap_or("?");
         let heard = account

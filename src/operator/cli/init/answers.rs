@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use sealbridge_contract::{AccountName, Text};
@@ -116,7 +116,7 @@ impl Answers {
         let mut config = self.config.clone();
         let service = config.entry("service").or_insert_with(|| Table::new().into());
         if let Some(service) = service.as_table_mut() {
-            service.entry("state").or_insert_with(|| default_state(path).to_string_lossy().into_owned().into());
+            service.entry("state").or_insert_with(|| default_state(path).into());
         }
         let text = format!("{HEADER}{}", toml::to_string(&config).expect("it came from TOML, so it goes back"));
         config::load_text(path, &text)?;
@@ -132,13 +132,9 @@ fn reply_name<'k>(network: Option<&str>, key: &'k str) -> Option<&'k str> {
     known.then_some(name)
 }
 
-/// Beside the config; a config of the whole system has its state where a system keeps it.
-fn default_state(config: &Path) -> PathBuf {
-    if config.starts_with("/etc") {
-        return "/var/lib/sealbridge".into();
-    }
-    let folder = config.parent().unwrap_or(Path::new("."));
-    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).join("sealbridge-state")
+/// Beside the config, so that both can be moved; a config of the whole system has its state where a system keeps it.
+fn default_state(config: &Path) -> &'static str {
+    if config.starts_with("/etc") { "/var/lib/sealbridge" } else { "sealbridge-state" }
 }
 
 fn ask_or(output: Output, label: &str, default: &str) -> Result<String, Failure> {
