@@ -38,7 +38,7 @@ struct State {
     offered: Vec<RemoteId>,
     shown: Vec<String>,
     full: u32,
-    stopping: bool,
+    ending: Option<NotAccepted>,
     slow: Duration,
 }
 
@@ -111,9 +111,9 @@ impl MemoryIntake {
         self.lock().full = times;
     }
 
-    /// Every offer is answered with "stopping" from now on, or not any more.
-    pub fn be_stopping(&self, stopping: bool) {
-        self.lock().stopping = stopping;
+    /// Every offer is answered with this from now on, or accepted again.
+    pub fn be_ending(&self, answer: Option<NotAccepted>) {
+        self.lock().ending = answer;
     }
 
     /// Every offer takes this long.
@@ -180,8 +180,8 @@ impl MemoryIntake {
             tokio::time::sleep(slow).await;
         }
         let mut state = self.lock();
-        if state.stopping {
-            return Err(NotAccepted::Stopping);
+        if let Some(answer) = state.ending {
+            return Err(answer);
         }
         if state.full > 0 {
             state.full -= 1;

@@ -109,6 +109,9 @@ fn read_lines<T: serde::de::DeserializeOwned>(
     most: usize,
     take: &mut dyn FnMut(T),
 ) -> io::Result<u64> {
+    if file.metadata()?.len() <= start {
+        return Ok(start);
+    }
     let mut bytes = vec![0; CHUNK];
     let mut filled = 0;
     loop {

@@ -131,6 +131,9 @@ impl LoopbackHub {
     }
 
     /// Makes `account` a member of `conversation`. It may do this before it connects for the first time.
+    ///
+    /// # Panics
+    /// If there is no such conversation.
     pub fn join(&self, account: &AccountName, conversation: &ConversationId) {
         self.0.join(account, conversation);
     }
@@ -207,7 +210,7 @@ impl Hub {
 
     fn join(&self, account: &AccountName, conversation: &ConversationId) {
         let mut state = lock(&self.state);
-        let Some(room) = state.conversations.get_mut(conversation) else { return };
+        let room = state.room(conversation);
         if room.accounts.contains(account) {
             return;
         }
@@ -245,6 +248,12 @@ impl State {
             recent: VecDeque::new(),
         });
         id
+    }
+
+    /// A conversation that a test names wrongly is an error of the test, and is told there.
+    fn room(&mut self, conversation: &ConversationId) -> &mut Room {
+        let room = self.conversations.get_mut(conversation);
+        room.unwrap_or_else(|| panic!("this hub has no conversation {}", conversation.as_str()))
     }
 
     fn next_id(&mut self, hub: &str) -> RemoteId {

@@ -171,20 +171,28 @@ impl LoopbackPerson {
     }
 
     /// Becomes a member.
+    ///
+    /// # Panics
+    /// If there is no such conversation.
     pub fn join(&self, conversation: &ConversationId) {
         let mut state = lock(&self.hub.0.state);
-        if let Some(room) = state.conversations.get_mut(conversation) {
-            room.people.insert(self.id.clone());
-            room.attach(&self.screen);
-        }
+        let room = state.room(conversation);
+        room.people.insert(self.id.clone());
+        room.attach(&self.screen);
     }
 
     /// Says words.
+    ///
+    /// # Panics
+    /// If there is no such conversation.
     pub fn say(&self, conversation: &ConversationId, words: &str) -> RemoteId {
         self.say_this(conversation, Saying::words(words))
     }
 
     /// Says something.
+    ///
+    /// # Panics
+    /// If there is no such conversation.
     pub fn say_this(&self, conversation: &ConversationId, saying: Saying) -> RemoteId {
         let Saying { mut content, encrypted, readable, trust } = saying;
         content.name = Some(Text::new(self.name.as_str()));
@@ -209,6 +217,9 @@ impl LoopbackPerson {
     }
 
     /// Puts bytes into a carrier's conversation.
+    ///
+    /// # Panics
+    /// If there is no such conversation.
     pub fn send_parcel(&self, conversation: &ConversationId, bytes: Vec<u8>) -> RemoteId {
         self.put(conversation, What::Parcel(Bytes(bytes)))
     }
@@ -216,9 +227,7 @@ impl LoopbackPerson {
     fn put(&self, conversation: &ConversationId, what: What) -> RemoteId {
         let hub = &self.hub.0;
         let mut state = lock(&hub.state);
-        if let Some(room) = state.conversations.get_mut(conversation) {
-            room.people.insert(self.id.clone());
-        }
+        state.room(conversation).people.insert(self.id.clone());
         let id = state.next_id(&hub.name);
         let (conversation, sender) = (conversation.clone(), self.id.clone());
         let event = Event { id: id.clone(), conversation, sender, at: hub.clock.now(), what };
