@@ -73,9 +73,8 @@ impl Transport for Loopback {
         self.core.open_direct(with).await
     }
 
-    fn comparison(&self, _with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
-        // Nobody has a device here that could be compared.
-        None
+    fn comparison(&self, with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
+        Some(Box::new(hub::Comparison::new(Arc::clone(&self.core.server), with)))
     }
 }
 
