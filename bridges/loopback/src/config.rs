@@ -2,16 +2,19 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use schemars::JsonSchema;
 use sealbridge_contract::{Abilities, Ability, Deduplication, Fatal, Verb};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// An account's settings.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// The hub of this process to connect to: the same name is the same hub.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hub: Option<String>,
     /// A folder that stands for the server, so that another process can speak and listen. Holds words in clear.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<PathBuf>,
     /// Must be true with `directory`.
     pub i_know_this_is_not_encrypted_on_disk: bool,
@@ -44,7 +47,7 @@ pub struct Settings {
 }
 
 /// Which kind of transport.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NetworkKind {
     /// With its own end-to-end encryption.
@@ -55,7 +58,7 @@ pub enum NetworkKind {
 }
 
 /// What the network does with a delivery that it has already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Deduplicates {
     /// Shows it once.
@@ -68,7 +71,7 @@ pub enum Deduplicates {
 }
 
 /// What can be carried.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Datasheet {
     /// Everything.
@@ -113,7 +116,11 @@ impl Settings {
         Self { directory, i_know_this_is_not_encrypted_on_disk: true, ..Self::default() }
     }
 
-    pub(crate) fn check(&self) -> Result<(), Fatal> {
+    /// Says what can't be right, without asking anybody.
+    ///
+    /// # Errors
+    /// [`Fatal::Policy`], in words for the operator.
+    pub fn check(&self) -> Result<(), Fatal> {
         let wrong = match (&self.hub, &self.directory) {
             (Some(_), Some(_)) => "`hub` and `directory` exclude each other",
             (None, None) => "one of `hub` and `directory` is needed",

@@ -1,1 +1,68 @@
-//! .
+//! The Matrix transport, over our own engine.
+//!
+//! Read in this order:
+//! 1. [`config`]: what the operator can set, and [`Setup`]: logging in.
+//! 2. `transport`: what the service sees, and the tasks of a running account.
+//! 3. Receiving: `incoming` (the sync loop), `intake` (one answer → one batch), `reading` (one event), `rooms` (what we
+//!    know of each room); beside it `gaps`, `latekeys` and `invites`, each a task of its own.
+//! 4. Sending: `outgoing`, with `budget` (one allowance, shared fairly), `finding` (was it delivered?), `direct`.
+//! 5. `translate` and `profile`: between Matrix's words and ours.
+//! 6. [`engine`]: keys, ciphertext and HTTP. Everything that leaves passes it.
+//!
+//! # What it promises
+//! - Nothing is acknowledged to a homeserver before the journal has it: the sync token moves with the commit.
+//! - No room event leaves except as ciphertext made for that room, and no key before its readers were looked at.
+//! - A room seen encrypted is encrypted for ever here, whatever its homeserver says later.
+//! - What a homeserver sends is read without trust: one strange event is one refused event.
+
+mod budget;
+pub mod config;
+mod core;
+mod direct;
+mod doctor;
+pub mod engine;
+mod event;
+mod finding;
+mod gaps;
+mod incoming;
+mod intake;
+mod invites;
+mod latekeys;
+mod outgoing;
+mod profile;
+mod reading;
+mod rooms;
+mod session_store;
+mod setup;
+mod traffic;
+mod translate;
+mod transport;
+mod verify;
+
+use sealbridge_contract::{AnyTransport, Context, Fatal};
+
+pub use self::{
+    config::Settings,
+    setup::{Setup, is_set_up},
+    transport::Matrix,
+};
+
+/// Opens the account that [`Setup`] logged in.
+///
+/// # Errors
+/// [`Fatal::Auth`] if nobody has logged in.
+pub async fn connect(context: Context, settings: Settings) -> Result<AnyTransport, Fatal> {
+    Ok(AnyTransport::EndToEnd(Matrix::connect(context, settings).await?))
+}
+
+/// Every named place of this transport where the recovery suite kills the process.
+pub const FAILPOINTS: &[&str] = &[
+    "matrix::sync-answered",
+    "matrix::crypto-fed",
+    "matrix::before-accept",
+    "matrix::after-accept",
+    "matrix::before-share",
+    "matrix::before-put",
+    "matrix::after-put",
+    "matrix::invite-joined",
+];

@@ -1,1 +1,43 @@
-fn main() {}
+//! `cargo lab`: real servers, demonstrations and the whole check.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use commands::{demo, test, up};
+
+/// Real servers and clients on loopback, for demonstrations and tests.
+#[derive(Debug, Parser)]
+#[command(name = "cargo lab", bin_name = "cargo lab")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start two homeservers and keep them until Ctrl-C.
+    Up(up::Up),
+    /// Show the main job: two people on two homeservers talk through the bridge.
+    Demo(demo::Demo),
+    /// Check formatting and lints, and run every test.
+    Test(test::Test),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Up(up) => up.run().await,
+        Command::Demo(demo) => demo.run().await,
+        Command::Test(test) => test.run(),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            commands::complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

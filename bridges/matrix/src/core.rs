@@ -1,0 +1,235 @@
+//! What all parts of one account share.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Mutex, OnceLock},
+};
+
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use sealbridge_contract::{
+    Clock, Context, ConversationId, DeliveryError, Fatal, NotAccepted,
+    inbox::{AccountStore, Audience, Incident},
+    transport::{Health, StoreKey},
+};
+use serde_json::value::RawValue;
+use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
+use tracing::warn;
+
+use crate::{
+    budget::Budget,
+    config::{BackupKeys, Settings, Trust},
+    direct::Direct,
+    engine::{Engine, EngineError, Http, HttpErrorKind, OpenError, SenderTrust, Session},
+    rooms::Rooms,
+    session_store::Keeper,
+};
+
+/// What all parts of one account share.
+pub(crate) struct Core {
+    pub(crate) settings: Settings,
+    pub(crate) store: AccountStore,
+    pub(crate) clock: Clock,
+    pub(crate) http: Http,
+    pub(crate) rooms: Rooms,
+    pub(crate) direct: Direct,
+    pub(crate) budget: Budget,
+    pub(crate) health: Mutex<Health>,
+    pub(crate) signals: Signals,
+    session: Session,
+    folder: PathBuf,
+    store_key: StoreKey,
+    engine: OnceLock<Engine>,
+    opening: AsyncMutex<()>,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").finish_non_exhaustive()
+    }
+}
+
+/// How the tasks of one account wake each other.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    /// There may be gaps to fill.
+    pub(crate) gaps: Notify,
+    /// There may be invitations to follow.
+    pub(crate) invites: Notify,
+    /// There may be verifications to look at.
+    pub(crate) verifications: Notify,
+    news: mpsc::UnboundedSender<News>,
+    /// Held by the one task that reads them.
+    pub(crate) heard: AsyncMutex<mpsc::UnboundedReceiver<News>>,
+    steps: mpsc::UnboundedSender<(OwnedRoomId, Box<RawValue>)>,
+    /// Steps of verifications seen in rooms. Held by the one task that takes them in.
+    pub(crate) observed: AsyncMutex<mpsc::UnboundedReceiver<(OwnedRoomId, Box<RawValue>)>>,
+}
+
+/// Why events that wait may be readable now.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum News {
+    /// A key arrived, or will not arrive, or may have arrived just before its event was put down as unreadable.
+    Session { room: OwnedRoomId, session_id: String },
+    /// An event was not trusted: its sender's devices may only not be known yet.
+    Distrusted { room: OwnedRoomId, sender: OwnedUserId },
+    /// Somebody's devices were read anew.
+    Devices { user: OwnedUserId },
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        let (news, heard) = mpsc::unbounded_channel();
+        let (steps, observed) = mpsc::unbounded_channel();
+        let [gaps, invites, verifications] = std::array::from_fn(|_| Notify::new());
+        let (heard, observed) = (AsyncMutex::new(heard), AsyncMutex::new(observed));
+        Self { gaps, invites, verifications, news, heard, steps, observed }
+    }
+}
+
+impl Signals {
+    pub(crate) fn tell(&self, news: impl IntoIterator<Item = News>) {
+        for news in news {
+            // The receiver lives as long as we do.
+            let _ = self.news.send(news);
+        }
+    }
+
+    pub(crate) fn observe(&self, steps: impl IntoIterator<Item = (OwnedRoomId, Box<RawValue>)>) {
+        for step in steps {
+            let _ = self.steps.send(step);
+        }
+    }
+}
+
+impl Core {
+    pub(crate) async fn new(context: Context, settings: Settings, session: Session) -> Result<Self, Fatal> {
+        let http = session.http().map_err(|error| Fatal::Broken(error.to_string()))?;
+        http.set_keeper(std::sync::Arc::new(Keeper::new(context.store.clone(), session.clone())));
+        let rooms = Rooms::load(&context.store).await.map_err(|_| Fatal::Journal)?;
+        let direct = Direct::load(&context.store).await.map_err(|_| Fatal::Journal)?;
+        let identity = Some(session.user_id.to_string());
+        Ok(Self {
+            settings,
+            store: context.store,
+            clock: context.clock,
+            http,
+            rooms,
+            direct,
+            budget: Budget::default(),
+            health: Mutex::new(Health { identity, ..Health::default() }),
+            signals: Signals::default(),
+            session,
+            folder: context.folder,
+            store_key: context.store_key,
+            engine: OnceLock::new(),
+            opening: AsyncMutex::default(),
+        })
+    }
+
+    pub(crate) fn me(&self) -> &UserId {
+        &self.session.user_id
+    }
+
+    /// The engine, once the homeserver was reached.
+    pub(crate) fn engine(&self) -> Option<&Engine> {
+        self.engine.get()
+    }
+
+    /// The engine, or a reason to deliver later.
+    pub(crate) fn engine_or_later(&self) -> Result<&Engine, DeliveryError> {
+        self.engine().ok_or_else(|| DeliveryError::retry("the homeserver was not reached yet"))
+    }
+
+    /// Opens the crypto store and makes sure that the device is ours.
+    pub(crate) async fn open(&self) -> Result<&Engine, OpenError> {
+        let _single = self.opening.lock().await;
+        if let Some(engine) = self.engine.get() {
+            return Ok(engine);
+        }
+        let engine = open_engine(&self.session, self.http.clone(), &self.folder, &self.store_key).await?;
+        Ok(self.engine.get_or_init(|| engine))
+    }
+
+    /// Whose messages are read.
+    pub(crate) fn sender_trust(&self) -> SenderTrust {
+        SenderTrust {
+            unsigned_devices: self.settings.trust == Trust::AnyDevice,
+            backup_keys: self.settings.backup_keys == BackupKeys::Mark,
+        }
+    }
+
+    /// Notes how the account is doing.
+    pub(crate) fn note(&self, change: impl FnOnce(&mut Health)) {
+        change(&mut self.health.lock().unwrap_or_else(|lock| lock.into_inner()));
+    }
+}
+
+/// Keeps the device lists of these people up to date from now on. What fails is made up for when a key is shared.
+pub(crate) async fn track(engine: &Engine, users: BTreeSet<OwnedUserId>) {
+    let users: Vec<&UserId> = users.iter().map(|user| &**user).collect();
+    if let Err(error) = engine.track(users).await {
+        warn!(%error, "New members' devices are not tracked yet.");
+    }
+}
+
+/// Opens the engine in the transport's folder.
+pub(crate) async fn open_engine(
+    session: &Session,
+    http: Http,
+    folder: &std::path::Path,
+    key: &StoreKey,
+) -> Result<Engine, OpenError> {
+    let key = crate::engine::StoreKey::from_bytes(key.expose());
+    Engine::open(session, http, &folder.join("crypto"), &key).await
+}
+
+/// Whether opening may succeed later without anybody doing anything.
+pub(crate) fn opens_later(error: &OpenError) -> bool {
+    match error {
+        OpenError::Http(error) | OpenError::Engine(EngineError::Http(error)) => error.is_transient(),
+        _ => false,
+    }
+}
+
+/// Why the account can't go on.
+pub(crate) fn fatal_open(error: &OpenError) -> Fatal {
+    match error {
+        OpenError::Http(error) | OpenError::Engine(EngineError::Http(error)) => {
+            fatal_http(&error.kind).unwrap_or_else(|| Fatal::Broken(error.to_string()))
+        }
+        OpenError::ForeignDevice | OpenError::DeviceGone | OpenError::OtherDevice => Fatal::Policy(error.to_string()),
+        error => Fatal::Broken(error.to_string()),
+    }
+}
+
+/// A homeserver's answer that no waiting will change.
+pub(crate) fn fatal_http(kind: &HttpErrorKind) -> Option<Fatal> {
+    match kind {
+        HttpErrorKind::UnknownToken { soft_logout } => {
+            let why = if *soft_logout { "has let our session expire" } else { "does not know our session any more" };
+            Some(Fatal::Auth(format!("the homeserver {why}; log in again with `sealbridge account add`")))
+        }
+        HttpErrorKind::NotKept => Some(Fatal::Journal),
+        _ => None,
+    }
+}
+
+pub(crate) fn fatal_journal(error: NotAccepted) -> Option<Fatal> {
+    (error == NotAccepted::Failed).then_some(Fatal::Journal)
+}
+
+pub(crate) fn conversation(room: &RoomId) -> ConversationId {
+    ConversationId::new(room.as_str())
+}
+
+/// Something to tell the operator about a room.
+pub(crate) fn tell_operator(room: &RoomId, topic: impl Into<String>, words: impl Into<String>) -> Incident {
+    let conversation = Some(conversation(room));
+    Incident { conversation, topic: topic.into(), words: words.into(), audience: Audience::Operator }
+}
+
+/// Something to tell the people in a room, and the operator.
+pub(crate) fn tell_room(room: &RoomId, topic: impl Into<String>, words: impl Into<String>) -> Incident {
+    Incident { audience: Audience::Conversation, ..tell_operator(room, topic, words) }
+}

@@ -1,0 +1,223 @@
+//! Decrypts room events and judges their senders.
+
+mod judge;
+
+use std::fmt;
+
+use matrix_sdk_crypto::{
+    DecryptionSettings,
+    types::events::room::encrypted::{EncryptedEvent, RoomEventEncryptionScheme},
+};
+use ruma::{
+    MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedUserId, RoomId, UserId,
+    serde::Raw,
+};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+use tracing::instrument;
+
+use self::judge::{failure, judge, requirement};
+use super::{Engine, EngineError, error::contained};
+
+/// What is accepted besides messages from cross-signed devices whose key came from the device itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SenderTrust {
+    /// Devices their owner has not signed. A lying homeserver can add such a device.
+    pub unsigned_devices: bool,
+    /// Keys from backup, which prove no sender.
+    pub backup_keys: bool,
+}
+
+/// A decrypted event. Shows nothing of its content in `Debug`.
+pub struct Decrypted {
+    pub event_type: String,
+    pub content: Value,
+    pub sender: OwnedUserId,
+    pub event_id: OwnedEventId,
+    pub origin_server_ts: MilliSecondsSinceUnixEpoch,
+    pub sender_device: Option<OwnedDeviceId>,
+    pub position: Position,
+    pub proof: SenderProof,
+}
+
+impl fmt::Debug for Decrypted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decrypted")
+            .field("proof", &self.proof)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where in which key's ratchet a message stands. Two events at one position are a replay.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    pub session_id: String,
+    pub message_index: u32,
+}
+
+/// How well the sender is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SenderProof {
+    /// A cross-signed device of an identity that we verified.
+    Verified,
+    /// A cross-signed device of an identity taken on first sight.
+    CrossSigned,
+    /// A device that its owner has not signed.
+    UnsignedDevice,
+    /// The key did not come from the sending device itself: the sender is the homeserver's claim.
+    NotProven,
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecryptError {
+    #[error("the room key is missing")]
+    MissingKey {
+        position: Position,
+        withheld: Option<String>,
+    },
+    /// We have the key from a later message on only.
+    #[error("the room key does not reach back to this message")]
+    UnknownIndex { position: Position },
+    #[error("the sender is not trusted: {why}")]
+    NotTrusted {
+        position: Position,
+        why: Distrust,
+        /// The sender's devices were never read or may have changed. They are being tracked from now on: try again
+        /// after the next flush, before this counts as a refusal.
+        stale: bool,
+    },
+    /// The event's sender is not the owner of the device that made the key.
+    #[error("the sender is not who encrypted it")]
+    SpoofedSender,
+    #[error("the event was encrypted for another room")]
+    OtherRoom,
+    #[error("the keys of the sending device do not match")]
+    MismatchedKeys,
+    #[error("the ciphertext is not authentic")]
+    NotAuthentic,
+    #[error("the event is malformed")]
+    Malformed,
+    #[error("the event is not encrypted")]
+    NotEncrypted,
+    #[error("the encryption algorithm is not supported")]
+    UnknownAlgorithm,
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Why a sender is not trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Distrust {
+    #[error("the device is not signed by its owner")]
+    UnsignedDevice,
+    #[error("the verified identity has changed")]
+    IdentityChanged,
+    #[error("the device is not known")]
+    UnknownDevice,
+    #[error("the key proves no sender")]
+    NotProven,
+}
+
+/// Reads where a message stands without decrypting it.
+pub fn message_position(event: &RawValue) -> Option<Position> {
+    let event: EncryptedEvent = serde_json::from_str(event.get()).ok()?;
+    position(&event)
+}
+
+fn position(event: &EncryptedEvent) -> Option<Position> {
+    match &event.content.scheme {
+        RoomEventEncryptionScheme::MegolmV1AesSha2(megolm) => Some(Position {
+            session_id: megolm.session_id.clone(),
+            message_index: megolm.ciphertext.message_index(),
+        }),
+        RoomEventEncryptionScheme::Unknown(_) => None,
+    }
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(rename = "type")]
+    kind: String,
+    state_key: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Opened {
+    #[serde(rename = "type")]
+    kind: String,
+    content: Value,
+}
+
+impl Engine {
+    /// Decrypts one event of a room, as the server gave it.
+    ///
+    /// A position seen before under another event id is a replay; telling so is the caller's task, since it must
+    /// outlive a restart.
+    #[instrument(skip_all)]
+    pub async fn decrypt(
+        &self,
+        room: &RoomId,
+        event: &RawValue,
+        trust: SenderTrust,
+    ) -> Result<Decrypted, DecryptError> {
+        let kind: Kind = serde_json::from_str(event.get()).map_err(|_| DecryptError::Malformed)?;
+        if kind.kind != "m.room.encrypted" {
+            return Err(DecryptError::NotEncrypted);
+        }
+        if kind.state_key.is_some() {
+            return Err(DecryptError::Malformed);
+        }
+        let parsed: EncryptedEvent =
+            serde_json::from_str(event.get()).map_err(|_| DecryptError::Malformed)?;
+        let position = position(&parsed).ok_or(DecryptError::UnknownAlgorithm)?;
+
+        let settings = DecryptionSettings {
+            sender_device_trust_requirement: requirement(trust),
+        };
+        let raw: Raw<EncryptedEvent> = Raw::from_json(event.to_owned());
+        let decrypting = self.machine().decrypt_room_event(&raw, room, &settings);
+        let opened = contained(decrypting)
+            .await?
+            .map_err(|error| failure(error, &position));
+        let judged = opened.and_then(|opened| {
+            let proof = judge(&opened.encryption_info.verification_state, trust, &position)?;
+            Ok((opened, proof))
+        });
+        let (decrypted, proof) = match judged {
+            Ok(judged) => judged,
+            Err(error) => return Err(self.with_staleness(error, &parsed.sender).await),
+        };
+        let opened: Opened = serde_json::from_str(decrypted.event.json().get())
+            .map_err(|_| DecryptError::Malformed)?;
+        Ok(Decrypted {
+            event_type: opened.kind,
+            content: opened.content,
+            sender: parsed.sender,
+            event_id: parsed.event_id,
+            origin_server_ts: parsed.origin_server_ts,
+            sender_device: decrypted.encryption_info.sender_device.clone(),
+            position,
+            proof,
+        })
+    }
+}
+
+impl Engine {
+    async fn with_staleness(&self, error: DecryptError, sender: &UserId) -> DecryptError {
+        match error {
+            DecryptError::NotTrusted { position, why, .. } => match self.track([sender]).await {
+                Ok(()) => {
+                    let stale = self.inner.stale.contains(sender);
+                    DecryptError::NotTrusted {
+                        position,
+                        why,
+                        stale,
+                    }
+                }
+                Err(error) => error.into(),
+            },
+            error => error,
+        }
+    }
+}

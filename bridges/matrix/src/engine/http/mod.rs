@@ -1,0 +1,278 @@
+//! Our HTTP client for one homeserver: time limits, size limits, and errors without bodies.
+//!
+//! It repeats nothing by itself, except a request whose token was just refreshed. It follows no redirect, and speaks
+//! plain HTTP to loopback only.
+
+mod class;
+mod error;
+mod exchange;
+mod permitted;
+mod retry;
+mod tokens;
+
+use std::{
+    fmt,
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ruma::{
+    OwnedEventId, TransactionId,
+    api::{
+        SupportedVersions,
+        client::{
+            discovery::get_supported_versions, message::send_message_event, session::refresh_token,
+        },
+    },
+};
+use secrecy::ExposeSecret;
+use tokio::sync::{Mutex, OnceCell};
+use tracing::{debug, instrument};
+use url::Url;
+
+pub use self::{
+    class::Class,
+    error::{HttpError, HttpErrorKind, Interactive},
+    permitted::Permitted,
+    retry::{Retries, retrying},
+    tokens::{KeepFailed, TokenKeeper, Tokens},
+};
+use self::{
+    exchange::{is_loopback, read},
+    permitted::OnWire,
+};
+use super::EncryptedContent;
+
+/// A client for one homeserver, cheap to clone.
+#[derive(Clone)]
+pub struct Http {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: reqwest::Client,
+    homeserver: Url,
+    tokens: RwLock<Option<Tokens>>,
+    keeper: RwLock<Option<Arc<dyn TokenKeeper>>>,
+    refreshing: Mutex<()>,
+    versions: OnceCell<Arc<SupportedVersions>>,
+    sent: AtomicU64,
+    in_flight: AtomicU64,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http")
+            .field("host", &self.inner.homeserver.host_str())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Http {
+    /// Checks the address and builds the client; sends nothing.
+    pub fn new(homeserver: &Url) -> Result<Self, HttpError> {
+        let loopback = is_loopback(homeserver);
+        match homeserver.scheme() {
+            "https" => {}
+            "http" if loopback => {}
+            "http" => return Err(HttpErrorKind::Refused("plain http is for loopback only").into()),
+            _ => return Err(HttpErrorKind::Refused("the address is not http or https").into()),
+        }
+        let mut builder = reqwest::Client::builder()
+            .user_agent("Sealbridge")
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(10))
+            .pool_idle_timeout(Duration::from_secs(60));
+        if loopback {
+            builder = builder.no_proxy();
+        }
+        let client = builder
+            .build()
+            .map_err(|_| HttpErrorKind::Refused("no TLS client could be built"))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                client,
+                homeserver: homeserver.clone(),
+                tokens: RwLock::new(None),
+                keeper: RwLock::new(None),
+                refreshing: Mutex::new(()),
+                versions: OnceCell::new(),
+                sent: AtomicU64::new(0),
+                in_flight: AtomicU64::new(0),
+            }),
+        })
+    }
+
+    pub fn homeserver(&self) -> &Url {
+        &self.inner.homeserver
+    }
+
+    /// Replaces the tokens, from the next request on.
+    pub fn set_tokens(&self, tokens: Tokens) {
+        *self
+            .inner
+            .tokens
+            .write()
+            .unwrap_or_else(|lock| lock.into_inner()) = Some(tokens);
+    }
+
+    /// Names who makes refreshed tokens durable. Without a keeper nothing is refreshed.
+    pub fn set_keeper(&self, keeper: Arc<dyn TokenKeeper>) {
+        *self
+            .inner
+            .keeper
+            .write()
+            .unwrap_or_else(|lock| lock.into_inner()) = Some(keeper);
+    }
+
+    pub(super) fn tokens(&self) -> Option<Tokens> {
+        self.inner
+            .tokens
+            .read()
+            .unwrap_or_else(|lock| lock.into_inner())
+            .clone()
+    }
+
+    /// Requests sent since the client was made.
+    pub fn requests_sent(&self) -> u64 {
+        self.inner.sent.load(Ordering::Relaxed)
+    }
+
+    /// Requests on the wire right now.
+    pub fn in_flight(&self) -> u64 {
+        self.inner.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// What the homeserver speaks; asked once.
+    pub async fn versions(&self) -> Result<Arc<SupportedVersions>, HttpError> {
+        let asked = self
+            .inner
+            .versions
+            .get_or_try_init(|| async {
+                let request = get_supported_versions::Request::new();
+                let none = SupportedVersions {
+                    versions: [].into(),
+                    features: [].into(),
+                };
+                let http = request.into_http(self.inner.homeserver.as_str(), None, &none)?;
+                let answer = self.exchange(http, Class::Short).await?;
+                let answer = read::<get_supported_versions::Response>(answer)?;
+                Ok::<_, HttpError>(Arc::new(answer.as_supported_versions()))
+            })
+            .await?;
+        Ok(Arc::clone(asked))
+    }
+
+    /// Sends one request of the closed list.
+    pub async fn send<R: Permitted>(
+        &self,
+        request: R,
+        class: Class,
+    ) -> Result<R::IncomingResponse, HttpError> {
+        self.send_any(request, class).await
+    }
+
+    /// Sends what the engine encrypted, into the room it was encrypted for. No other room event can leave.
+    pub async fn send_encrypted(
+        &self,
+        content: &EncryptedContent,
+        txn: &TransactionId,
+    ) -> Result<OwnedEventId, HttpError> {
+        let request = send_message_event::v3::Request::new_raw(
+            content.room().to_owned(),
+            txn.to_owned(),
+            "m.room.encrypted".into(),
+            content.raw().clone().cast_unchecked(),
+        );
+        Ok(self.send_any(request, Class::Short).await?.event_id)
+    }
+
+    pub(super) async fn send_any<R: OnWire>(
+        &self,
+        request: R,
+        class: Class,
+    ) -> Result<R::IncomingResponse, HttpError> {
+        let tokens = self.tokens();
+        match self.attempt(request.clone(), class, tokens.as_ref()).await {
+            Err(HttpError {
+                kind: HttpErrorKind::UnknownToken { soft_logout: true },
+            }) if self.can_refresh() => {
+                self.refresh_unless_newer(tokens.as_ref()).await?;
+                self.attempt(request, class, self.tokens().as_ref()).await
+            }
+            result => result,
+        }
+    }
+
+    async fn attempt<R: OnWire>(
+        &self,
+        request: R,
+        class: Class,
+        tokens: Option<&Tokens>,
+    ) -> Result<R::IncomingResponse, HttpError> {
+        let versions = if R::NEEDS_VERSIONS {
+            self.versions().await?
+        } else {
+            Arc::new(SupportedVersions {
+                versions: [].into(),
+                features: [].into(),
+            })
+        };
+        let token = tokens.map(|tokens| tokens.access.expose_secret());
+        let request = request.into_http(self.inner.homeserver.as_str(), token, &versions)?;
+        read(self.exchange(request, class).await?)
+    }
+
+    /// Uses the refresh token now; other callers wait. The new tokens are used only after the keeper has them.
+    pub async fn refresh(&self) -> Result<(), HttpError> {
+        self.refresh_unless_newer(self.tokens().as_ref()).await
+    }
+
+    fn can_refresh(&self) -> bool {
+        self.tokens().is_some_and(|tokens| tokens.refresh.is_some())
+            && self
+                .inner
+                .keeper
+                .read()
+                .unwrap_or_else(|lock| lock.into_inner())
+                .is_some()
+    }
+
+    #[instrument(skip_all)]
+    async fn refresh_unless_newer(&self, seen: Option<&Tokens>) -> Result<(), HttpError> {
+        let _single = self.inner.refreshing.lock().await;
+        let now = self.tokens();
+        let access = |tokens: Option<&Tokens>| tokens.map(|t| t.access.expose_secret().to_owned());
+        if access(now.as_ref()) != access(seen) {
+            return Ok(());
+        }
+        let keeper = self
+            .inner
+            .keeper
+            .read()
+            .unwrap_or_else(|lock| lock.into_inner())
+            .clone();
+        let (Some(keeper), Some(old)) = (keeper, now.and_then(|tokens| tokens.refresh)) else {
+            return Err(HttpErrorKind::UnknownToken { soft_logout: false }.into());
+        };
+        let request = refresh_token::v3::Request::new(old.expose_secret().to_owned());
+        let answer = self.attempt(request, Class::Short, None).await?;
+        let tokens = Tokens {
+            access: answer.access_token.into(),
+            refresh: answer.refresh_token.map(Into::into).or(Some(old)),
+        };
+        keeper
+            .keep(&tokens)
+            .await
+            .map_err(|KeepFailed| HttpErrorKind::NotKept)?;
+        self.set_tokens(tokens);
+        debug!("Tokens refreshed.");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+//! Our own Matrix engine: `OlmMachine` under our own HTTP.
+//!
+//! It holds the keys and does the key traffic; it tracks no rooms. What it guarantees: a room event leaves only as
+//! ciphertext it made itself, every reader of a room key is shown before the key leaves, feeding a sync answer again is
+//! harmless, and nothing here holds a lock over a request that receiving would wait for.
+
+mod audience;
+mod backup;
+mod decrypt;
+mod error;
+pub mod http;
+mod identity;
+mod lane;
+mod machine;
+mod outgoing;
+mod recovery;
+mod secrets;
+mod session;
+mod stale;
+mod sync;
+mod verify;
+
+pub use self::{
+    audience::{Audience, DeviceFacts, Person, Readers, Withholding},
+    decrypt::{
+        DecryptError, Decrypted, Distrust, Position, SenderProof, SenderTrust, message_position,
+    },
+    error::EngineError,
+    http::{
+        Class, Http, HttpError, HttpErrorKind, Interactive, KeepFailed, Permitted, Retries,
+        TokenKeeper, Tokens, retrying,
+    },
+    identity::{IdentityError, OwnState},
+    lane::{EncryptError, EncryptedContent, Lane, PrepareError, Ready, RoomSettings},
+    machine::{Engine, OpenError, StoreKey},
+    outgoing::{Flushed, InRoomStep, Traffic},
+    recovery::RecoveryKey,
+    session::{Session, SessionError, adopt_token, discover, log_in, log_out, new_device_id},
+    sync::{Fed, RoomKey, SyncPart, Withheld},
+    verify::{InRoomStart, Stage, Verification, VerifyError},
+};

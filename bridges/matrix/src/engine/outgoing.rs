@@ -1,0 +1,294 @@
+//! Sends what the machine wants sent: device keys, key queries, to-device messages, signatures, backups.
+
+use std::{collections::BTreeSet, iter, ops::Deref, time::Duration};
+
+use futures_util::{StreamExt as _, stream};
+use matrix_sdk_crypto::types::requests::{
+    AnyOutgoingRequest, OutgoingRequest, RoomMessageRequest, ToDeviceRequest,
+};
+use ruma::{
+    OwnedRoomId, OwnedTransactionId, OwnedUserId,
+    api::client::{
+        keys::{claim_keys, get_keys},
+        to_device::send_event_to_device,
+    },
+    events::MessageLikeEventContent as _,
+};
+use serde_json::value::RawValue;
+use tracing::{instrument, warn};
+
+use super::{
+    Class, Engine, EngineError, HttpError, HttpErrorKind, Retries, error::contained, retrying,
+};
+
+/// How long the server may wait for other servers' answers to a key query or claim.
+const REMOTE_KEYS: Duration = Duration::from_secs(6);
+const AT_ONCE: usize = 4;
+
+/// What a flush did.
+#[derive(Debug, Default)]
+pub struct Flushed {
+    /// These users' devices were read anew: events of theirs refused on trust can be tried again.
+    pub queried: Vec<OwnedUserId>,
+    /// What could not be sent; tried again by the next flush.
+    pub failed: Vec<(Traffic, EngineError)>,
+    /// Verification messages for rooms. The caller sends them there and then calls `in_room_sent`; until then each
+    /// flush repeats them.
+    pub in_room: Vec<InRoomStep>,
+    /// The server holds other one-time keys under our names: the crypto store was rolled back, and only a new device
+    /// cures that.
+    pub one_time_key_conflict: bool,
+    /// The server has another key backup than ours; ours is off until it is set up or recovered anew.
+    pub backup_replaced: bool,
+}
+
+/// A kind of key traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    Machine,
+    KeysUpload,
+    KeysQuery,
+    KeysClaim,
+    ToDevice,
+    Signatures,
+    Backup,
+}
+
+/// A verification message to be sent into a room by the caller.
+#[derive(Clone)]
+pub struct InRoomStep {
+    pub room: OwnedRoomId,
+    pub txn: OwnedTransactionId,
+    pub event_type: String,
+    pub content: Box<RawValue>,
+}
+
+impl std::fmt::Debug for InRoomStep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InRoomStep")
+            .field("event_type", &self.event_type)
+            .finish_non_exhaustive()
+    }
+}
+
+impl InRoomStep {
+    pub(super) fn of(message: &RoomMessageRequest) -> Option<Self> {
+        Some(Self {
+            room: message.room_id.clone(),
+            txn: message.txn_id.clone(),
+            event_type: message.content.event_type().to_string(),
+            content: serde_json::value::to_raw_value(&message.content).ok()?,
+        })
+    }
+}
+
+impl Engine {
+    /// Resolves when there may be something to flush.
+    pub async fn wants_flush(&self) {
+        self.inner.wants_flush.notified().await;
+    }
+
+    /// Sends all that waits. One flush at a time; receiving never waits for it.
+    #[instrument(skip_all)]
+    pub async fn flush(&self) -> Flushed {
+        let _single = self.inner.flushing.lock().await;
+        let mut flushed = Flushed::default();
+        let rest = match self.query_stale().await {
+            Ok(pass) => {
+                flushed.queried = pass.answered;
+                flushed
+                    .failed
+                    .extend(pass.failed.map(|error| (Traffic::KeysQuery, error)));
+                pass.rest
+            }
+            Err(error) => {
+                flushed.failed.push((Traffic::Machine, error));
+                return flushed;
+            }
+        };
+        let results: Vec<_> = stream::iter(rest)
+            .map(|request| self.send_one(request))
+            .buffered(AT_ONCE)
+            .collect()
+            .await;
+        for result in results {
+            match result {
+                Ok(Some(step)) => flushed.in_room.push(step),
+                Ok(None) => {}
+                Err((traffic, error)) => {
+                    flushed.one_time_key_conflict |= matches!(
+                        &error,
+                        EngineError::Http(HttpError {
+                            kind: HttpErrorKind::OneTimeKeyExists
+                        })
+                    );
+                    flushed.failed.push((traffic, error));
+                }
+            }
+        }
+        // Devices whose sessions broke get new ones.
+        if let Err(error) = self.claim_missing(&[]).await {
+            flushed.failed.push((Traffic::KeysClaim, error));
+        }
+        if let Err(error) = self.back_up(&mut flushed).await {
+            flushed.failed.push((Traffic::Backup, error));
+        }
+        flushed
+    }
+
+    async fn send_one(
+        &self,
+        request: OutgoingRequest,
+    ) -> Result<Option<InRoomStep>, (Traffic, EngineError)> {
+        let id = request.request_id();
+        let (http, machine) = (self.http(), self.machine());
+        let (traffic, result) = match request.request() {
+            AnyOutgoingRequest::KeysUpload(request) => (
+                Traffic::KeysUpload,
+                match http.send_any(request.clone(), Class::Short).await {
+                    Ok(answer) => self.mark(machine.mark_request_as_sent(id, &answer)).await,
+                    Err(error) => Err(error.into()),
+                },
+            ),
+            AnyOutgoingRequest::ToDeviceRequest(request) => {
+                (Traffic::ToDevice, self.send_to_device(request).await)
+            }
+            AnyOutgoingRequest::SignatureUpload(request) => (
+                Traffic::Signatures,
+                match http.send_any(request.clone(), Class::Short).await {
+                    Ok(answer) => self.mark(machine.mark_request_as_sent(id, &answer)).await,
+                    Err(error) => Err(error.into()),
+                },
+            ),
+            AnyOutgoingRequest::KeysClaim(request) => (
+                Traffic::KeysClaim,
+                match http.send_any(request.clone(), Class::Keys).await {
+                    Ok(answer) => self.mark(machine.mark_request_as_sent(id, &answer)).await,
+                    Err(error) => Err(error.into()),
+                },
+            ),
+            AnyOutgoingRequest::RoomMessage(message) => {
+                return Ok(InRoomStep::of(message));
+            }
+            // Queries were sent by `query_stale`.
+            AnyOutgoingRequest::KeysQuery(_) => return Ok(None),
+        };
+        result.map(|()| None).map_err(|error| (traffic, error))
+    }
+
+    pub(super) async fn send_to_device(
+        &self,
+        request: &ToDeviceRequest,
+    ) -> Result<(), EngineError> {
+        let wire = send_event_to_device::v3::Request::new_raw(
+            request.event_type.clone(),
+            request.txn_id.clone(),
+            request.messages.clone(),
+        );
+        let answer = self.http().send_any(wire, Class::Short).await?;
+        self.mark(
+            self.machine()
+                .mark_request_as_sent(&request.txn_id, &answer),
+        )
+        .await
+    }
+
+    /// For steps that the machine has already taken and can't make again.
+    pub(super) async fn send_to_device_patiently(
+        &self,
+        request: &ToDeviceRequest,
+    ) -> Result<(), EngineError> {
+        let wire = send_event_to_device::v3::Request::new_raw(
+            request.event_type.clone(),
+            request.txn_id.clone(),
+            request.messages.clone(),
+        );
+        let http = self.http();
+        retrying(Retries::default(), || {
+            http.send_any(wire.clone(), Class::Short)
+        })
+        .await?;
+        Ok(())
+    }
+
+    async fn mark(
+        &self,
+        marking: impl Future<Output = Result<(), matrix_sdk_crypto::OlmError>>,
+    ) -> Result<(), EngineError> {
+        Ok(contained(marking).await??)
+    }
+
+    /// Reads the devices of all users whose lists may be out of date, in one pass that others wait for.
+    pub(super) async fn query_stale(&self) -> Result<Pass, EngineError> {
+        let _single = self.inner.querying.lock().await;
+        let asked_at = self.inner.stale.moves();
+        let requests = contained(self.machine().outgoing_requests()).await??;
+        let mut pass = Pass::default();
+        let mut unanswered = Vec::new();
+        for request in requests {
+            let AnyOutgoingRequest::KeysQuery(query) = request.request() else {
+                pass.rest.push(request);
+                continue;
+            };
+            let mut wire = get_keys::v3::Request::new();
+            wire.timeout = Some(REMOTE_KEYS);
+            wire.device_keys = query.device_keys.clone();
+            let users: BTreeSet<OwnedUserId> = query.device_keys.keys().cloned().collect();
+            match self.http().send_any(wire, Class::Keys).await {
+                Ok(answer) => {
+                    self.mark(
+                        self.machine()
+                            .mark_request_as_sent(request.request_id(), &answer),
+                    )
+                    .await?;
+                    let (answered, silent): (Vec<_>, Vec<_>) = users
+                        .into_iter()
+                        .partition(|user| answer.device_keys.contains_key(user));
+                    pass.answered.extend(answered);
+                    unanswered.extend(silent);
+                }
+                Err(error) => {
+                    warn!(%error, "A key query failed.");
+                    unanswered.extend(users);
+                    pass.failed = Some(error.into());
+                }
+            }
+        }
+        self.inner.stale.settle(asked_at, &unanswered);
+        if !pass.answered.is_empty() {
+            self.inner.stale.moved();
+        }
+        Ok(pass)
+    }
+
+    /// Gets one-time keys for the devices of these users that we have no session with.
+    ///
+    /// Give only users with known devices: for others the library waits up to 5 s for a query it believes in flight.
+    pub(super) async fn claim_missing(&self, users: &[OwnedUserId]) -> Result<(), EngineError> {
+        let _single = self.inner.claiming.lock().await;
+        let users = users.iter().map(Deref::deref);
+        let claim = if users.len() == 0 {
+            contained(self.machine().get_missing_sessions(iter::empty())).await??
+        } else {
+            contained(self.machine().get_missing_sessions(users)).await??
+        };
+        let Some((id, claim)) = claim else {
+            return Ok(());
+        };
+        let mut wire = claim_keys::v3::Request::new(claim.one_time_keys);
+        wire.timeout = Some(REMOTE_KEYS);
+        let answer = self.http().send_any(wire, Class::Keys).await?;
+        self.mark(self.machine().mark_request_as_sent(&id, &answer))
+            .await?;
+        self.inner.stale.moved();
+        Ok(())
+    }
+}
+
+/// One pass of key queries.
+#[derive(Default)]
+pub(super) struct Pass {
+    pub(super) answered: Vec<OwnedUserId>,
+    pub(super) failed: Option<EngineError>,
+    rest: Vec<OutgoingRequest>,
+}

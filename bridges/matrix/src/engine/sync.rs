@@ -1,0 +1,174 @@
+//! Gives the crypto part of a sync answer to the machine.
+
+use std::{collections::BTreeMap, ops::Deref};
+
+use matrix_sdk_base::deserialized_responses::ProcessedToDeviceEvent;
+use matrix_sdk_crypto::{DecryptionSettings, EncryptionSyncChanges, TrustRequirement};
+use ruma::{
+    OneTimeKeyAlgorithm, OwnedRoomId, OwnedUserId, UInt,
+    api::client::sync::sync_events::{DeviceLists, v3::Response},
+    events::AnyToDeviceEvent,
+    serde::Raw,
+};
+use serde::Deserialize;
+use tracing::instrument;
+
+use super::{Engine, EngineError, error::contained};
+
+/// The crypto part of a sync answer.
+#[derive(Clone, Debug)]
+pub struct SyncPart {
+    pub to_device: Vec<Raw<AnyToDeviceEvent>>,
+    pub device_lists: DeviceLists,
+    pub one_time_keys: BTreeMap<OneTimeKeyAlgorithm, UInt>,
+    pub fallback_keys: Option<Vec<OneTimeKeyAlgorithm>>,
+    pub next_batch: String,
+}
+
+impl From<&Response> for SyncPart {
+    fn from(sync: &Response) -> Self {
+        Self {
+            to_device: sync.to_device.events.clone(),
+            device_lists: sync.device_lists.clone(),
+            one_time_keys: sync.device_one_time_keys_count.clone(),
+            fallback_keys: sync.device_unused_fallback_key_types.clone(),
+            next_batch: sync.next_batch.clone(),
+        }
+    }
+}
+
+/// What a sync answer brought.
+#[derive(Clone, Debug, Default)]
+pub struct Fed {
+    /// Keys that arrived: events waiting for them can be tried again.
+    pub room_keys: Vec<RoomKey>,
+    /// Keys that we were told we won't get.
+    pub withheld: Vec<Withheld>,
+    /// Verification events were among them: look at `verifications()`.
+    pub verification: bool,
+    /// To-device messages that could not be opened. Those of an answer fed before count here again.
+    pub undecryptable: usize,
+    /// These users' devices changed; known anew after the next flush.
+    pub devices_changed: Vec<OwnedUserId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RoomKey {
+    pub room: OwnedRoomId,
+    pub session_id: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withheld {
+    pub sender: OwnedUserId,
+    pub room: OwnedRoomId,
+    pub session_id: String,
+    pub code: String,
+}
+
+impl Engine {
+    /// Takes in the crypto part of a sync answer and makes it durable. Feeding the same answer again is harmless.
+    ///
+    /// Runs to its end even when the caller is dropped.
+    #[instrument(skip_all)]
+    pub async fn feed(&self, part: SyncPart) -> Result<Fed, EngineError> {
+        let engine = self.clone();
+        let fed = tokio::spawn(async move { engine.feed_here(part).await });
+        fed.await.map_err(|_| EngineError::Panicked)?
+    }
+
+    async fn feed_here(&self, mut part: SyncPart) -> Result<Fed, EngineError> {
+        // In sync v2 an absent count means zero; the library takes it for "no change" and would never refill.
+        part.one_time_keys
+            .entry(OneTimeKeyAlgorithm::SignedCurve25519)
+            .or_default();
+        let changes = EncryptionSyncChanges {
+            to_device_events: part.to_device,
+            changed_devices: &part.device_lists,
+            one_time_keys_counts: &part.one_time_keys,
+            unused_fallback_keys: part.fallback_keys.as_deref(),
+            next_batch_token: Some(part.next_batch),
+        };
+        // Room events are judged when they are decrypted. Here the Olm sessions must stay whole, whoever writes.
+        let settings = DecryptionSettings {
+            sender_device_trust_requirement: TrustRequirement::Untrusted,
+        };
+        let (events, keys) =
+            contained(self.machine().receive_sync_changes(changes, &settings)).await??;
+
+        let mut fed = Fed {
+            room_keys: keys
+                .into_iter()
+                .map(|key| RoomKey {
+                    room: key.room_id,
+                    session_id: key.session_id,
+                })
+                .collect(),
+            devices_changed: part.device_lists.changed,
+            ..Fed::default()
+        };
+        for event in &events {
+            self.note(&mut fed, event);
+        }
+        if !fed.devices_changed.is_empty() {
+            let tracked = self.machine().tracked_users().await?;
+            let changed = fed
+                .devices_changed
+                .iter()
+                .filter(|user| tracked.contains(*user));
+            self.inner.stale.mark(changed.map(Deref::deref));
+        }
+        if fed.undecryptable > 0 {
+            self.inner.stale.moved();
+        }
+        self.inner.wants_flush.notify_one();
+        Ok(fed)
+    }
+
+    fn note(&self, fed: &mut Fed, event: &ProcessedToDeviceEvent) {
+        let raw = match event {
+            ProcessedToDeviceEvent::Decrypted { raw, .. }
+            | ProcessedToDeviceEvent::PlainText(raw) => raw,
+            ProcessedToDeviceEvent::UnableToDecrypt { .. } => {
+                fed.undecryptable += 1;
+                return;
+            }
+            ProcessedToDeviceEvent::Invalid(_) => return,
+        };
+        let Ok(head) = serde_json::from_str::<Head>(raw.json().get()) else {
+            return;
+        };
+        if head.kind.starts_with("m.key.verification.") {
+            fed.verification = true;
+            self.inner.watched.note(head.sender);
+        } else if head.kind == "m.room_key.withheld"
+            && let Ok(notice) = serde_json::from_str::<WithheldNotice>(raw.json().get())
+        {
+            fed.withheld.push(Withheld {
+                sender: head.sender,
+                room: notice.content.room_id,
+                session_id: notice.content.session_id,
+                code: notice.content.code,
+            });
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Head {
+    #[serde(rename = "type")]
+    kind: String,
+    sender: OwnedUserId,
+}
+
+#[derive(Deserialize)]
+struct WithheldNotice {
+    content: WithheldContent,
+}
+
+#[derive(Deserialize)]
+struct WithheldContent {
+    room_id: OwnedRoomId,
+    session_id: String,
+    code: String,
+}

@@ -1,0 +1,182 @@
+//! Verification by emoji, step by step. Nothing confirms itself: a person compares.
+
+mod stage;
+mod start;
+
+use std::{collections::BTreeSet, sync::Mutex};
+
+use futures_util::Stream;
+use matrix_sdk_crypto::{
+    Sas, VerificationRequest, VerificationRequestState,
+    types::requests::{OutgoingVerificationRequest, RoomMessageRequest},
+};
+use ruma::{
+    OwnedUserId, RoomId, UserId,
+    events::key::verification::{VerificationMethod, cancel::CancelCode},
+};
+
+pub use self::stage::Stage;
+use self::stage::{stage, stages};
+use super::{Class, Engine, EngineError, InRoomStep, Retries, error::contained};
+
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    #[error("nothing is known about this user's identity yet")]
+    UnknownUser,
+    #[error("this device is not known")]
+    UnknownDevice,
+    #[error("this step is not possible now")]
+    NotNow,
+    #[error("this event can't be read")]
+    Malformed,
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// One verification. Steps inside a room come back for the caller to send there; steps to a device are sent here.
+#[derive(Clone, Debug)]
+pub struct Verification {
+    engine: Engine,
+    request: VerificationRequest,
+}
+
+/// Our request to verify a person, to be sent into a room that they are in.
+#[derive(Clone, Debug)]
+pub struct InRoomStart {
+    pub user: OwnedUserId,
+    pub step: InRoomStep,
+}
+
+/// Users a verification event came from: the library lists requests by user only.
+#[derive(Debug, Default)]
+pub(super) struct Watched(Mutex<BTreeSet<OwnedUserId>>);
+
+impl Watched {
+    pub(super) fn note(&self, user: OwnedUserId) {
+        self.0
+            .lock()
+            .unwrap_or_else(|lock| lock.into_inner())
+            .insert(user);
+    }
+
+    fn users(&self) -> BTreeSet<OwnedUserId> {
+        self.0
+            .lock()
+            .unwrap_or_else(|lock| lock.into_inner())
+            .clone()
+    }
+}
+
+impl Verification {
+    pub fn user(&self) -> &UserId {
+        self.request.other_user()
+    }
+
+    pub fn room(&self) -> Option<&RoomId> {
+        self.request.room_id()
+    }
+
+    /// The id that both sides know this verification by.
+    pub fn flow(&self) -> &str {
+        self.request.flow_id().as_str()
+    }
+
+    pub fn we_started(&self) -> bool {
+        self.request.we_started()
+    }
+
+    pub fn stage(&self) -> Stage {
+        stage(&self.request.state())
+    }
+
+    /// The stages from now on, each once, to the final one.
+    pub fn stages(&self) -> impl Stream<Item = Stage> + Send + use<> {
+        stages(&self.request)
+    }
+
+    /// Agrees to a request of theirs.
+    pub async fn accept(&self) -> Result<Vec<InRoomStep>, VerifyError> {
+        let step = self
+            .request
+            .accept_with_methods(methods())
+            .ok_or(VerifyError::NotNow)?;
+        self.carry_out(Some(step)).await
+    }
+
+    /// Begins the comparison, or takes up theirs.
+    pub async fn start_emoji(&self) -> Result<Vec<InRoomStep>, VerifyError> {
+        if let Some(sas) = self.sas() {
+            let step = sas.accept().ok_or(VerifyError::NotNow)?;
+            return self.carry_out(Some(step)).await;
+        }
+        let started = self.request.start_sas().await.map_err(EngineError::from)?;
+        let (_, step) = started.ok_or(VerifyError::NotNow)?;
+        self.carry_out(Some(step)).await
+    }
+
+    /// A person has compared, and all of it matched.
+    pub async fn confirm(&self) -> Result<Vec<InRoomStep>, VerifyError> {
+        let sas = self
+            .sas()
+            .filter(Sas::can_be_presented)
+            .ok_or(VerifyError::NotNow)?;
+        let (steps, signature) = contained(sas.confirm()).await?.map_err(EngineError::from)?;
+        let sent = self.carry_out(steps).await?;
+        if let Some(signature) = signature {
+            let http = self.engine.http();
+            super::retrying(Retries::default(), || {
+                http.send_any(signature.clone(), Class::Short)
+            })
+            .await
+            .map_err(EngineError::from)?;
+        }
+        self.engine.inner.stale.moved();
+        Ok(sent)
+    }
+
+    /// A person has compared, and it did not match.
+    pub async fn mismatch(&self) -> Result<Vec<InRoomStep>, VerifyError> {
+        let sas = self.sas().ok_or(VerifyError::NotNow)?;
+        let step = sas.cancel_with_code(CancelCode::MismatchedSas);
+        self.carry_out(step).await
+    }
+
+    pub async fn cancel(&self) -> Result<Vec<InRoomStep>, VerifyError> {
+        self.carry_out(self.request.cancel()).await
+    }
+
+    fn sas(&self) -> Option<Sas> {
+        match self.request.state() {
+            VerificationRequestState::Transitioned { verification, .. } => {
+                verification.sas_v1().map(|sas| *sas)
+            }
+            _ => None,
+        }
+    }
+
+    /// Sends the steps that go to devices; gives back those that go into the room.
+    async fn carry_out(
+        &self,
+        steps: impl IntoIterator<Item = OutgoingVerificationRequest>,
+    ) -> Result<Vec<InRoomStep>, VerifyError> {
+        let mut in_room = Vec::new();
+        for step in steps {
+            match step {
+                OutgoingVerificationRequest::ToDevice(request) => {
+                    self.engine.send_to_device_patiently(&request).await?;
+                }
+                OutgoingVerificationRequest::InRoom(message) => in_room.push(room_step(&message)?),
+            }
+        }
+        Ok(in_room)
+    }
+}
+
+fn room_step(message: &RoomMessageRequest) -> Result<InRoomStep, VerifyError> {
+    InRoomStep::of(message).ok_or(VerifyError::Malformed)
+}
+
+fn methods() -> Vec<VerificationMethod> {
+    vec![VerificationMethod::SasV1]
+}

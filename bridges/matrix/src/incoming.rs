@@ -1,0 +1,254 @@
+//! The sync loop. An answer is committed to our journal before the next one is asked for.
+//!
+//! Whenever the process dies, the next one asks again from the last committed cursor, and gets the same events.
+
+use std::time::{Duration, Instant};
+
+use ruma::{
+    UInt,
+    api::client::{
+        filter::FilterDefinition,
+        sync::sync_events::v3::{Filter, Request, Response},
+    },
+    presence::PresenceState,
+};
+use sealbridge_contract::{Fatal, Inbox, NotAccepted};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::{
+    core::{Core, News, fatal_http, fatal_journal, track},
+    engine::{Class, Engine, EngineError, Fed, HttpError, SyncPart},
+    intake::{self, Built, CURSOR},
+};
+
+/// Answers in a row with events and an unmoved cursor, before somebody is told.
+const UNMOVED: u32 = 5;
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Receives until `stop`.
+pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &CancellationToken) -> Result<(), Fatal> {
+    let kept = core.store.read(CURSOR).await.map_err(|_| Fatal::Journal)?;
+    let mut since = kept.and_then(|kept| String::from_utf8(kept.expose().to_vec()).ok());
+    let mut watch = Watch::default();
+    loop {
+        let asked = Instant::now();
+        let timeout = if since.is_some() { core.settings.sync_timeout.0 } else { Duration::ZERO };
+        let request = core.http.send(request(since.clone(), timeout), Class::LongPoll(timeout));
+        let answer = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            answer = request => answer,
+        };
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                let pause = failed(core, &mut watch, &error)?;
+                if sleep(stop, pause).await.is_break() {
+                    return Ok(());
+                }
+                continue;
+            }
+        };
+        fail::fail_point!("matrix::sync-answered");
+        watch.heard(core, &answer, since.as_deref());
+        let Some(fed) = feed(core, engine, &answer, stop).await? else { return Ok(()) };
+        fail::fail_point!("matrix::crypto-fed");
+        if !commit(core, engine, inbox, &answer, since.as_deref(), stop).await? {
+            return Ok(());
+        }
+        core.signals.tell(heard_of(fed, core));
+        let unmoved = since.as_deref() == Some(answer.next_batch.as_str());
+        since = Some(answer.next_batch);
+        // A server that answers at once and never moves on must not be asked in a tight loop.
+        if unmoved && asked.elapsed() < Duration::from_secs(1) {
+            watch.idle = (watch.idle * 2).clamp(Duration::from_millis(50), Duration::from_secs(5));
+            if sleep(stop, watch.idle).await.is_break() {
+                return Ok(());
+            }
+        } else {
+            watch.idle = Duration::ZERO;
+        }
+    }
+}
+
+fn request(since: Option<String>, timeout: Duration) -> Request {
+    let mut filter = FilterDefinition::default();
+    let everything = || vec!["*".to_owned()];
+    filter.presence.not_types = everything();
+    filter.account_data.types = Some(vec!["m.direct".to_owned()]);
+    filter.room.ephemeral.not_types = everything();
+    filter.room.account_data.not_types = everything();
+    let state = ["encryption", "history_visibility", "member", "name", "tombstone"];
+    filter.room.state.types = Some(state.map(|kind| format!("m.room.{kind}")).into());
+    // Nothing older than our first sync crosses, so it needs no messages.
+    filter.room.timeline.limit = Some(UInt::from(if since.is_some() { 100_u32 } else { 1 }));
+    let mut request = Request::new();
+    request.filter = Some(Filter::FilterDefinition(filter));
+    request.since = since;
+    request.timeout = Some(timeout);
+    request.set_presence = PresenceState::Offline;
+    request.use_state_after = true;
+    request
+}
+
+/// Gives the crypto part to the engine. It may be fed twice, and must be fed before its events are decrypted.
+async fn feed(core: &Core, engine: &Engine, answer: &Response, stop: &CancellationToken) -> Result<Option<Fed>, Fatal> {
+    let mut tries = 0;
+    loop {
+        match engine.feed(SyncPart::from(answer)).await {
+            Ok(fed) => return Ok(Some(fed)),
+            Err(error) => {
+                tries += 1;
+                warn!(%error, tries, "The crypto part of a sync answer was not taken in.");
+                core.note(|health| health.trouble = Some(format!("the crypto store failed: {error}")));
+                if tries >= 5 {
+                    return Err(Fatal::Broken(error.to_string()));
+                }
+                if sleep(stop, Duration::from_secs(1)).await.is_break() {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
+/// Commits the answer to the journal, however long it is full. False: we are to stop, and nothing was committed.
+async fn commit(
+    core: &Core,
+    engine: &Engine,
+    inbox: &Inbox,
+    answer: &Response,
+    since: Option<&str>,
+    stop: &CancellationToken,
+) -> Result<bool, Fatal> {
+    let mut failures = 0;
+    loop {
+        let pause = match try_commit(core, engine, inbox, answer, since).await {
+            Ok(()) => return Ok(true),
+            Err(NotCommitted::Journal(NotAccepted::Stopping)) => return Ok(false),
+            Err(NotCommitted::Journal(error)) => {
+                if let Some(fatal) = fatal_journal(error) {
+                    return Err(fatal);
+                }
+                core.note(|health| health.trouble = Some(error.to_string()));
+                error.again_in().unwrap_or(Duration::from_secs(1))
+            }
+            Err(NotCommitted::Engine(error)) => {
+                failures += 1;
+                warn!(%error, failures, "A sync answer could not be read.");
+                if failures >= 5 {
+                    return Err(Fatal::Broken(error.to_string()));
+                }
+                Duration::from_secs(1)
+            }
+        };
+        if sleep(stop, pause).await.is_break() {
+            return Ok(false);
+        }
+    }
+}
+
+enum NotCommitted {
+    Journal(NotAccepted),
+    Engine(EngineError),
+}
+
+async fn try_commit(
+    core: &Core,
+    engine: &Engine,
+    inbox: &Inbox,
+    answer: &Response,
+    since: Option<&str>,
+) -> Result<(), NotCommitted> {
+    let _turn = core.rooms.change().await;
+    let built = intake::build(core, answer, since).await.map_err(NotCommitted::Engine)?;
+    let Built { batch, changes, news, gaps, invites, direct, verifications } = built;
+    fail::fail_point!("matrix::before-accept");
+    inbox.accept(batch).await.map_err(NotCommitted::Journal)?;
+    fail::fail_point!("matrix::after-accept");
+    track(engine, changes.correspondents()).await;
+    core.rooms.publish(changes);
+    if let Some(direct) = direct {
+        core.direct.replace(&direct);
+    }
+    core.signals.tell(news);
+    core.signals.observe(verifications);
+    if gaps {
+        core.signals.gaps.notify_one();
+    }
+    if invites {
+        core.signals.invites.notify_one();
+    }
+    Ok(())
+}
+
+fn heard_of(fed: Fed, core: &Core) -> Vec<News> {
+    if fed.verification {
+        core.signals.verifications.notify_waiters();
+    }
+    if fed.undecryptable > 0 {
+        debug!(count = fed.undecryptable, "To-device messages could not be opened.");
+    }
+    let keys = fed.room_keys.into_iter().map(|key| (key.room, key.session_id));
+    let withheld = fed.withheld.into_iter().map(|withheld| (withheld.room, withheld.session_id));
+    keys.chain(withheld).map(|(room, session_id)| News::Session { room, session_id }).collect()
+}
+
+/// What shows whether receiving goes well.
+#[derive(Debug, Default)]
+struct Watch {
+    failures: u32,
+    failing_since: Option<Instant>,
+    unmoved: u32,
+    idle: Duration,
+}
+
+impl Watch {
+    fn heard(&mut self, core: &Core, answer: &Response, since: Option<&str>) {
+        if self.failures > 0 {
+            info!(failures = self.failures, "Receiving again.");
+        }
+        self.failures = 0;
+        self.failing_since = None;
+        let quiet = answer.rooms.is_empty() && answer.to_device.events.is_empty();
+        self.unmoved = if since == Some(answer.next_batch.as_str()) && !quiet { self.unmoved + 1 } else { 0 };
+        let stuck = self.unmoved >= UNMOVED;
+        if self.unmoved == UNMOVED {
+            warn!("The homeserver sends events but its sync token never moves.");
+        }
+        let now = core.clock.now().0;
+        core.note(|health| {
+            health.connected = true;
+            health.last_heard = Some(now);
+            health.trouble = stuck.then(|| "the homeserver's sync token does not move".to_owned());
+        });
+    }
+}
+
+/// Says how long to wait after a failed request, or that waiting is no use.
+fn failed(core: &Core, watch: &mut Watch, error: &HttpError) -> Result<Duration, Fatal> {
+    if let Some(fatal) = fatal_http(&error.kind) {
+        return Err(fatal);
+    }
+    watch.failures += 1;
+    let since = *watch.failing_since.get_or_insert_with(Instant::now);
+    let stalled = since.elapsed() >= core.settings.stall_after.0;
+    if watch.failures == 1 || stalled {
+        warn!(%error, failures = watch.failures, stalled, "The homeserver did not answer a sync.");
+    }
+    core.note(|health| {
+        health.connected = false;
+        let long = if stalled { " for long" } else { "" };
+        health.trouble = Some(format!("nothing was received{long}: {error}"));
+    });
+    let pause = Duration::from_millis(250) * 2_u32.saturating_pow(watch.failures.min(8) - 1);
+    // Waiting longer than this would be felt after the homeserver is back.
+    Ok(error.retry_after().unwrap_or(pause).min(LONGEST_PAUSE))
+}
+
+async fn sleep(stop: &CancellationToken, pause: Duration) -> std::ops::ControlFlow<()> {
+    tokio::select! {
+        () = stop.cancelled() => std::ops::ControlFlow::Break(()),
+        () = tokio::time::sleep(pause) => std::ops::ControlFlow::Continue(()),
+    }
+}

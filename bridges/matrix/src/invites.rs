@@ -1,0 +1,175 @@
+//! Follows invitations: joins, looks, and leaves again if the room is not encrypted.
+//!
+//! That a room is on trial is kept before it is joined, so a crash in between ends in the same look.
+
+use std::{sync::Arc, time::Duration};
+
+use ruma::{
+    OwnedRoomId, OwnedUserId, RoomId,
+    api::client::{
+        membership::{join_room_by_id, leave_room},
+        state::get_state_event_for_key,
+    },
+    events::StateEventType,
+};
+use sealbridge_contract::{Fatal, Inbox, NotAccepted, inbox::Batch};
+use serde_json::Value;
+use tracing::{info, warn};
+
+use crate::{
+    core::{Core, fatal_http, fatal_journal, tell_operator, track},
+    engine::{Class, HttpError, HttpErrorKind},
+    rooms::Membership,
+};
+
+const LEAVING: &str = "This room is not encrypted. The bridge joins encrypted rooms only.";
+
+/// Follows invitations as they come, for ever.
+pub(crate) async fn follow(core: &Arc<Core>, inbox: &Inbox) -> Result<(), Fatal> {
+    let mut pause = Duration::from_secs(60);
+    loop {
+        match round(core, inbox).await {
+            Ok(()) => pause = Duration::from_secs(60),
+            Err(Unfollowed::Journal(error)) => {
+                if let Some(fatal) = fatal_journal(error) {
+                    return Err(fatal);
+                }
+                pause = Duration::from_secs(2);
+            }
+            Err(Unfollowed::Http(error)) => {
+                if let Some(fatal) = fatal_http(&error.kind) {
+                    return Err(fatal);
+                }
+                warn!(%error, "An invitation could not be followed yet.");
+                pause =
+                    error.retry_after().unwrap_or((pause * 2).clamp(Duration::from_secs(1), Duration::from_secs(60)));
+            }
+        }
+        tokio::select! {
+            () = core.signals.invites.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+enum Unfollowed {
+    Http(HttpError),
+    Journal(NotAccepted),
+}
+
+impl From<NotAccepted> for Unfollowed {
+    fn from(error: NotAccepted) -> Self {
+        Self::Journal(error)
+    }
+}
+
+async fn round(core: &Core, inbox: &Inbox) -> Result<(), Unfollowed> {
+    let invited = core.rooms.select(|room, facts| match &facts.membership {
+        Membership::Invited { by: Some(by), direct } if core.settings.invites.allow(by) => {
+            Some((room.to_owned(), by.clone(), *direct))
+        }
+        _ => None,
+    });
+    for (room, by, direct) in invited {
+        join(core, inbox, &room, &by, direct).await?;
+    }
+    for room in core.rooms.select(|room, facts| facts.on_trial.then(|| room.to_owned())) {
+        look(core, inbox, &room).await?;
+    }
+    Ok(())
+}
+
+async fn join(
+    core: &Core,
+    inbox: &Inbox,
+    room: &OwnedRoomId,
+    by: &OwnedUserId,
+    direct: bool,
+) -> Result<(), Unfollowed> {
+    core.rooms.update(&core.store, room, |facts| facts.on_trial = true).await?;
+    let request = join_room_by_id::v3::Request::new(room.clone());
+    match core.http.send(request, Class::Page).await {
+        Ok(_) => info!("Joined a room by invitation."),
+        Err(error) if matches!(error.kind, HttpErrorKind::Client { status: 403 | 404, .. }) => {
+            // The invitation was taken back, or we were banned.
+            warn!(%error, "An invitation does not hold any more.");
+            let words = format!("{by} invited the bridge to a room, and its homeserver does not let it in.");
+            let told = tell_operator(room, "not-let-in", words);
+            inbox.accept(Batch { incidents: vec![told], ..Batch::default() }).await?;
+            core.rooms
+                .update(&core.store, room, |facts| {
+                    facts.on_trial = false;
+                    facts.membership = Membership::Left;
+                })
+                .await?;
+            return Ok(());
+        }
+        Err(error) => return Err(Unfollowed::Http(error)),
+    }
+    fail::fail_point!("matrix::invite-joined");
+    if direct && let Err(error) = core.direct.mark(core, by, room).await {
+        warn!(%error, "A direct chat is not marked as one.");
+    }
+    // So that it is not joined again before the sync tells that we are in it.
+    core.rooms
+        .update(&core.store, room, |facts| {
+            if matches!(facts.membership, Membership::Invited { .. }) {
+                facts.membership = Membership::Unknown;
+            }
+        })
+        .await?;
+    Ok(())
+}
+
+/// Looks whether a room that we joined is encrypted.
+async fn look(core: &Core, inbox: &Inbox, room: &RoomId) -> Result<(), Unfollowed> {
+    let asked =
+        get_state_event_for_key::v3::Request::new(room.to_owned(), StateEventType::RoomEncryption, String::new());
+    let content = match core.http.send(asked, Class::Short).await {
+        Ok(answer) => serde_json::from_str::<Value>(answer.event_or_content.get()).unwrap_or_default(),
+        Err(error) if error.errcode() == Some("M_NOT_FOUND") => Value::Null,
+        Err(error) if matches!(error.kind, HttpErrorKind::Client { status: 403, .. }) => {
+            // Not joined after all, or thrown out since: the sync tells.
+            core.rooms.update(&core.store, room, |facts| facts.on_trial = false).await?;
+            return Ok(());
+        }
+        Err(error) => return Err(Unfollowed::Http(error)),
+    };
+    let mut encrypted = false;
+    core.rooms
+        .update(&core.store, room, |facts| {
+            facts.apply_encryption(&content);
+            encrypted = facts.pin.is_some();
+            facts.on_trial &= !encrypted;
+        })
+        .await?;
+    if encrypted {
+        let members = core.rooms.look(room, |facts| facts.people.joined.keys().cloned().collect());
+        if let (Some(engine), Some(members)) = (core.engine(), members) {
+            track(engine, members).await;
+        }
+        return Ok(());
+    }
+    leave(core, inbox, room).await
+}
+
+async fn leave(core: &Core, inbox: &Inbox, room: &RoomId) -> Result<(), Unfollowed> {
+    let mut request = leave_room::v3::Request::new(room.to_owned());
+    request.reason = Some(LEAVING.to_owned());
+    match core.http.send(request, Class::Short).await {
+        Ok(_) => info!("Left a room that is not encrypted."),
+        // Not in it any more: what was wanted.
+        Err(error) if matches!(error.kind, HttpErrorKind::Client { status: 403 | 404, .. }) => {}
+        Err(error) => return Err(Unfollowed::Http(error)),
+    }
+    let words = "The bridge was invited to a room that is not encrypted. It joined, looked, and left again.";
+    let told = tell_operator(room, "not-encrypted", words);
+    inbox.accept(Batch { incidents: vec![told], ..Batch::default() }).await?;
+    core.rooms
+        .update(&core.store, room, |facts| {
+            facts.on_trial = false;
+            facts.membership = Membership::Left;
+        })
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! Reads events that waited, when their key or their sender's trust has come.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use sealbridge_contract::{
+    Fatal, Inbox, NotAccepted, PersonId, Timestamp,
+    inbox::{Batch, Incident, Resolution, Waiting, WaitingFor},
+};
+use serde_json::value::RawValue;
+use tracing::{debug, info, warn};
+
+use crate::{
+    core::{Core, News, conversation, fatal_journal, tell_room},
+    engine::{Distrust, Engine, message_position},
+    reading::{self, Read, Waits},
+};
+
+const PAGE: usize = 100;
+/// After these, the backup is asked for a missing key once more; then again and again after the last.
+const BACKUP_PAUSES: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_secs(60),
+    Duration::from_secs(300),
+    Duration::from_secs(1800),
+    Duration::from_secs(7200),
+];
+const TICK: Duration = Duration::from_secs(15);
+
+type Session = (OwnedRoomId, String);
+
+/// Sessions whose key is missing, and when the backup is asked for it next.
+#[derive(Debug, Default)]
+struct Missing(BTreeMap<Session, Asking>);
+
+#[derive(Clone, Copy, Debug)]
+struct Asking {
+    times: usize,
+    next: Timestamp,
+}
+
+/// Reads what can be read now, for ever.
+pub(crate) async fn read_late(core: &Arc<Core>, engine: &Engine, inbox: &Inbox) -> Result<(), Fatal> {
+    let mut heard = core.signals.heard.lock().await;
+    let mut missing = Missing::default();
+    survived(retry(core, inbox, WaitingFor::default(), &mut missing).await)?;
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        let mut news = BTreeSet::new();
+        tokio::select! {
+            one = heard.recv() => news.extend(one),
+            _ = tick.tick() => {}
+        }
+        while let Ok(more) = heard.try_recv() {
+            news.insert(more);
+        }
+        if news.iter().any(|news| matches!(news, News::Distrusted { .. })) {
+            // Their devices may only not have been read yet.
+            engine.flush().await;
+        }
+        for one in news {
+            let (conversation_of, hint, sender) = match one {
+                News::Session { room, session_id } => (Some(room), Some(session_id), None),
+                News::Distrusted { room, sender } => (Some(room), None, Some(sender)),
+                News::Devices { user } => (None, None, Some(user)),
+            };
+            let filter = WaitingFor {
+                conversation: conversation_of.map(|room| conversation(&room)),
+                hint,
+                sender: sender.map(|user: OwnedUserId| PersonId::new(user.as_str())),
+            };
+            survived(retry(core, inbox, filter, &mut missing).await)?;
+        }
+        survived(ask_backup(core, engine, inbox, &mut missing).await)?;
+    }
+}
+
+/// What fails in passing is tried again with the next news.
+fn survived(result: Result<(), NotAccepted>) -> Result<(), Fatal> {
+    match result.err().and_then(fatal_journal) {
+        Some(fatal) => Err(fatal),
+        None => Ok(()),
+    }
+}
+
+/// Tries all that wait under `filter` once more.
+async fn retry(core: &Core, inbox: &Inbox, filter: WaitingFor, missing: &mut Missing) -> Result<(), NotAccepted> {
+    let mut after = i64::MIN;
+    loop {
+        let page = inbox.waiting(filter.clone(), after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = last.id;
+        let full = page.len() >= PAGE;
+        for waiting in page {
+            retry_one(core, inbox, waiting, missing).await?;
+        }
+        if !full {
+            return Ok(());
+        }
+    }
+}
+
+async fn retry_one(core: &Core, inbox: &Inbox, waiting: Waiting, missing: &mut Missing) -> Result<(), NotAccepted> {
+    let parsed =
+        std::str::from_utf8(waiting.raw.expose()).ok().and_then(|raw| serde_json::from_str::<&RawValue>(raw).ok());
+    let (Some(raw), Ok(room)) = (parsed, RoomId::parse(waiting.conversation.as_str())) else {
+        let reason = "what was kept of it can't be read".into();
+        return inbox.resolve(waiting.id, Resolution::Refused { reason }).await;
+    };
+    let people = core.rooms.look(&room, |facts| Arc::clone(&facts.people)).unwrap_or_default();
+    let name_of = |user: &UserId| people.joined.get(user).cloned().flatten();
+    let read = match reading::read(core, &room, name_of, raw).await {
+        Ok(read) => read,
+        Err(error) => {
+            warn!(%error, "An event that waits could not be tried.");
+            return Ok(());
+        }
+    };
+    let session = message_position(raw).map(|position| (room.clone(), position.session_id));
+    let resolution = match read {
+        Read::Unreadable(waits) => return still(core, inbox, &room, &waiting, waits, missing).await,
+        Read::Message(incoming) => {
+            info!("An event that waited can be read now.");
+            Resolution::Readable(*incoming)
+        }
+        Read::Refused { reason, .. } => Resolution::Refused { reason },
+        Read::Verification(step) => {
+            core.signals.observe([(room, step)]);
+            Resolution::NotForUs
+        }
+        Read::Echo { .. } | Read::Plaintext { .. } | Read::Nothing => Resolution::NotForUs,
+    };
+    inbox.resolve(waiting.id, resolution).await?;
+    if let Some(session) = session {
+        missing.0.remove(&session);
+    }
+    Ok(())
+}
+
+async fn still(
+    core: &Core,
+    inbox: &Inbox,
+    room: &RoomId,
+    waiting: &Waiting,
+    waits: Waits,
+    missing: &mut Missing,
+) -> Result<(), NotAccepted> {
+    match waits.distrusted {
+        // The sender's devices could not be read yet.
+        Some(_) if waits.holds_sender => {}
+        Some(why) => {
+            let incident = distrusted(room, &waits.sender, why);
+            inbox.accept(Batch { incidents: vec![incident], ..Batch::default() }).await?;
+        }
+        None => {
+            let now = core.clock.now();
+            missing.0.entry((room.to_owned(), waits.hint.clone())).or_insert(Asking { times: 0, next: now });
+        }
+    }
+    let still = Resolution::Still { hint: waits.hint, reason: waits.reason, holds_sender: waits.holds_sender };
+    inbox.resolve(waiting.id, still).await
+}
+
+/// Why somebody's messages do not cross, for those who can change it.
+fn distrusted(room: &RoomId, sender: &UserId, why: Distrust) -> Incident {
+    let words = match why {
+        Distrust::IdentityChanged => format!(
+            "Messages of {sender} are not carried: their identity is another than the one that was verified. \
+             Verify them again with `sealbridge verify`."
+        ),
+        _ => format!(
+            "Messages of {sender} are not carried, and they can't read what the bridge sends: their device is not \
+             verified by themselves. They can do that in their client's security settings."
+        ),
+    };
+    tell_room(room, format!("not-trusted/{sender}"), words)
+}
+
+/// Asks the backup for missing keys, each at its times.
+async fn ask_backup(core: &Core, engine: &Engine, inbox: &Inbox, missing: &mut Missing) -> Result<(), NotAccepted> {
+    let now = core.clock.now();
+    let due: Vec<Session> =
+        missing.0.iter().filter(|(_, asking)| asking.next <= now).map(|(session, _)| session.clone()).collect();
+    for session in due {
+        let (room, id) = &session;
+        let filter =
+            WaitingFor { conversation: Some(conversation(room)), hint: Some(id.clone()), ..WaitingFor::default() };
+        if inbox.waiting(filter.clone(), i64::MIN, 1).await?.is_empty() {
+            missing.0.remove(&session);
+            continue;
+        }
+        match engine.download_from_backup(room, id).await {
+            Ok(true) => {
+                info!("A missing key was in the backup.");
+                retry(core, inbox, filter, missing).await?;
+            }
+            Ok(false) => {}
+            Err(error) => debug!(%error, "The backup was asked for a key in vain."),
+        }
+        if let Some(asking) = missing.0.get_mut(&session) {
+            asking.times += 1;
+            let pause = BACKUP_PAUSES.get(asking.times).or(BACKUP_PAUSES.last());
+            asking.next = now.plus(pause.copied().unwrap_or_default());
+        }
+    }
+    Ok(())
+}

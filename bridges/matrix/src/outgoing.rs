@@ -1,0 +1,188 @@
+//! Delivers: a turn of the account's allowance, the room's lane, the keys, the ciphertext, the wire.
+
+use std::time::Duration;
+
+use ruma::{OwnedEventId, OwnedTransactionId, OwnedUserId, RoomId, TransactionId};
+use sealbridge_contract::{Cleared, DeliveryError, Receipt, RemoteId, Slip, gate::Encryption};
+use serde_json::value::RawValue;
+use tracing::{debug, instrument, warn};
+
+use crate::{
+    core::Core,
+    engine::{Audience, EncryptError, EncryptedContent, HttpError, HttpErrorKind, PrepareError, RoomSettings},
+    rooms::Facts,
+    translate,
+};
+
+/// How long a delivery waits for its room's turn before it goes back to the queue.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// An audience that moves while its key is made is tried again this often at once.
+const TRIES: usize = 4;
+/// A refusal that people or the next sync may lift is tried again this often.
+const REFUSALS: u32 = 5;
+
+/// Encrypts and delivers one message.
+#[instrument(skip_all, fields(delivery = %slip.delivery))]
+pub(crate) async fn deliver(core: &Core, message: Cleared<'_>, slip: &Slip) -> Result<Receipt, DeliveryError> {
+    let room = RoomId::parse(slip.to.as_str()).map_err(|_| DeliveryError::give_up("not a Matrix room id"))?;
+    let Some(content) = translate::content(message.message(), slip) else {
+        return Err(DeliveryError::give_up("it is longer than what fits into a Matrix event"));
+    };
+    let txn: OwnedTransactionId = slip.delivery.to_string().into();
+    ready_for(core, &room, slip)?;
+    let Some(turn) = core.budget.turn(&room, PATIENCE).await else {
+        return Err(DeliveryError::retry_after(
+            Duration::from_millis(200),
+            "the homeserver limits this account; other rooms have their turn",
+        ));
+    };
+    let encrypted = encrypt(core, &room, "m.room.message", &content).await?;
+    fail::fail_point!("matrix::before-put");
+    let sent = core.http.send_encrypted(&encrypted, &txn).await;
+    fail::fail_point!("matrix::after-put");
+    match sent {
+        Ok(event) => {
+            turn.took();
+            debug!("Delivered.");
+            Ok(Receipt { id: RemoteId::new(event.as_str()) })
+        }
+        Err(error) => {
+            if let HttpErrorKind::Limited { retry_after } = error.kind {
+                let pause = turn.limited(retry_after);
+                return Err(DeliveryError::retry_after(pause, "the homeserver limits this account"));
+            }
+            Err(put_error(&error, slip))
+        }
+    }
+}
+
+/// Whether somebody could read what is sent there now.
+fn ready_for(core: &Core, room: &RoomId, slip: &Slip) -> Result<(), DeliveryError> {
+    let me = core.me();
+    let alone = |facts: &Facts| facts.people.joined.keys().all(|user| user == me);
+    let state = core.rooms.look(room, |facts| (facts.encryption(), alone(facts)));
+    match state {
+        // The gate asked before; it may have changed since.
+        Some((Encryption::Pinned, false)) => Ok(()),
+        // Keys go to those who are there: what is sent before would stay unreadable for ever.
+        Some((Encryption::Pinned, true)) => {
+            let pause = Duration::from_secs(1) * 2_u32.pow(slip.attempt.min(5));
+            Err(DeliveryError::retry_after(pause, "nobody else has joined the room yet"))
+        }
+        _ => Err(DeliveryError::retry("the room can't be spoken to now")),
+    }
+}
+
+/// Encrypts one event for those who are in the room.
+pub(crate) async fn encrypt(
+    core: &Core,
+    room: &RoomId,
+    event_type: &str,
+    content: &RawValue,
+) -> Result<EncryptedContent, DeliveryError> {
+    let engine = core.engine_or_later()?;
+    let mut lane = engine.lane(room).await;
+    let mut failure = DeliveryError::retry("the room's members change too fast");
+    for _ in 0..TRIES {
+        let Some((members, settings)) = audience(core, room) else {
+            return Err(DeliveryError::retry("the room can't be spoken to now"));
+        };
+        fail::fail_point!("matrix::before-share");
+        let ready = match lane.prepare(&members, &settings, |audience| note(audience)).await {
+            Ok(ready) => ready,
+            Err(PrepareError::AudienceMoved) => continue,
+            Err(error) => return Err(prepare_error(&error)),
+        };
+        match ready.encrypt(event_type, content).await {
+            Ok(encrypted) => return Ok(encrypted),
+            Err(EncryptError::Expired) => failure = DeliveryError::retry("the room key expired meanwhile"),
+            Err(EncryptError::Engine(error)) => return Err(DeliveryError::retry(error.to_string())),
+            Err(error) => return Err(DeliveryError::give_up(error.to_string())),
+        }
+    }
+    Err(failure)
+}
+
+fn audience(core: &Core, room: &RoomId) -> Option<(Vec<OwnedUserId>, RoomSettings)> {
+    let trust = core.settings.trust;
+    let speakable = |facts: &Facts| {
+        let members = facts.people.joined.keys().cloned().collect();
+        (facts.encryption() == Encryption::Pinned).then(|| (members, facts.settings(trust)))
+    };
+    core.rooms.look(room, speakable).flatten()
+}
+
+/// Every reader passes here before a key leaves. Freezing a room on an unknown one is a later matter.
+fn note(audience: &Audience) -> bool {
+    debug!(
+        readers = audience.readers().count(),
+        withheld = audience.withheld().count(),
+        without_devices = audience.without_devices().count(),
+        "The audience of a room key."
+    );
+    true
+}
+
+fn prepare_error(error: &PrepareError) -> DeliveryError {
+    match error {
+        PrepareError::Http(error) => http_error(error),
+        PrepareError::VerifiedUserChanged(users) => {
+            let users: Vec<_> = users.iter().map(|user| user.as_str()).collect();
+            let cause = format!(
+                "the identity of {} is another than the one that was verified; verify them again with `sealbridge verify`",
+                users.join(", ")
+            );
+            DeliveryError::retry_after(Duration::from_secs(60), cause)
+        }
+        PrepareError::OwnDeviceUnsigned => {
+            DeliveryError::retry_after(Duration::from_secs(60), "the bridge's own device is not cross-signed any more")
+        }
+        error => DeliveryError::retry(error.to_string()),
+    }
+}
+
+/// A request before the message itself failed: nothing was delivered.
+pub(crate) fn http_error(error: &HttpError) -> DeliveryError {
+    match error.retry_after() {
+        Some(after) => DeliveryError::retry_after(after, error.to_string()),
+        None => DeliveryError::retry(error.to_string()),
+    }
+}
+
+/// The message itself was sent, and this came back.
+fn put_error(error: &HttpError, slip: &Slip) -> DeliveryError {
+    let cause = error.to_string();
+    match &error.kind {
+        HttpErrorKind::Network
+        | HttpErrorKind::Timeout
+        | HttpErrorKind::TooLarge
+        | HttpErrorKind::Malformed
+        | HttpErrorKind::Server { .. } => DeliveryError::unknown(cause),
+        HttpErrorKind::Client { status: 413, .. } => DeliveryError::give_up("the homeserver says that it is too long"),
+        // We may have been removed, or muted: the next sync or a person may change it.
+        HttpErrorKind::Client { status: 401 | 403 | 404 | 408, .. } if slip.attempt < REFUSALS => {
+            DeliveryError::retry_after(Duration::from_secs(2) * 2_u32.pow(slip.attempt.min(5)), cause)
+        }
+        HttpErrorKind::Client { .. } => DeliveryError::give_up(cause),
+        _ => http_error(error),
+    }
+}
+
+/// Sends a step of a verification into its room.
+pub(crate) async fn send_step(
+    core: &Core,
+    room: &RoomId,
+    event_type: &str,
+    content: &RawValue,
+    txn: &TransactionId,
+) -> Result<OwnedEventId, DeliveryError> {
+    let encrypted = encrypt(core, room, event_type, content).await?;
+    core.http.send_encrypted(&encrypted, txn).await.map_err(|error| {
+        warn!(%error, "A step of a verification was not sent.");
+        put_or_later(&error)
+    })
+}
+
+fn put_or_later(error: &HttpError) -> DeliveryError {
+    if error.is_transient() { http_error(error) } else { DeliveryError::give_up(error.to_string()) }
+}

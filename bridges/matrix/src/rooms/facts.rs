@@ -1,0 +1,262 @@
+//! What we know of one room. Only what the server said and what we pinned; deciding is for others.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use ruma::{OwnedUserId, UserId, events::room::history_visibility::HistoryVisibility};
+use sealbridge_contract::gate::Encryption;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    config::Trust,
+    engine::{Readers, RoomSettings},
+    event::Envelope,
+};
+
+const MEGOLM: &str = "m.megolm.v1.aes-sha2";
+const WEEK: u64 = 7 * 24 * 3600 * 1000;
+const HOUR: u64 = 3600 * 1000;
+
+/// What we know of one room.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Facts {
+    /// Whether we are in it.
+    pub(crate) membership: Membership,
+    /// Seen encrypted once: pinned for ever.
+    pub(crate) pin: Option<Pin>,
+    /// Pinned, and its state now says something else.
+    pub(crate) violated: bool,
+    /// Its state was read whole, so that what it does not say is not there.
+    pub(crate) looked: bool,
+    /// Given up for this room.
+    pub(crate) replaced_by: Option<String>,
+    pub(crate) name: Option<String>,
+    /// `world_readable`, `shared`, `invited` or `joined`.
+    pub(crate) history: Option<String>,
+    /// We joined by an invitation and have not yet seen whether it is encrypted.
+    pub(crate) on_trial: bool,
+    /// Who is in it, or invited.
+    #[serde(skip)]
+    pub(crate) people: Arc<People>,
+}
+
+/// Who is in a room. Kept beside the other facts, since it is long and changes by itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct People {
+    /// Who is in it, and what they call themselves there.
+    pub(crate) joined: BTreeMap<OwnedUserId, Option<String>>,
+    pub(crate) invited: BTreeSet<OwnedUserId>,
+}
+
+/// Whether we are in a room.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Membership {
+    #[default]
+    Unknown,
+    Invited {
+        by: Option<OwnedUserId>,
+        direct: bool,
+    },
+    Joined,
+    Left,
+}
+
+/// The encryption settings seen when the room was pinned, or since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pin {
+    pub(crate) rotation_ms: u64,
+    pub(crate) rotation_messages: u64,
+}
+
+/// Something that a person is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It was encrypted, and its state now says otherwise.
+    Violated,
+    /// It was given up for another room.
+    Replaced,
+}
+
+impl Facts {
+    pub(crate) fn is_joined(&self) -> bool {
+        self.membership == Membership::Joined
+    }
+
+    /// What the gate may know of it.
+    pub(crate) fn encryption(&self) -> Encryption {
+        match self.membership {
+            Membership::Joined => {}
+            Membership::Left => return Encryption::Left,
+            Membership::Unknown | Membership::Invited { .. } => return Encryption::Unknown,
+        }
+        match (self.pin, self.violated, &self.replaced_by) {
+            (Some(_), _, Some(_)) => Encryption::Replaced,
+            (Some(_), true, None) => Encryption::Violated,
+            (Some(_), false, None) => Encryption::Pinned,
+            (None, ..) if self.looked && !self.on_trial => Encryption::Absent,
+            (None, ..) => Encryption::Unknown,
+        }
+    }
+
+    /// How keys are made for it.
+    pub(crate) fn settings(&self, trust: Trust) -> RoomSettings {
+        let pin = self.pin.unwrap_or(Pin { rotation_ms: WEEK, rotation_messages: 100 });
+        RoomSettings {
+            readers: match trust {
+                Trust::CrossSigned => Readers::CrossSigned,
+                Trust::AnyDevice => Readers::AnyDevice,
+            },
+            rotation_messages: pin.rotation_messages,
+            rotation_period: Duration::from_millis(pin.rotation_ms),
+            // A key marked as shareable would be handed to whoever is invited later.
+            history: HistoryVisibility::Joined,
+        }
+    }
+
+    /// Takes in one state event. Says what a person must be told.
+    pub(crate) fn apply(&mut self, me: &UserId, event: &Envelope) -> Option<Change> {
+        let key = event.state_key.as_deref()?;
+        match (event.kind.as_str(), key) {
+            ("m.room.encryption", "") => return self.apply_encryption(&event.content),
+            ("m.room.tombstone", "") => {
+                let to = event.content_text("replacement_room").unwrap_or_default().to_owned();
+                let new = self.replaced_by.is_none();
+                self.replaced_by = Some(to);
+                return new.then_some(Change::Replaced);
+            }
+            ("m.room.name", "") => {
+                let name = event.content_text("name").map(crate::profile::safe_name);
+                self.name = name.filter(|name| !name.is_empty());
+            }
+            ("m.room.history_visibility", "") => {
+                self.history = event.content_text("history_visibility").map(str::to_owned);
+            }
+            ("m.room.member", user) => {
+                if let Ok(user) = UserId::parse(user) {
+                    self.apply_member(me, user, &event.content);
+                }
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// Takes in what `m.room.encryption` says, or that it says nothing.
+    pub(crate) fn apply_encryption(&mut self, content: &Value) -> Option<Change> {
+        let megolm = content.get("algorithm").and_then(Value::as_str) == Some(MEGOLM);
+        if megolm {
+            let number = |key: &str, default: u64| content.get(key).and_then(Value::as_u64).unwrap_or(default);
+            // The server's word may shorten a key's life within reason, and never lengthen it.
+            self.pin = Some(Pin {
+                rotation_ms: number("rotation_period_ms", WEEK).clamp(HOUR, WEEK),
+                rotation_messages: number("rotation_period_msgs", 100).clamp(20, 100),
+            });
+            self.violated = false;
+            return None;
+        }
+        let newly = self.pin.is_some() && !self.violated;
+        self.violated |= newly;
+        newly.then_some(Change::Violated)
+    }
+
+    fn apply_member(&mut self, me: &UserId, user: OwnedUserId, content: &Value) {
+        let membership = content.get("membership").and_then(Value::as_str);
+        let people = Arc::make_mut(&mut self.people);
+        people.joined.remove(&user);
+        people.invited.remove(&user);
+        if user == me && membership == Some("join") {
+            self.membership = Membership::Joined;
+        }
+        match membership {
+            Some("join") => {
+                let name = content.get("displayname").and_then(Value::as_str);
+                let name = name.map(crate::profile::safe_name).filter(|name| !name.is_empty());
+                people.joined.insert(user, name);
+            }
+            Some("invite") => {
+                people.invited.insert(user);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{json, value::to_raw_value};
+
+    use super::*;
+
+    fn apply(facts: &mut Facts, kind: &str, key: &str, content: Value) -> Option<Change> {
+        let event = json!({"event_id": "$e", "sender": "@a:x", "type": kind, "state_key": key, "content": content});
+        let event = Envelope::read(&to_raw_value(&event).expect("it is JSON")).ok().expect("it is an event");
+        facts.apply(&UserId::parse("@me:x").expect("it is a user id"), &event)
+    }
+
+    fn pinned() -> Facts {
+        let mut facts = Facts { looked: true, ..Facts::default() };
+        apply(&mut facts, "m.room.member", "@me:x", json!({"membership": "join"}));
+        apply(&mut facts, "m.room.encryption", "", json!({"algorithm": MEGOLM}));
+        assert_eq!(facts.encryption(), Encryption::Pinned);
+        facts
+    }
+
+    #[test]
+    fn emptied_or_changed_encryption_holds_and_never_unpins() {
+        for content in [json!({}), json!(null), json!({"algorithm": "none"}), json!({"algorithm": 5}), json!([])] {
+            let mut facts = pinned();
+            assert_eq!(apply(&mut facts, "m.room.encryption", "", content.clone()), Some(Change::Violated));
+            assert_eq!(facts.encryption(), Encryption::Violated, "{content}");
+            assert!(facts.pin.is_some());
+            assert_eq!(apply(&mut facts, "m.room.encryption", "", content), None, "it is told once");
+        }
+    }
+
+    #[test]
+    fn key_lives_no_longer_than_is_sensible_whatever_the_server_says() {
+        for (messages, expected) in [(1, 20), (100, 100), (1_u64 << 53, 100)] {
+            let mut facts = pinned();
+            let content = json!({"algorithm": MEGOLM, "rotation_period_msgs": messages, "rotation_period_ms": 0});
+            apply(&mut facts, "m.room.encryption", "", content);
+            let settings = facts.settings(Trust::CrossSigned);
+            assert_eq!(settings.rotation_messages, expected);
+            assert_eq!(settings.rotation_period, Duration::from_secs(3600));
+        }
+    }
+
+    #[test]
+    fn room_is_spoken_to_only_while_we_are_in_it_and_it_stands() {
+        let mut facts = pinned();
+        assert_eq!(apply(&mut facts, "m.room.tombstone", "", json!({})), Some(Change::Replaced));
+        assert_eq!(facts.encryption(), Encryption::Replaced);
+        facts.membership = Membership::Left;
+        assert_eq!(facts.encryption(), Encryption::Left);
+        let mut unread = Facts { membership: Membership::Joined, ..Facts::default() };
+        assert_eq!(unread.encryption(), Encryption::Unknown);
+        unread.looked = true;
+        assert_eq!(unread.encryption(), Encryption::Absent);
+    }
+
+    #[test]
+    fn people_are_those_who_are_in_it_now() {
+        let mut facts = pinned();
+        let ann = UserId::parse("@ann:x").expect("it is a user id");
+        for (membership, joined, invited) in
+            [("invite", false, true), ("join", true, false), ("join", true, false), ("ban", false, false)]
+        {
+            let content = json!({"membership": membership, "displayname": "Ann\n"});
+            apply(&mut facts, "m.room.member", "@ann:x", content);
+            assert_eq!(facts.people.joined.contains_key(&ann), joined, "{membership}");
+            assert_eq!(facts.people.invited.contains(&ann), invited, "{membership}");
+        }
+        apply(&mut facts, "m.room.member", "not a user", json!({"membership": "join"}));
+        assert_eq!(facts.people.joined.len(), 1);
+    }
+}

@@ -1,0 +1,188 @@
+//! The rooms we know: read from memory, kept in the account's store, changed only together with what was committed.
+
+mod facts;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, RwLock},
+};
+
+use ruma::{OwnedRoomId, OwnedUserId, RoomId};
+use sealbridge_contract::{
+    ConversationId, NotAccepted,
+    gate::Encryption,
+    inbox::{AccountStore, StoreWrite},
+    transport::ConversationInfo,
+};
+use tokio::sync::{Mutex, MutexGuard, Notify};
+use tracing::warn;
+
+pub(crate) use self::facts::{Change, Facts, Membership, People};
+
+const ROOM: &str = "room/";
+const PEOPLE: &str = "people/";
+
+/// The rooms we know.
+#[derive(Debug)]
+pub(crate) struct Rooms {
+    known: RwLock<HashMap<OwnedRoomId, Facts>>,
+    /// Held from reading facts until their change is committed, so that no two changes pass each other.
+    changing: Mutex<()>,
+    changed: Notify,
+}
+
+/// Changed facts that are not committed yet.
+#[derive(Debug, Default)]
+pub(crate) struct Changes(BTreeMap<OwnedRoomId, Facts>);
+
+impl Rooms {
+    /// Reads what was kept.
+    pub(crate) async fn load(store: &AccountStore) -> Result<Self, NotAccepted> {
+        let mut known = HashMap::new();
+        for (key, value) in store.read_all(ROOM).await? {
+            let Some(id) = room_id(&key, ROOM) else { continue };
+            match serde_json::from_slice::<Facts>(value.expose()) {
+                Ok(facts) => {
+                    known.insert(id, facts);
+                }
+                Err(error) => warn!(%error, "What was kept of a room can't be read."),
+            }
+        }
+        for (key, value) in store.read_all(PEOPLE).await? {
+            let people = serde_json::from_slice::<People>(value.expose()).ok();
+            if let (Some(id), Some(people)) = (room_id(&key, PEOPLE), people)
+                && let Some(facts) = known.get_mut(&id)
+            {
+                facts.people = Arc::new(people);
+            }
+        }
+        Ok(Self { known: RwLock::new(known), changing: Mutex::default(), changed: Notify::new() })
+    }
+
+    /// The right to change facts. Hold it until the change is committed and published.
+    pub(crate) async fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().await
+    }
+
+    pub(crate) fn get(&self, room: &RoomId) -> Option<Facts> {
+        self.read().get(room).cloned()
+    }
+
+    /// Looks at a room's facts without copying them.
+    pub(crate) fn look<T>(&self, room: &RoomId, at: impl FnOnce(&Facts) -> T) -> Option<T> {
+        self.read().get(room).map(at)
+    }
+
+    pub(crate) fn encryption(&self, room: &RoomId) -> Encryption {
+        self.look(room, Facts::encryption).unwrap_or(Encryption::Unknown)
+    }
+
+    /// Every room for which `wanted` gives something.
+    pub(crate) fn select<T>(&self, mut wanted: impl FnMut(&RoomId, &Facts) -> Option<T>) -> Vec<T> {
+        self.read().iter().filter_map(|(id, facts)| wanted(id, facts)).collect()
+    }
+
+    pub(crate) fn infos(&self) -> Vec<ConversationInfo> {
+        let mut infos = self.select(|id, facts| {
+            let known = matches!(facts.membership, Membership::Joined | Membership::Left);
+            known.then(|| ConversationInfo {
+                id: ConversationId::new(id.as_str()),
+                name: facts.name.clone(),
+                encryption: facts.encryption(),
+                members: facts.people.joined.len(),
+            })
+        });
+        infos.sort_by(|a, b| a.id.cmp(&b.id));
+        infos
+    }
+
+    /// Members of every encrypted room that we are in.
+    pub(crate) fn correspondents(&self) -> BTreeSet<OwnedUserId> {
+        let in_use = |_: &RoomId, facts: &Facts| {
+            (facts.is_joined() && facts.pin.is_some()).then(|| facts.people.joined.keys().cloned().collect::<Vec<_>>())
+        };
+        self.select(in_use).into_iter().flatten().collect()
+    }
+
+    /// Makes committed changes visible.
+    pub(crate) fn publish(&self, changes: Changes) {
+        if changes.0.is_empty() {
+            return;
+        }
+        self.known.write().unwrap_or_else(|lock| lock.into_inner()).extend(changes.0);
+        self.changed.notify_waiters();
+    }
+
+    /// Changes one room's facts, durably.
+    pub(crate) async fn update(
+        &self,
+        store: &AccountStore,
+        room: &RoomId,
+        change: impl FnOnce(&mut Facts),
+    ) -> Result<(), NotAccepted> {
+        let _turn = self.change().await;
+        let mut changes = Changes::default();
+        change(changes.entry(self, room));
+        let writes = changes.writes(self);
+        if !writes.is_empty() {
+            store.write(writes).await?;
+        }
+        self.publish(changes);
+        Ok(())
+    }
+
+    /// Waits until `ready` gives something for a room's facts.
+    pub(crate) async fn wait_for<T>(&self, room: &RoomId, ready: impl Fn(&Facts) -> Option<T>) -> T {
+        loop {
+            let notified = self.changed.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if let Some(found) = self.look(room, &ready).flatten() {
+                return found;
+            }
+            notified.await;
+        }
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<OwnedRoomId, Facts>> {
+        self.known.read().unwrap_or_else(|lock| lock.into_inner())
+    }
+}
+
+impl Changes {
+    /// A room's facts as they will be.
+    pub(crate) fn entry(&mut self, rooms: &Rooms, room: &RoomId) -> &mut Facts {
+        self.0.entry(room.to_owned()).or_insert_with(|| rooms.get(room).unwrap_or_default())
+    }
+
+    /// What has to be written for them.
+    pub(crate) fn writes(&self, rooms: &Rooms) -> Vec<StoreWrite> {
+        let mut writes = Vec::new();
+        for (id, facts) in &self.0 {
+            let before = rooms.get(id);
+            let same_people =
+                |before: &Facts| Arc::ptr_eq(&before.people, &facts.people) || before.people == facts.people;
+            if !before.as_ref().is_some_and(same_people) {
+                let people = serde_json::to_vec(facts.people.as_ref()).expect("names and ids serialise");
+                writes.push(StoreWrite::put(format!("{PEOPLE}{id}"), people));
+            }
+            let same_otherwise =
+                |before: &Facts| Facts { people: Arc::clone(&facts.people), ..before.clone() } == *facts;
+            if !before.as_ref().is_some_and(same_otherwise) {
+                let facts = serde_json::to_vec(facts).expect("facts serialise");
+                writes.push(StoreWrite::put(format!("{ROOM}{id}"), facts));
+            }
+        }
+        writes
+    }
+
+    /// People who became known as members of encrypted rooms, perhaps among others.
+    pub(crate) fn correspondents(&self) -> BTreeSet<OwnedUserId> {
+        let encrypted = self.0.values().filter(|facts| facts.is_joined() && facts.pin.is_some());
+        encrypted.flat_map(|facts| facts.people.joined.keys().cloned()).collect()
+    }
+}
+
+fn room_id(key: &str, prefix: &str) -> Option<OwnedRoomId> {
+    RoomId::parse(key.strip_prefix(prefix)?).ok()
+}

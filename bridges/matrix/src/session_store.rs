@@ -1,0 +1,90 @@
+//! The login, locked in the account's store: session, device and recovery key.
+
+use async_trait::async_trait;
+use ruma::OwnedDeviceId;
+use sealbridge_contract::{
+    NotAccepted, SecretBytes,
+    inbox::{AccountStore, StoreWrite},
+};
+use tokio::sync::Mutex;
+
+use crate::engine::{KeepFailed, RecoveryKey, Session, TokenKeeper, Tokens, new_device_id};
+
+const SESSION: &str = "session";
+const DEVICE: &str = "device";
+const RECOVERY_KEY: &str = "recovery-key";
+const READY: &str = "set-up";
+
+/// Reads the session, if somebody logged in.
+pub(crate) async fn session(store: &AccountStore) -> Result<Option<Session>, SessionUnread> {
+    let Some(bytes) = store.read(SESSION).await? else { return Ok(None) };
+    Session::from_secret_bytes(bytes.expose()).map(Some).map_err(|_| SessionUnread::Corrupt)
+}
+
+/// Why the session can't be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionUnread {
+    #[error("the stored session can't be read")]
+    Corrupt,
+    #[error(transparent)]
+    Journal(#[from] NotAccepted),
+}
+
+pub(crate) async fn keep_session(store: &AccountStore, session: &Session) -> Result<(), NotAccepted> {
+    store.write(vec![StoreWrite::put(SESSION, session.to_secret_bytes().as_slice())]).await
+}
+
+/// The device to log in as. Kept before it is used, so that a crash leaves no stray device at the homeserver.
+pub(crate) async fn device(store: &AccountStore) -> Result<OwnedDeviceId, NotAccepted> {
+    if let Some(kept) = store.read(DEVICE).await?
+        && let Ok(id) = std::str::from_utf8(kept.expose())
+    {
+        return Ok(id.into());
+    }
+    let id = new_device_id();
+    store.write(vec![StoreWrite::put(DEVICE, id.as_bytes())]).await?;
+    Ok(id)
+}
+
+/// Our recovery key, if we made or were given one.
+pub(crate) async fn recovery_key(store: &AccountStore) -> Result<Option<SecretBytes>, NotAccepted> {
+    store.read(RECOVERY_KEY).await
+}
+
+/// Keeps a new recovery key, before it is used anywhere.
+pub(crate) async fn keep_recovery_key(store: &AccountStore, key: &RecoveryKey) -> Result<(), NotAccepted> {
+    store.write(vec![StoreWrite::put(RECOVERY_KEY, key.to_secret_bytes().as_slice())]).await
+}
+
+/// Whether the login was set up to its end.
+pub(crate) async fn is_ready(store: &AccountStore) -> Result<bool, NotAccepted> {
+    Ok(store.read(READY).await?.is_some())
+}
+
+pub(crate) async fn set_ready(store: &AccountStore) -> Result<(), NotAccepted> {
+    store.write(vec![StoreWrite::put(READY, b"1".as_slice())]).await
+}
+
+/// Makes refreshed tokens durable before they are used.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    store: AccountStore,
+    session: Mutex<Session>,
+}
+
+impl Keeper {
+    pub(crate) fn new(store: AccountStore, session: Session) -> Self {
+        Self { store, session: Mutex::new(session) }
+    }
+}
+
+#[async_trait]
+impl TokenKeeper for Keeper {
+    async fn keep(&self, tokens: &Tokens) -> Result<(), KeepFailed> {
+        let mut session = self.session.lock().await;
+        let renewed = session.with_tokens(tokens);
+        keep_session(&self.store, &renewed).await.map_err(|_| KeepFailed)?;
+        *session = renewed;
+        Ok(())
+    }
+}

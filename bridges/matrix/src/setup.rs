@@ -1,0 +1,329 @@
+//! The login, step by step: session, device, identity, recovery key.
+//!
+//! Every step is kept before the next, so a flow that was broken off goes on where it stopped.
+
+use async_trait::async_trait;
+use ruma::UserId;
+use sealbridge_contract::{Answer, Context, Field, Flow, FlowError, NotAccepted, Step, Text, inbox::AccountStore};
+use secrecy::{ExposeSecret as _, SecretString};
+use tracing::info;
+
+use crate::{
+    config::Settings,
+    core::open_engine,
+    engine::{
+        Engine, EngineError, Http, HttpError, IdentityError, OpenError, RecoveryKey, Session, SessionError,
+        adopt_token, discover, log_in,
+    },
+    session_store,
+};
+
+/// The login flow, for `init` and `account add`. Drop it before the account is connected: it holds the crypto store.
+#[derive(Debug)]
+pub struct Setup {
+    context: Context,
+    settings: Settings,
+    at: At,
+    http: Option<Http>,
+    session: Option<Session>,
+    engine: Option<Engine>,
+    password: Option<SecretString>,
+}
+
+/// Where the flow is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Start,
+    User,
+    Homeserver,
+    Discover,
+    AskPassword,
+    Password,
+    Token,
+    LogIn,
+    Identity,
+    IdentityPassword,
+    RecoveryKey,
+    Recovery,
+    Finish,
+    Done,
+}
+
+/// Whether somebody has logged in, to the end.
+///
+/// # Errors
+/// [`NotAccepted`]: the journal can't be read.
+pub async fn is_set_up(store: &AccountStore) -> Result<bool, NotAccepted> {
+    session_store::is_ready(store).await
+}
+
+impl Setup {
+    /// Begins, or goes on after a break.
+    #[must_use]
+    pub fn new(context: Context, settings: Settings) -> Self {
+        Self { context, settings, at: At::Start, http: None, session: None, engine: None, password: None }
+    }
+
+    /// The settings, with what was asked for filled in: after [`Step::Done`], for the config file.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    async fn step(&mut self, answer: Option<Answer>) -> Result<Step, FlowError> {
+        match self.at {
+            At::Start => self.start().await,
+            At::User => {
+                self.settings.user = Some(words(answer)?.as_str().trim().to_owned());
+                self.after_user()
+            }
+            At::Homeserver => {
+                self.settings.homeserver = Some(words(answer)?.as_str().trim().to_owned());
+                Ok(self.go(At::Discover, "Looking for the homeserver"))
+            }
+            At::Discover => self.discover().await,
+            At::AskPassword => Ok(self.ask(
+                At::Password,
+                "password",
+                "The account's password (leave it empty to give an access token instead)",
+                true,
+            )),
+            At::Password => {
+                let given = words(answer)?;
+                if given.is_empty() {
+                    let label = "An access token of a device that nobody else uses";
+                    return Ok(self.ask(At::Token, "token", label, true));
+                }
+                self.password = Some(given.as_str().to_owned().into());
+                Ok(self.go(At::LogIn, "Logging in"))
+            }
+            At::Token => self.adopt(words(answer)?).await,
+            At::LogIn => self.log_in().await,
+            At::IdentityPassword => {
+                self.password = Some(words(answer)?.as_str().to_owned().into());
+                self.identity().await
+            }
+            At::Identity => self.identity().await,
+            At::RecoveryKey => {
+                let key: SecretString = words(answer)?.as_str().trim().to_owned().into();
+                self.engine()?.recover(&key).await.map_err(identity)?;
+                Ok(self.go(At::Finish, "The account's identity was taken over; this device is signed"))
+            }
+            At::Recovery => self.recovery().await,
+            At::Finish => self.finish().await,
+            At::Done => Ok(Step::Done("Logged in already.".into())),
+        }
+    }
+
+    async fn start(&mut self) -> Result<Step, FlowError> {
+        self.settings.check().map_err(FlowError::BadAnswer)?;
+        match session_store::session(&self.context.store).await {
+            Ok(Some(session)) => {
+                self.note(&session);
+                self.session = Some(session);
+                Ok(self.go(At::Identity, "Going on with the login that was made before"))
+            }
+            Ok(None) => match &self.settings.user {
+                Some(_) => self.after_user(),
+                None => Ok(self.ask(
+                    At::User,
+                    "user",
+                    "The bridge's account, such as @bridge:example.org. An ordinary account of its own",
+                    false,
+                )),
+            },
+            Err(error) => Err(FlowError::Failed(error.to_string())),
+        }
+    }
+
+    fn after_user(&mut self) -> Result<Step, FlowError> {
+        let user = self.settings.user.as_deref().unwrap_or_default();
+        if user.is_empty() {
+            return Err(FlowError::BadAnswer("the user name is empty".into()));
+        }
+        if user.starts_with('@') && UserId::parse(user).is_err() {
+            return Err(FlowError::BadAnswer(format!("{user:?} is not a Matrix user id, such as @bridge:example.org")));
+        }
+        if self.settings.homeserver.is_some() || user.starts_with('@') {
+            return Ok(self.go(At::Discover, "Looking for the homeserver"));
+        }
+        let label = "The homeserver: its name, such as example.org, or its address, such as https://matrix.example.org";
+        Ok(self.ask(At::Homeserver, "homeserver", label, false))
+    }
+
+    async fn discover(&mut self) -> Result<Step, FlowError> {
+        let server = self.settings.homeserver.clone().or_else(|| self.settings.user.clone()).unwrap_or_default();
+        self.http = Some(discover(&server).await.map_err(login)?);
+        self.at = At::AskPassword;
+        Box::pin(self.step(None)).await
+    }
+
+    async fn log_in(&mut self) -> Result<Step, FlowError> {
+        let device = session_store::device(&self.context.store).await.map_err(journal)?;
+        let (Some(http), Some(password), Some(user)) = (&self.http, &self.password, &self.settings.user) else {
+            return Err(FlowError::Failed("the flow lost its place".into()));
+        };
+        let session = log_in(http, user, password, &device).await.map_err(login)?;
+        self.logged_in(session).await
+    }
+
+    async fn adopt(&mut self, token: Text) -> Result<Step, FlowError> {
+        let http = self.http.as_ref().ok_or_else(|| FlowError::Failed("the flow lost its place".into()))?;
+        let session = adopt_token(http, token.as_str().trim().to_owned().into()).await.map_err(login)?;
+        if let Some(user) = self.settings.user.as_deref().filter(|user| user.starts_with('@'))
+            && *user != session.user_id
+        {
+            return Err(FlowError::Refused(format!("the token belongs to {}, not to {user}", session.user_id)));
+        }
+        // Before it is kept: a device with keys that are not ours is refused and leaves nothing behind.
+        self.engine = Some(self.open(&session).await?);
+        self.logged_in(session).await
+    }
+
+    async fn logged_in(&mut self, session: Session) -> Result<Step, FlowError> {
+        session_store::keep_session(&self.context.store, &session).await.map_err(journal)?;
+        info!("Logged in.");
+        self.note(&session);
+        self.session = Some(session);
+        Ok(self.go(At::Identity, "Logged in; setting up the device and its identity"))
+    }
+
+    fn note(&mut self, session: &Session) {
+        self.settings.user = Some(session.user_id.to_string());
+        self.settings.homeserver = Some(session.homeserver.to_string());
+    }
+
+    async fn open(&self, session: &Session) -> Result<Engine, FlowError> {
+        let http = session.http().map_err(|error| unreachable(&error))?;
+        let keeper = session_store::Keeper::new(self.context.store.clone(), session.clone());
+        http.set_keeper(std::sync::Arc::new(keeper));
+        open_engine(session, http, &self.context.folder, &self.context.store_key).await.map_err(|error| match error {
+            OpenError::Http(error) | OpenError::Engine(EngineError::Http(error)) => unreachable(&error),
+            OpenError::ForeignDevice | OpenError::DeviceGone | OpenError::OtherDevice => {
+                FlowError::Policy(error.to_string())
+            }
+            error => FlowError::Failed(error.to_string()),
+        })
+    }
+
+    fn engine(&self) -> Result<&Engine, FlowError> {
+        self.engine.as_ref().ok_or_else(|| FlowError::Failed("the flow lost its place".into()))
+    }
+
+    async fn identity(&mut self) -> Result<Step, FlowError> {
+        if self.engine.is_none() {
+            let session = self.session.clone().ok_or_else(|| FlowError::Failed("the flow lost its place".into()))?;
+            self.engine = Some(self.open(&session).await?);
+        }
+        match self.engine()?.bootstrap(self.password.as_ref()).await {
+            Ok(()) => {
+                self.at = At::Recovery;
+                Box::pin(self.step(None)).await
+            }
+            Err(IdentityError::NeedsRecoveryKey) => Ok(self.ask_recovery_key()),
+            Err(IdentityError::NeedsPassword) => {
+                let label = "The account's password, which the homeserver wants before it takes a new identity";
+                Ok(self.ask(At::IdentityPassword, "password", label, true))
+            }
+            Err(error) => Err(identity(error)),
+        }
+    }
+
+    fn ask_recovery_key(&mut self) -> Step {
+        let label = "The account has an identity already. Its recovery key";
+        self.ask(At::RecoveryKey, "recovery_key", label, true)
+    }
+
+    async fn recovery(&mut self) -> Result<Step, FlowError> {
+        let store = &self.context.store;
+        let kept = session_store::recovery_key(store).await.map_err(journal)?;
+        let kept = kept.and_then(|kept| RecoveryKey::from_secret_bytes(kept.expose()));
+        let key = match kept {
+            Some(key) => key,
+            None => {
+                let key = RecoveryKey::generate();
+                session_store::keep_recovery_key(store, &key).await.map_err(journal)?;
+                key
+            }
+        };
+        match self.engine()?.set_up_recovery(&key).await {
+            Ok(()) => {}
+            // Another client set one up: with its key we take part in it.
+            Err(IdentityError::SecretStorageExists) => return Ok(self.ask_recovery_key()),
+            Err(error) => return Err(identity(error)),
+        }
+        self.at = At::Finish;
+        let label = "The account's recovery key. With it, and only with it, the account's identity can be moved to \
+                     another device. Write it down; it is not shown again";
+        Ok(Step::Secret { label: label.into(), value: Text::new(key.shown().expose_secret()) })
+    }
+
+    async fn finish(&mut self) -> Result<Step, FlowError> {
+        self.engine()?.require_cross_signed().await.map_err(identity)?;
+        session_store::set_ready(&self.context.store).await.map_err(journal)?;
+        self.at = At::Done;
+        // The crypto store is let go of.
+        self.engine = None;
+        self.password = None;
+        let user = self.settings.user.as_deref().unwrap_or_default();
+        Ok(Step::Done(format!("{user} is logged in, and its device is cross-signed.")))
+    }
+
+    fn go(&mut self, to: At, words: &str) -> Step {
+        self.at = to;
+        Step::Progress(words.to_owned())
+    }
+
+    fn ask(&mut self, to: At, name: &'static str, label: &str, secret: bool) -> Step {
+        self.at = to;
+        Step::Ask(Field { name, label: label.to_owned(), secret })
+    }
+}
+
+#[async_trait]
+impl Flow for Setup {
+    async fn next(&mut self, answer: Option<Answer>) -> Result<Step, FlowError> {
+        self.step(answer).await
+    }
+}
+
+fn words(answer: Option<Answer>) -> Result<Text, FlowError> {
+    match answer {
+        Some(Answer::Text(text)) => Ok(text),
+        _ => Err(FlowError::BadAnswer("the question wants words".into())),
+    }
+}
+
+fn journal(error: NotAccepted) -> FlowError {
+    FlowError::Failed(error.to_string())
+}
+
+fn unreachable(error: &HttpError) -> FlowError {
+    match &error.kind {
+        crate::engine::HttpErrorKind::UnknownToken { .. } => {
+            FlowError::Refused("the homeserver does not accept the access token".into())
+        }
+        _ => FlowError::Unreachable(format!("the homeserver can't be used: {error}")),
+    }
+}
+
+fn login(error: SessionError) -> FlowError {
+    match error {
+        SessionError::WrongPassword | SessionError::TokenWithoutDevice | SessionError::NoPasswordLogin => {
+            FlowError::Refused(error.to_string())
+        }
+        SessionError::NotAHomeserver => FlowError::Unreachable(error.to_string()),
+        SessionError::BadAddress(_) => FlowError::BadAnswer(error.to_string()),
+        SessionError::Http(error) => unreachable(&error),
+        error => FlowError::Failed(error.to_string()),
+    }
+}
+
+fn identity(error: IdentityError) -> FlowError {
+    match error {
+        IdentityError::WrongRecoveryKey | IdentityError::WrongPassword => FlowError::Refused(error.to_string()),
+        IdentityError::Engine(EngineError::Http(error)) => unreachable(&error),
+        IdentityError::Engine(error) => FlowError::Failed(error.to_string()),
+        error => FlowError::Policy(error.to_string()),
+    }
+}

@@ -1,0 +1,91 @@
+//! Key traffic on its own task, so that no slow server holds up receiving.
+
+use std::{sync::Arc, time::Duration};
+
+use sealbridge_contract::{
+    Fatal, Inbox,
+    inbox::{Audience, Batch, Incident},
+};
+use tracing::{debug, warn};
+
+use crate::{
+    core::{Core, News, fatal_http, fatal_journal},
+    engine::{Engine, EngineError, Flushed},
+    outgoing,
+};
+
+/// Sends what the engine wants sent, for ever.
+pub(crate) async fn flush_keys(core: &Arc<Core>, engine: &Engine, inbox: &Inbox) -> Result<(), Fatal> {
+    let mut pause = Duration::from_millis(250);
+    loop {
+        let flushed = engine.flush().await;
+        let failed = !flushed.failed.is_empty();
+        settle(core, engine, inbox, flushed).await?;
+        if failed {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(15));
+            continue;
+        }
+        pause = Duration::from_millis(250);
+        tokio::select! {
+            () = engine.wants_flush() => {}
+            () = tokio::time::sleep(Duration::from_secs(10)) => {}
+        }
+    }
+}
+
+async fn settle(core: &Arc<Core>, engine: &Engine, inbox: &Inbox, flushed: Flushed) -> Result<(), Fatal> {
+    if flushed.one_time_key_conflict {
+        return Err(Fatal::Policy(
+            "the homeserver holds other keys for this device: its crypto store was rolled back. \
+             Log in again as a new device with `sealbridge account add`"
+                .into(),
+        ));
+    }
+    core.signals.tell(flushed.queried.into_iter().map(|user| News::Devices { user }));
+    for (traffic, error) in &flushed.failed {
+        if let EngineError::Http(error) = error
+            && let Some(fatal) = fatal_http(&error.kind)
+        {
+            return Err(fatal);
+        }
+        debug!(?traffic, %error, "Key traffic waits.");
+    }
+    for step in flushed.in_room {
+        match outgoing::send_step(core, &step.room, &step.event_type, &step.content, &step.txn).await {
+            Ok(event) => {
+                if let Err(error) = engine.in_room_sent(&step, &event).await {
+                    warn!(%error, "A step of a verification was sent, and not noted.");
+                }
+            }
+            Err(error) => warn!(%error, "A step of a verification waits."),
+        }
+    }
+    if flushed.backup_replaced {
+        let words = "Another client replaced the account's key backup. The bridge no longer writes to it; \
+                     run `sealbridge account add` again to take it up.";
+        let told = Incident {
+            conversation: None,
+            topic: "backup-replaced".into(),
+            words: words.into(),
+            audience: Audience::Operator,
+        };
+        let accepted = inbox.accept(Batch { incidents: vec![told], ..Batch::default() }).await;
+        if let Some(fatal) = accepted.err().and_then(fatal_journal) {
+            return Err(fatal);
+        }
+    }
+    Ok(())
+}
+
+/// Takes in steps of verifications seen in rooms, for ever.
+pub(crate) async fn observe(core: &Arc<Core>, engine: &Engine) -> Result<(), Fatal> {
+    let mut observed = core.signals.observed.lock().await;
+    while let Some((room, step)) = observed.recv().await {
+        match engine.observe_in_room(&room, &step).await {
+            Ok(()) => core.signals.verifications.notify_waiters(),
+            Err(error) => warn!(%error, "A step of a verification could not be taken in."),
+        }
+    }
+    Ok(())
+}

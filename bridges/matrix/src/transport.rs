@@ -1,0 +1,248 @@
+//! One Matrix account as a transport.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use sealbridge_contract::{
+    Abilities, Ability, Cleared, Context, ConversationId, Deduplication, DeliveryError, EndToEnd, Fatal, Flow, Found,
+    Inbox, PersonId, Receipt, Slip, Transport, Verb,
+    gate::Encryption,
+    transport::{ConversationInfo, Finding, Health},
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, error, instrument, warn};
+
+use crate::{
+    config::Settings,
+    core::{Core, fatal_http, fatal_open, opens_later, track},
+    direct,
+    engine::{Engine, EngineError, IdentityError},
+    finding, gaps, incoming, invites, latekeys, outgoing, session_store, traffic, translate,
+    verify::Comparison,
+};
+
+/// One Matrix account.
+#[derive(Debug)]
+pub struct Matrix {
+    pub(crate) core: Arc<Core>,
+}
+
+const ABILITIES: Abilities = Abilities {
+    network: "matrix",
+    verbs: &[
+        (Verb::Text, Ability::Full),
+        (Verb::Formatting, Ability::Full),
+        (Verb::Emote, Ability::Full),
+        (Verb::Notice, Ability::Full),
+        (Verb::Reply, Ability::Full),
+    ],
+    // Synapse remembers a transaction for 24 hours.
+    deduplication: Deduplication::For(Duration::from_secs(20 * 3600)),
+    finds: true,
+    most_bytes: translate::MOST_BYTES,
+};
+
+impl Matrix {
+    /// Opens the account that [`Setup`](crate::Setup) logged in. The homeserver need not be reachable.
+    ///
+    /// # Errors
+    /// [`Fatal::Auth`] if nobody logged in yet, or another than `settings` says.
+    pub async fn connect(context: Context, settings: Settings) -> Result<Arc<Self>, Fatal> {
+        settings.check().map_err(Fatal::Broken)?;
+        let session = match session_store::session(&context.store).await {
+            Ok(Some(session)) => session,
+            Ok(None) => {
+                return Err(Fatal::Auth("nobody has logged in yet; run `sealbridge account add`".into()));
+            }
+            Err(session_store::SessionUnread::Journal(_)) => return Err(Fatal::Journal),
+            Err(error) => return Err(Fatal::Broken(error.to_string())),
+        };
+        if let Some(user) = &settings.user
+            && user.starts_with('@')
+            && *user != session.user_id
+        {
+            let words = format!("the config says {user}, and {} is logged in", session.user_id);
+            return Err(Fatal::Auth(words));
+        }
+        let core = Core::new(context, settings, session).await?;
+        if let Err(error) = core.open().await {
+            if !opens_later(&error) {
+                return Err(fatal_open(&error));
+            }
+            core.note(|health| health.trouble = Some(format!("the homeserver can't be reached: {error}")));
+        }
+        Ok(Arc::new(Self { core: Arc::new(core) }))
+    }
+
+    /// Opens the engine, however long the homeserver is away. `None`: we are to stop.
+    async fn open(&self, stop: &CancellationToken) -> Result<Option<Engine>, Fatal> {
+        let mut pause = Duration::from_millis(250);
+        loop {
+            let failed = match self.try_open().await {
+                Ok(engine) => return Ok(Some(engine)),
+                Err(Opening::Fatal(fatal)) => return Err(fatal),
+                Err(Opening::Later(words)) => words,
+            };
+            warn!(error = failed, "The homeserver was not reached.");
+            self.core.note(|health| health.trouble = Some(format!("the homeserver can't be reached: {failed}")));
+            tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(5)),
+            }
+        }
+    }
+
+    async fn try_open(&self) -> Result<Engine, Opening> {
+        let engine = match self.core.open().await {
+            Ok(engine) => engine.clone(),
+            Err(error) if opens_later(&error) => return Err(Opening::Later(error.to_string())),
+            Err(error) => return Err(Opening::Fatal(fatal_open(&error))),
+        };
+        match engine.require_cross_signed().await {
+            Ok(()) => Ok(engine),
+            Err(IdentityError::Engine(EngineError::Http(error))) => match fatal_http(&error.kind) {
+                Some(fatal) => Err(Opening::Fatal(fatal)),
+                None => Err(Opening::Later(error.to_string())),
+            },
+            Err(error) => {
+                let words = format!("{error}; run `sealbridge account add` again to sign it");
+                Err(Opening::Fatal(Fatal::Policy(words)))
+            }
+        }
+    }
+}
+
+enum Opening {
+    Later(String),
+    Fatal(Fatal),
+}
+
+#[async_trait]
+impl Transport for Matrix {
+    fn abilities(&self) -> &Abilities {
+        &ABILITIES
+    }
+
+    fn health(&self) -> Health {
+        let mut health = self.core.health.lock().unwrap_or_else(|lock| lock.into_inner()).clone();
+        if let Some(heard) = health.last_heard {
+            let silent = self.core.clock.now().since(sealbridge_contract::Timestamp(heard));
+            if health.connected && silent > self.core.settings.stall_after.0 {
+                health.trouble.get_or_insert_with(|| format!("nothing was heard for {} s", silent.as_secs()));
+            }
+        }
+        health
+    }
+
+    fn conversations(&self) -> Vec<ConversationInfo> {
+        self.core.rooms.infos()
+    }
+
+    async fn find(&self, slip: &Slip) -> Result<Found, DeliveryError> {
+        finding::find(&self.core, slip).await
+    }
+
+    async fn open_direct(&self, with: &PersonId) -> Result<ConversationId, DeliveryError> {
+        direct::open(&self.core, with).await
+    }
+
+    fn comparison(&self, with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
+        Some(Box::new(Comparison::new(Arc::clone(&self.core), with)))
+    }
+
+    async fn doctor(&self) -> Vec<Finding> {
+        Self::doctor(self).await
+    }
+}
+
+#[async_trait]
+impl EndToEnd for Matrix {
+    #[instrument(skip_all, fields(account = %self.core.me()))]
+    async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), Fatal> {
+        let Some(engine) = self.open(&stop).await? else { return Ok(()) };
+        track(&engine, self.core.rooms.correspondents()).await;
+        self.core.signals.gaps.notify_one();
+        self.core.signals.invites.notify_one();
+        let ended = self.run_tasks(&engine, &inbox, &stop).await;
+        let words = ended.as_ref().err().map(Fatal::to_string);
+        self.core.note(|health| {
+            health.connected = false;
+            health.trouble = words;
+        });
+        ended
+    }
+
+    fn encryption(&self, conversation: &ConversationId) -> Encryption {
+        match ruma::RoomId::parse(conversation.as_str()) {
+            Ok(room) => self.core.rooms.encryption(&room),
+            Err(_) => Encryption::Unknown,
+        }
+    }
+
+    async fn deliver(&self, message: Cleared<'_>, slip: &Slip) -> Result<Receipt, DeliveryError> {
+        outgoing::deliver(&self.core, message, slip).await
+    }
+}
+
+/// The tasks of a running account. Receiving stands apart from all that may be slow.
+#[derive(Clone, Copy, Debug)]
+enum Task {
+    Receive,
+    Keys,
+    Gaps,
+    Late,
+    Invites,
+    Verifications,
+}
+
+impl Task {
+    const ALL: [Self; 6] = [Self::Receive, Self::Keys, Self::Gaps, Self::Late, Self::Invites, Self::Verifications];
+
+    async fn run(
+        self,
+        core: &Arc<Core>,
+        engine: &Engine,
+        inbox: &Inbox,
+        stop: &CancellationToken,
+    ) -> Result<(), Fatal> {
+        match self {
+            Self::Receive => incoming::pump(core, engine, inbox, stop).await,
+            Self::Keys => traffic::flush_keys(core, engine, inbox).await,
+            Self::Gaps => gaps::fill_gaps(core, inbox).await,
+            Self::Late => latekeys::read_late(core, engine, inbox).await,
+            Self::Invites => invites::follow(core, inbox).await,
+            Self::Verifications => traffic::observe(core, engine).await,
+        }
+    }
+}
+
+impl Matrix {
+    async fn run_tasks(&self, engine: &Engine, inbox: &Inbox, stop: &CancellationToken) -> Result<(), Fatal> {
+        let mut tasks = JoinSet::new();
+        let mut running = HashMap::new();
+        let start = |tasks: &mut JoinSet<_>, task: Task, after: Duration| {
+            let (core, engine, inbox, stop) = (Arc::clone(&self.core), engine.clone(), inbox.clone(), stop.clone());
+            let started = async move {
+                tokio::time::sleep(after).await;
+                task.run(&core, &engine, &inbox, &stop).await
+            };
+            tasks.spawn(started.in_current_span()).id()
+        };
+        for task in Task::ALL {
+            running.insert(start(&mut tasks, task, Duration::ZERO), task);
+        }
+        loop {
+            match tasks.join_next_with_id().await {
+                // Only receiving ends without a failure: when it is to stop.
+                Some(Ok((_, ended))) => return ended,
+                Some(Err(failed)) if failed.is_panic() => {
+                    let Some(task) = running.remove(&failed.id()) else { return Ok(()) };
+                    error!(?task, "A task panicked and is started again.");
+                    running.insert(start(&mut tasks, task, Duration::from_secs(1)), task);
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+}

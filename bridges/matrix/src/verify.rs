@@ -1,0 +1,208 @@
+//! Compares identities with a person, by emoji. Nothing is ever confirmed without a person.
+
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::{Stream, StreamExt as _};
+use ruma::{OwnedRoomId, OwnedUserId, UserId};
+use sealbridge_contract::{Answer, Flow, FlowError, PersonId, Step, gate::Encryption, steps::Emoji};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    core::Core,
+    direct,
+    engine::{InRoomStep, Stage, Verification, VerifyError},
+    outgoing,
+};
+
+/// As long as the specification lets a verification wait.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// One comparison.
+pub(crate) struct Comparison {
+    core: Arc<Core>,
+    with: Option<String>,
+    state: State,
+    /// Said before the flow goes on.
+    said: VecDeque<Step>,
+}
+
+enum State {
+    Begin,
+    Running(Running),
+    Over,
+}
+
+struct Running {
+    verification: Verification,
+    stages: Pin<Box<dyn Stream<Item = Stage> + Send>>,
+    give_up: Instant,
+    /// The emoji are shown, and a person compares.
+    comparing: bool,
+}
+
+impl Comparison {
+    pub(crate) fn new(core: Arc<Core>, with: Option<&PersonId>) -> Self {
+        let with = with.map(|person| person.as_str().to_owned());
+        Self { core, with, state: State::Begin, said: VecDeque::new() }
+    }
+
+    async fn begin(&mut self) -> Result<(), FlowError> {
+        let verification = match &self.with {
+            Some(user) => {
+                let user = UserId::parse(user).map_err(|_| FlowError::BadAnswer("not a Matrix user id".into()))?;
+                self.said.push_back(Step::Show(format!("{user} is asked to verify; they have to accept")));
+                ask(&self.core, &user).await?
+            }
+            None => {
+                let asked = wait_for_request(&self.core).await?;
+                let user = asked.user();
+                self.said.push_back(Step::Show(format!("{user} asks to verify")));
+                asked
+            }
+        };
+        let stages = verification.stages().boxed();
+        let give_up = Instant::now() + PATIENCE;
+        self.state = State::Running(Running { verification, stages, give_up, comparing: false });
+        Ok(())
+    }
+
+    /// Goes on until there is something to say.
+    async fn go_on(&mut self, running: &mut Running) -> Result<Step, FlowError> {
+        loop {
+            let next = timeout_at(running.give_up, running.stages.next()).await;
+            let Ok(Some(stage)) = next else {
+                send(&self.core, running.verification.cancel().await).await?;
+                return Err(FlowError::Cancelled("nobody answered in ten minutes".into()));
+            };
+            let verification = &running.verification;
+            match stage {
+                Stage::Requested if !verification.we_started() => {
+                    send(&self.core, verification.accept().await).await?;
+                }
+                // Both may start; who asked does, so that two starts don't cross.
+                Stage::Ready if verification.we_started() => send(&self.core, verification.start_emoji().await).await?,
+                Stage::Started => match verification.start_emoji().await {
+                    // We began it; it is theirs to accept.
+                    Err(VerifyError::NotNow) => {}
+                    steps => send(&self.core, steps).await?,
+                },
+                Stage::Compare { emoji, .. } if emoji.len() == 7 => {
+                    running.comparing = true;
+                    let emoji = emoji.into_iter().map(|(symbol, name)| Emoji { symbol, name });
+                    return Ok(Step::Compare(emoji.collect()));
+                }
+                Stage::Compare { .. } => {
+                    send(&self.core, verification.cancel().await).await?;
+                    return Err(FlowError::Cancelled("the other side can't show emoji".into()));
+                }
+                Stage::Confirmed => return Ok(Step::Progress("Waiting for the other side to confirm".into())),
+                Stage::Done => {
+                    let done = format!("{} is verified.", verification.user());
+                    return Ok(Step::Done(done));
+                }
+                Stage::Cancelled { by_us, reason } => {
+                    let who = if by_us { "the bridge" } else { "the other side" };
+                    return Err(FlowError::Cancelled(format!("{who} stopped it: {reason}")));
+                }
+                Stage::Requested | Stage::Ready => {}
+            }
+        }
+    }
+
+    async fn judged(&mut self, running: &mut Running, answer: Option<Answer>) -> Result<(), FlowError> {
+        let steps = match answer {
+            Some(Answer::Yes) => running.verification.confirm().await,
+            Some(Answer::No) => {
+                send(&self.core, running.verification.mismatch().await).await?;
+                return Err(FlowError::Cancelled("the emoji did not match: somebody may be in between".into()));
+            }
+            _ => return Err(FlowError::BadAnswer("the question wants yes or no".into())),
+        };
+        running.comparing = false;
+        send(&self.core, steps).await
+    }
+}
+
+#[async_trait]
+impl Flow for Comparison {
+    async fn next(&mut self, answer: Option<Answer>) -> Result<Step, FlowError> {
+        if matches!(self.state, State::Begin) {
+            self.begin().await?;
+        }
+        if let Some(said) = self.said.pop_front() {
+            return Ok(said);
+        }
+        let State::Running(mut running) = std::mem::replace(&mut self.state, State::Over) else {
+            return Err(FlowError::Cancelled("it is over".into()));
+        };
+        if running.comparing {
+            self.judged(&mut running, answer).await?;
+        }
+        let step = self.go_on(&mut running).await?;
+        if !matches!(step, Step::Done(_)) {
+            self.state = State::Running(running);
+        }
+        Ok(step)
+    }
+}
+
+/// Asks in a room that we share, where every client shows it.
+async fn ask(core: &Arc<Core>, user: &OwnedUserId) -> Result<Verification, FlowError> {
+    let engine = core.engine().ok_or_else(|| FlowError::Unreachable("the homeserver was not reached yet".into()))?;
+    let room = shared_room(core, user).await?;
+    engine.track([user.as_ref()]).await.map_err(|error| FlowError::Failed(error.to_string()))?;
+    engine.flush().await;
+    let start = engine.verify_in_room(user, &room).await.map_err(flow_error)?;
+    let step = &start.step;
+    let sent = outgoing::send_step(core, &room, &step.event_type, &step.content, &step.txn).await;
+    let event = sent.map_err(|error| FlowError::Unreachable(error.to_string()))?;
+    engine.started_in_room(&start, &event).await.map_err(flow_error)
+}
+
+async fn shared_room(core: &Core, user: &OwnedUserId) -> Result<OwnedRoomId, FlowError> {
+    let id = direct::open(core, &PersonId::new(user.as_str())).await;
+    let id = id.map_err(|error| FlowError::Unreachable(error.to_string()))?;
+    let room = OwnedRoomId::try_from(id.as_str()).map_err(|_| FlowError::Failed("not a room".into()))?;
+    let joined = core.rooms.wait_for(&room, |facts| {
+        (facts.encryption() == Encryption::Pinned && facts.people.joined.contains_key(user)).then_some(())
+    });
+    let waited = tokio::time::timeout(PATIENCE, joined).await;
+    waited.map_err(|_| FlowError::Cancelled(format!("{user} has not joined the direct chat")))?;
+    Ok(room)
+}
+
+/// The next request that somebody else makes.
+async fn wait_for_request(core: &Core) -> Result<Verification, FlowError> {
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        let moved = core.signals.verifications.notified();
+        tokio::pin!(moved);
+        moved.as_mut().enable();
+        let open = core.engine().map(|engine| engine.verifications()).unwrap_or_default();
+        let theirs = |one: &Verification| !one.we_started() && one.stage() == Stage::Requested;
+        if let Some(asked) = open.into_iter().find(theirs) {
+            return Ok(asked);
+        }
+        if timeout_at(give_up, moved).await.is_err() {
+            return Err(FlowError::Cancelled("nobody asked to verify in ten minutes".into()));
+        }
+    }
+}
+
+/// Sends steps into their room; those to devices were sent.
+async fn send(core: &Core, steps: Result<Vec<InRoomStep>, VerifyError>) -> Result<(), FlowError> {
+    for step in steps.map_err(flow_error)? {
+        let sent = outgoing::send_step(core, &step.room, &step.event_type, &step.content, &step.txn).await;
+        sent.map_err(|error| FlowError::Unreachable(error.to_string()))?;
+    }
+    Ok(())
+}
+
+fn flow_error(error: VerifyError) -> FlowError {
+    match error {
+        VerifyError::Engine(error) => FlowError::Unreachable(error.to_string()),
+        VerifyError::NotNow => FlowError::Cancelled("the other side moved on".into()),
+        error => FlowError::Refused(error.to_string()),
+    }
+}

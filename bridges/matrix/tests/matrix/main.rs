@@ -1,0 +1,4 @@
+//! The transport against a real homeserver, and people whose client shares no code with ours.
+
+mod bot;
+mod talk;

@@ -1,0 +1,312 @@
+"""A person with mautrix-python's encryption: cross-signed from the first minute, no matrix-sdk."""
+
+import asyncio
+import base64
+import json
+import logging
+from collections import defaultdict
+
+import olm
+from base import Person, Refused, main
+from machine import TRUST_NAMES, Api, CryptoStore, Machine, StateStore
+from mautrix.client import Client
+from mautrix.crypto.attachments import decrypt_attachment, encrypt_attachment
+from mautrix.errors import DecryptionError, EncryptionError, SessionNotFound
+from mautrix.types import (
+    DeviceLists,
+    DeviceOTKCount,
+    Event,
+    EventType,
+    Membership,
+    SerializerError,
+    StateEvent,
+    ToDeviceEvent,
+    TrustState,
+)
+from mautrix.crypto.signature import sign_olm
+from sas import PREFIX, Verifier
+from timeline import Undecryptable, quote, room_path
+
+class MautrixPerson(Person):
+    def __init__(self):
+        super().__init__()
+        self.client = None
+        self.machine = None
+        self.store = None
+        self.state = None
+        self.verifier = None
+        self.encrypt_locks = defaultdict(asyncio.Lock)
+
+    async def do_login(
+        self, homeserver, user, password, device_id=None, cross_sign=True, only_cross_signed=False
+    ):
+        await self.log_in(homeserver, user, password, device_id)
+        self.state = StateStore()
+        self.store = CryptoStore(self.user_id, "memory")
+        self.client = Client(
+            mxid=self.user_id,
+            device_id=self.device_id,
+            api=Api(self.http),
+            state_store=self.state,
+        )
+        self.machine = Machine(self.client, self.store, self.state)
+        self.client.crypto = self.machine
+        if only_cross_signed:
+            self.machine.send_keys_min_trust = TrustState.CROSS_SIGNED_TOFU
+        await self.store.put_device_id(self.device_id)
+        await self.machine.load()
+        await self.machine.share_keys(0)
+        recovery_key = await self.machine.generate_recovery_key() if cross_sign else None
+        self.verifier = Verifier(self)
+        self.start_syncing()
+        return {
+            "user_id": self.user_id,
+            "device_id": self.device_id,
+            "access_token": self.http.token,
+            "recovery_key": recovery_key,
+            "ed25519": self.machine.account.signing_key,
+        }
+
+    async def do_cross_sign(self):
+        return {"recovery_key": await self.machine.generate_recovery_key()}
+
+    # Reading.
+
+    async def take_keys(self, answer):
+        lists = answer.get("device_lists", {})
+        if lists.get("changed"):
+            await self.machine.handle_device_lists(
+                DeviceLists(changed=lists["changed"], left=lists.get("left", []))
+            )
+        for raw in answer.get("to_device", {}).get("events", []):
+            await self.take_to_device(raw)
+        counts = answer.get("device_one_time_keys_count", {})
+        await self.machine.handle_otk_count(
+            DeviceOTKCount(
+                curve25519=counts.get("curve25519", 0),
+                signed_curve25519=counts.get("signed_curve25519", 0),
+            )
+        )
+
+    async def take_to_device(self, raw):
+        try:
+            if raw.get("type") == "m.room.encrypted":
+                await self.machine.handle_to_device_event(ToDeviceEvent.deserialize(raw))
+            elif raw.get("type", "").startswith(PREFIX):
+                self.verifier.take_to_device(raw)
+            elif raw.get("type") == "m.room_key_request":
+                await self.machine.handle_room_key_request(ToDeviceEvent.deserialize(raw))
+        except (DecryptionError, SerializerError) as error:
+            logging.warning("to-device event from %s not read: %s", raw.get("sender"), error)
+
+    async def take_state(self, room_id, raw):
+        if raw.get("type") not in ("m.room.member", "m.room.encryption"):
+            return
+        try:
+            event = StateEvent.deserialize({**raw, "room_id": room_id})
+        except SerializerError:
+            logging.warning("state event %s not read", raw.get("type"))
+            return
+        if event.type == EventType.ROOM_ENCRYPTION:
+            # As clients do: encryption that was once on stays on.
+            if not await self.state.is_encrypted(room_id):
+                await self.state.update_state(event)
+            return
+        await self.state.update_state(event)
+        await self.machine.handle_member_event(event)
+        session = await self.store.get_outbound_group_session(room_id)
+        joined = event.content.membership == Membership.JOIN
+        if session and joined and event.state_key != self.user_id:
+            reached = {user for user, _ in session.users_shared_with | session.users_ignored}
+            if event.state_key not in reached:
+                await self.store.remove_outbound_group_session(room_id)
+
+    async def decrypt(self, room_id, raw):
+        try:
+            event = Event.deserialize({**raw, "room_id": room_id})
+            session_id = event.content.session_id
+        except (SerializerError, AttributeError) as error:
+            raise Undecryptable(f"malformed: {error}") from error
+        try:
+            decrypted = await self.machine.decrypt_megolm_event(event)
+            trust = TRUST_NAMES[decrypted["mautrix"]["trust_state"]]
+        except SessionNotFound as error:
+            raise Undecryptable("unknown session") from error
+        except DecryptionError as error:
+            raise Undecryptable(f"{type(error).__name__}: {error}") from error
+        except SerializerError:
+            # Authentic, but no event that the library's types know.
+            trust = TRUST_NAMES[TrustState.UNVERIFIED]
+        # The library's types drop and add fields. What was really sent is read once more.
+        session = await self.store.get_group_session(room_id, session_id)
+        try:
+            plaintext = json.loads(session.decrypt(event.content.ciphertext)[0])
+        except (olm.OlmGroupSessionError, ValueError) as error:
+            raise Undecryptable(f"{type(error).__name__}") from error
+        content = plaintext["content"]
+        relation = raw["content"].get("m.relates_to")
+        if relation and "m.relates_to" not in content:
+            content["m.relates_to"] = relation
+        return plaintext["type"], content, trust
+
+    def observe(self, room_id, event, kind, content):
+        self.verifier.take_from_room(room_id, event, kind, content)
+
+    # Writing.
+
+    async def learn_encryption(self, room_id, content):
+        await self.state.set_encryption_info(room_id, content)
+
+    async def is_encrypted(self, room_id):
+        known = await self.state.is_encrypted(room_id)
+        if known is not None:
+            return known
+        try:
+            content = await self.http.request(
+                "GET", f"{room_path(room_id)}/state/m.room.encryption/"
+            )
+        except Refused as error:
+            if error.errcode != "M_NOT_FOUND":
+                raise
+            return False
+        await self.learn_encryption(room_id, content)
+        return True
+
+    async def encrypt(self, room_id, kind, content):
+        async with self.encrypt_locks[room_id]:
+            while True:
+                session = await self.store.get_outbound_group_session(room_id)
+                if session is None or session.expired or not session.shared:
+                    members = await self.client.get_members(
+                        room_id, not_membership=Membership.LEAVE
+                    )
+                    present = (Membership.JOIN, Membership.INVITE)
+                    users = [
+                        event.state_key
+                        for event in members
+                        if event.content.membership in present
+                    ]
+                    await self.machine.share_group_session(room_id, users)
+                try:
+                    encrypted = await self.machine.encrypt_megolm_event(
+                        room_id, EventType.find(kind, EventType.Class.MESSAGE), content
+                    )
+                except EncryptionError:
+                    # A member or a device changed in between, and the session is gone.
+                    continue
+                return "m.room.encrypted", encrypted.serialize()
+
+    async def members_changed(self, room_id):
+        await self.store.remove_outbound_group_session(room_id)
+
+    async def send_to_device(self, kind, user, device, content):
+        path = f"/_matrix/client/v3/sendToDevice/{quote(kind)}/{self.next_transaction()}"
+        await self.http.request("PUT", path, {"messages": {user: {device: content}}})
+
+    async def own_keys(self):
+        """The keys that stand for us: the device's, and the master key if there is one."""
+        keys = {f"ed25519:{self.device_id}": self.machine.account.signing_key}
+        own = await self.machine.get_own_cross_signing_public_keys()
+        if own:
+            keys[f"ed25519:{own.master_key}"] = own.master_key
+        return keys
+
+    async def sign_user(self, user, master):
+        """Says with our user-signing key that this master key is that user's."""
+        keys = self.machine._cross_signing_private_keys
+        if keys is None:
+            return
+        signer = keys.user_signing_key
+        signature = sign_olm(dict(master), signer)
+        signed = {name: value for name, value in master.items() if name != "unsigned"}
+        signed["signatures"] = {self.user_id: {f"ed25519:{signer.public_key}": signature}}
+        master_key = next(iter(master["keys"].values()))
+        answer = await self.http.request(
+            "POST", "/_matrix/client/v3/keys/signatures/upload", {user: {master_key: signed}}
+        )
+        if answer.get("failures"):
+            raise ValueError(f"signature refused: {answer['failures']}")
+
+    # What only this person can do.
+
+    async def do_verify_request(self, user, device=None, in_room=None):
+        return {"flow": await self.verifier.request(user, device, in_room)}
+
+    async def do_verify_accept(self, flow):
+        await self.verifier.accept(self.verifier.flows[flow])
+
+    async def do_verify_begin(self, flow):
+        await self.verifier.begin(self.verifier.flows[flow])
+
+    async def do_verify_confirm(self, flow):
+        await self.verifier.confirm(self.verifier.flows[flow])
+
+    async def do_verify_cancel(self, flow, code="m.user", reason="cancelled by the person"):
+        await self.verifier.cancel(self.verifier.flows[flow], code, reason)
+
+    async def do_withhold(self, room, users, announce=False):
+        """From now on these users get no room keys from us, anywhere."""
+        for user in users:
+            self.machine.kept_from[user] = announce
+        await self.store.remove_outbound_group_session(room)
+
+    async def do_share_key(self, room):
+        """Hands over every key kept back in the room, from its first message on."""
+        self.machine.kept_from.clear()
+        return {"devices": await self.machine.hand_over(room)}
+
+    async def do_new_session(self, room):
+        """The next message in the room starts a new Megolm session."""
+        await self.store.remove_outbound_group_session(room)
+
+    async def do_devices(self, user):
+        devices = await self.machine._fetch_keys([user], include_untracked=True)
+        return {
+            "devices": {
+                device_id: TRUST_NAMES[await self.machine.resolve_trust(device)]
+                for device_id, device in devices.get(user, {}).items()
+            }
+        }
+
+    async def do_send_encrypted(self, room, type, content):
+        """Puts a ready-made ciphertext into the room, for a replay."""
+        return {"event_id": await self.put_event(room, type, content)}
+
+    async def do_raw_event(self, room, event_id):
+        path = f"{room_path(room)}/event/{quote(event_id)}"
+        return {"event": await self.http.request("GET", path)}
+
+    async def do_send_file(self, room, name, data, mimetype, msgtype="m.file"):
+        """Encrypts and uploads a file (data in base64) and sends it."""
+        sealed, file = encrypt_attachment(base64.b64decode(data))
+        answer = await self.http.request(
+            "POST",
+            "/_matrix/media/v3/upload",
+            bytes(sealed),
+            headers={"Content-Type": "application/octet-stream"},
+        )
+        file.url = answer["content_uri"]
+        content = {
+            "msgtype": msgtype,
+            "body": name,
+            "filename": name,
+            "file": file.serialize(),
+            "info": {"mimetype": mimetype, "size": len(sealed)},
+            "m.mentions": {},
+        }
+        return await self.do_send_event(room, "m.room.message", content)
+
+    async def do_download(self, file):
+        """Fetches an encrypted file by the `file` of its message, and opens it (base64)."""
+        server, media = file["url"].removeprefix("mxc://").split("/", 1)
+        sealed = await self.http.request(
+            "GET", f"/_matrix/client/v1/media/download/{quote(server)}/{quote(media)}"
+        )
+        if not isinstance(sealed, (bytes, bytearray)):
+            sealed = json.dumps(sealed).encode()
+        data = decrypt_attachment(sealed, file["key"]["k"], file["hashes"]["sha256"], file["iv"])
+        return {"data": base64.b64encode(data).decode()}
+
+
+if __name__ == "__main__":
+    main(MautrixPerson)

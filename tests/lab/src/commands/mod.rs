@@ -1,0 +1,17 @@
+//! One file for each command of `cargo lab`.
+
+pub(crate) mod demo;
+pub(crate) mod test;
+pub(crate) mod up;
+
+use std::io::Write;
+
+/// A line for the person at the terminal.
+pub(crate) fn say(line: &str) {
+    // With nobody left to read there is nothing to do about it.
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "lab: {line}");
+}

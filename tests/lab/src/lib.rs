@@ -1,0 +1,23 @@
+//! Real homeservers, people and faults on loopback, for demonstrations and tests.
+//!
+//! Everything started here dies with the process that started it, however that process ends, and
+//! leaves no file behind outside the build directory.
+
+pub mod bridge;
+pub mod checker;
+pub mod demo;
+pub mod leash;
+pub mod paths;
+pub mod person;
+pub mod proxy;
+pub mod search;
+pub mod servers;
+pub mod skip;
+pub mod synapse;
+pub mod venv;
+
+pub use person::Person;
+pub use proxy::Proxy;
+
+pub use servers::Lab;
+pub use synapse::Synapse;

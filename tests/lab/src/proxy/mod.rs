@@ -1,0 +1,193 @@
+//! A reverse proxy before one homeserver, which does to requests what networks do.
+//!
+//! Rules are added and removed while it runs. It knows HTTP, so a connection can be cut after the
+//! homeserver accepted a request, which is the case that no cut cable reproduces at will.
+
+mod forward;
+mod rule;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+pub use rule::{Active, Fault, Rule};
+
+/// Runs on the runtime that started it, and ends when it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    url: String,
+    shared: Arc<Shared>,
+    accepting: JoinHandle<()>,
+}
+
+/// One request as a client sent it.
+#[derive(Clone)]
+pub struct Seen {
+    pub method: String,
+    /// With the query, percent-decoded.
+    pub path: String,
+    pub body: Bytes,
+}
+
+impl fmt::Debug for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {} ({} bytes)",
+            self.method,
+            self.path,
+            self.body.len()
+        )
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    upstream: String,
+    client: reqwest::Client,
+    rules: Mutex<Vec<Active>>,
+    /// `None` while nobody records.
+    seen: Mutex<Option<Vec<Seen>>>,
+    line: watch::Sender<Line>,
+}
+
+/// The state of the cable, so to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Up,
+    Down,
+    Gone,
+}
+
+impl Proxy {
+    /// Starts a proxy on a free port before `upstream`, the address of a homeserver.
+    pub async fn before(upstream: &str) -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .gzip(false)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(5))
+            .build()
+            .context("Make a client")?;
+        let shared = Arc::new(Shared {
+            upstream: upstream.trim_end_matches('/').to_owned(),
+            client,
+            rules: Mutex::default(),
+            seen: Mutex::default(),
+            line: watch::Sender::new(Line::Up),
+        });
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        Ok(Self {
+            url,
+            shared,
+            accepting,
+        })
+    }
+
+    /// The address for clients, without a slash at its end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Puts a rule to work, behind those already there.
+    pub fn add(&self, rule: Rule) -> Active {
+        let active = Active::new(rule);
+        lock(&self.shared.rules).push(active.clone());
+        active
+    }
+
+    /// Removes every rule.
+    pub fn clear(&self) {
+        for rule in lock(&self.shared.rules).drain(..) {
+            rule.remove();
+        }
+    }
+
+    /// Cuts every connection, and each new one too, until [`Proxy::go_online`].
+    pub fn go_offline(&self) {
+        self.shared.line.send_replace(Line::Down);
+    }
+
+    pub fn go_online(&self) {
+        self.shared.line.send_replace(Line::Up);
+    }
+
+    /// From now on keeps every request in memory.
+    pub fn record(&self) {
+        lock(&self.shared.seen).get_or_insert_default();
+    }
+
+    /// What was recorded, in order; forgets it.
+    pub fn take_seen(&self) -> Vec<Seen> {
+        let mut seen = lock(&self.shared.seen);
+        seen.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.line.send_replace(Line::Gone);
+        self.clear();
+        self.accepting.abort();
+    }
+}
+
+impl Shared {
+    fn rules(&self) -> Vec<Active> {
+        let mut rules = lock(&self.rules);
+        rules.retain(|rule| !rule.is_removed());
+        rules.clone()
+    }
+
+    fn see(&self, request: impl FnOnce() -> Seen) {
+        if let Some(seen) = lock(&self.seen).as_mut() {
+            seen.push(request());
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(serve(stream, Arc::clone(&shared)));
+            }
+            // Out of file descriptors: there is room again once a connection ends.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    let mut line = shared.line.subscribe();
+    // A cable adds no delay of its own; without the option the connection still works.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request| {
+        let shared = Arc::clone(&shared);
+        async move { forward::carry(&shared, request).await }
+    });
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        biased;
+        _ = line.wait_for(|line| *line != Line::Up) => {}
+        // An error is a fault that we made, or a client that went away.
+        _ = connection => {}
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,5 @@
+//! Tests of the service as a whole. One binary, since each links the world.
+
+mod architecture;
+mod config;
+mod recovery;
