@@ -117,6 +117,12 @@ pub(super) async fn conversation_is_listed(stage: &mut Stage<'_>) -> Told {
         AnyTransport::EndToEnd(transport) => info.encryption == transport.encryption(&info.id),
         AnyTransport::OperatorRun(_) | AnyTransport::Carrier(_) => true,
     };
+    let looked = tokio::time::timeout(stage.patience(), stage.transport().common().doctor()).await;
+    let findings = looked.map_err(|_| Stop::failed("a closer look is not bounded in time"))?;
+    for finding in findings {
+        stage.canary.search("what a closer look found", &finding.words);
+        stage.remark(format!("a closer look found: {}", finding.topic));
+    }
     all_hold(&[
         (info.members >= 2, "fewer than two are said to be in it"),
         (same, "the list says something else of its encryption than the gate is told"),
