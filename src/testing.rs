@@ -1,7 +1,7 @@
 //! Handles of the recovery suite. Compiled with the feature `failpoints` alone, so no build for use has them.
 //!
-//! `SEALBRIDGE_KILL_AT=NAME=N` kills the process with `SIGKILL` when it comes to the failpoint NAME for the Nth time.
-//! `SEALBRIDGE_CLOCK_FILE=PATH` moves the clock by as many milliseconds as the file says, and follows it.
+//! `FAILPOINT_KILL_AT=NAME=N` kills the process with `SIGKILL` when it comes to the failpoint NAME for the Nth time.
+//! `FAILPOINT_CLOCK_FILE=PATH` moves the clock by as many milliseconds as the file says, and follows it.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -15,9 +15,9 @@ use sealbridge_contract::Clock;
 /// # Panics
 /// If the variable is not `NAME=N`: a suite that mistypes it would kill nothing and pass.
 pub fn arm() {
-    let Ok(order) = std::env::var("SEALBRIDGE_KILL_AT") else { return };
-    let (name, nth) = order.rsplit_once('=').expect("SEALBRIDGE_KILL_AT is NAME=N");
-    let nth: u64 = nth.parse().expect("N of SEALBRIDGE_KILL_AT is a number");
+    let Ok(order) = std::env::var("FAILPOINT_KILL_AT") else { return };
+    let (name, nth) = order.rsplit_once('=').expect("FAILPOINT_KILL_AT is NAME=N");
+    let nth: u64 = nth.parse().expect("N of FAILPOINT_KILL_AT is a number");
     let passed = AtomicU64::new(0);
     fail::cfg_callback(name, move || {
         if passed.fetch_add(1, Ordering::SeqCst) + 1 == nth {
@@ -30,7 +30,7 @@ pub fn arm() {
 
 /// Moves `clock` as the file says that the environment names, for as long as the process lives.
 pub fn follow_clock_file(clock: &Clock) {
-    let Ok(path) = std::env::var("SEALBRIDGE_CLOCK_FILE") else { return };
+    let Ok(path) = std::env::var("FAILPOINT_CLOCK_FILE") else { return };
     let clock = clock.clone();
     let mut moved: i64 = 0;
     let mut follow = move || {

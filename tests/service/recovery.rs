@@ -89,14 +89,14 @@ async fn killed_in_every_named_place_nothing_is_lost_doubled_or_reordered() -> R
     let (mut bridge, mut talk, _network) = stage().await?;
     for place in sealbridge::flow::FAILPOINTS {
         for nth in [1, 4] {
-            bridge.set_env("SEALBRIDGE_KILL_AT", &format!("{place}={nth}"));
+            bridge.set_env("FAILPOINT_KILL_AT", &format!("{place}={nth}"));
             talk.say(6)?;
             bridge.spawn().await?;
             let code = bridge.wait_exit(PATIENCE).await.with_context(|| format!("{place} was never reached"))?;
             ensure!(code == -9, "{place}: ended with {code} instead of being killed\n{}", bridge.tail());
         }
     }
-    bridge.unset_env("SEALBRIDGE_KILL_AT");
+    bridge.unset_env("FAILPOINT_KILL_AT");
     talk.say(3)?;
     bridge.spawn().await?;
     let tally = talk.all_heard().await?;

@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 
 use super::harness::{How, Overheard, Say};
 use crate::{
-    Author, Body, Cleartext, DeliveryId, Destination, Kind, Message, Origin, PeerKey, PersonId, RemoteId, ReplyTo,
-    Rule, SenderTrust, Text, Timestamp, Trail, Verdict, judge, message::Caveats,
+    Author, Body, Cleartext, ConversationId, DeliveryId, Destination, Kind, Message, Origin, PeerKey, PersonId, RemoteId, ReplyTo,
+    Rule, SenderTrust, Slip, Text, Timestamp, Trail, Verdict, judge, message::Caveats,
 };
 
 /// A far bridge, with the key that it shares with us.
@@ -58,7 +58,15 @@ impl FarBridge {
         let Verdict::Seal(sealing) = judge(&message, Origin { sender: SenderTrust::Local }, &to, &rule) else {
             unreachable!("a carrier whose peer's key is known is sealed for");
         };
-        sealing.seal(delivery).as_bytes().to_vec()
+        let slip = Slip {
+            to: ConversationId::new(""),
+            delivery,
+            attempt: 0,
+            enqueued_at: at,
+            trail: message.trail().clone(),
+            reply_to: None,
+        };
+        sealing.seal(&slip).as_bytes().to_vec()
     }
 
     /// Opens what we sent it.

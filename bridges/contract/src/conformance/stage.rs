@@ -283,7 +283,7 @@ impl<'h> Stage<'h> {
                 let parcel = {
                     let mut parcels = self.parcels.lock().unwrap_or_else(PoisonError::into_inner);
                     // Sealed once, so that every attempt carries the same bytes.
-                    parcels.entry(slip.delivery).or_insert_with(|| sealing.seal(slip.delivery)).clone()
+                    parcels.entry(slip.delivery).or_insert_with(|| sealing.seal(slip)).clone()
                 };
                 Ok(t.carry(&parcel, slip).await)
             }

@@ -211,7 +211,7 @@ impl Bridge {
             .args(args)
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             // What kills the service at a certain place is not meant for its commands.
-            .env_remove("SEALBRIDGE_KILL_AT")
+            .env_remove("FAILPOINT_KILL_AT")
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .kill_on_drop(true)
