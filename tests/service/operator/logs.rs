@@ -86,9 +86,9 @@ fn service_at_trace_level_never_logs_what_was_said() {
     assert_eq!(bench.run(&["links", "add", "lounge", "a/room", "b/room"]).exit, 0);
     let peer = |name: &str| {
         let account = AccountName::parse(name).expect("it is a name");
-        DiskPeer::open(bench.path("network"), &account).expect("the network is a folder")
+        DiskPeer::open(&bench.path("network"), &account).expect("the network is a folder")
     };
-    let (a, b) = (peer("a"), peer("b"));
+    let (mut a, b) = (peer("a"), peer("b"));
     a.say("room", "ann", "the canary sings").expect("the folder takes it");
     let heard =
         || b.heard().expect("the folder can be read").iter().any(|line| line.words.contains("the canary sings"));
