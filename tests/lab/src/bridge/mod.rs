@@ -232,6 +232,29 @@ impl Bridge {
         Ok(())
     }
 
+    /// Waits until the service knows a conversation, given as `account/conversation`, and that it is encrypted. People
+    /// may see it join a moment before it has looked.
+    pub async fn wait_conversation(&self, at: &str, within: Duration) -> Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < within {
+            let answer = self.cli(&["conversations", "list"]).await?.ok()?;
+            let known = answer.stdout.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let mut known = known.flat_map(|value| match value {
+                Value::Array(all) => all,
+                Value::Object(mut one) => match one.remove("conversations") {
+                    Some(Value::Array(all)) => all,
+                    _ => vec![Value::Object(one)],
+                },
+                _ => Vec::new(),
+            });
+            if known.any(|one| one["at"] == at && one["encryption"] == "pinned") {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("{at} is not known after {within:?}\n{}", self.tail())
+    }
+
     /// `sealbridge status`, as JSON.
     pub async fn status(&self) -> Result<Value> {
         self.cli(&["status"]).await?.ok()?.json()

@@ -69,6 +69,9 @@ impl Scene {
         let rooms =
             [invited(&alice, &room_name(&run, 0), &bot_a).await?, invited(&bob, &room_name(&run, 1), &bot_b).await?];
         let ends = [format!("a/{}", rooms[0]), format!("b/{}", rooms[1])];
+        for end in &ends {
+            bridge.wait_conversation(end, PATIENCE).await?;
+        }
         bridge.link("demo", &[&ends[0], &ends[1]]).await?;
         stage.line(&format!("sealbridge links add demo {} {}", ends[0], ends[1]));
         for (person, room) in [(&alice, &rooms[0]), (&bob, &rooms[1])] {
