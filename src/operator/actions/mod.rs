@@ -110,6 +110,12 @@ impl Action {
         }
     }
 
+    /// Whether it goes on in steps that a person watches, rather than being done at once.
+    #[must_use]
+    pub fn has_steps(&self) -> bool {
+        matches!(self, Self::Verify { .. })
+    }
+
     /// Whether it needs accounts that are open, rather than the journal alone.
     #[must_use]
     pub fn needs_service(&self) -> bool {

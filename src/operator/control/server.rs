@@ -132,18 +132,21 @@ async fn converse(
         Some(Request::Answer(_)) => return Err(Failure::usage("nothing was asked")),
         None => return Ok(None),
     };
+    let watched = action.has_steps();
     let mut performance = perform(host, Actor::Local { uid }, action);
     let mut answer = None;
     loop {
         let progress = {
             let next = performance.next(answer.take());
             tokio::pin!(next);
-            let gone = read_frame::<Request>(&mut from);
+            // Nothing is due from the command now, so an end of its frames is the end of the command. A flow that nobody
+            // watches is given up; what is done at once is finished all the same.
+            let gone = async {
+                if watched { drop(read_frame::<Request>(&mut from).await) } else { std::future::pending().await }
+            };
             tokio::select! {
                 progress = &mut next => progress?,
-                // Nothing is due from the command now, so it went away. What has begun is finished all the same when it
-                // is a single change; a flow that nobody watches is given up.
-                _ = gone => return Ok(None),
+                () = gone => return Ok(None),
             }
         };
         let step = match progress {
@@ -187,4 +190,54 @@ async fn clear(path: &Path) -> Result<(), Failure> {
 
 fn unusable(path: &Path, error: &io::Error) -> Failure {
     Failure::new(FailureKind::Config, format!("the control socket {} can't be used: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use sealbridge_contract::{Clock, Timestamp};
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+    use crate::{
+        config::Config,
+        operator::host::Account,
+        store::{JournalError, SharedJournal},
+    };
+
+    /// A service that must not be asked anything.
+    struct Untouched;
+
+    #[async_trait]
+    impl Host for Untouched {
+        fn config(&self) -> &Config {
+            unreachable!("another user got through")
+        }
+        fn journal(&self) -> SharedJournal {
+            unreachable!("another user got through")
+        }
+        fn clock(&self) -> &Clock {
+            unreachable!("another user got through")
+        }
+        fn started_at(&self) -> Timestamp {
+            unreachable!("another user got through")
+        }
+        fn accounts(&self) -> Vec<Account> {
+            unreachable!("another user got through")
+        }
+        async fn links_changed(&self) -> Result<(), JournalError> {
+            unreachable!("another user got through")
+        }
+    }
+
+    #[tokio::test]
+    async fn another_user_is_told_whose_service_it_is_and_reaches_nothing() {
+        let (ours, mut theirs) = UnixStream::pair().expect("the system gives a pair of sockets");
+        let real = rustix::process::geteuid().as_raw();
+        attend(ours, Arc::new(Untouched), real + 1).await;
+        let mut answer = String::new();
+        theirs.read_to_string(&mut answer).await.expect("it is answered");
+        assert!(answer.contains("\"kind\":\"refused\""), "{answer}");
+        assert!(answer.contains(&format!("runs as user {}", real + 1)), "{answer}");
+    }
 }

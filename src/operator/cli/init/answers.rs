@@ -1,11 +1,7 @@
 //! What `init` is told: by an answers file, or by a person at a terminal. Both become a config and, kept apart from it,
 //! the answers to what a login asks.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use sealbridge_contract::{AccountName, Text};
 use toml::{Table, Value};
