@@ -4,17 +4,28 @@
 //! `FAILPOINT_CLOCK_FILE=PATH` moves the clock by as many milliseconds as the file says, and follows it.
 
 use std::{
+    io::Write as _,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use sealbridge_contract::Clock;
 
-/// Arms the failpoint that the environment names.
+/// Every named place.
+#[must_use]
+pub fn places() -> Vec<&'static str> {
+    crate::flow::FAILPOINTS.iter().chain(sealbridge_matrix::FAILPOINTS).copied().collect()
+}
+
+/// Arms the failpoint that the environment names. With `FAILPOINT_LIST` set it prints all names instead, and ends.
 ///
 /// # Panics
 /// If the variable is not `NAME=N`: a suite that mistypes it would kill nothing and pass.
 pub fn arm() {
+    if std::env::var_os("FAILPOINT_LIST").is_some() {
+        let _ = writeln!(std::io::stdout().lock(), "{}", places().join("\n"));
+        std::process::exit(0);
+    }
     let Ok(order) = std::env::var("FAILPOINT_KILL_AT") else { return };
     let (name, nth) = order.rsplit_once('=').expect("FAILPOINT_KILL_AT is NAME=N");
     let nth: u64 = nth.parse().expect("N of FAILPOINT_KILL_AT is a number");

@@ -71,7 +71,7 @@ impl PeerKey {
 
     fn seal(&self, slip: &Slip, message: &crate::Message) -> Sealed {
         let mut bytes = Zeroizing::new(slip.delivery.as_bytes().to_vec());
-        bytes.extend_from_slice(wire::encode(message, &slip.trail).expose());
+        bytes.extend_from_slice(wire::encode(message, &slip.trail, slip.reply_to.as_ref()).expose());
         // The nonce is a keyed digest of what it encrypts: another attempt at the same delivery gives the same bytes,
         // and no two different messages ever share a nonce.
         let mut digest =
@@ -102,8 +102,8 @@ pub struct Sealing<'a> {
 }
 
 impl Sealing<'_> {
-    /// Encrypts it for the peer, as the delivery on the slip and with the slip's trail. The same slip gives the same
-    /// bytes.
+    /// Encrypts it for the peer, as the delivery on the slip, with the slip's trail and in answer to what the slip says:
+    /// the peer knows no names of the conversation where it was written. The same slip gives the same bytes.
     #[must_use]
     pub fn seal(self, slip: &Slip) -> Sealed {
         self.peer.seal(slip, &self.message.0)

@@ -5,7 +5,7 @@ use sealbridge_contract::{
     Abilities, Carrier, ConversationId, DeliveryError, Fatal, Flow, Found, PersonId, Receipt, Sealed, SealedInbox,
     Slip, Transport,
     inbox::{Parcel, StoreWrite},
-    transport::{ConversationInfo, Health},
+    transport::{ConversationInfo, Finding, Health},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +46,10 @@ impl Transport for LoopbackCarrier {
 
     fn comparison(&self, _with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
         None
+    }
+
+    async fn doctor(&self) -> Vec<Finding> {
+        self.core.findings()
     }
 }
 

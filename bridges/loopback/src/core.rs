@@ -11,7 +11,7 @@ use sealbridge_contract::{
     Abilities, Clock, Context, ConversationId, DeliveryError, Fatal, Found, NotAccepted, PersonId, Receipt, Slip,
     gate::Encryption,
     inbox::AccountStore,
-    transport::{ConversationInfo, Health},
+    transport::{ConversationInfo, Finding, Health},
 };
 
 use crate::{
@@ -126,6 +126,14 @@ impl Core {
 
     pub(crate) fn health(&self) -> Health {
         lock(&self.health).clone()
+    }
+
+    pub(crate) fn findings(&self) -> Vec<Finding> {
+        if *self.faults.reachable().borrow() {
+            return Vec::new();
+        }
+        let words = "The network can't be reached. It is tried again by itself.".to_owned();
+        vec![Finding { grave: true, topic: "unreachable", words }]
     }
 
     pub(crate) fn conversations(&self) -> Vec<ConversationInfo> {

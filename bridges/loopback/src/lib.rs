@@ -22,7 +22,7 @@ use sealbridge_contract::{
     Abilities, AnyTransport, Cleared, Context, ConversationId, DeliveryError, EndToEnd, Fatal, Flow, Found, Inbox,
     PersonId, Receipt, Slip, Transport,
     gate::Encryption,
-    transport::{ConversationInfo, Health},
+    transport::{ConversationInfo, Finding, Health},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -73,9 +73,12 @@ impl Transport for Loopback {
         self.core.open_direct(with).await
     }
 
-    fn comparison(&self, _with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
-        // Nobody has a device here that could be compared.
-        None
+    fn comparison(&self, with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
+        Some(Box::new(hub::Comparison::new(Arc::clone(&self.core.server), with)))
+    }
+
+    async fn doctor(&self) -> Vec<Finding> {
+        self.core.findings()
     }
 }
 

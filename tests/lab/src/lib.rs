@@ -4,6 +4,8 @@
 //! leaves no file behind outside the build directory.
 
 pub mod bridge;
+pub mod backlog;
+pub mod chaos;
 pub mod checker;
 pub mod demo;
 pub mod leash;

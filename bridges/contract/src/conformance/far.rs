@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 
 use super::harness::{How, Overheard, Say};
 use crate::{
-    Author, Body, Cleartext, ConversationId, DeliveryId, Destination, Kind, Message, Origin, PeerKey, PersonId, RemoteId, ReplyTo,
-    Rule, SenderTrust, Slip, Text, Timestamp, Trail, Verdict, judge, message::Caveats,
+    Author, Body, Cleartext, ConversationId, DeliveryId, Destination, Kind, Message, Origin, PeerKey, PersonId,
+    RemoteId, Rule, SenderTrust, Slip, Text, Timestamp, Trail, Verdict, judge, message::Caveats,
 };
 
 /// A far bridge, with the key that it shares with us.
@@ -49,8 +49,8 @@ impl FarBridge {
                 How::Emote => Kind::Emote(body),
                 How::Notice => Kind::Notice(body),
             },
-            reply_to: say.reply_to.map(|id| ReplyTo { id }),
-            trail: say.trail,
+            reply_to: None,
+            trail: Trail::default(),
             caveats: Caveats::default(),
         };
         let (message, to) = (Cleartext::new(message), Destination::Carrier(Some(&self.key)));
@@ -63,8 +63,8 @@ impl FarBridge {
             delivery,
             attempt: 0,
             enqueued_at: at,
-            trail: message.trail().clone(),
-            reply_to: None,
+            trail: say.trail,
+            reply_to: say.reply_to,
         };
         sealing.seal(&slip).as_bytes().to_vec()
     }

@@ -9,10 +9,10 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::FarBridge;
+use super::{Accepted, FarBridge};
 use crate::{
-    AccountName, Arrived, Batch, ConversationId, DeliveryId, Intake, Kind, NotAccepted, PersonId, RemoteId,
-    SecretBytes, Text, Timestamp, Trail,
+    AccountName, Arrived, Batch, ConversationId, DeliveryId, Intake, NotAccepted, PersonId, RemoteId, SecretBytes,
+    Timestamp,
     inbox::{Echo, Filling, Incident, Incoming, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
 };
 
@@ -38,7 +38,7 @@ struct State {
     offered: Vec<RemoteId>,
     shown: Vec<String>,
     full: u32,
-    stopping: bool,
+    ending: Option<NotAccepted>,
     slow: Duration,
 }
 
@@ -53,44 +53,6 @@ struct Row {
     sender: PersonId,
     raw: Vec<u8>,
     hint: String,
-}
-
-/// A message that was accepted.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Accepted {
-    /// Where.
-    pub conversation: ConversationId,
-    /// The network's name for it.
-    pub id: RemoteId,
-    /// Who.
-    pub author: PersonId,
-    /// What they call themselves.
-    pub name: Option<String>,
-    /// What.
-    pub words: Words,
-    /// The same, formatted.
-    pub html: Option<Words>,
-    /// In which way, or `None` for what is not supported.
-    pub how: Option<super::How>,
-    /// When, by the network's word.
-    pub sent_at: Timestamp,
-    /// What it answers.
-    pub reply_to: Option<RemoteId>,
-    /// Which bridges carried it.
-    pub trail: Trail,
-    /// Its value that no two messages share.
-    pub once: Option<[u8; 32]>,
-}
-
-/// Words that can be compared and not be printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Words(pub String);
-
-impl fmt::Debug for Words {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Words(redacted)")
-    }
 }
 
 impl Default for MemoryIntake {
@@ -111,9 +73,9 @@ impl MemoryIntake {
         self.lock().full = times;
     }
 
-    /// Every offer is answered with "stopping" from now on, or not any more.
-    pub fn be_stopping(&self, stopping: bool) {
-        self.lock().stopping = stopping;
+    /// Every offer is answered with this from now on, or accepted again.
+    pub fn be_ending(&self, answer: Option<NotAccepted>) {
+        self.lock().ending = answer;
     }
 
     /// Every offer takes this long.
@@ -124,7 +86,12 @@ impl MemoryIntake {
     /// What was accepted, in the order in which it would be routed.
     #[must_use]
     pub fn accepted(&self) -> Vec<Accepted> {
-        self.lock().timeline.iter().filter_map(Entry::accepted).collect()
+        let state = self.lock();
+        let messages = state.timeline.iter().filter_map(|entry| match entry {
+            Entry::Message(conversation, incoming) => Some(Accepted::of(conversation, incoming)),
+            Entry::Gap(_) => None,
+        });
+        messages.collect()
     }
 
     /// The names of messages that were offered, accepted or not.
@@ -180,8 +147,8 @@ impl MemoryIntake {
             tokio::time::sleep(slow).await;
         }
         let mut state = self.lock();
-        if state.stopping {
-            return Err(NotAccepted::Stopping);
+        if let Some(answer) = state.ending {
+            return Err(answer);
         }
         if state.full > 0 {
             state.full -= 1;
@@ -384,32 +351,6 @@ impl Intake for MemoryIntake {
     async fn write(&self, _account: &AccountName, writes: Vec<StoreWrite>) -> Result<(), NotAccepted> {
         self.lock().write(writes);
         Ok(())
-    }
-}
-
-impl Entry {
-    fn accepted(&self) -> Option<Accepted> {
-        let Self::Message(conversation, incoming) = self else { return None };
-        let message = &incoming.message.0;
-        let own = |text: &Text| Words(text.as_str().to_owned());
-        Some(Accepted {
-            conversation: conversation.clone(),
-            id: incoming.id.clone(),
-            author: message.author.id.clone(),
-            name: message.author.name.as_ref().map(|name| name.as_str().to_owned()),
-            words: message.body().map_or_else(|| Words(String::new()), |body| own(&body.plain)),
-            html: message.body().and_then(|body| body.html.as_ref()).map(own),
-            how: match message.kind {
-                Kind::Text(_) => Some(super::How::Text),
-                Kind::Emote(_) => Some(super::How::Emote),
-                Kind::Notice(_) => Some(super::How::Notice),
-                Kind::Unsupported { .. } => None,
-            },
-            sent_at: message.sent_at,
-            reply_to: message.reply_to.as_ref().map(|reply| reply.id.clone()),
-            trail: message.trail.clone(),
-            once: incoming.once,
-        })
     }
 }
 

@@ -7,6 +7,7 @@
 //! Every word that is said in a run has a canary in it, and whatever is traced in the process, at every level, or
 //! shown by a `Debug`, an error or a health line, is searched for it.
 
+mod accepted;
 mod cases;
 mod far;
 mod harness;
@@ -25,9 +26,10 @@ use std::{
 
 use zeroize::Zeroizing;
 
+pub use accepted::{Accepted, Words};
 pub use far::FarBridge;
 pub use harness::{Failure, Harness, How, Near, Overheard, Peer, Rig, Say, Stop, Told};
-pub use intake::{Accepted, MemoryIntake, Words};
+pub use intake::MemoryIntake;
 pub use report::{Outcome, Report};
 
 use cases::Case;

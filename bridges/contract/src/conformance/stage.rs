@@ -143,6 +143,21 @@ impl<'h> Stage<'h> {
         Ok(took)
     }
 
+    /// Waits until it ended by itself, and gives what it said.
+    pub(crate) async fn ended(&mut self) -> Told<Result<(), Fatal>> {
+        let Some(Running { mut task, stop: _stop }) = self.running.take() else {
+            return Err(Stop::failed("it does not run"));
+        };
+        match tokio::time::timeout(self.patience(), &mut task).await {
+            Ok(Ok(ended)) => Ok(ended),
+            Ok(Err(_)) => Err(Stop::failed("`run` panicked")),
+            Err(_) => {
+                task.abort();
+                Err(Stop::failed("`run` did not end, though nothing is accepted any more"))
+            }
+        }
+    }
+
     /// Ends it between any two instructions that wait, as a kill would, and connects anew.
     pub(crate) async fn kill(&mut self) -> Told {
         if let Some(Running { task, stop }) = self.running.take() {

@@ -86,6 +86,11 @@ fn forms(word: &str) -> Vec<String> {
     forms
 }
 
+fn living() -> Vec<Arc<Canary>> {
+    let canaries = CANARIES.lock().unwrap_or_else(PoisonError::into_inner);
+    canaries.iter().filter_map(std::sync::Weak::upgrade).collect()
+}
+
 #[derive(Default)]
 struct Watch {
     spans: AtomicU64,
@@ -93,12 +98,12 @@ struct Watch {
 
 impl Watch {
     fn search(&self, metadata: &Metadata<'_>, record: impl FnOnce(&mut Line)) {
+        let canaries = living();
+        if canaries.is_empty() {
+            return;
+        }
         let mut line = Line(String::new());
         record(&mut line);
-        let canaries: Vec<_> = {
-            let canaries = CANARIES.lock().unwrap_or_else(PoisonError::into_inner);
-            canaries.iter().filter_map(std::sync::Weak::upgrade).collect()
-        };
         for canary in canaries {
             canary.search(&format!("a {} trace of {}", metadata.level(), metadata.target()), &line.0);
             if line.0.contains(&canary.control) {
@@ -127,10 +132,7 @@ impl Subscriber for Watch {
         static LATER: &str = "a field recorded later";
         let mut line = Line(String::new());
         values.record(&mut line);
-        let canaries = CANARIES.lock().unwrap_or_else(PoisonError::into_inner);
-        for canary in canaries.iter().filter_map(std::sync::Weak::upgrade) {
-            canary.search(LATER, &line.0);
-        }
+        living().iter().for_each(|canary| canary.search(LATER, &line.0));
     }
 
     fn record_follows_from(&self, _span: &Id, _follows: &Id) {}

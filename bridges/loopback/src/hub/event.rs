@@ -163,6 +163,12 @@ pub(crate) trait Server: Send + Sync {
     async fn open_direct(&self, with: &PersonId) -> Result<ConversationId, DeliveryError>;
     /// What people call a conversation, and how many are in it.
     fn about(&self, conversation: &ConversationId) -> (Option<String>, usize);
+    /// Whether there is such a person.
+    fn knows(&self, person: &PersonId) -> bool;
+    /// Waits until a person asks to compare identities.
+    async fn asked_to_compare(&self) -> PersonId;
+    /// Identities were compared, and are the same: what waited for it can be read.
+    fn compared(&self, with: &PersonId);
     /// Who we are.
     fn identity(&self) -> PersonId;
 }

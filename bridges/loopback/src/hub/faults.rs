@@ -171,7 +171,7 @@ impl fmt::Debug for Faults {
     }
 }
 
-/// No holder of these locks panics while it holds one, so what is behind a poisoned one is whole.
+/// Nobody panics half-way through a change, so what is behind a poisoned lock is whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

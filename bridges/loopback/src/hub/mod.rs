@@ -3,9 +3,11 @@
 //! What an account acknowledged is forgotten, so an idle hub holds nothing but 24 bytes for each delivery it knows
 //! again. Two hubs are two networks.
 
+mod comparison;
 mod event;
 mod faults;
 mod person;
+mod said;
 mod seat;
 
 use std::{
@@ -22,12 +24,14 @@ use sealbridge_contract::{
 };
 use tokio::sync::Notify;
 
+pub(crate) use comparison::Comparison;
 pub(crate) use event::{Bytes, Cargo, Content, Cursor, Event, Item, Page, Polled, Put, Readable, Server, What};
 pub use event::{How, Says};
 pub(crate) use faults::{After, lock};
 pub use faults::{Fault, Faults};
+pub use person::LoopbackPerson;
 use person::Screen;
-pub use person::{Heard, LoopbackPerson, ParcelSeen, Saying};
+pub use said::{Heard, ParcelSeen, Saying};
 pub(crate) use seat::Seat;
 
 /// A network in memory. Cheap to clone.
@@ -48,6 +52,8 @@ struct State {
     conversations: HashMap<ConversationId, Room>,
     accounts: HashMap<AccountName, Account>,
     people: HashMap<PersonId, Weak<Screen>>,
+    /// Whose identity was compared.
+    verified: BTreeSet<PersonId>,
     events: u64,
 }
 
@@ -71,6 +77,7 @@ struct Account {
     left_out: BTreeMap<u64, Arc<Event>>,
     limit: Option<usize>,
     taken: HashMap<DeliveryId, Taken>,
+    comparisons: VecDeque<PersonId>,
     changed: Arc<Notify>,
     faults: Arc<Faults>,
 }
@@ -131,6 +138,9 @@ impl LoopbackHub {
     }
 
     /// Makes `account` a member of `conversation`. It may do this before it connects for the first time.
+    ///
+    /// # Panics
+    /// If there is no such conversation.
     pub fn join(&self, account: &AccountName, conversation: &ConversationId) {
         self.0.join(account, conversation);
     }
@@ -207,7 +217,7 @@ impl Hub {
 
     fn join(&self, account: &AccountName, conversation: &ConversationId) {
         let mut state = lock(&self.state);
-        let Some(room) = state.conversations.get_mut(conversation) else { return };
+        let room = state.room(conversation);
         if room.accounts.contains(account) {
             return;
         }
@@ -245,6 +255,12 @@ impl State {
             recent: VecDeque::new(),
         });
         id
+    }
+
+    /// A conversation that a test names wrongly is an error of the test, and is told there.
+    fn room(&mut self, conversation: &ConversationId) -> &mut Room {
+        let room = self.conversations.get_mut(conversation);
+        room.unwrap_or_else(|| panic!("this hub has no conversation {}", conversation.as_str()))
     }
 
     fn next_id(&mut self, hub: &str) -> RemoteId {

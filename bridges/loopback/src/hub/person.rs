@@ -6,12 +6,10 @@ use std::{
     time::Duration,
 };
 
-use sealbridge_contract::{
-    AccountName, ConversationId, DeliveryId, PersonId, RemoteId, SenderTrust, Text, Timestamp, Trail,
-};
+use sealbridge_contract::{AccountName, ConversationId, PersonId, RemoteId, Text};
 use tokio::sync::Notify;
 
-use super::{Bytes, Content, Event, How, LoopbackHub, Readable, What, lock};
+use super::{Bytes, Event, Heard, LoopbackHub, ParcelSeen, Readable, Saying, What, lock};
 
 /// A person of one network. What the bridge brings is kept for as long as a handle to the person lives.
 #[derive(Clone)]
@@ -33,120 +31,6 @@ pub(super) struct Screen {
 struct Seen {
     heard: Vec<Arc<Heard>>,
     parcels: Vec<ParcelSeen>,
-}
-
-/// A message that an account of the bridge brought.
-#[derive(Debug)]
-pub struct Heard {
-    /// What the network calls it.
-    pub id: RemoteId,
-    /// Where.
-    pub conversation: ConversationId,
-    /// Which delivery it was.
-    pub delivery: DeliveryId,
-    /// Which account brought it.
-    pub account: AccountName,
-    /// Under which name it appears, if under another than the account's own.
-    pub author: Option<Text>,
-    /// Its words.
-    pub words: Text,
-    /// The same, formatted.
-    pub html: Option<Text>,
-    /// How it is said.
-    pub how: How,
-    /// What it answers.
-    pub reply_to: Option<RemoteId>,
-    /// Which bridges carried it.
-    pub trail: Trail,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// Bytes that a carrier brought.
-#[derive(Clone)]
-pub struct ParcelSeen {
-    /// What the network calls it.
-    pub id: RemoteId,
-    /// Where.
-    pub conversation: ConversationId,
-    /// Which delivery it was.
-    pub delivery: DeliveryId,
-    /// As the network keeps them.
-    pub bytes: Vec<u8>,
-}
-
-/// Something to be said.
-#[derive(Debug)]
-pub struct Saying {
-    content: Content,
-    encrypted: bool,
-    readable: Readable,
-    trust: SenderTrust,
-}
-
-impl Saying {
-    /// Ordinary words.
-    #[must_use]
-    pub fn words(words: &str) -> Self {
-        let content = Content { plain: words.into(), ..Content::default() };
-        Self { content, encrypted: true, readable: Readable::Now, trust: SenderTrust::Proven }
-    }
-
-    /// Said in this way.
-    #[must_use]
-    pub fn how(mut self, how: How) -> Self {
-        self.content.how = how;
-        self
-    }
-
-    /// With formatting.
-    #[must_use]
-    pub fn html(mut self, html: &str) -> Self {
-        self.content.html = Some(html.into());
-        self
-    }
-
-    /// In answer to a message.
-    #[must_use]
-    pub fn reply_to(mut self, id: RemoteId) -> Self {
-        self.content.reply_to = Some(id);
-        self
-    }
-
-    /// With marks of bridges that carried it.
-    #[must_use]
-    pub fn trail(mut self, trail: Trail) -> Self {
-        self.content.trail = trail;
-        self
-    }
-
-    /// By a sender who is trusted so far.
-    #[must_use]
-    pub fn trust(mut self, trust: SenderTrust) -> Self {
-        self.trust = trust;
-        self
-    }
-
-    /// In clear, whatever the conversation is.
-    #[must_use]
-    pub fn in_clear(mut self) -> Self {
-        self.encrypted = false;
-        self
-    }
-
-    /// Not to be read before this key was shared.
-    #[must_use]
-    pub fn needs_key(mut self, key: &str) -> Self {
-        self.readable = Readable::WithKey(key.to_owned());
-        self
-    }
-
-    /// From a device that the policy does not read.
-    #[must_use]
-    pub fn untrusted(mut self) -> Self {
-        self.readable = Readable::Untrusted;
-        self
-    }
 }
 
 impl LoopbackPerson {
@@ -171,25 +55,37 @@ impl LoopbackPerson {
     }
 
     /// Becomes a member.
+    ///
+    /// # Panics
+    /// If there is no such conversation.
     pub fn join(&self, conversation: &ConversationId) {
         let mut state = lock(&self.hub.0.state);
-        if let Some(room) = state.conversations.get_mut(conversation) {
-            room.people.insert(self.id.clone());
-            room.attach(&self.screen);
-        }
+        let room = state.room(conversation);
+        room.people.insert(self.id.clone());
+        room.attach(&self.screen);
     }
 
     /// Says words.
+    ///
+    /// # Panics
+    /// If there is no such conversation.
     pub fn say(&self, conversation: &ConversationId, words: &str) -> RemoteId {
         self.say_this(conversation, Saying::words(words))
     }
 
     /// Says something.
+    ///
+    /// # Panics
+    /// If there is no such conversation.
     pub fn say_this(&self, conversation: &ConversationId, saying: Saying) -> RemoteId {
         let Saying { mut content, encrypted, readable, trust } = saying;
         content.name = Some(Text::new(self.name.as_str()));
         let hub = &self.hub.0;
-        let says = lock(&hub.state).conversations.get(conversation).map(|room| room.says);
+        let (says, verified) = {
+            let state = lock(&hub.state);
+            (state.conversations.get(conversation).map(|room| room.says), state.verified.contains(&self.id))
+        };
+        let readable = if verified && readable == Readable::Untrusted { Readable::Now } else { readable };
         let encrypted = encrypted && says != Some(super::Says::Plain);
         self.put(conversation, What::Said { content, encrypted, readable, trust, once: Some(hub.once()) })
     }
@@ -209,6 +105,9 @@ impl LoopbackPerson {
     }
 
     /// Puts bytes into a carrier's conversation.
+    ///
+    /// # Panics
+    /// If there is no such conversation.
     pub fn send_parcel(&self, conversation: &ConversationId, bytes: Vec<u8>) -> RemoteId {
         self.put(conversation, What::Parcel(Bytes(bytes)))
     }
@@ -216,14 +115,20 @@ impl LoopbackPerson {
     fn put(&self, conversation: &ConversationId, what: What) -> RemoteId {
         let hub = &self.hub.0;
         let mut state = lock(&hub.state);
-        if let Some(room) = state.conversations.get_mut(conversation) {
-            room.people.insert(self.id.clone());
-        }
+        state.room(conversation).people.insert(self.id.clone());
         let id = state.next_id(&hub.name);
         let (conversation, sender) = (conversation.clone(), self.id.clone());
         let event = Event { id: id.clone(), conversation, sender, at: hub.clock.now(), what };
         state.spread(&Arc::new(event), None);
         id
+    }
+
+    /// Asks `account` to compare identities. This person says that the emoji are the same.
+    pub fn ask_to_compare(&self, account: &AccountName) {
+        let mut state = lock(&self.hub.0.state);
+        let account = state.accounts.entry(account.clone()).or_default();
+        account.comparisons.push_back(self.id.clone());
+        account.changed.notify_waiters();
     }
 
     /// Everything that the bridge brought to this person, oldest first.
@@ -285,11 +190,5 @@ impl super::Room {
 impl fmt::Debug for LoopbackPerson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoopbackPerson").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for ParcelSeen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ParcelSeen({}, {} bytes)", self.delivery, self.bytes.len())
     }
 }

@@ -172,6 +172,32 @@ impl Server for Seat {
         (room.map(|room| room.name.clone()), room.map_or(0, |room| room.people.len() + room.accounts.len()))
     }
 
+    fn knows(&self, person: &PersonId) -> bool {
+        lock(&self.hub.state).conversations.values().any(|room| room.people.contains(person))
+    }
+
+    async fn asked_to_compare(&self) -> PersonId {
+        let changed = self.with(|account| Arc::clone(&account.changed));
+        loop {
+            let next = changed.notified();
+            tokio::pin!(next);
+            next.as_mut().enable();
+            if let Some(person) = self.with(|account| account.comparisons.pop_front()) {
+                return person;
+            }
+            next.await;
+        }
+    }
+
+    fn compared(&self, with: &PersonId) {
+        let mut state = lock(&self.hub.state);
+        state.verified.insert(with.clone());
+        let rooms = state.conversations.iter().filter(|(_, room)| room.people.contains(with));
+        let Some(conversation) = rooms.map(|(id, _)| id.clone()).next() else { return };
+        let key = What::Key(format!("trust:{}", with.as_str()));
+        self.hub.tell(&mut state, &self.account, &conversation, key);
+    }
+
     fn identity(&self) -> PersonId {
         self.hub.person_id(self.account.as_str())
     }

@@ -37,6 +37,7 @@ catches! {
     acknowledgement_before_the_commit: ForgetsTheRefused breaks "full_journal_loses_nothing_and_keeps_order" with "in vain";
     other_name_at_redelivery: RenamesArrivals breaks "unaccepted_message_comes_again_under_its_name" with "another name";
     stop_that_is_not_heard: NeverStops breaks "stop_while_busy_is_prompt_and_loses_nothing" with "did not return";
+    failed_journal_that_is_not_noticed: ForgetsTheRefused breaks "journal_that_ends_ends_it" with "did not end";
     gap_that_is_passed_over: DropsGaps breaks "gap_is_filled_in_order" with "in vain";
     late_message_that_is_forgotten: DropsUnreadables breaks "late_key_is_waited_for_and_holds_up_nobody" with "in vain";
     replay_that_is_not_told_apart: HidesReplays breaks "replay_is_refused" with "a replay crossed";
@@ -54,6 +55,7 @@ catches! {
     words_cut_short: CutsWords breaks "hard_words_go_out_whole" with "the words are others";
     datasheet_that_says_less: DeclaresLess breaks "every_verb_is_carried_as_declared" with "succeeded";
     #[plain] datasheet_that_says_more: DeclaresMore breaks "every_verb_is_carried_as_declared" with "not bold";
+    find_that_knows_too_much: FindsNothing breaks "unreachable_network_is_tried_again" with "claims to know";
     refusal_that_is_tried_for_ever: RetriesForEver breaks "refusal_gives_up" with "another fate";
     unreachable_network_given_up: GivesUpTooSoon breaks "unreachable_network_is_tried_again" with "not to be tried again";
     throttle_without_a_time: ForgetsTheWait breaks "throttle_says_when_to_try_again" with "without the time";

@@ -6,9 +6,10 @@ use std::{
 };
 
 use sealbridge_contract::{
-    AccountName, Clock, DeliveryError, DeliveryId, Fate, conformance::MemoryIntake, gate::Encryption,
+    AccountName, Answer, Clock, DeliveryError, DeliveryId, Fate, FlowError, Step, conformance::MemoryIntake,
+    gate::Encryption,
 };
-use sealbridge_loopback::{Deduplicates, Fault, LoopbackHub, Says, Settings};
+use sealbridge_loopback::{Deduplicates, Fault, LoopbackHub, Saying, Says, Settings};
 
 use crate::{
     account::{Account, SOON, until},
@@ -147,6 +148,39 @@ async fn conversation_that_says_nothing_waits_and_its_emptied_encryption_is_a_vi
     ann.say(&room, "after it");
     until("what came after is seen", || account.intake.accepted().len() == 1).await;
     assert_eq!(account.transport.encryption(&room), Encryption::Violated, "only a person decides");
+}
+
+#[tokio::test]
+async fn identity_is_compared_by_a_person_and_what_waited_for_it_crosses() {
+    let hub = LoopbackHub::fresh("net");
+    let room = hub.conversation("room", Says::Encrypted);
+    hub.join(&account(), &room);
+    let [ann, ben] = ["ann", "ben"].map(|name| hub.person(name));
+    let account = Account::new(hub.settings()).await;
+    account.speaks_in(&room).await;
+    let waits = ann.say_this(&room, Saying::words("unsigned").untrusted());
+    let goes_on = ben.say(&room, "holds up nobody");
+    until("the other is accepted", || account.intake.accepted().len() == 1).await;
+    assert_eq!((account.intake.accepted()[0].id.clone(), account.intake.still_waiting()), (goes_on, 1));
+
+    let flow = || account.transport.comparison(Some(ann.id())).expect("the network has such a thing");
+    for no in [Some(Answer::No), None] {
+        let mut flow = flow();
+        assert!(matches!(flow.next(None).await, Ok(Step::Show(_))));
+        assert!(matches!(flow.next(None).await, Ok(Step::Compare(emoji)) if emoji.len() == 7));
+        assert!(matches!(flow.next(no).await, Err(FlowError::Cancelled(_))), "only a person's yes is a yes");
+        assert!(matches!(flow.next(Some(Answer::Yes)).await, Err(FlowError::Cancelled(_))), "it is over");
+    }
+    assert_eq!(account.intake.still_waiting(), 1);
+
+    let mut flow = account.transport.comparison(None).expect("the network has such a thing");
+    ann.ask_to_compare(&account.name);
+    assert!(matches!(flow.next(None).await, Ok(Step::Show(_))));
+    assert!(matches!(flow.next(None).await, Ok(Step::Compare(_))));
+    assert!(matches!(flow.next(Some(Answer::Yes)).await, Ok(Step::Done(_))));
+    until("what waited crosses", || account.intake.accepted().iter().any(|message| message.id == waits)).await;
+    let next = ann.say_this(&room, Saying::words("verified").untrusted());
+    until("the next crosses at once", || account.intake.accepted().iter().any(|message| message.id == next)).await;
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use sealbridge_matrix::{Matrix, Settings, Setup};
 use tempfile::TempDir;
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
 
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
@@ -44,6 +45,8 @@ pub(crate) struct Running {
 impl Bot {
     /// A new account on `server`, logged in by the setup flow, at `url` (which may be a proxy's).
     pub(crate) async fn new(server: &Synapse, url: &str, settings: serde_json::Value) -> Result<Self> {
+        // The first test of the process wins; `RUST_LOG` says what is shown.
+        let _ = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_test_writer().try_init();
         let user = server.register_unique("bridge").await?;
         let mut settings: Settings = serde_json::from_value(settings)?;
         settings.homeserver = Some(url.to_owned());

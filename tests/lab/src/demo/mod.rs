@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Result;
 use serde::Serialize;
 
-pub use scene::Scene;
+pub use scene::{Scene, Setting, invited};
 pub use show::Stage;
 
 use crate::{
@@ -129,7 +129,8 @@ pub async fn run(options: Options) -> Result<Outcome> {
         control_hits: control_hits.len(),
         seconds: (start.elapsed().as_secs_f64() * 10.0).round() / 10.0,
     };
-    stage.outcome(&outcome)?;
+    let sentence = if outcome.is_clean() { "Everything arrived, and nothing leaked" } else { "NOT as promised" };
+    stage.report(sentence, &outcome)?;
     if options.keep {
         scene.keep(&stage).await?;
     }

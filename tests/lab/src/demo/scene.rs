@@ -1,6 +1,6 @@
 //! Two homeservers, two people, their rooms, and the bridge between them.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 
@@ -10,6 +10,7 @@ use crate::{
     bridge::{AccountPlan, Binary, Bridge, Plan},
     checker::Tag,
     person::Message,
+    proxy::Proxy,
 };
 
 /// What they say to each other.
@@ -35,18 +36,40 @@ pub struct Scene {
     /// The service.
     pub bridge: Bridge,
     /// One person on each homeserver.
-    pub people: [Person; 2],
+    pub people: [Arc<Person>; 2],
     /// Their encrypted rooms.
     pub rooms: [String; 2],
     /// Who is told what needs a person.
     pub operator: Person,
+    /// The bridge's own user on each homeserver.
+    pub bots: [String; 2],
+    /// The proxies between the bridge and each homeserver, if the setting has them.
+    pub proxies: Vec<Proxy>,
+}
+
+/// How a scene differs from the usual one.
+#[derive(Debug, Clone, Default)]
+pub struct Setting {
+    /// The rooms rotate their keys after so many messages, so that keys are shared often.
+    pub rotate_after: Option<u32>,
+    /// How the homeservers differ from the usual.
+    pub servers: crate::synapse::Options,
+    /// A fault proxy stands before each homeserver, for the bridge alone.
+    pub proxies: bool,
+    /// Further lines of both accounts' sections.
+    pub account_extra: String,
 }
 
 impl Scene {
-    /// Sets it: servers, the bridge by `sealbridge init`, people, rooms, link.
+    /// Sets the usual one.
     pub async fn set(binary: &Binary, stage: &Stage) -> Result<Self> {
+        Self::set_with(binary, stage, Setting::default()).await
+    }
+
+    /// Sets it: servers, the bridge by `sealbridge init`, people, rooms, link.
+    pub async fn set_with(binary: &Binary, stage: &Stage, setting: Setting) -> Result<Self> {
         stage.heading("Starting two homeservers that do not federate");
-        let lab = Lab::pair().await?;
+        let lab = Lab::pair_with(setting.servers.clone(), setting.servers.clone()).await?;
         stage.line(&format!("{} at {}", lab.a.server_name(), lab.a.url()));
         stage.line(&format!("{} at {}", lab.b.server_name(), lab.b.url()));
         let (alice, bob, operator) = tokio::try_join!(
@@ -56,7 +79,16 @@ impl Scene {
         )?;
 
         stage.heading("sealbridge init --answers");
-        let (a, b) = tokio::try_join!(AccountPlan::on(&lab.a, "a"), AccountPlan::on(&lab.b, "b"))?;
+        let (mut a, mut b) = tokio::try_join!(AccountPlan::on(&lab.a, "a"), AccountPlan::on(&lab.b, "b"))?;
+        let mut proxies = Vec::new();
+        for (account, server) in [(&mut a, &lab.a), (&mut b, &lab.b)] {
+            account.extra = setting.account_extra.clone();
+            if setting.proxies {
+                let proxy = Proxy::before(server.url()).await?;
+                account.homeserver = proxy.url().to_owned();
+                proxies.push(proxy);
+            }
+        }
         let (bot_a, bot_b) = (a.user.id.clone(), b.user.id.clone());
         let admin = Some(("a".to_owned(), operator.user_id().to_owned()));
         let plan = Plan { accounts: vec![a, b], admin, extra: String::new() };
@@ -66,8 +98,10 @@ impl Scene {
         stage.line("sealbridge run: connected to both");
 
         let run = run_name()?;
-        let rooms =
-            [invited(&alice, &room_name(&run, 0), &bot_a).await?, invited(&bob, &room_name(&run, 1), &bot_b).await?];
+        let rooms = [
+            invited(&alice, &room_name(&run, 0), &bot_a, setting.rotate_after).await?,
+            invited(&bob, &room_name(&run, 1), &bot_b, setting.rotate_after).await?,
+        ];
         let ends = [format!("a/{}", rooms[0]), format!("b/{}", rooms[1])];
         for end in &ends {
             bridge.wait_conversation(end, PATIENCE).await?;
@@ -81,7 +115,8 @@ impl Scene {
                 .context("The bridge says in the room that it can read")?;
             stage.line(&format!("told in {room}: {}", notice.body));
         }
-        Ok(Self { run, lab, bridge, people: [alice, bob], rooms, operator })
+        let bots = [bot_a, bot_b];
+        Ok(Self { run, lab, bridge, people: [Arc::new(alice), Arc::new(bob)], rooms, operator, bots, proxies })
     }
 
     /// Waits until a person hears a message.
@@ -156,8 +191,12 @@ impl Scene {
     }
 }
 
-async fn invited(person: &Person, name: &str, bot: &str) -> Result<String> {
-    let room = person.create_encrypted_room(name, &[bot]).await?;
+/// Makes an encrypted room, invites the bridge, and waits until it is there.
+pub async fn invited(person: &Person, name: &str, bot: &str, rotate_after: Option<u32>) -> Result<String> {
+    let room = match rotate_after {
+        Some(messages) => person.create_rotating_room(name, &[bot], messages).await?,
+        None => person.create_encrypted_room(name, &[bot]).await?,
+    };
     person.wait_member(&room, bot, "join", PATIENCE).await.context("The bridge joins where it is invited")?;
     Ok(room)
 }

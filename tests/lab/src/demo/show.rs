@@ -3,9 +3,8 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use anyhow::Result;
+use serde::Serialize;
 use serde_json::Value;
-
-use super::Outcome;
 
 /// Where it is shown: on standard output, or on standard error when that is kept for JSON.
 #[derive(Debug, Clone, Copy)]
@@ -52,21 +51,14 @@ impl Stage {
         self.say(&format!("   {} hears    {heard}", self.paint("32", listener)));
     }
 
-    /// Shows how it ended.
-    pub fn outcome(self, outcome: &Outcome) -> Result<()> {
-        self.heading(if outcome.is_clean() { "Everything arrived, and nothing leaked" } else { "NOT as promised" });
-        self.line(&format!(
-            "{} sent, {} delivered, {} lost, {} duplicated, {} reordered, {} undecryptable, in {} s",
-            outcome.sent,
-            outcome.delivered,
-            outcome.lost,
-            outcome.duplicated,
-            outcome.reordered,
-            outcome.undecryptable,
-            outcome.seconds
-        ));
+    /// Shows how it ended: a sentence, and the figures.
+    pub fn report(self, sentence: &str, figures: &impl Serialize) -> Result<()> {
+        self.heading(sentence);
+        let figures = serde_json::to_value(figures)?;
+        let parts = figures.as_object().into_iter().flatten().map(|(name, value)| format!("{name} {value}"));
+        self.line(&parts.collect::<Vec<_>>().join(", "));
         if self.json {
-            writeln!(std::io::stdout().lock(), "{}", serde_json::to_string(outcome)?)?;
+            writeln!(std::io::stdout().lock(), "{figures}")?;
         }
         Ok(())
     }

@@ -46,6 +46,11 @@ pub(super) async fn unreachable_network_is_tried_again(stage: &mut Stage<'_>) ->
     all_hold(&[(matches!(fate, Fate::Retry(_)), "its fate is not to be tried again")])?;
     let gone = "it says that it is not connected";
     stage.until(gone, async |stage| Ok(!stage.transport().common().health().connected)).await?;
+    if stage.transport().common().abilities().finds {
+        let looked = stage.transport().common().find(&slip).await;
+        let later = looked.is_err_and(|error| matches!(error.fate, Fate::Retry(_)));
+        all_hold(&[(later, "it claims to know what is there while nothing can be reached")])?;
+    }
     stage.rig.peer.come_back().await?;
     let back = "it is connected again, by itself";
     stage.until(back, async |stage| Ok(stage.transport().common().health().connected)).await?;

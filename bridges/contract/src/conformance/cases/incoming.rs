@@ -6,7 +6,7 @@ use super::super::{
     How, Say, Stop, Told, Words,
     stage::{Stage, Type},
 };
-use crate::{RemoteId, Timestamp};
+use crate::{AnyTransport, Fatal, NotAccepted, RemoteId, Timestamp};
 
 /// How far a network's clock may be from ours.
 const CLOCK_SKEW: Duration = Duration::from_secs(10 * 60);
@@ -84,6 +84,50 @@ pub(super) async fn stop_while_busy_is_prompt_and_loses_nothing(stage: &mut Stag
     stage.intake.be_slow(Duration::ZERO);
     stage.start().await?;
     arrive_in_order(stage, &said).await
+}
+
+pub(super) async fn journal_that_ends_ends_it(stage: &mut Stage<'_>) -> Told {
+    stage.start().await?;
+    stage.intake.be_ending(Some(NotAccepted::Failed));
+    let said = say_many(stage, 1).await?;
+    match stage.ended().await? {
+        Err(Fatal::Journal) => {}
+        Err(_) => return Err(Stop::failed("the journal failed, and it blames something else")),
+        Ok(()) => return Err(Stop::failed("the journal failed, and it ends as if nothing were wrong")),
+    }
+    stage.kill().await?;
+    stage.intake.be_ending(Some(NotAccepted::Stopping));
+    stage.start_without_waiting();
+    if stage.ended().await?.is_err() {
+        return Err(Stop::failed("the service stops, and it says that something is wrong"));
+    }
+    stage.kill().await?;
+    stage.intake.be_ending(None);
+    stage.start().await?;
+    arrive_in_order(stage, &said).await
+}
+
+pub(super) async fn conversation_is_listed(stage: &mut Stage<'_>) -> Told {
+    stage.start().await?;
+    let listed = stage.transport().common().conversations();
+    let Some(info) = listed.into_iter().find(|info| info.id == stage.rig.conversation) else {
+        return Err(Stop::failed("the conversation is not in the list"));
+    };
+    let same = match stage.transport() {
+        AnyTransport::EndToEnd(transport) => info.encryption == transport.encryption(&info.id),
+        AnyTransport::OperatorRun(_) | AnyTransport::Carrier(_) => true,
+    };
+    let looked = tokio::time::timeout(stage.patience(), stage.transport().common().doctor()).await;
+    let findings = looked.map_err(|_| Stop::failed("a closer look is not bounded in time"))?;
+    for finding in findings {
+        stage.canary.search("what a closer look found", &finding.words);
+        stage.remark(format!("a closer look found: {}", finding.topic));
+    }
+    all_hold(&[
+        (info.members >= 2, "fewer than two are said to be in it"),
+        (same, "the list says something else of its encryption than the gate is told"),
+        (stage.transport().common().health().last_heard.is_some(), "it is connected and never heard anything"),
+    ])
 }
 
 pub(super) async fn gap_is_filled_in_order(stage: &mut Stage<'_>) -> Told {

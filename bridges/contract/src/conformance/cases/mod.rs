@@ -47,6 +47,8 @@ cases! {
     EVERY, true: incoming::accepted_message_does_not_come_again;
     EVERY, true: incoming::many_messages_of_one_sender_keep_their_order;
     EVERY, true: incoming::stop_while_busy_is_prompt_and_loses_nothing;
+    EVERY, true: incoming::journal_that_ends_ends_it;
+    EVERY, true: incoming::conversation_is_listed;
     EVERY, false: incoming::gap_is_filled_in_order;
     READS, false: incoming::late_key_is_waited_for_and_holds_up_nobody;
     READS, false: incoming::replay_is_refused;

@@ -5,7 +5,7 @@ use std::{future::Future as _, pin::pin, task::Poll};
 use super::{
     super::{
         How, Stop, Told,
-        stage::{Stage, Type, formatted, neutral},
+        stage::{Stage, formatted, neutral},
     },
     incoming::all_hold,
 };
@@ -70,10 +70,6 @@ async fn try_verb(stage: &mut Stage<'_>, verb: Verb, ability: Ability) -> Told {
             let question = stage.words("a question");
             slip.reply_to = Some(stage.says(&question).await?);
         }
-    }
-    if stage.kind() == Type::Carrier {
-        // A carrier sees no verb; whatever is sealed must come out as it was.
-        message.reply_to = slip.reply_to.clone().map(|id| crate::ReplyTo { id });
     }
     if ability == Ability::Reject {
         let fate = stage.fails(message, &slip).await?;

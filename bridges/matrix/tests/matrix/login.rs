@@ -1,0 +1,106 @@
+//! Logging in: what is refused, and what goes on after a break.
+
+use anyhow::Result;
+use sealbridge_contract::{Fatal, FlowError};
+use sealbridge_lab::{Lab, Person, Proxy, proxy::{Fault, Rule}};
+use sealbridge_matrix::{Matrix, is_set_up};
+use serde_json::json;
+
+use crate::bot::{Bot, SOON};
+
+fn refusal(error: &anyhow::Error) -> Option<&FlowError> {
+    error.downcast_ref::<FlowError>()
+}
+
+#[tokio::test]
+async fn wrong_password_is_refused_and_nothing_is_kept() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let mut bot = Bot::new(&lab.a, lab.a.url(), json!({})).await?;
+    assert!(is_set_up(&bot.context().store).await?);
+    bot.on_a_new_machine()?;
+    let error = bot.set_up(&[("password", "wrong")]).await.expect_err("it is wrong");
+    assert!(matches!(refusal(&error), Some(FlowError::Refused(_))), "{error:?}");
+    assert!(!is_set_up(&bot.context().store).await?);
+    let fatal = Matrix::connect(bot.context(), bot.settings.clone()).await.expect_err("nobody logged in");
+    assert!(matches!(fatal, Fatal::Auth(_)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn unreachable_homeserver_is_told_as_such() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let mut bot = Bot::new(&lab.a, lab.a.url(), json!({})).await?;
+    bot.on_a_new_machine()?;
+    bot.settings.homeserver = Some("http://127.0.0.1:1".into());
+    let error = bot.set_up(&[]).await.expect_err("nobody listens there");
+    assert!(matches!(refusal(&error), Some(FlowError::Unreachable(_))), "{error:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn token_of_a_device_with_foreign_keys_is_refused() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let bob = Person::new_on(&lab.a, "bob").await?;
+    let mut bot = Bot::new(&lab.a, lab.a.url(), json!({})).await?;
+    bot.on_a_new_machine()?;
+    bot.settings.user = Some(bob.user_id().to_owned());
+    let answers = [("password", ""), ("token", bob.access_token())];
+    let error = bot.set_up(&answers).await.expect_err("the device is in use");
+    assert!(matches!(refusal(&error), Some(FlowError::Policy(_))), "{error:?}");
+    assert!(!is_set_up(&bot.context().store).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn identity_moves_to_a_new_machine_with_its_recovery_key() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let bob = Person::new_on(&lab.a, "bob").await?;
+    let mut bot = Bot::new(&lab.a, lab.a.url(), json!({ "invites": { "from": [bob.user_id()] } })).await?;
+    let key = bot.recovery_key.clone().expect("a new identity shows its recovery key");
+    bot.on_a_new_machine()?;
+    let error = bot.set_up(&[("recovery_key", "EsTc wrong")]).await.expect_err("it is wrong");
+    assert!(matches!(refusal(&error), Some(FlowError::Refused(_))), "{error:?}");
+    bot.set_up(&[("recovery_key", &key)]).await?;
+    let running = bot.start().await?;
+    let room = bob.create_encrypted_room("talk", &[&bot.user.id]).await?;
+    running.joins(&room, 2).await?;
+    running.says(&room, "from the new machine").await?;
+    let read = bob.wait_for(|it| it.body == "Ann: from the new machine", SOON).await?;
+    assert!(read.verified, "the new device is signed");
+    running.stop().await
+}
+
+#[tokio::test]
+async fn login_that_broke_off_goes_on_where_it_was() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let proxy = Proxy::before(lab.a.url()).await?;
+    let mut bot = Bot::new(&lab.a, proxy.url(), json!({})).await?;
+    bot.on_a_new_machine()?;
+    bot.user = lab.a.register_unique("bridge").await?;
+    bot.settings.user = Some(bot.user.id.clone());
+    let broken = proxy.add(Rule::new("PUT", "/account_data/", Fault::Fail(500))?);
+    let error = bot.set_up(&[]).await.expect_err("the homeserver fails");
+    assert!(matches!(refusal(&error), Some(FlowError::Unreachable(_))), "{error:?}");
+    broken.remove();
+    proxy.record();
+    bot.set_up(&[("password", "not asked for again")]).await?;
+    assert!(bot.recovery_key.is_some());
+    let logins = proxy.take_seen().into_iter().filter(|seen| seen.method == "POST" && seen.path.ends_with("/login"));
+    assert_eq!(logins.count(), 0);
+    bot.start().await?.stop().await
+}
+
+#[tokio::test]
+async fn session_that_was_ended_elsewhere_ends_the_account_and_says_why() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let proxy = Proxy::before(lab.a.url()).await?;
+    let bot = Bot::new(&lab.a, proxy.url(), json!({})).await?;
+    let running = bot.start().await?;
+    let body = json!({ "errcode": "M_UNKNOWN_TOKEN", "error": "gone", "soft_logout": false });
+    proxy.add(Rule::new("GET", "/sync", Fault::Answer { status: 401, body })?);
+    proxy.go_offline();
+    proxy.go_online();
+    let error = running.ended().await.expect_err("the session is gone");
+    assert!(matches!(error.downcast_ref::<Fatal>(), Some(Fatal::Auth(_))), "{error:?}");
+    Ok(())
+}

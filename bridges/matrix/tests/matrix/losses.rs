@@ -1,0 +1,180 @@
+//! Nothing is lost, and nothing comes twice, whenever we die and whatever the homeserver leaves out.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use sealbridge_lab::{Lab, Person, Proxy, proxy::{Fault, Rule}};
+use serde_json::json;
+
+use crate::bot::{Bot, Running, SOON, until};
+
+/// Bob and the bridge in an encrypted room, through a proxy.
+pub(crate) struct Scene {
+    pub(crate) bob: Person,
+    pub(crate) proxy: Proxy,
+    pub(crate) bot: Bot,
+    pub(crate) running: Running,
+    pub(crate) room: String,
+}
+
+impl Scene {
+    pub(crate) async fn set(lab: &Lab, settings: serde_json::Value) -> Result<Self> {
+        Self::with(lab, Person::new_on(&lab.a, "bob").await?, settings).await
+    }
+
+    pub(crate) async fn with(lab: &Lab, bob: Person, mut settings: serde_json::Value) -> Result<Self> {
+        let proxy = Proxy::before(lab.a.url()).await?;
+        settings["invites"] = json!({ "from": [bob.user_id()] });
+        let bot = Bot::new(&lab.a, proxy.url(), settings).await?;
+        let running = bot.start().await?;
+        let room = bob.create_encrypted_room("talk", &[&bot.user.id]).await?;
+        running.joins(&room, 2).await?;
+        bob.wait_member(&room, &bot.user.id, "join", SOON).await?;
+        Ok(Self { bob, proxy, bot, running, room })
+    }
+}
+
+#[tokio::test]
+async fn killed_between_crypto_and_journal_the_message_still_comes_once() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, mut running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    bob.send(&room, "before").await?;
+    bot.hears("before").await?;
+    for round in 0..3 {
+        // The key comes in the same answer as the message, and is fed before the journal refuses.
+        bob.new_session(&room).await?;
+        bot.intake.be_stopping(true);
+        let words = format!("in the window {round}");
+        bob.send(&room, &words).await?;
+        let offered = bot.intake.offered().len();
+        until(|| (bot.intake.offered().len() > offered).then_some(())).await?;
+        assert!(!bot.heard().contains(&words));
+        running.kill().await;
+        bot.intake.be_stopping(false);
+        running = bot.start().await?;
+        bot.hears(&words).await?;
+    }
+    let heard = bot.heard();
+    assert_eq!(heard, ["before", "in the window 0", "in the window 1", "in the window 2"]);
+    assert_eq!(bot.intake.still_waiting(), 0);
+    running.stop().await
+}
+
+#[tokio::test]
+async fn full_journal_takes_the_message_when_there_is_room() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    bot.intake.be_full(3);
+    bob.send(&room, "one").await?;
+    bob.send(&room, "two").await?;
+    bot.hears("two").await?;
+    assert_eq!(bot.heard(), ["one", "two"]);
+    running.stop().await
+}
+
+#[tokio::test]
+async fn what_was_left_out_is_read_backwards_to_the_last_known() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
+    bob.send(&room, "before").await?;
+    bot.hears("before").await?;
+    running.stop().await?;
+    let mut expected = vec!["before".to_owned()];
+    for n in 0..250 {
+        expected.push(format!("message {n}"));
+        bob.send(&room, &format!("message {n}")).await?;
+    }
+    // Killed after the first page: the next start goes on where it was.
+    let stuck = proxy.add(Rule::new("GET", "/messages", Fault::Hang)?.after(1));
+    let running = bot.start().await?;
+    stuck.wait_struck(1, SOON).await?;
+    running.kill().await;
+    stuck.remove();
+    let running = bot.start().await?;
+    until(|| (bot.intake.accepted().len() >= expected.len()).then_some(())).await?;
+    assert_eq!(bot.heard(), expected);
+    until(|| (bot.intake.gaps().0 == 0).then_some(())).await?;
+    assert!(bot.intake.gaps().1 >= 1, "250 messages are more than one answer holds");
+    running.stop().await
+}
+
+#[tokio::test]
+async fn what_was_said_before_we_joined_stays_unread() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let bob = Person::new_on(&lab.a, "bob").await?;
+    let bot = Bot::new(&lab.a, lab.a.url(), json!({ "invites": { "from": [bob.user_id()] } })).await?;
+    let room = bob.create_encrypted_room("talk", &[]).await?;
+    for n in 0..5 {
+        bob.send(&room, &format!("private {n}")).await?;
+    }
+    let running = bot.start().await?;
+    bob.invite(&room, &bot.user.id).await?;
+    bob.wait_member(&room, &bot.user.id, "join", SOON).await?;
+    running.joins(&room, 2).await?;
+    bob.send(&room, "public").await?;
+    bot.hears("public").await?;
+    assert_eq!(bot.heard(), ["public"]);
+    assert_eq!(bot.intake.still_waiting(), 0);
+    running.stop().await
+}
+
+#[tokio::test]
+async fn key_that_comes_late_opens_what_waited() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    bob.send(&room, "early").await?;
+    bot.hears("early").await?;
+    bob.new_session(&room).await?;
+    bob.withhold(&room, &[&bot.user.id], false).await?;
+    bob.send(&room, "late").await?;
+    until(|| (bot.intake.still_waiting() == 1).then_some(())).await?;
+    running.kill().await;
+    let running = bot.start().await?;
+    bob.share_key(&room).await?;
+    bot.hears("late").await?;
+    assert_eq!(bot.intake.still_waiting(), 0);
+    running.stop().await
+}
+
+#[tokio::test]
+async fn delivery_whose_answer_is_lost_is_found_and_never_doubled() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
+    let slip = crate::bot::slip(&room);
+    let lost = proxy.add(Rule::new("PUT", "/send/m.room.encrypted/", Fault::DropAfter)?.times(1));
+    let error = running.deliver(&slip, crate::bot::ann(), "only once").await.expect_err("its answer is lost");
+    assert_eq!(error.fate, sealbridge_contract::Fate::Unknown);
+    assert_eq!(lost.struck(), 1);
+    use sealbridge_contract::Transport as _;
+    let found = running.matrix.find(&slip).await?;
+    let sealbridge_contract::Found::There(id) = found else { panic!("it arrived") };
+    let again = running.deliver(&slip, crate::bot::ann(), "only once").await?;
+    assert_eq!(again.id, id, "the homeserver remembers its transaction");
+    running.says(&room, "the end").await?;
+    bob.wait_for(|it| it.body == "Ann: the end", SOON).await?;
+    let bodies: Vec<_> = bob.messages_in(&room).into_iter().map(|it| it.body).collect();
+    assert_eq!(bodies, ["Ann: only once", "Ann: the end"]);
+    let unsent = crate::bot::slip(&room);
+    assert_eq!(running.matrix.find(&unsent).await?, sealbridge_contract::Found::NotThere);
+    let echoed = || bot.intake.echoes().into_iter().any(|echo| echo.delivery == slip.delivery).then_some(());
+    until(echoed).await?;
+    running.stop().await
+}
+
+#[tokio::test]
+async fn unreachable_homeserver_is_waited_for() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
+    running.kill().await;
+    proxy.go_offline();
+    let running = bot.start().await?;
+    bob.send(&room, "while you were away").await?;
+    let error = running.deliver(&crate::bot::slip(&room), crate::bot::ann(), "not yet").await;
+    assert!(matches!(error.map_err(|error| error.fate), Err(sealbridge_contract::Fate::Retry(_))));
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    proxy.go_online();
+    bot.hears("while you were away").await?;
+    running.says(&room, "and now").await?;
+    bob.wait_for(|it| it.body == "Ann: and now", SOON).await?;
+    running.stop().await
+}

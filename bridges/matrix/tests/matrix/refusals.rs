@@ -1,0 +1,217 @@
+//! What must not be carried is not, and those who can change it are told.
+
+use anyhow::{Context as _, Result};
+use sealbridge_contract::{Fate, gate::Encryption};
+use sealbridge_lab::{
+    Lab, Person,
+    person::{Kind, Options},
+    proxy::{Fault, Rule},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    bot::{Bot, SOON, ann, slip, until},
+    losses::Scene,
+};
+
+/// Changes every event in the timelines of a sync's joined rooms.
+fn each_event(change: impl Fn(&mut Vec<Value>) + Send + Sync + 'static) -> Result<Rule> {
+    let rewrite = Fault::rewrite(move |answer| {
+        let Some(rooms) = answer.pointer_mut("/rooms/join").and_then(Value::as_object_mut) else { return };
+        for room in rooms.values_mut() {
+            if let Some(events) = room.pointer_mut("/timeline/events").and_then(Value::as_array_mut) {
+                change(events);
+            }
+        }
+    });
+    Rule::new("GET", "/sync", rewrite)
+}
+
+fn is_encrypted(event: &Value) -> bool {
+    event["type"] == "m.room.encrypted"
+}
+
+#[tokio::test]
+async fn words_in_clear_do_not_cross_and_the_room_is_told() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    let clear = json!({ "msgtype": "m.text", "body": "in clear" });
+    let event = bob.send_raw_plain(&room, "m.room.message", clear).await?;
+    let asked = json!({ "msgtype": "m.key.verification.request", "body": "verify", "from_device": "X",
+        "methods": ["m.sas.v1"], "to": bot.user.id });
+    bob.send_raw_plain(&room, "m.room.message", asked).await?;
+    bob.send(&room, "encrypted").await?;
+    bot.hears("encrypted").await?;
+    assert_eq!(bot.heard(), ["encrypted"]);
+    let refused: Vec<_> = bot.intake.refused().into_iter().map(|(id, _)| id.as_str().to_owned()).collect();
+    assert_eq!(refused, [event], "a step of a verification is nothing to tell of");
+    let told = bot.tells("plaintext").await?;
+    assert!(!told.contains("in clear"));
+    running.stop().await
+}
+
+#[tokio::test]
+async fn replayed_ciphertext_is_refused() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
+    proxy.add(each_event(|events| {
+        let copies = events.iter().filter(|event| is_encrypted(event)).cloned().map(|mut copy| {
+            let id = copy["event_id"].as_str().unwrap_or_default();
+            copy["event_id"] = format!("{id}replay").into();
+            copy
+        });
+        let copies: Vec<_> = copies.collect();
+        events.extend(copies);
+    })?);
+    let event = bob.send(&room, "once").await?;
+    bot.hears("once").await?;
+    let replayed = || bot.intake.refused().into_iter().find(|(id, _)| id.as_str() == format!("{event}replay"));
+    until(replayed).await?;
+    assert_eq!(bot.heard(), ["once"]);
+    running.stop().await
+}
+
+#[tokio::test]
+async fn spoofed_sender_is_refused_and_strange_events_stop_nothing() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
+    let carol = Person::new_on(&lab.a, "carol").await?;
+    bob.invite(&room, carol.user_id()).await?;
+    carol.wait_invite(&room, SOON).await?;
+    carol.join(&room).await?;
+    running.joins(&room, 3).await?;
+    bob.send(&room, "mine").await?;
+    bot.hears("mine").await?;
+    let as_carol = carol.user_id().to_owned();
+    let forging = proxy.add(each_event(move |events| {
+        let Some(at) = events.iter().position(is_encrypted) else { return };
+        events[at]["sender"] = as_carol.as_str().into();
+        let odd = [
+            json!({ "type": "m.room.encrypted", "event_id": "$odd1", "sender": "@x:y", "content": 7 }),
+            json!({ "type": "m.room.encrypted", "event_id": "$odd2", "sender": "@x:y", "origin_server_ts": "soon",
+                "content": { "algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "AAAA" } }),
+            json!({ "type": "m.room.encrypted", "event_id": "$odd3", "sender": "nobody", "content": {} }),
+            json!({ "type": ["m.room.message"], "event_id": "$odd4", "sender": "@x:y" }),
+            json!({}),
+        ];
+        events.splice(at..at, odd);
+    })?);
+    let forged = bob.send(&room, "not carol's").await?;
+    let refused = || bot.intake.refused().into_iter().find(|(id, _)| id.as_str() == forged).map(|(_, why)| why);
+    let why = until(refused).await?;
+    assert!(why.contains("sender"), "{why}");
+    forging.remove();
+    bob.send(&room, "still here").await?;
+    bot.hears("still here").await?;
+    assert_eq!(bot.heard(), ["mine", "still here"]);
+    let refused: Vec<_> = bot.intake.refused().into_iter().map(|(id, _)| id.as_str().to_owned()).collect();
+    for odd in ["$odd1", "$odd2", "$odd3", "$odd4"] {
+        assert!(refused.iter().any(|id| id == odd), "{odd} is not named among {refused:?}");
+    }
+    running.stop().await
+}
+
+#[tokio::test]
+async fn unencrypted_room_is_left_with_a_reason() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let bob = Person::new_on(&lab.a, "bob").await?;
+    let bot = Bot::new(&lab.a, lab.a.url(), json!({ "invites": { "from": [lab.a.server_name()] } })).await?;
+    let running = bot.start().await?;
+    let room = bob.create_plain_room("open", &[&bot.user.id]).await?;
+    let left = bob.wait_member(&room, &bot.user.id, "leave", SOON).await?;
+    assert!(left.reason.context("It says why")?.contains("not encrypted"));
+    bot.tells("not-encrypted").await?;
+    running.waits_for(&room, Encryption::Left).await?;
+    assert!(!bot.intake.incidents().iter().any(|told| told.topic == "left"), "its own leaving is no news");
+    running.stop().await
+}
+
+#[tokio::test]
+async fn uninvited_room_is_told_and_not_joined() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let (bob, eve) = (Person::new_on(&lab.a, "bob").await?, Person::new_on(&lab.a, "eve").await?);
+    let bot = Bot::new(&lab.a, lab.a.url(), json!({ "invites": { "from": [bob.user_id()] } })).await?;
+    let running = bot.start().await?;
+    let hers = eve.create_encrypted_room("trap", &[&bot.user.id]).await?;
+    let told = bot.tells("invitation/").await?;
+    assert!(told.contains(eve.user_id()));
+    let room = bob.create_encrypted_room("talk", &[&bot.user.id]).await?;
+    running.joins(&room, 2).await?;
+    let members = eve.members(&hers).await?;
+    assert!(members.contains(&(bot.user.id.clone(), "invite".to_owned())), "{members:?}");
+    running.stop().await
+}
+
+#[tokio::test]
+async fn emptied_encryption_holds_the_room_and_speaks_again_after() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    bob.send_state(&room, "m.room.encryption", "", json!({})).await?;
+    running.waits_for(&room, Encryption::Violated).await?;
+    bot.tells("encryption-violated").await?;
+    let held = running.deliver(&slip(&room), ann(), "never in clear").await;
+    assert!(matches!(held.map_err(|error| error.fate), Err(Fate::Retry(_))));
+    running.kill().await;
+    let running = bot.start().await?;
+    running.waits_for(&room, Encryption::Violated).await?;
+    let megolm = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
+    bob.send_state(&room, "m.room.encryption", "", megolm).await?;
+    running.waits_for(&room, Encryption::Pinned).await?;
+    bob.send_state(&room, "m.room.tombstone", "", json!({ "body": "moved", "replacement_room": "!evil:x" })).await?;
+    running.waits_for(&room, Encryption::Replaced).await?;
+    bot.tells("replaced").await?;
+    bob.kick(&room, &bot.user.id).await?;
+    running.waits_for(&room, Encryption::Left).await?;
+    bot.tells("left").await?;
+    running.stop().await
+}
+
+#[tokio::test]
+async fn device_without_its_owners_signature_is_not_read_gets_no_key_and_is_told() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let nio = Options { kind: Kind::Nio, ..Options::default() };
+    let eve = Person::new_with(&lab.a, "eve", nio.clone()).await?;
+    let Scene { bob: eve, bot, running, room, proxy: _proxy } = Scene::with(lab, eve, json!({})).await?;
+    let bob = Person::new_on(&lab.a, "bob").await?;
+    eve.invite(&room, bob.user_id()).await?;
+    bob.wait_invite(&room, SOON).await?;
+    bob.join(&room).await?;
+    running.joins(&room, 3).await?;
+    eve.send(&room, "unsigned words").await?;
+    bob.send(&room, "signed words").await?;
+    bot.hears("signed words").await?;
+    let told = bot.tells("not-trusted/").await?;
+    assert!(told.contains(eve.user_id()));
+    assert_eq!(bot.heard(), ["signed words"], "the one does not wait for the other");
+    let sent = running.says(&room, "for signed devices").await?;
+    bob.wait_for(|it| it.body == "Ann: for signed devices", SOON).await?;
+    until(|| eve.undecryptable().into_iter().find(|it| it.event_id == sent.id.as_str())).await?;
+    running.stop().await
+}
+
+#[tokio::test]
+async fn any_device_is_read_and_gets_keys_if_the_account_says_so() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let eve = Person::new_with(&lab.a, "eve", Options { kind: Kind::Nio, ..Options::default() }).await?;
+    let scene = Scene::with(lab, eve, json!({ "trust": "any-device" })).await?;
+    let Scene { bob: eve, bot, running, room, proxy: _proxy } = scene;
+    eve.send(&room, "unsigned words").await?;
+    bot.hears("unsigned words").await?;
+    running.says(&room, "for any device").await?;
+    eve.wait_for(|it| it.body == "Ann: for any device", SOON).await?;
+    running.stop().await
+}
+
+#[tokio::test]
+async fn message_refused_on_trust_crosses_once_its_sender_has_signed() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let unsigned = Options { without_cross_signing: true, ..Options::default() };
+    let bob = Person::new_with(&lab.a, "bob", unsigned).await?;
+    let Scene { bob, bot, running, room, proxy: _proxy } = Scene::with(lab, bob, json!({})).await?;
+    bob.send(&room, "signed later").await?;
+    bot.tells("not-trusted/").await?;
+    assert!(bot.heard().is_empty());
+    bob.cross_sign().await?;
+    bot.hears("signed later").await?;
+    running.stop().await
+}
