@@ -2,10 +2,7 @@
 //!
 //! It holds no secrets: those come from files and credentials, or are asked once by `init` and kept locked.
 
-mod document;
-mod known;
 mod load;
-mod problems;
 pub mod root_key;
 pub mod secrets;
 mod sections;
@@ -21,9 +18,10 @@ use schemars::JsonSchema;
 use sealbridge_contract::AccountName;
 use serde::Serialize;
 
-pub use known::{Kind, Known, nearest, schema};
-pub use load::{Flags, PREFIX, Sources, check_keys, load, load_text, variable_for};
-pub use problems::{Place, Position, Problem, Problems};
+pub use load::{
+    Flags, Kind, Known, PREFIX, Place, Position, Problem, Problems, Sources, check_keys, load, load_text, nearest,
+    schema, variable_for,
+};
 pub use sections::{Admin, FixedLink, Format, Journal, Level, Log, Service, parse_address};
 pub use show::{redacted, redacted_toml, sounds_secret};
 pub use units::{Period, Size};

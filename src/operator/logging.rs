@@ -22,7 +22,7 @@ fn may_speak(metadata: &Metadata<'_>) -> bool {
     let of = |name: &&str| {
         metadata.target().strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     };
-    OURS.iter().any(|name| of(name))
+    OURS.iter().any(of)
 }
 
 /// The levels that are asked for: one for all, or `target=level` for some, separated by commas.

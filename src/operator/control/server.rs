@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use sealbridge_contract::Answer;
 use tokio::{
     io::BufReader,
     net::{UnixListener, UnixStream},
@@ -160,7 +161,11 @@ async fn converse(
             answer = match read_frame(&mut from).await? {
                 Some(Request::Answer(frame)) => Some(frame.into()),
                 Some(Request::Perform(_)) => return Err(Failure::usage("an answer was expected")),
-                None => return Ok(None),
+                // Whoever was asked went away, which is no yes: the flow is told, so that the other side is told too.
+                None => {
+                    let _ = tokio::time::timeout(PATIENCE, performance.next(Some(Answer::No))).await;
+                    return Ok(None);
+                }
             };
         }
     }

@@ -104,6 +104,20 @@ impl Answers {
         Ok(Self { config, replies: BTreeMap::new() })
     }
 
+    /// Says where the state is to be, over what was answered.
+    ///
+    /// # Errors
+    /// [`FailureKind::Usage`] if the path is not one.
+    pub(super) fn set_state(&mut self, state: &Path) -> Result<(), Failure> {
+        let state = std::path::absolute(state).map_err(|error| Failure::usage(format!("--state: {error}")))?;
+        let state = state.into_os_string().into_string().map_err(|_| Failure::usage("--state: not text"))?;
+        let service = self.config.entry("service").or_insert_with(|| Table::new().into());
+        if let Some(service) = service.as_table_mut() {
+            service.insert("state".into(), state.into());
+        }
+        Ok(())
+    }
+
     /// The text of the config, for a file at `path`.
     ///
     /// # Errors

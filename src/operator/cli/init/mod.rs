@@ -41,12 +41,15 @@ pub(super) async fn init(
     let asked = if told.is_none() && !existed { Some(Answers::ask(output)?) } else { None };
     let interactive = answers.is_none();
     let mut replies = BTreeMap::new();
-    for source in told.into_iter().chain(asked) {
+    for mut source in told.into_iter().chain(asked) {
         if existed {
             let config = config::load(&sources(global, path.clone())?)?;
             files::must_agree(&source.config, &config, &path)?;
             show(output, format!("{} is there already; going on with it.", path.display()));
         } else {
+            if let Some(state) = &global.state {
+                source.set_state(state)?;
+            }
             files::write_new(&path, &source.config_text(&path)?)?;
             show(output, format!("Wrote {}.", path.display()));
         }

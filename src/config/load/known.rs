@@ -3,7 +3,7 @@
 use schemars::Schema;
 use serde_json::{Map, Value};
 
-use super::Config;
+use crate::config::Config;
 
 /// The config's keys, as its schema names them.
 #[derive(Debug)]

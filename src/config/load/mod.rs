@@ -1,4 +1,10 @@
-//! Reading the config: the file, over it the environment, over that the flags. Everything wrong is told at once.
+//! Reading the config: the file, over it the environment, over that the flags. Names that nobody knows are told all at once.
+
+mod document;
+mod known;
+mod names;
+mod problems;
+mod telling;
 
 use std::{
     collections::BTreeMap,
@@ -10,13 +16,13 @@ use config::{ConfigError, Environment, File, FileFormat, Value};
 use sealbridge_contract::AccountName;
 use serde::Deserialize;
 
-use super::{
-    Admin, Config, FixedLink, Format, Journal, Level, Log, Service,
-    document::Document,
-    known::{Kind, Known, Unknown, nearest},
-    problems::{Place, Problem, Problems},
-    show::sounds_secret,
+use self::document::Document;
+pub use self::{
+    known::{Kind, Known, nearest, schema},
+    names::variable_for,
+    problems::{Place, Position, Problem, Problems},
 };
+use super::{Admin, Config, FixedLink, Format, Journal, Level, Log, Service};
 use crate::{store::LinkName, transports::AccountConfig};
 
 /// What every variable of the config starts with.
@@ -142,57 +148,6 @@ impl<'a> Loading<'a> {
         if self.problems.is_empty() { Ok(config) } else { Err(Problems(self.problems)) }
     }
 
-    /// The network of an account, which says what else its section may hold.
-    fn network_of(&self, account: &str) -> Option<String> {
-        let variable = self.variables.iter().find(|(name, _)| path_of(name) == ["accounts", account, "network"]);
-        let from_file = || self.document.text_at(&["accounts", account, "network"]).map(str::to_owned);
-        variable.map(|(_, value)| (*value).to_owned()).or_else(from_file)
-    }
-
-    /// Looks for keys and variables that are not known. Gives the variables that are lists.
-    fn check_names(&mut self) -> Vec<String> {
-        let network_of = |account: &str| self.network_of(account);
-        let mut found = Vec::new();
-        for key in self.document.keys() {
-            // What lies in an unknown section is not told again.
-            if let Err(unknown) = self.known.find(&key.path, &network_of)
-                && unknown.path == key.path
-            {
-                let at = Place::File { path: self.sources.file.clone(), position: Some(key.position) };
-                found.push(Problem { at, words: say_unknown_key(&unknown) });
-            }
-        }
-        let mut lists = Vec::new();
-        for (name, _) in &self.variables {
-            let path = path_of(name);
-            match self.known.find(&path, &network_of) {
-                Ok(Kind::List) => lists.push(path.join(".")),
-                Ok(Kind::Single) => {}
-                Ok(Kind::Section) => {
-                    let words = "names a section, not a key: go on with two underscores and the key".to_owned();
-                    found.push(Problem { at: Place::Variable((*name).to_owned()), words });
-                }
-                Err(_) => found.push(self.unknown_variable(name)),
-            }
-        }
-        self.problems.extend(found);
-        lists
-    }
-
-    fn unknown_variable(&self, name: &str) -> Problem {
-        let path = path_of(name);
-        // The names of accounts and links are the operator's own, so they are put into the names that are known.
-        let named = |mut known: Vec<String>| {
-            if let (Some(slot), Some(own)) = (known.iter().position(|part| part == "NAME"), path.get(1)) {
-                known[slot] = own.clone();
-            }
-            variable_for(&known)
-        };
-        let known: Vec<_> = self.known.paths(None).into_iter().map(named).collect();
-        let meant = nearest(name, &known).map_or(String::new(), |known| format!("; did you mean {known}?"));
-        Problem { at: Place::Variable(name.to_owned()), words: format!("is not known{meant}") }
-    }
-
     fn layer(&self, text: &str, lists: &[String]) -> Result<Raw, ConfigError> {
         let variables = self.variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let mut environment = Environment::with_prefix(PREFIX.trim_end_matches('_'))
@@ -280,98 +235,5 @@ impl<'a> Loading<'a> {
         {
             self.problem("admin.account", no_such(&admin.account));
         }
-    }
-
-    /// Finds the place of what the layers say is wrong. Never passes a value on: it may be a secret.
-    fn tell(&mut self, error: &ConfigError, above: &str) {
-        let mut path = above.to_owned();
-        let words = match error {
-            ConfigError::Type { unexpected, expected, key, .. } => {
-                extend(&mut path, key.as_deref());
-                format!("expected {expected}, found {}", kind_of(&unexpected.to_string()))
-            }
-            ConfigError::NotFound(key) => {
-                extend(&mut path, Some(key));
-                format!("`{path}` is missing")
-            }
-            ConfigError::At { error, key, .. } => {
-                extend(&mut path, key.as_deref());
-                return self.tell(error, &path);
-            }
-            ConfigError::Message(words) => without_value(words),
-            _ => "can't be read".into(),
-        };
-        self.problem(&path, words);
-    }
-
-    fn problem(&mut self, path: &str, words: String) {
-        let variable = self.variables.iter().find(|(name, _)| {
-            let joined = path_of(name).join(".");
-            path == joined || path.strip_prefix(&joined).is_some_and(|rest| rest.starts_with('['))
-        });
-        let at = match variable {
-            Some((name, _)) => Place::Variable((*name).to_owned()),
-            None => Place::File { path: self.sources.file.clone(), position: self.document.position(path) },
-        };
-        let leaf = path.rsplit('.').next().unwrap_or(path);
-        let named = if words.contains(leaf) || leaf.is_empty() { words } else { format!("`{path}`: {words}") };
-        self.problems.push(Problem { at, words: named });
-    }
-}
-
-fn say_unknown_key(unknown: &Unknown) -> String {
-    let name = unknown.path.last().map_or("", String::as_str);
-    if sounds_secret(name) {
-        return format!(
-            "unknown key `{name}`: a secret is never written into the config. `sealbridge init` asks for it, or takes it \
-             from an answers file"
-        );
-    }
-    let meant = match &unknown.nearest {
-        Some(near) => format!("did you mean `{near}`?"),
-        None if unknown.known.is_empty() => "nothing is expected here".into(),
-        None => format!("known here: {}", unknown.known.join(", ")),
-    };
-    format!("unknown key `{name}`; {meant}")
-}
-
-fn path_of(variable: &str) -> Vec<String> {
-    variable.strip_prefix(PREFIX).unwrap_or(variable).to_lowercase().split("__").map(str::to_owned).collect()
-}
-
-/// The variable that sets the key at `path`.
-#[must_use]
-pub fn variable_for(path: &[String]) -> String {
-    format!("{PREFIX}{}", path.join("__").to_uppercase())
-}
-
-fn extend(path: &mut String, key: Option<&str>) {
-    let Some(key) = key.filter(|key| !key.is_empty()) else { return };
-    if !path.is_empty() && !key.starts_with('[') {
-        path.push('.');
-    }
-    path.push_str(key);
-}
-
-/// What was found, by the first word of a description that goes on with the value itself.
-fn kind_of(described: &str) -> &'static str {
-    match described.split_whitespace().next() {
-        Some("boolean") => "true or false",
-        Some("string") => "text",
-        Some("sequence") => "a list",
-        Some("map") => "a section",
-        Some("unit") | None => "nothing",
-        Some(_) => "a number",
-    }
-}
-
-/// Cuts the value out of messages of the form "invalid type: string "x", expected y".
-fn without_value(words: &str) -> String {
-    if !words.starts_with("invalid ") {
-        return words.to_owned();
-    }
-    match words.rsplit_once("expected ") {
-        Some((_, expected)) => format!("expected {expected}"),
-        None => "has a value that does not fit".into(),
     }
 }
