@@ -51,6 +51,10 @@ pub(super) fn open(folder: &Path, keys: &Keys) -> Result<Opened, OpenError> {
         return Err(OpenError::Newer { found, known });
     }
     set_up_log(&connection).map_err(refuse)?;
+    if connection.is_readonly("main").map_err(refuse)? {
+        // We opened it for writing, and SQLite obeys a byte in its header.
+        return Err(OpenError::Damaged("its header says that it can only be read".into()));
+    }
     if found != 0 {
         look_over(&connection, &path)?;
     }

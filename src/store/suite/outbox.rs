@@ -165,6 +165,22 @@ pub(crate) async fn lanes_wake_when_something_is_new(engine: &dyn Engine) {
     assert_eq!(lanes, HashSet::from([pair.a.clone(), pair.b.clone()]), "one wake for many");
 }
 
+pub(crate) async fn every_lane_that_has_something_is_listed(engine: &dyn Engine) {
+    let from: Vec<_> = (0..40).map(|n| at("one", &format!("!from{n}"))).collect();
+    let to: Vec<_> = (0..40).map(|n| at("two", &format!("!to{n}"))).collect();
+    let router = TestRouter::linking(&[]);
+    let journal = engine.open(router.clone(), Limits::default(), Default::default());
+    for (from, to) in from.iter().zip(&to) {
+        router.route_to(from, vec![routed(to, FirstVerdict::Enqueue)]);
+        journal.accept(&from.account, batch(from, vec![said("@ann", "$1")])).await.expect("there is room");
+    }
+    let done = journal.head(&to[7], 0, 10).await.expect("the journal reads").remove(0);
+    journal.settle(done.number, &id("$there")).await.expect("it is pending");
+    let lanes: HashSet<_> = journal.lanes().await.expect("the journal reads").into_iter().collect();
+    let expected: HashSet<_> = to.iter().filter(|lane| **lane != to[7]).cloned().collect();
+    assert_eq!(lanes, expected);
+}
+
 pub(crate) async fn links_are_kept_and_removed_with_their_outbox(engine: &dyn Engine) {
     let pair = Pair::new(engine);
     let end = |at: &sealbridge_contract::Address| LinkEnd { at: at.clone(), since: START };
