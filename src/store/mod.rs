@@ -308,7 +308,8 @@ pub trait Journal: Send + Sync {
     /// place; after that it crosses marked late.
     async fn resolve(&self, account: &AccountName, waiting: i64, resolution: Resolution) -> Result<(), JournalError>;
     /// Lets messages through whose wait is over, and gives up events past their time. Says when to call again at the
-    /// latest, if anything is waiting.
+    /// latest, if anything is waiting; what arrives after that may make it sooner. To be called at the start too, once
+    /// the [`Router`] knows the links: it takes up what could have been routed when the process died.
     async fn expire(&self) -> Result<Option<Timestamp>, JournalError>;
     /// Forgets content-free lines that are older than [`Limits::lines_for`], a bounded number a call. Says how many.
     async fn sweep(&self) -> Result<usize, JournalError>;
@@ -337,7 +338,8 @@ pub trait Journal: Send + Sync {
     /// Waits until a conversation may have something new in the outbox, and says which. Wakes once for many.
     async fn woken(&self) -> Vec<Address>;
     /// The next deliveries of a conversation, oldest first, unlocked; those numbered up to `after` are left out. A row
-    /// that does not open is set aside in quarantine, by name, and left out.
+    /// that does not open is set aside in quarantine, by name, and left out. An answer ends before a message that
+    /// replies to an earlier one in it: what that is called there is known once it is settled.
     async fn head(&self, lane: &Address, after: i64, limit: usize) -> Result<Vec<Pending>, JournalError>;
     /// It arrived: keep what it is called there, erase the payload once nobody else needs it.
     async fn settle(&self, number: i64, as_id: &RemoteId) -> Result<(), JournalError>;
@@ -350,7 +352,7 @@ pub trait Journal: Send + Sync {
 
     /// Dead letters and what is in quarantine, oldest first, after number `after`.
     async fn dead_letters(&self, after: i64, limit: usize) -> Result<Vec<DeadLetter>, JournalError>;
-    /// Puts a dead letter back into its outbox.
+    /// Puts a dead letter back into its outbox, in its old place; an event that can't be read goes back to waiting.
     async fn retry(&self, number: i64) -> Result<(), JournalError>;
     /// Erases a dead letter for good.
     async fn drop_letter(&self, number: i64) -> Result<(), JournalError>;

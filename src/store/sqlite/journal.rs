@@ -193,8 +193,12 @@ impl Journal for SqliteJournal {
 
     async fn close(&self) {
         let (heads, lists, writer) = (self.heads.clone(), self.lists.clone(), self.writer.clone());
+        let checkup = self.checkup.clone();
         let ended = tokio::task::spawn_blocking(move || {
             // The writer last: the last connection to close folds the write-ahead log into the file.
+            if let Some(checkup) = checkup {
+                checkup.shut();
+            }
             heads.shut();
             lists.shut();
             writer.shut();

@@ -3,6 +3,7 @@
 //! One thread writes and commits for many callers at once; two read, so that nobody who reads waits for a disk. Only
 //! the writer makes checkpoints: the bundled SQLite loses data when two connections do.
 
+mod checkup;
 mod journal;
 mod keys;
 mod open;
@@ -24,17 +25,26 @@ use rusqlite::{ErrorCode, ffi};
 use sealbridge_contract::{Address, Clock, Vault};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use self::{read::Reader, write::Ledger};
+use self::{
+    checkup::{Checkup, Found},
+    read::Reader,
+    write::Ledger,
+};
 use super::{JournalError, Limits, OpenError, Router};
 
 /// What every step inside answers.
 type Outcome<T> = Result<T, JournalError>;
+
+/// Up to this size every index entry is compared with its row at every start, before anything else. A larger file is
+/// only looked over in its structure, while it is in use.
+const COMPARED_UP_TO: u64 = 64 << 20;
 
 /// The journal in one SQLite file, in a folder of its own.
 pub struct SqliteJournal {
     writer: Arc<Lane<write::Asked>>,
     heads: Arc<Lane<read::Asked>>,
     lists: Arc<Lane<read::Asked>>,
+    checkup: Option<Arc<Checkup>>,
     woken: Arc<Woken>,
 }
 
@@ -50,30 +60,48 @@ impl SqliteJournal {
         limits: Limits,
         clock: Clock,
     ) -> Result<Self, OpenError> {
+        Self::open_comparing(COMPARED_UP_TO, folder, vault, router, limits, clock)
+    }
+
+    fn open_comparing(
+        up_to: u64,
+        folder: &Path,
+        vault: Vault,
+        router: Arc<dyn Router>,
+        limits: Limits,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
         let keys = Arc::new(keys::Keys::new(vault));
-        let opened = open::open(folder, &keys)?;
-        let woken = Arc::new(Woken::default());
+        let opened = open::open(folder, &keys, up_to)?;
+        let (woken, found) = (Arc::new(Woken::default()), Found::default());
         let reader = |name| -> Result<Arc<Lane<read::Asked>>, OpenError> {
-            let reader = Reader::open(&opened.path, Arc::clone(&keys), Arc::clone(&router))
+            let reader = Reader::open(&opened.path, Arc::clone(&keys), Arc::clone(&router), found.clone())
                 .map_err(|error| OpenError::Unusable(error.to_string()))?;
             Lane::start(name, move |asked| read::serve(&reader, asked))
         };
         let (heads, lists) = (reader("journal-heads")?, reader("journal-lists")?);
+        let checkup = match opened.looked_over {
+            true => None,
+            false => Some(Arc::new(Checkup::start(&opened.path, found.clone()).map_err(OpenError::Unusable)?)),
+        };
         let ledger = Ledger::new(opened.connection, keys, router, limits, clock)
             .map_err(|error| OpenError::Damaged(error.to_string()))?;
-        let writer = write::Writer::new(ledger, opened.path, Arc::clone(&woken));
+        let writer = write::Writer::new(ledger, opened.path, Arc::clone(&woken), found);
         let lock: File = opened.lock;
         let writer = Lane::start("journal-writer", move |asked| {
             writer.run(asked);
             drop(lock);
         })?;
-        Ok(Self { writer, heads, lists, woken })
+        Ok(Self { writer, heads, lists, checkup, woken })
     }
 }
 
 impl Drop for SqliteJournal {
     fn drop(&mut self) {
         // The writer last: the last connection to close folds the write-ahead log into the file, and must be its own.
+        if let Some(checkup) = &self.checkup {
+            checkup.shut();
+        }
         self.heads.shut();
         self.lists.shut();
         self.writer.shut();

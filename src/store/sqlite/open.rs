@@ -22,16 +22,15 @@ pub(super) struct Opened {
     pub(super) path: PathBuf,
     /// Held as long as the writer runs.
     pub(super) lock: File,
+    /// Whether the file is known to be sound, or new.
+    pub(super) looked_over: bool,
 }
 
 /// What the key row holds, locked.
 const KEY_CHECK: &[u8] = b"sealbridge journal";
 
-/// Up to this size every index entry is compared with its row at every start. Above, only the structure is looked
-/// over, since the whole would take seconds.
-const COMPARED_UP_TO: u64 = 64 << 20;
-
-pub(super) fn open(folder: &Path, keys: &Keys) -> Result<Opened, OpenError> {
+/// Opens or makes the journal. A file of up to `compare_up_to` bytes is compared with its indexes first.
+pub(super) fn open(folder: &Path, keys: &Keys, compare_up_to: u64) -> Result<Opened, OpenError> {
     let unusable = |error: std::io::Error| OpenError::Unusable(error.to_string());
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
     fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(unusable)?;
@@ -51,8 +50,13 @@ pub(super) fn open(folder: &Path, keys: &Keys) -> Result<Opened, OpenError> {
         return Err(OpenError::Newer { found, known });
     }
     set_up_log(&connection).map_err(refuse)?;
-    if found != 0 {
-        look_over(&connection, &path)?;
+    if connection.is_readonly("main").map_err(refuse)? {
+        // We opened it for writing, and SQLite obeys a byte in its header.
+        return Err(OpenError::Damaged("its header says that it can only be read".into()));
+    }
+    let small = fs::metadata(&path).is_ok_and(|file| file.len() <= compare_up_to);
+    if found != 0 && small {
+        compare(&connection)?;
     }
     let first = |connection: &Connection| make_key_check(connection, keys);
     schema::migrate(&mut connection, schema::MIGRATIONS, first).map_err(refuse)?;
@@ -61,7 +65,7 @@ pub(super) fn open(folder: &Path, keys: &Keys) -> Result<Opened, OpenError> {
     }
     check_key(&connection, keys)?;
     check_conversations(&connection, keys)?;
-    Ok(Opened { connection, path, lock })
+    Ok(Opened { connection, path, lock, looked_over: found == 0 || small })
 }
 
 /// A file that only we can read; kept if it is there.
@@ -87,10 +91,8 @@ fn set_up_log(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "wal_autocheckpoint", 0)
 }
 
-fn look_over(connection: &Connection, path: &Path) -> Result<(), OpenError> {
-    let size = fs::metadata(path).map_or(0, |file| file.len());
-    let check = if size <= COMPARED_UP_TO { "PRAGMA integrity_check(1)" } else { "PRAGMA quick_check(1)" };
-    let found: String = connection.query_row(check, [], |row| row.get(0)).map_err(refuse)?;
+fn compare(connection: &Connection) -> Result<(), OpenError> {
+    let found: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(refuse)?;
     if found == "ok" { Ok(()) } else { Err(OpenError::Damaged(found)) }
 }
 

@@ -23,7 +23,7 @@ pub(crate) async fn buried_delivery_can_be_retried_and_dropped(engine: &dyn Engi
     assert!(letter.kept);
     pair.journal.woken().await;
     pair.journal.retry(first.number).await.expect("it is kept");
-    assert_eq!(pair.journal.woken().await, [pair.b.clone()]);
+    assert_eq!(pair.journal.woken().await, std::slice::from_ref(&pair.b));
     assert_eq!(pair.lane().await, ["$1", "$2"], "in its old place");
     assert_eq!(pair.head().await[0].delivery, first.delivery, "as the same delivery");
     pair.journal.bury(first.number, "again").await.expect("it is pending");

@@ -58,6 +58,7 @@ macro_rules! journal_suite {
                 echo_settles_what_nobody_was_sure_of,
                 topic_is_said_once_for_ever,
                 lanes_wake_when_something_is_new,
+                every_lane_that_has_something_is_listed,
                 links_are_kept_and_removed_with_their_outbox,
                 old_lines_are_forgotten_and_the_rest_stays,
                 head_goes_on_after_a_number,

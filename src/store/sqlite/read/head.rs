@@ -23,12 +23,13 @@ pub(in crate::store::sqlite) struct Head {
 pub(in crate::store::sqlite) fn lanes(reader: &Reader) -> Outcome<Vec<Address>> {
     // From one lane to the next through the index, not through every delivery.
     let names = reader.all(
-        "WITH RECURSIVE lane (id) AS (
+        "WITH RECURSIVE step (here) AS (
              SELECT min(lane) FROM delivery WHERE state = 0
              UNION ALL
-             SELECT (SELECT min(lane) FROM delivery WHERE state = 0 AND lane > id) FROM lane WHERE id IS NOT NULL
+             SELECT (SELECT min(d.lane) FROM delivery d WHERE d.state = 0 AND d.lane > step.here)
+             FROM step WHERE step.here IS NOT NULL
          )
-         SELECT account, name FROM lane JOIN conversation USING (id)",
+         SELECT c.account, c.name FROM step JOIN conversation c ON c.id = step.here",
         [],
         |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
     )?;

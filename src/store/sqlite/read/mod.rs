@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Outcome,
+    checkup::Found,
     keys::{Keys, Place},
 };
 use crate::store::{JournalError, Router};
@@ -49,10 +50,11 @@ pub(super) struct Reader {
     connection: Connection,
     keys: Arc<Keys>,
     router: Arc<dyn Router>,
+    found: Found,
 }
 
 impl Reader {
-    pub(super) fn open(path: &Path, keys: Arc<Keys>, router: Arc<dyn Router>) -> rusqlite::Result<Self> {
+    pub(super) fn open(path: &Path, keys: Arc<Keys>, router: Arc<dyn Router>, found: Found) -> rusqlite::Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(Duration::from_secs(5))?;
@@ -62,14 +64,15 @@ impl Reader {
         connection.pragma_update(None, "cache_size", -4 * 1024)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.pragma_update(None, "trusted_schema", false)?;
-        Ok(Self { connection, keys, router })
+        Ok(Self { connection, keys, router, found })
     }
 
     /// Everything that one question reads is of one moment, and that moment is not before it was asked.
     fn at_one_moment<T>(&self, question: impl FnOnce(&Self) -> Outcome<T>) -> Outcome<T> {
-        let moment = self.connection.unchecked_transaction()?;
+        self.found.nothing()?;
+        self.connection.prepare_cached("BEGIN")?.execute([])?;
         let answer = question(self);
-        moment.finish()?;
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
         answer
     }
 

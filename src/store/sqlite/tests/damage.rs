@@ -219,3 +219,35 @@ async fn entry_that_does_not_open_is_never_taken_for_none() {
     let read = pair.journal.read_all(&pair.a.account, "").await;
     assert!(matches!(read, Err(JournalError::Damaged(_))), "{read:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_file_is_looked_over_while_in_use_and_stops_when_damaged() {
+    let folder = Folder::new();
+    fill(&folder).await;
+    let reopen = || {
+        let router = TestRouter::linking(&[&at("one", "!a"), &at("two", "!b")]);
+        SqliteJournal::open_comparing(0, &folder.journal(), vault(), router, Limits::default(), Clock::system())
+    };
+    let sound = reopen().expect("it opens");
+    assert!(sound.checkup.is_some());
+    let counts = sound.counts().await.expect("a sound file goes on");
+    assert_eq!(counts.queued, 12);
+    sound.close().await;
+    let connection = Connection::open(folder.file()).expect("it is a database");
+    let index = "SELECT rootpage FROM sqlite_master WHERE name = 'delivery_settled'";
+    let page: usize = connection.query_row(index, [], |row| row.get(0)).expect("it is there");
+    drop(connection);
+    let mut bytes = fs::read(folder.file()).expect("it is there");
+    bytes[(page - 1) * 4096..page * 4096].fill(0xaa);
+    fs::write(folder.file(), bytes).expect("it can be written");
+    let journal = reopen().expect("it opens before it is looked over");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !matches!(journal.counts().await, Err(JournalError::Damaged(_))) {
+        assert!(std::time::Instant::now() < deadline, "the look finds it");
+        tokio::task::yield_now().await;
+    }
+    let to = at("two", "!b");
+    for refused in [journal.head(&to, 0, 1).await.map(|_| ()), journal.say(&to, notice("x"), None).await.map(|_| ())] {
+        assert!(matches!(refused, Err(JournalError::Damaged(_))), "{refused:?}");
+    }
+}

@@ -19,6 +19,8 @@ const WIDTH: i64 = 1 << 32;
 /// What only the transport understands, locked, since a changed byte in it would lose messages in silence.
 #[derive(Serialize, Deserialize, PartialEq, Eq)]
 pub(in crate::store::sqlite) struct Bounds {
+    /// Where it began: by this it is known when it is offered again.
+    began: String,
     pub(in crate::store::sqlite) from: String,
     pub(in crate::store::sqlite) until: Option<String>,
 }
@@ -40,7 +42,7 @@ fn is_open(ledger: &Ledger, standing: &Standing, from: &str, until: Option<&str>
             Ok((row.get(0)?, row.get(1)?))
         })?;
     Ok(gaps.into_iter().any(|(low, content)| {
-        unlock(ledger, &standing.at, low, content).is_some_and(|b| b.from == from && b.until.as_deref() == until)
+        unlock(ledger, &standing.at, low, content).is_some_and(|b| b.began == from && b.until.as_deref() == until)
     }))
 }
 
@@ -57,7 +59,7 @@ fn lock(ledger: &Ledger, at: &Address, low: i64, bounds: &Bounds) -> Outcome<Vec
 }
 
 fn insert(ledger: &Ledger, standing: &Standing, low: i64, high: i64, from: &str, until: Option<&str>) -> Outcome<()> {
-    let bounds = Bounds { from: from.to_owned(), until: until.map(str::to_owned) };
+    let bounds = Bounds { began: from.to_owned(), from: from.to_owned(), until: until.map(str::to_owned) };
     ledger.run(
         "INSERT INTO gap (conversation, low, high, next_place, content) VALUES (?1, ?2, ?3, ?3, ?4)",
         params![standing.id, low, high, lock(ledger, &standing.at, low, &bounds)?],
@@ -85,6 +87,9 @@ pub(in crate::store::sqlite) fn fill(ledger: &mut Ledger, account: &AccountName,
             return Err(JournalError::Failed("a gap has more messages than places".into()));
         }
         if let Arrived::Gap { from, until } = what {
+            if is_open(ledger, &standing, from, until.as_deref())? {
+                continue;
+            }
             // What is missing within lies before what was read so far: it gets a part of the places that are left.
             let width = (place - low) / 4;
             insert(ledger, &standing, place - width, place, from, until.as_deref())?;
@@ -97,7 +102,7 @@ pub(in crate::store::sqlite) fn fill(ledger: &mut Ledger, account: &AccountName,
         Some(next) => {
             let bounds = unlock(ledger, &standing.at, low, content)
                 .ok_or_else(|| JournalError::Damaged("an open gap does not open".into()))?;
-            let content = lock(ledger, &standing.at, low, &Bounds { from: next.clone(), until: bounds.until })?;
+            let content = lock(ledger, &standing.at, low, &Bounds { from: next.clone(), ..bounds })?;
             ledger.run(
                 "UPDATE gap SET next_place = ?2, content = ?3 WHERE id = ?1",
                 params![filling.gap, place, content],

@@ -9,7 +9,10 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{super::Woken, Ledger, order};
+use super::{
+    super::{Woken, checkup::Found},
+    Ledger, order,
+};
 use crate::store::{JournalError, sqlite::Outcome};
 
 /// One caller's wish. It may be run again when a commit fails that others were part of.
@@ -77,15 +80,16 @@ pub(in crate::store::sqlite) struct Writer {
     woken: Arc<Woken>,
     /// After a failed fsync nobody knows what is on the disk, so nothing more is promised.
     broken: Option<JournalError>,
+    found: Found,
     /// How many rows were changed when the log was folded last.
     folded_at: u64,
 }
 
 impl Writer {
-    pub(in crate::store::sqlite) fn new(ledger: Ledger, file: PathBuf, woken: Arc<Woken>) -> Self {
+    pub(in crate::store::sqlite) fn new(ledger: Ledger, file: PathBuf, woken: Arc<Woken>, found: Found) -> Self {
         let mut log = file.into_os_string();
         log.push("-wal");
-        Self { ledger, log: log.into(), woken, broken: None, folded_at: 0 }
+        Self { ledger, log: log.into(), woken, broken: None, found, folded_at: 0 }
     }
 
     /// Serves until nobody can ask any more, then folds the log and closes.
@@ -110,6 +114,7 @@ impl Writer {
     }
 
     fn serve(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+        self.broken = self.broken.take().or_else(|| self.found.nothing().err());
         let outcomes = match &self.broken {
             Some(error) => {
                 self.ledger.unfinished.clear();
