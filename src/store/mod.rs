@@ -3,6 +3,10 @@
 //! It keeps what came in until it has been carried everywhere it goes, and then only a content-free line. A message
 //! leaves only by [`Journal::settle`], [`Journal::bury`] or an operator's word.
 
+pub mod sqlite;
+#[cfg(test)]
+mod suite;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -193,7 +197,8 @@ pub struct Fact {
     pub link: Option<LinkName>,
     /// Where to.
     pub to: Option<Address>,
-    /// `queued`, `held`, `dead`, `delivered`, `echo`, `unreadable`, `waiting`.
+    /// `queued`, `held`, `dead`, `delivered`, `echo`, `unreadable`, `waiting`; `quarantined` if its row does not open;
+    /// `dropped` if an operator dropped it, or if it was certain not to be carried, with the reason.
     pub state: &'static str,
     /// Why, if there is a reason.
     pub reason: Option<String>,
@@ -227,7 +232,7 @@ impl Default for Limits {
 }
 
 /// Why the journal did not do what was asked. Nothing of it was done.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum JournalError {
     /// At its bound, or the disk is full.
     #[error("the journal is full")]

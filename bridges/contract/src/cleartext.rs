@@ -1,11 +1,11 @@
 //! The two forms in which a message can be read.
 
-use std::fmt;
-
-use crate::{
-    Message, PersonId, RemoteId, Timestamp, Trail,
-    message::{Caveats, Kind},
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
 };
+
+use crate::{Message, PersonId, RemoteId, Timestamp, Trail, message::Caveats};
 
 /// A message that we can read. Held by the journey's own steps; erased on drop; neither printed, serialised nor cloned.
 ///
@@ -68,21 +68,18 @@ impl Cleartext {
         self.0.body().map_or(0, |body| body.plain.len() + body.html.as_ref().map_or(0, crate::Text::len))
     }
 
-    /// A keyed digest of its words, to notice that the same words go round. The key stays with the caller, so a
-    /// digest on disk tells nothing; nothing puts one there.
+    /// A hash of the last `tail` bytes of its plain words under a random key that the process forgets, to notice that
+    /// the same words go round. `None` if it has fewer.
     #[must_use]
-    pub fn echo_digest(&self, key: &[u8; 32]) -> Option<u64> {
-        use hmac::{Hmac, Mac};
-        let (Kind::Text(body) | Kind::Emote(body) | Kind::Notice(body)) = &self.0.kind else {
-            return None;
-        };
-        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
-        // A bridge that lost the mark may put a name in front, so only the end is compared.
-        let words = body.plain.as_str().trim_end();
-        let start = words.char_indices().rev().nth(255).map_or(0, |(at, _)| at);
-        mac.update(&words.as_bytes()[start..]);
-        let digest = mac.finalize().into_bytes();
-        Some(u64::from_le_bytes(digest[..8].try_into().expect("eight bytes are eight bytes")))
+    pub fn tail_hash(&self, key: &RandomState, tail: usize) -> Option<u64> {
+        let words = self.0.body()?.plain.as_str().as_bytes();
+        Some(key.hash_one(&words[words.len().checked_sub(tail)?..]))
+    }
+
+    /// How many bytes of plain words it has.
+    #[must_use]
+    pub fn plain_len(&self) -> usize {
+        self.0.body().map_or(0, |body| body.plain.len())
     }
 }
 

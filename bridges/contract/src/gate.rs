@@ -119,6 +119,9 @@ pub enum Hold {
     /// The peer's key is missing.
     #[error("the key of the far peer is not known")]
     PeerKeyMissing,
+    /// The account does not run: it stopped with an error, or was not set up yet.
+    #[error("the account is not running; `sealbridge status` says why")]
+    AccountNotRunning,
     /// The connection to the operator's own server is neither TLS nor loopback.
     #[error("the connection to the operator's server is neither TLS nor loopback")]
     ChannelNotPrivate,
@@ -182,7 +185,7 @@ pub fn judge<'a>(message: &'a Cleartext, origin: Origin, to: &'a Destination<'a>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Author, DeliveryId, Message, PersonId, Timestamp, Trail, trail::MarkKey};
+    use crate::{Author, ConversationId, DeliveryId, Message, PersonId, Slip, Timestamp, Trail, trail::MarkKey};
     use zeroize::Zeroizing;
 
     fn message(words: &str, hops: usize) -> Cleartext {
@@ -277,9 +280,20 @@ mod tests {
         else {
             panic!("a carrier with a key gets what is sealed");
         };
-        let delivery = DeliveryId::random();
-        let sealed = sealing.seal(delivery);
-        assert_eq!(key.open(&sealed).map(|(id, m)| (id, m.size())), Some((delivery, 2)));
+        let slip = Slip {
+            to: ConversationId::new("c"),
+            delivery: DeliveryId::random(),
+            attempt: 0,
+            enqueued_at: Timestamp(0),
+            trail: Trail::default(),
+            reply_to: None,
+        };
+        let sealed = sealing.seal(&slip);
+        assert_eq!(key.open(&sealed).map(|(id, m)| (id, m.size())), Some((slip.delivery, 2)));
         assert!(PeerKey::new(&Zeroizing::new([8; 32])).open(&sealed).is_none());
+        let Verdict::Seal(again) = judge(&words, Origin { sender: SenderTrust::Proven }, &to, &Rule::default()) else {
+            panic!("the same facts give the same verdict");
+        };
+        assert_eq!(again.seal(&slip), sealed, "another attempt carries the same bytes");
     }
 }

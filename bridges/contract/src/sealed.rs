@@ -4,10 +4,13 @@ use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
     aead::{Aead, Payload},
 };
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::{Cleartext, DeliveryId, wire};
+use crate::{Cleartext, DeliveryId, Slip, wire};
 
 /// A message encrypted for a far peer, together with the delivery it is. Anyone may carry, log or keep it.
 ///
@@ -34,6 +37,7 @@ impl Sealed {
 /// The key shared with a far peer.
 pub struct PeerKey {
     cipher: XChaCha20Poly1305,
+    nonces: Zeroizing<[u8; 32]>,
 }
 
 const NONCE: usize = 24;
@@ -41,9 +45,18 @@ const CONTEXT: &[u8] = b"sealbridge sealed v1";
 
 impl PeerKey {
     /// Takes 32 random bytes that the peer has too.
+    ///
+    /// # Panics
+    /// Never: both derived keys are of a length that HKDF gives.
     #[must_use]
     pub fn new(key: &Zeroizing<[u8; 32]>) -> Self {
-        Self { cipher: XChaCha20Poly1305::new(key.as_slice().into()) }
+        let derived = Hkdf::<Sha256>::new(Some(CONTEXT), key.as_slice());
+        let expand = |purpose: &[u8]| {
+            let mut out = Zeroizing::new([0; 32]);
+            derived.expand(purpose, out.as_mut()).expect("32 bytes are within what HKDF-SHA-256 gives");
+            out
+        };
+        Self { cipher: XChaCha20Poly1305::new(expand(b"cipher").as_slice().into()), nonces: expand(b"nonces") }
     }
 
     /// Opens what the peer sealed.
@@ -56,17 +69,22 @@ impl PeerKey {
         Some((DeliveryId::from_bytes(delivery.try_into().ok()?), Cleartext(wire::decode(message)?)))
     }
 
-    fn seal(&self, delivery: DeliveryId, message: &crate::Message) -> Sealed {
-        let mut bytes = Zeroizing::new(delivery.as_bytes().to_vec());
-        bytes.extend_from_slice(wire::encode(message).expose());
-        let mut nonce = [0; NONCE];
-        getrandom::fill(&mut nonce).expect("the system's random generator answers");
+    fn seal(&self, slip: &Slip, message: &crate::Message) -> Sealed {
+        let mut bytes = Zeroizing::new(slip.delivery.as_bytes().to_vec());
+        bytes.extend_from_slice(wire::encode(message, &slip.trail, slip.reply_to.as_ref()).expose());
+        // The nonce is a keyed digest of what it encrypts: another attempt at the same delivery gives the same bytes,
+        // and no two different messages ever share a nonce.
+        let mut digest =
+            <Hmac<Sha256> as Mac>::new_from_slice(self.nonces.as_slice()).expect("HMAC takes a key of any length");
+        digest.update(&bytes);
+        let digest = digest.finalize().into_bytes();
+        let nonce = &digest[..NONCE];
         let payload = Payload { msg: &bytes, aad: CONTEXT };
         let ciphertext = self
             .cipher
-            .encrypt(XNonce::from_slice(&nonce), payload)
+            .encrypt(XNonce::from_slice(nonce), payload)
             .expect("a message is far shorter than the cipher's limit of 256 GiB");
-        Sealed([nonce.as_slice(), &ciphertext].concat())
+        Sealed([nonce, &ciphertext].concat())
     }
 }
 
@@ -84,9 +102,10 @@ pub struct Sealing<'a> {
 }
 
 impl Sealing<'_> {
-    /// Encrypts it for the peer, as this delivery.
+    /// Encrypts it for the peer, as the delivery on the slip, with the slip's trail and in answer to what the slip says:
+    /// the peer knows no names of the conversation where it was written. The same slip gives the same bytes.
     #[must_use]
-    pub fn seal(self, delivery: DeliveryId) -> Sealed {
-        self.peer.seal(delivery, &self.message.0)
+    pub fn seal(self, slip: &Slip) -> Sealed {
+        self.peer.seal(slip, &self.message.0)
     }
 }

@@ -82,6 +82,17 @@ pub struct Health {
     pub identity: Option<String>,
 }
 
+/// Something that a look at an account found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Messages don't cross, or may be read by somebody who should not, until somebody acts.
+    pub grave: bool,
+    /// What it is about: `rate-limit`.
+    pub topic: &'static str,
+    /// What was seen and what to do, in words for the operator.
+    pub words: String,
+}
+
 /// A conversation that an account can reach.
 #[derive(Clone, Debug, Serialize)]
 pub struct ConversationInfo {
@@ -117,6 +128,11 @@ pub trait Transport: Send + Sync {
     /// A flow that compares identities with a person: started by us, or, with `None`, the next one that somebody else
     /// starts. `None` if the network has no such thing.
     fn comparison(&self, with: Option<&PersonId>) -> Option<Box<dyn Flow>>;
+    /// Looks closer than [`health`](Self::health), with requests if need be, and says only what is not in order.
+    /// Bounded in time.
+    async fn doctor(&self) -> Vec<Finding> {
+        Vec::new()
+    }
 }
 
 /// A network with its own end-to-end encryption.

@@ -133,7 +133,7 @@ impl Vault {
     /// Locks a message into its place.
     #[must_use]
     pub fn lock_message(&self, place: &[u8], message: &Cleartext) -> Locked {
-        self.lock(place, wire::encode(&message.0).expose())
+        self.lock(place, wire::encode(&message.0, message.trail(), message.reply_to()).expose())
     }
 
     /// Opens a message from its place.

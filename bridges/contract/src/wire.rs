@@ -44,7 +44,7 @@ enum WireKind {
 /// The words from which [`Kind::Unsupported`] is made again: a stored name must become one of our own.
 const UNSUPPORTED: &[&str] = Kind::UNSUPPORTED;
 
-pub(crate) fn encode(message: &Message) -> SecretBytes {
+pub(crate) fn encode(message: &Message, trail: &Trail, reply_to: Option<&RemoteId>) -> SecretBytes {
     let (kind, plain, html) = match &message.kind {
         Kind::Text(b) => (WireKind::Text, b.plain.as_str(), b.html.as_ref()),
         Kind::Emote(b) => (WireKind::Emote, b.plain.as_str(), b.html.as_ref()),
@@ -58,8 +58,8 @@ pub(crate) fn encode(message: &Message) -> SecretBytes {
         kind,
         plain: plain.into(),
         html: html.map(|h| h.as_str().into()),
-        reply_to: message.reply_to.as_ref().map(|r| r.id.as_str().into()),
-        marks: message.trail.to_texts(),
+        reply_to: reply_to.map(|id| id.as_str().into()),
+        marks: trail.to_texts(),
         late: message.caveats.late,
         sender_not_proven: message.caveats.sender_not_proven,
     };

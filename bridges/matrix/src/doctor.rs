@@ -1,6 +1,6 @@
 //! What an operator should know of an account, before it hurts.
 
-use serde::Serialize;
+use sealbridge_contract::transport::Finding;
 
 use crate::{
     config::Trust,
@@ -8,17 +8,6 @@ use crate::{
     engine::{EngineError, HttpErrorKind, IdentityError},
     transport::Matrix,
 };
-
-/// Something that an operator should know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// Whether something does not work because of it.
-    pub grave: bool,
-    /// What it is about: `device`, `backup`, `limits`, `rooms`, `homeserver`.
-    pub topic: &'static str,
-    /// In words, with what to do.
-    pub words: String,
-}
 
 impl Matrix {
     /// Looks at the account. Asks the homeserver a few questions.

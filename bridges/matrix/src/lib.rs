@@ -43,7 +43,6 @@ use sealbridge_contract::{AnyTransport, Context, Fatal};
 
 pub use self::{
     config::Settings,
-    doctor::Finding,
     setup::{Setup, is_set_up},
     transport::Matrix,
 };
@@ -55,3 +54,15 @@ pub use self::{
 pub async fn connect(context: Context, settings: Settings) -> Result<AnyTransport, Fatal> {
     Ok(AnyTransport::EndToEnd(Matrix::connect(context, settings).await?))
 }
+
+/// Every named place of this transport where the recovery suite kills the process.
+pub const FAILPOINTS: &[&str] = &[
+    "matrix::sync-answered",
+    "matrix::crypto-fed",
+    "matrix::before-accept",
+    "matrix::after-accept",
+    "matrix::before-share",
+    "matrix::before-put",
+    "matrix::after-put",
+    "matrix::invite-joined",
+];

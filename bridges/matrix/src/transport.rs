@@ -7,7 +7,7 @@ use sealbridge_contract::{
     Abilities, Ability, Cleared, Context, ConversationId, Deduplication, DeliveryError, EndToEnd, Fatal, Flow, Found,
     Inbox, PersonId, Receipt, Slip, Transport, Verb,
     gate::Encryption,
-    transport::{ConversationInfo, Health},
+    transport::{ConversationInfo, Finding, Health},
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -149,6 +149,10 @@ impl Transport for Matrix {
 
     fn comparison(&self, with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
         Some(Box::new(Comparison::new(Arc::clone(&self.core), with)))
+    }
+
+    async fn doctor(&self) -> Vec<Finding> {
+        Self::doctor(self).await
     }
 }
 

@@ -1,130 +1,31 @@
 """A person with mautrix-python's encryption: cross-signed from the first minute, no matrix-sdk."""
 
 import asyncio
+import base64
 import json
 import logging
 from collections import defaultdict
 
 import olm
 from base import Person, Refused, main
-from mautrix.api import HTTPAPI
+from machine import TRUST_NAMES, Api, CryptoStore, Machine, StateStore
 from mautrix.client import Client
-from mautrix.client.state_store import MemoryStateStore
-from mautrix.crypto import MemoryCryptoStore, OlmMachine
 from mautrix.crypto.attachments import decrypt_attachment, encrypt_attachment
 from mautrix.errors import DecryptionError, EncryptionError, SessionNotFound
-from mautrix.errors.request import make_request_error
 from mautrix.types import (
     DeviceLists,
     DeviceOTKCount,
     Event,
     EventType,
     Membership,
-    RoomKeyWithheldCode,
-    RoomKeyWithheldEventContent,
-    EncryptionAlgorithm,
     SerializerError,
-    SessionID,
     StateEvent,
-    TOFUSigningKey,
     ToDeviceEvent,
     TrustState,
 )
+from mautrix.crypto.signature import sign_olm
+from sas import PREFIX, Verifier
 from timeline import Undecryptable, quote, room_path
-
-TRUST_NAMES = {state: state.name.lower().replace("_", "-") for state in TrustState}
-
-
-class Api(HTTPAPI):
-    """mautrix's requests through our own retries, so that a restart of the server is survived."""
-
-    def __init__(self, http):
-        super().__init__(http.homeserver, token=http.token, client_session=http.session)
-        self.http = http
-
-    async def request(
-        self, method, path, content=None, headers=None, query_params=None, **ignored
-    ):
-        query = {key: value for key, value in (query_params or {}).items() if value is not None}
-        body = None if str(method) == "GET" else content or {}
-        try:
-            return await self.http.request(
-                str(method), f"/{path}", body, query=query or None, headers=headers
-            )
-        except Refused as error:
-            raise make_request_error(
-                error.status, str(error), error.errcode, str(error)
-            ) from error
-
-
-class StateStore(MemoryStateStore):
-    async def find_shared_rooms(self, user_id):
-        present = (Membership.JOIN, Membership.INVITE)
-        return [
-            room_id
-            for room_id, members in self.members.items()
-            if await self.is_encrypted(room_id)
-            and user_id in members
-            and members[user_id].membership in present
-        ]
-
-
-class CryptoStore(MemoryCryptoStore):
-    async def put_group_session(self, room_id, sender_key, session_id, session):
-        # A key that is shared again starts later; the one that reads more is the one to keep.
-        known = await self.get_group_session(room_id, session_id)
-        if known is None or session.first_known_index < known.first_known_index:
-            await super().put_group_session(room_id, sender_key, session_id, session)
-
-    async def put_cross_signing_key(self, user_id, usage, key):
-        known = self._cross_signing_keys.setdefault(user_id, {})
-        first = known[usage].first if usage in known else key
-        known[usage] = TOFUSigningKey(key=key, first=first)
-
-    async def drop_signatures_by_key(self, signer):
-        return len(self._signatures.pop(signer, None) or {})
-
-
-class Machine(OlmMachine):
-    """Can keep room keys from chosen users, and hand them over later."""
-
-    def __init__(self, client, crypto_store, state_store):
-        super().__init__(client, crypto_store, state_store)
-        self.kept_from = {}
-        self.kept = defaultdict(dict)
-        self.first_keys = {}
-
-    async def _new_outbound_group_session(self, room_id):
-        session = await super()._new_outbound_group_session(room_id)
-        self.first_keys[session.id] = session.share_content
-        return session
-
-    async def _find_olm_sessions(self, session, user_id, device_id, device):
-        announce = self.kept_from.get(user_id)
-        if announce is None:
-            return await super()._find_olm_sessions(session, user_id, device_id, device)
-        session.users_ignored.add((user_id, device_id))
-        self.kept[session.room_id][(session.id, user_id, device_id)] = device
-        if announce:
-            return RoomKeyWithheldEventContent(
-                room_id=session.room_id,
-                algorithm=EncryptionAlgorithm.MEGOLM_V1,
-                session_id=SessionID(session.id),
-                sender_key=self.account.identity_key,
-                code=RoomKeyWithheldCode.UNAVAILABLE,
-                reason="kept back for now",
-            )
-        # Told that it was shared already, the library leaves this device out and says nothing.
-        return await super()._find_olm_sessions(session, user_id, device_id, device)
-
-    async def hand_over(self, room_id):
-        kept = self.kept.pop(room_id, {})
-        for (session_id, _, _), device in kept.items():
-            await self.send_encrypted_to_device(
-                device, EventType.ROOM_KEY, self.first_keys[session_id]
-            )
-        return len(kept)
-
 
 class MautrixPerson(Person):
     def __init__(self):
@@ -133,6 +34,7 @@ class MautrixPerson(Person):
         self.machine = None
         self.store = None
         self.state = None
+        self.verifier = None
         self.encrypt_locks = defaultdict(asyncio.Lock)
 
     async def do_login(
@@ -155,6 +57,7 @@ class MautrixPerson(Person):
         await self.machine.load()
         await self.machine.share_keys(0)
         recovery_key = await self.machine.generate_recovery_key() if cross_sign else None
+        self.verifier = Verifier(self)
         self.start_syncing()
         return {
             "user_id": self.user_id,
@@ -189,6 +92,8 @@ class MautrixPerson(Person):
         try:
             if raw.get("type") == "m.room.encrypted":
                 await self.machine.handle_to_device_event(ToDeviceEvent.deserialize(raw))
+            elif raw.get("type", "").startswith(PREFIX):
+                self.verifier.take_to_device(raw)
             elif raw.get("type") == "m.room_key_request":
                 await self.machine.handle_room_key_request(ToDeviceEvent.deserialize(raw))
         except (DecryptionError, SerializerError) as error:
@@ -244,6 +149,9 @@ class MautrixPerson(Person):
             content["m.relates_to"] = relation
         return plaintext["type"], content, trust
 
+    def observe(self, room_id, event, kind, content):
+        self.verifier.take_from_room(room_id, event, kind, content)
+
     # Writing.
 
     async def learn_encryption(self, room_id, content):
@@ -291,12 +199,60 @@ class MautrixPerson(Person):
     async def members_changed(self, room_id):
         await self.store.remove_outbound_group_session(room_id)
 
+    async def send_to_device(self, kind, user, device, content):
+        path = f"/_matrix/client/v3/sendToDevice/{quote(kind)}/{self.next_transaction()}"
+        await self.http.request("PUT", path, {"messages": {user: {device: content}}})
+
+    async def own_keys(self):
+        """The keys that stand for us: the device's, and the master key if there is one."""
+        keys = {f"ed25519:{self.device_id}": self.machine.account.signing_key}
+        own = await self.machine.get_own_cross_signing_public_keys()
+        if own:
+            keys[f"ed25519:{own.master_key}"] = own.master_key
+        return keys
+
+    async def sign_user(self, user, master):
+        """Says with our user-signing key that this master key is that user's."""
+        keys = self.machine._cross_signing_private_keys
+        if keys is None:
+            return
+        signer = keys.user_signing_key
+        signature = sign_olm(dict(master), signer)
+        signed = {name: value for name, value in master.items() if name != "unsigned"}
+        signed["signatures"] = {self.user_id: {f"ed25519:{signer.public_key}": signature}}
+        master_key = next(iter(master["keys"].values()))
+        answer = await self.http.request(
+            "POST", "/_matrix/client/v3/keys/signatures/upload", {user: {master_key: signed}}
+        )
+        if answer.get("failures"):
+            raise ValueError(f"signature refused: {answer['failures']}")
+
     # What only this person can do.
+
+    async def do_verify_request(self, user, device=None, in_room=None):
+        return {"flow": await self.verifier.request(user, device, in_room)}
+
+    async def do_verify_accept(self, flow):
+        await self.verifier.accept(self.verifier.flows[flow])
+
+    async def do_verify_begin(self, flow):
+        await self.verifier.begin(self.verifier.flows[flow])
+
+    async def do_verify_confirm(self, flow):
+        await self.verifier.confirm(self.verifier.flows[flow])
+
+    async def do_verify_cancel(self, flow, code="m.user", reason="cancelled by the person"):
+        await self.verifier.cancel(self.verifier.flows[flow], code, reason)
 
     async def do_withhold(self, room, users, announce=False):
         """From now on these users get no room keys from us, anywhere."""
         for user in users:
             self.machine.kept_from[user] = announce
+        await self.store.remove_outbound_group_session(room)
+
+    async def do_share_later(self, room):
+        """Ends `withhold` for what is said from now on; what was kept back stays so until `share_key`."""
+        self.machine.kept_from.clear()
         await self.store.remove_outbound_group_session(room)
 
     async def do_share_key(self, room):
@@ -327,8 +283,6 @@ class MautrixPerson(Person):
 
     async def do_send_file(self, room, name, data, mimetype, msgtype="m.file"):
         """Encrypts and uploads a file (data in base64) and sends it."""
-        import base64
-
         sealed, file = encrypt_attachment(base64.b64decode(data))
         answer = await self.http.request(
             "POST",
@@ -349,8 +303,6 @@ class MautrixPerson(Person):
 
     async def do_download(self, file):
         """Fetches an encrypted file by the `file` of its message, and opens it (base64)."""
-        import base64
-
         server, media = file["url"].removeprefix("mxc://").split("/", 1)
         sealed = await self.http.request(
             "GET", f"/_matrix/client/v1/media/download/{quote(server)}/{quote(media)}"

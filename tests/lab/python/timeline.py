@@ -58,6 +58,9 @@ class Timeline:
         """Answers (type, content, trust) or raises Undecryptable."""
         raise Undecryptable("this person has no encryption")
 
+    def observe(self, room_id, event, kind, content):
+        """Look at an event of the timeline, read or plain."""
+
     # The rest is the same for all.
 
     async def sync_loop(self):
@@ -201,6 +204,7 @@ class Timeline:
         self.push(room_id, event, kind, content, encrypted=True, trust=trust, late=late)
 
     def push(self, room_id, event, kind, content, encrypted, trust, late):
+        self.observe(room_id, event, kind, content)
         line = {
             "event": "message" if kind == "m.room.message" and content else "event",
             "room": room_id,

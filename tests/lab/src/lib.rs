@@ -3,6 +3,11 @@
 //! Everything started here dies with the process that started it, however that process ends, and
 //! leaves no file behind outside the build directory.
 
+pub mod bridge;
+pub mod backlog;
+pub mod chaos;
+pub mod checker;
+pub mod demo;
 pub mod leash;
 pub mod paths;
 pub mod person;

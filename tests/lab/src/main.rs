@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{test, up};
+use commands::{backlog, chaos, demo, test, up};
 
 /// Real servers and clients on loopback, for demonstrations and tests.
 #[derive(Debug, Parser)]
@@ -20,6 +20,12 @@ struct Arguments {
 enum Command {
     /// Start two homeservers and keep them until Ctrl-C.
     Up(up::Up),
+    /// Show the main job: two people on two homeservers talk through the bridge.
+    Demo(demo::Demo),
+    /// Kill the service again and again while people talk.
+    Chaos(chaos::Chaos),
+    /// Let many messages wait while the service is down, and see them cross.
+    Backlog(backlog::Backlog),
     /// Check formatting and lints, and run every test.
     Test(test::Test),
 }
@@ -28,6 +34,9 @@ enum Command {
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Up(up) => up.run().await,
+        Command::Demo(demo) => demo.run().await,
+        Command::Chaos(chaos) => chaos.run().await,
+        Command::Backlog(backlog) => backlog.run().await,
         Command::Test(test) => test.run(),
     };
     match done {

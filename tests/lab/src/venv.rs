@@ -18,7 +18,9 @@ use crate::paths;
 
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
 
-const SCRIPTS: [(&str, &str); 5] = [
+const SCRIPTS: [(&str, &str); 7] = [
+    ("machine.py", include_str!("../python/machine.py")),
+    ("sas.py", include_str!("../python/sas.py")),
     ("leash.py", include_str!("../python/leash.py")),
     ("timeline.py", include_str!("../python/timeline.py")),
     ("base.py", include_str!("../python/base.py")),

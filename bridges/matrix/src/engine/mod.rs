@@ -14,6 +14,7 @@ mod lane;
 mod machine;
 mod outgoing;
 mod recovery;
+mod secrets;
 mod session;
 mod stale;
 mod sync;

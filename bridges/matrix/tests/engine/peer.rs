@@ -63,29 +63,35 @@ impl Peer {
 
     /// A further device of an account.
     pub(crate) async fn log_in(server: &Server, account: Account) -> Outcome<Self> {
-        let http = discover(&server.url).await?;
-        let password = SecretString::from(account.password.clone());
-        let session = log_in(&http, &account.name, &password, &new_device_id()).await?;
-        let folder = tempfile::tempdir()?;
-        let key = *StoreKey::generate()?.as_bytes();
-        let engine =
-            Engine::open(&session, http, folder.path(), &StoreKey::from_bytes(&key)).await?;
-        let peer = Self {
-            engine,
-            session,
-            since: None,
-            trust: SenderTrust::default(),
-            settings: RoomSettings::default(),
-            account,
-            folder,
-            key,
-        };
+        let peer = Self::log_in_unflushed(server, account).await?;
         let failed = peer.engine.flush().await.failed;
         if failed.is_empty() {
             Ok(peer)
         } else {
             Err(format!("flush failed: {failed:?}").into())
         }
+    }
+
+    /// A device whose keys are not published yet.
+    pub(crate) async fn log_in_unflushed(server: &Server, account: Account) -> Outcome<Self> {
+        let http = discover(&server.url).await?;
+        let password = SecretString::from(account.password.clone());
+        let session = log_in(&http, &account.name, &password, &new_device_id()).await?;
+        let folder = tempfile::tempdir()?;
+        let key = *StoreKey::generate()?.as_bytes();
+        let store_key = StoreKey::from_bytes(&key);
+        let engine = Engine::open(&session, http, folder.path(), &store_key).await?;
+        let (trust, settings) = (SenderTrust::default(), RoomSettings::default());
+        Ok(Self {
+            engine,
+            session,
+            since: None,
+            trust,
+            settings,
+            account,
+            folder,
+            key,
+        })
     }
 
     pub(crate) fn password(&self) -> SecretString {

@@ -37,6 +37,14 @@ pub(crate) fn server() -> Option<Server> {
 }
 
 impl Server {
+    /// The same server behind a proxy.
+    pub(crate) fn through(&self, proxy: &str) -> Self {
+        Self {
+            url: proxy.to_owned(),
+            secret: self.secret.clone(),
+        }
+    }
+
     /// Makes an account nobody had before.
     pub(crate) async fn account(&self, role: &str) -> Outcome<Account> {
         let url = format!("{}/_synapse/admin/v1/register", self.url);

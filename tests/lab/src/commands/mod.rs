@@ -1,5 +1,8 @@
 //! One file for each command of `cargo lab`.
 
+pub(crate) mod backlog;
+pub(crate) mod chaos;
+pub(crate) mod demo;
 pub(crate) mod test;
 pub(crate) mod up;
 

@@ -6,14 +6,15 @@
 //! message with its transaction id.
 
 mod inbox;
+mod keys;
 mod process;
 mod received;
+mod rooms;
+mod sending;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -21,6 +22,8 @@ pub use process::Refusal;
 pub use received::{
     Event, Invite, Member, Message, Received, State, Undecryptable, Verification, Withheld,
 };
+
+pub use sending::Text;
 
 use crate::synapse::{Synapse, User};
 use crate::venv::Venv;
@@ -44,18 +47,6 @@ pub struct Options {
     pub without_cross_signing: bool,
     /// Share keys with cross-signed devices only, as newer clients do.
     pub only_cross_signed: bool,
-}
-
-/// What to send besides a plain text.
-#[derive(Debug, Clone, Default)]
-pub struct Text<'a> {
-    pub body: &'a str,
-    pub formatted: Option<&'a str>,
-    /// `m.text` if not said.
-    pub msgtype: Option<&'a str>,
-    pub reply_to: Option<&'a str>,
-    /// Put over the content by key.
-    pub extra: Option<Value>,
 }
 
 /// One logged-in person. Their client ends when this value is dropped.
@@ -136,195 +127,6 @@ impl Person {
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
-
-    // Rooms.
-
-    pub async fn create_encrypted_room(&self, name: &str, invite: &[&str]) -> Result<String> {
-        let room = json!({ "name": name, "invite": invite });
-        text(&self.call("create_encrypted_room", room).await?, "room_id")
-    }
-
-    /// As [`Person::create_encrypted_room`], with a new session after so many messages.
-    pub async fn create_rotating_room(
-        &self,
-        name: &str,
-        invite: &[&str],
-        rotation_msgs: u32,
-    ) -> Result<String> {
-        let room = json!({ "name": name, "invite": invite, "rotation_msgs": rotation_msgs });
-        text(&self.call("create_encrypted_room", room).await?, "room_id")
-    }
-
-    pub async fn create_plain_room(&self, name: &str, invite: &[&str]) -> Result<String> {
-        let room = json!({ "name": name, "invite": invite });
-        text(&self.call("create_plain_room", room).await?, "room_id")
-    }
-
-    pub async fn invite(&self, room: &str, user: &str) -> Result<()> {
-        let arguments = json!({ "room": room, "user": user });
-        self.call("invite", arguments).await.map(drop)
-    }
-
-    pub async fn join(&self, room: &str) -> Result<()> {
-        self.call("join", json!({ "room": room })).await.map(drop)
-    }
-
-    pub async fn leave(&self, room: &str) -> Result<()> {
-        self.call("leave", json!({ "room": room })).await.map(drop)
-    }
-
-    pub async fn kick(&self, room: &str, user: &str) -> Result<()> {
-        let arguments = json!({ "room": room, "user": user });
-        self.call("kick", arguments).await.map(drop)
-    }
-
-    /// Every member that ever was, with `join`, `invite`, `leave` or `ban`.
-    pub async fn members(&self, room: &str) -> Result<Vec<(String, String)>> {
-        let answer = self.call("members", json!({ "room": room })).await?;
-        let members = answer["members"].as_object().context("No members")?;
-        let pairs = members.iter().map(|(user, membership)| {
-            let membership = membership.as_str().unwrap_or_default();
-            (user.clone(), membership.to_owned())
-        });
-        Ok(pairs.collect())
-    }
-
-    pub async fn send_state(
-        &self,
-        room: &str,
-        kind: &str,
-        key: &str,
-        content: Value,
-    ) -> Result<String> {
-        let state = json!({ "room": room, "type": kind, "key": key, "content": content });
-        text(&self.call("send_state", state).await?, "event_id")
-    }
-
-    pub async fn state(&self, room: &str, kind: &str, key: &str) -> Result<Value> {
-        let state = json!({ "room": room, "type": kind, "key": key });
-        Ok(self.call("state", state).await?["content"].take())
-    }
-
-    // Sending. What goes into one room goes in the order of the calls.
-
-    /// Sends a text, encrypted if the room is. Queued at once, so that calls keep their order even
-    /// when the futures are awaited together.
-    pub fn send(
-        &self,
-        room: &str,
-        body: &str,
-    ) -> impl Future<Output = Result<String>> + Send + use<> {
-        self.send_text(
-            room,
-            Text {
-                body,
-                ..Text::default()
-            },
-        )
-    }
-
-    pub fn send_text(
-        &self,
-        room: &str,
-        text: Text<'_>,
-    ) -> impl Future<Output = Result<String>> + Send + use<> {
-        let sent = self.process.call(
-            "send",
-            json!({
-                "room": room,
-                "body": text.body,
-                "formatted": text.formatted,
-                "msgtype": text.msgtype,
-                "reply_to": text.reply_to,
-                "extra": text.extra,
-            }),
-        );
-        async move { self::text(&sent.await?, "event_id") }
-    }
-
-    /// Sends any event, encrypted if the room is.
-    pub async fn send_event(&self, room: &str, kind: &str, content: Value) -> Result<String> {
-        let event = json!({ "room": room, "type": kind, "content": content });
-        text(&self.call("send_event", event).await?, "event_id")
-    }
-
-    /// Puts an event into the room as it stands, in clear even if the room is encrypted. With type
-    /// `m.room.encrypted` and an old content it is a replay.
-    pub async fn send_raw_plain(&self, room: &str, kind: &str, content: Value) -> Result<String> {
-        let event = json!({ "room": room, "type": kind, "content": content });
-        text(&self.call("send_raw_plain", event).await?, "event_id")
-    }
-
-    pub async fn redact(&self, room: &str, event_id: &str) -> Result<String> {
-        let arguments = json!({ "room": room, "event_id": event_id });
-        text(&self.call("redact", arguments).await?, "event_id")
-    }
-
-    /// Encrypts and uploads a file, and sends it. Mautrix only.
-    pub async fn send_file(
-        &self,
-        room: &str,
-        name: &str,
-        mimetype: &str,
-        data: &[u8],
-    ) -> Result<String> {
-        let data = STANDARD.encode(data);
-        let file = json!({ "room": room, "name": name, "mimetype": mimetype, "data": data });
-        text(&self.call("send_file", file).await?, "event_id")
-    }
-
-    /// Fetches and opens the encrypted file of a message's content. Mautrix only.
-    pub async fn download(&self, content: &Value) -> Result<Vec<u8>> {
-        let file = json!({ "file": content["file"] });
-        let answer = self.call("download", file).await?;
-        Ok(STANDARD.decode(text(&answer, "data")?)?)
-    }
-
-    /// An event as the homeserver stores it, for example the ciphertext of a message.
-    pub async fn raw_event(&self, room: &str, event_id: &str) -> Result<Value> {
-        let arguments = json!({ "room": room, "event_id": event_id });
-        Ok(self.call("raw_event", arguments).await?["event"].take())
-    }
-
-    // Keys. Mautrix only.
-
-    /// From the next message in `room` on, these users get no room keys from this person. With
-    /// `announce` they are told so.
-    pub async fn withhold(&self, room: &str, users: &[&str], announce: bool) -> Result<()> {
-        let arguments = json!({ "room": room, "users": users, "announce": announce });
-        self.call("withhold", arguments).await.map(drop)
-    }
-
-    /// Ends [`Person::withhold`] and hands over every key kept back in the room. Answers to how
-    /// many devices and sessions.
-    pub async fn share_key(&self, room: &str) -> Result<u64> {
-        let answer = self.call("share_key", json!({ "room": room })).await?;
-        answer["devices"].as_u64().context("No count of devices")
-    }
-
-    /// The next message in the room starts a new Megolm session.
-    pub async fn new_session(&self, room: &str) -> Result<()> {
-        let room = json!({ "room": room });
-        self.call("new_session", room).await.map(drop)
-    }
-
-    /// Cross-signs the own device now; answers the recovery key.
-    pub async fn cross_sign(&self) -> Result<String> {
-        text(&self.call("cross_sign", json!({})).await?, "recovery_key")
-    }
-
-    /// A user's devices, each with the trust that this person's client has in it.
-    pub async fn devices(&self, user: &str) -> Result<Vec<(String, String)>> {
-        let answer = self.call("devices", json!({ "user": user })).await?;
-        let devices = answer["devices"].as_object().context("No devices")?;
-        let pairs = devices.iter().map(|(device, trust)| {
-            let trust = trust.as_str().unwrap_or_default();
-            (device.clone(), trust.to_owned())
-        });
-        Ok(pairs.collect())
-    }
-
-    // Receiving.
 
     /// The first message of somebody else, received before or after this call, that fits.
     pub async fn wait_for(

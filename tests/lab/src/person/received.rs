@@ -129,9 +129,13 @@ pub struct Verification {
     pub user: String,
     /// `requested`, `ready`, `emoji`, `done` or `cancelled`.
     pub step: String,
+    pub device: Option<String>,
     /// The seven names, at the step `emoji`.
     #[serde(default)]
     pub emoji: Vec<String>,
+    /// The same as numbers in the specification's table.
+    #[serde(default)]
+    pub indices: Vec<u8>,
     pub room: Option<String>,
     pub reason: Option<String>,
 }

@@ -3,6 +3,7 @@
 //! It repeats nothing by itself, except a request whose token was just refreshed. It follows no redirect, and speaks
 //! plain HTTP to loopback only.
 
+mod class;
 mod error;
 mod exchange;
 mod permitted;
@@ -33,6 +34,7 @@ use tracing::{debug, instrument};
 use url::Url;
 
 pub use self::{
+    class::Class,
     error::{HttpError, HttpErrorKind, Interactive},
     permitted::Permitted,
     retry::{Retries, retrying},
@@ -43,40 +45,6 @@ use self::{
     permitted::OnWire,
 };
 use super::EncryptedContent;
-
-const MIB: usize = 1024 * 1024;
-
-/// How long a request may take and how much may come back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    Short,
-    /// Key queries and claims, where the server may wait for other servers.
-    Keys,
-    /// Pages of history and member lists.
-    Page,
-    /// A sync that the server may hold this long.
-    LongPoll(Duration),
-}
-
-impl Class {
-    fn time(self) -> Duration {
-        match self {
-            Self::Short => Duration::from_secs(15),
-            Self::Keys => Duration::from_secs(20),
-            Self::Page => Duration::from_secs(30),
-            Self::LongPoll(held) => held + Duration::from_secs(10),
-        }
-    }
-
-    fn size(self) -> usize {
-        match self {
-            Self::Short => 8 * MIB,
-            Self::Keys => 32 * MIB,
-            Self::Page => 16 * MIB,
-            Self::LongPoll(_) => 64 * MIB,
-        }
-    }
-}
 
 /// A client for one homeserver, cheap to clone.
 #[derive(Clone)]

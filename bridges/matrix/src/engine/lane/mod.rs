@@ -15,7 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use matrix_sdk_crypto::types::events::room::encrypted::RoomEventEncryptionScheme;
+use matrix_sdk_crypto::types::{
+    events::room::encrypted::RoomEventEncryptionScheme, requests::ToDeviceRequest,
+};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, serde::Raw};
 use serde_json::value::RawValue;
 use tokio::sync::OwnedMutexGuard;
@@ -31,6 +33,8 @@ use super::{Audience, Engine, EngineError, error::contained};
 /// A room key that was seen to be in order is used without looking again for at most this long, since it may expire by
 /// its age meanwhile.
 const SETTLED_FOR: Duration = Duration::from_secs(10);
+/// How often a key is made anew when devices change meanwhile.
+const ATTEMPTS: u32 = 3;
 /// What a lane remembers, so that a send in a quiet room touches no device list.
 #[derive(Default)]
 pub(super) struct LaneState {
@@ -130,29 +134,22 @@ impl Lane {
         let list: Vec<OwnedUserId> = members.iter().cloned().collect();
         engine.open_channels(&list, settings.readers).await?;
 
-        let moves = engine.inner.stale.moves();
-        let checked = Instant::now();
-        let share = engine.machine().share_room_key(
-            &self.room,
-            members.iter().map(Deref::deref),
-            settings.for_machine(),
-        );
-        let requests = contained(share).await?.map_err(share_failure)?;
-        let audience = engine
-            .judge_audience(&list, settings.readers)
-            .await
-            .map_err(EngineError::from)?;
-        let audience = engine.without_channels(audience).await?;
-        if !all_expected(&requests, &audience) {
-            engine.throw_away(&self.room).await?;
-            return Err(PrepareError::AudienceMoved);
-        }
+        let Shared {
+            requests,
+            audience,
+            moves,
+            checked,
+        } = self.share(&list, settings).await?;
         if !approve(&audience) {
             engine.throw_away(&self.room).await?;
             return Err(PrepareError::Refused);
         }
         for request in &requests {
             engine.send_to_device(request).await?;
+        }
+        if !requests.is_empty() {
+            // A new key of ours wants to be backed up.
+            engine.inner.wants_flush.notify_one();
         }
         let (audience, settings) = (Arc::new(audience), settings.clone());
         Ok(Ready {
@@ -164,6 +161,48 @@ impl Lane {
             audience,
         })
     }
+
+    /// Makes the key's messages to its readers and sends none of them.
+    async fn share(
+        &self,
+        members: &[OwnedUserId],
+        settings: &RoomSettings,
+    ) -> Result<Shared, PrepareError> {
+        let engine = &self.engine;
+        for _ in 0..ATTEMPTS {
+            let moves = engine.inner.stale.moves();
+            let checked = Instant::now();
+            let share = engine.machine().share_room_key(
+                &self.room,
+                members.iter().map(Deref::deref),
+                settings.for_machine(),
+            );
+            let requests = contained(share).await?.map_err(share_failure)?;
+            let audience = engine.judge_audience(members, settings.readers).await;
+            let audience = engine
+                .without_channels(audience.map_err(EngineError::from)?)
+                .await?;
+            if all_expected(&requests, &audience) {
+                return Ok(Shared {
+                    requests,
+                    audience,
+                    moves,
+                    checked,
+                });
+            }
+            // A device left the audience while its message was made.
+            engine.throw_away(&self.room).await?;
+        }
+        Err(PrepareError::AudienceMoved)
+    }
+}
+
+/// A room key ready to leave.
+struct Shared {
+    requests: Vec<Arc<ToDeviceRequest>>,
+    audience: Audience,
+    moves: u64,
+    checked: Instant,
 }
 
 impl Ready<'_> {

@@ -1,0 +1,69 @@
+//! What was accepted, as a case looks at it.
+
+use std::fmt;
+
+use super::How;
+use crate::{ConversationId, Kind, PersonId, RemoteId, Text, Timestamp, Trail, inbox::Incoming};
+
+/// A message that was accepted.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Accepted {
+    /// Where.
+    pub conversation: ConversationId,
+    /// The network's name for it.
+    pub id: RemoteId,
+    /// Who.
+    pub author: PersonId,
+    /// What they call themselves.
+    pub name: Option<String>,
+    /// What.
+    pub words: Words,
+    /// The same, formatted.
+    pub html: Option<Words>,
+    /// In which way, or `None` for what is not supported.
+    pub how: Option<How>,
+    /// When, by the network's word.
+    pub sent_at: Timestamp,
+    /// What it answers.
+    pub reply_to: Option<RemoteId>,
+    /// Which bridges carried it.
+    pub trail: Trail,
+    /// Its value that no two messages share.
+    pub once: Option<[u8; 32]>,
+}
+
+/// Words that can be compared and not be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Words(pub String);
+
+impl fmt::Debug for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Words(redacted)")
+    }
+}
+
+impl Accepted {
+    pub(super) fn of(conversation: &ConversationId, incoming: &Incoming) -> Self {
+        let message = &incoming.message.0;
+        let own = |text: &Text| Words(text.as_str().to_owned());
+        Self {
+            conversation: conversation.clone(),
+            id: incoming.id.clone(),
+            author: message.author.id.clone(),
+            name: message.author.name.as_ref().map(|name| name.as_str().to_owned()),
+            words: message.body().map_or_else(|| Words(String::new()), |body| own(&body.plain)),
+            html: message.body().and_then(|body| body.html.as_ref()).map(own),
+            how: match message.kind {
+                Kind::Text(_) => Some(How::Text),
+                Kind::Emote(_) => Some(How::Emote),
+                Kind::Notice(_) => Some(How::Notice),
+                Kind::Unsupported { .. } => None,
+            },
+            sent_at: message.sent_at,
+            reply_to: message.reply_to.as_ref().map(|reply| reply.id.clone()),
+            trail: message.trail.clone(),
+            once: incoming.once,
+        }
+    }
+}

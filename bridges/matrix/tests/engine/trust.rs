@@ -1,0 +1,140 @@
+//! Who gets keys and who is read.
+
+use std::time::Duration;
+
+use sealbridge_matrix::engine::{
+    DecryptError, Distrust, PrepareError, Readers, SenderProof, Withholding,
+};
+use serde_json::{Value, json, value::RawValue};
+
+use crate::{
+    peer::{Peer, bodies},
+    server::{Outcome, server},
+};
+
+fn rewritten(event: &RawValue, key: &str, value: &str) -> Outcome<Box<RawValue>> {
+    let mut event: Value = serde_json::from_str(event.get())?;
+    event[key] = json!(value);
+    Ok(serde_json::value::to_raw_value(&event)?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unsigned_device_gets_no_keys_and_is_not_read() -> Outcome {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    let mut alice = Peer::new(&server, "alice").await?;
+    let mut mallory = Peer::unsigned(&server, "mallory").await?;
+    mallory.settings.readers = Readers::AnyDevice;
+    mallory.trust.unsigned_devices = true;
+    let room = alice.room_with(&[&mallory]).await?;
+    let (_, audience) = alice.send(&room, "secret").await?;
+    let withheld: Vec<_> = audience
+        .withheld()
+        .map(|(user, _, why)| (user.to_owned(), why))
+        .collect();
+    assert_eq!(withheld, [(mallory.user(), Withholding::NoIdentity)]);
+    let seen = mallory.sync_until(&room, 1).await?;
+    let told = matches!(
+        &seen[0].result,
+        Err(DecryptError::MissingKey { withheld: Some(code), .. }) if code == "m.unverified"
+    );
+    assert!(told, "{:?}", seen[0].result);
+
+    mallory.send(&room, "trust me").await?;
+    let seen = alice.sync_until(&room, 2).await?;
+    let event = &seen[1];
+    let refused = matches!(
+        &event.result,
+        Err(DecryptError::NotTrusted {
+            why: Distrust::UnsignedDevice,
+            ..
+        })
+    );
+    assert!(refused, "{:?}", event.result);
+    alice.trust.unsigned_devices = true;
+    let lenient = alice
+        .engine
+        .decrypt(&room, &event.event, alice.trust)
+        .await?;
+    assert_eq!(lenient.proof, SenderProof::UnsignedDevice);
+
+    // Once cross-signed, the same event opens under the strict rule, and keys flow.
+    alice.trust.unsigned_devices = false;
+    mallory.engine.bootstrap(Some(&mallory.password())).await?;
+    alice.sync(&room).await?;
+    let strict = alice
+        .engine
+        .decrypt(&room, &event.event, alice.trust)
+        .await?;
+    assert_eq!(strict.proof, SenderProof::CrossSigned);
+    alice.send(&room, "welcome").await?;
+    assert_eq!(
+        bodies(&mallory.sync_until(&room, 2).await?).last(),
+        Some(&"welcome")
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spoofed_sender_is_refused_however_lenient_the_trust() -> Outcome {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    let alice = Peer::new(&server, "alice").await?;
+    let mut bob = Peer::new(&server, "bob").await?;
+    let carol = Peer::new(&server, "carol").await?;
+    let room = alice.room_with(&[&bob, &carol]).await?;
+    alice.send(&room, "I am alice").await?;
+    bob.engine.track([&*carol.user()]).await?;
+    let seen = bob.sync_until(&room, 1).await?;
+    let forged = rewritten(&seen[0].event, "sender", carol.user().as_str())?;
+    for (unsigned_devices, backup_keys) in [(false, false), (true, false), (true, true)] {
+        bob.trust.unsigned_devices = unsigned_devices;
+        bob.trust.backup_keys = backup_keys;
+        let result = bob.engine.decrypt(&room, &forged, bob.trust).await;
+        assert!(
+            matches!(result, Err(DecryptError::SpoofedSender)),
+            "{result:?}"
+        );
+    }
+    let elsewhere = alice.room_with(&[&bob]).await?;
+    let result = bob
+        .engine
+        .decrypt(&elsewhere, &seen[0].event, bob.trust)
+        .await;
+    assert!(
+        result.is_err(),
+        "a ciphertext of another room is not read here"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_audience_gets_no_key() -> Outcome {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    let alice = Peer::new(&server, "alice").await?;
+    let mut bob = Peer::new(&server, "bob").await?;
+    let room = alice.room_with(&[&bob]).await?;
+    let members = alice.members(&room).await?;
+    let mut lane = alice.engine.lane(&room).await;
+    let refused = lane.prepare(&members, &alice.settings, |audience| {
+        assert_eq!(audience.readers().count(), 1);
+        false
+    });
+    let refused = refused.await.map(drop);
+    assert!(matches!(refused, Err(PrepareError::Refused)), "{refused:?}");
+    drop(lane);
+    let answer = bob.ask(Duration::ZERO).await?;
+    let (fed, _) = bob.take(&room, &answer).await?;
+    assert!(
+        fed.room_keys.is_empty() && fed.withheld.is_empty(),
+        "nothing left"
+    );
+
+    alice.send(&room, "approved").await?;
+    assert_eq!(bodies(&bob.sync_until(&room, 1).await?), ["approved"]);
+    Ok(())
+}

@@ -1,0 +1,239 @@
+//! Reading the config: the file, over it the environment, over that the flags. Names that nobody knows are told all at once.
+
+mod document;
+mod known;
+mod names;
+mod problems;
+mod telling;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use config::{ConfigError, Environment, File, FileFormat, Value};
+use sealbridge_contract::AccountName;
+use serde::Deserialize;
+
+use self::document::Document;
+pub use self::{
+    known::{Kind, Known, nearest, schema},
+    names::variable_for,
+    problems::{Place, Position, Problem, Problems},
+};
+use super::{Admin, Config, FixedLink, Format, Journal, Level, Log, Service};
+use crate::{store::LinkName, transports::AccountConfig};
+
+/// What every variable of the config starts with.
+pub const PREFIX: &str = "SEALBRIDGE_";
+/// Variables that start like those of the config and are read elsewhere: the config's own path, and the log's filter.
+const RESERVED: &[&str] = &["SEALBRIDGE_CONFIG", "SEALBRIDGE_LOG"];
+
+/// Where a config is read from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file.
+    pub file: PathBuf,
+    /// The environment; those that do not start with [`PREFIX`] are passed over.
+    pub environment: Vec<(String, String)>,
+    /// What the command line says.
+    pub flags: Flags,
+}
+
+/// What the command line says of the config.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--state`
+    pub state: Option<PathBuf>,
+    /// `--log-format`
+    pub log_format: Option<Format>,
+    /// How often `-v`.
+    pub verbose: u8,
+}
+
+/// Every section, before accounts and links are known by their names.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    #[serde(default)]
+    service: Service,
+    admin: Option<Admin>,
+    #[serde(default)]
+    accounts: BTreeMap<String, Value>,
+    #[serde(default)]
+    links: BTreeMap<String, FixedLink>,
+    #[serde(default)]
+    journal: Journal,
+    #[serde(default)]
+    log: Log,
+}
+
+/// Reads a config. Every path in it is absolute afterwards.
+///
+/// # Errors
+/// Everything that is wrong, each with its place.
+pub fn load(sources: &Sources) -> Result<Config, Problems> {
+    let text = fs::read_to_string(&sources.file).map_err(|error| {
+        let at = Place::File { path: sources.file.clone(), position: None };
+        Problems(vec![Problem { at, words: format!("can't be read: {error}") }])
+    })?;
+    Loading::start(sources, &text)?.finish(&text)
+}
+
+/// Reads a config from its text alone, as `path` would be read.
+///
+/// # Errors
+/// Everything that is wrong. Places are left out, since the text is in no file yet.
+pub fn load_text(path: &Path, text: &str) -> Result<Config, Problems> {
+    let sources = Sources { file: path.to_owned(), ..Sources::default() };
+    let mut loaded = Loading::start(&sources, text).and_then(|loading| loading.finish(text));
+    for problem in loaded.as_mut().err().map(|problems| &mut problems.0).into_iter().flatten() {
+        problem.at = Place::File { path: path.to_owned(), position: None };
+    }
+    loaded
+}
+
+/// Looks for keys that are neither the config's nor, in an account of a network, let through by `is_reply`.
+///
+/// # Errors
+/// Each of them, with its place.
+pub fn check_keys(path: &Path, text: &str, is_reply: &dyn Fn(Option<&str>, &str) -> bool) -> Result<(), Problems> {
+    let sources = Sources { file: path.to_owned(), ..Sources::default() };
+    let mut loading = Loading::start(&sources, text)?;
+    let replies = loading.document.keys().iter().filter(|key| {
+        let [section, account, name] = key.path.as_slice() else { return false };
+        section == "accounts" && is_reply(loading.network_of(account).as_deref(), name)
+    });
+    let replies: Vec<_> = replies.map(|key| key.path.clone()).collect();
+    loading.document.forget(&replies);
+    loading.check_names();
+    if loading.problems.is_empty() { Ok(()) } else { Err(Problems(loading.problems)) }
+}
+
+/// A config half read.
+struct Loading<'a> {
+    sources: &'a Sources,
+    document: Document,
+    known: Known,
+    variables: Vec<(&'a str, &'a str)>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Loading<'a> {
+    fn start(sources: &'a Sources, text: &str) -> Result<Self, Problems> {
+        let document = Document::parse(text).map_err(|(position, words)| {
+            let at = Place::File { path: sources.file.clone(), position: Some(position) };
+            Problems(vec![Problem { at, words }])
+        })?;
+        let all = sources.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let ours = all.filter(|(name, _)| name.starts_with(PREFIX) && !RESERVED.contains(name));
+        Ok(Self { sources, document, known: Known::default(), variables: ours.collect(), problems: Vec::new() })
+    }
+
+    fn finish(mut self, text: &str) -> Result<Config, Problems> {
+        let lists = self.check_names();
+        if !self.problems.is_empty() {
+            return Err(Problems(self.problems));
+        }
+        let raw = match self.layer(text, &lists) {
+            Ok(raw) => raw,
+            Err(error) => {
+                self.tell(&error, "");
+                return Err(Problems(self.problems));
+            }
+        };
+        let config = self.assemble(raw);
+        self.check_links(&config);
+        if self.problems.is_empty() { Ok(config) } else { Err(Problems(self.problems)) }
+    }
+
+    fn layer(&self, text: &str, lists: &[String]) -> Result<Raw, ConfigError> {
+        let variables = self.variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut environment = Environment::with_prefix(PREFIX.trim_end_matches('_'))
+            .prefix_separator("_")
+            .separator("__")
+            .try_parsing(true)
+            .list_separator(",")
+            // Without any key named, every text would be taken for a list.
+            .with_list_parse_key("-")
+            .source(Some(variables.collect()));
+        for list in lists {
+            environment = environment.with_list_parse_key(list);
+        }
+        let flags = &self.sources.flags;
+        let state = flags.state.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let format = flags.log_format.map(|format| if format == Format::Json { "json" } else { "text" });
+        config::Config::builder()
+            .add_source(File::from_str(text, FileFormat::Toml))
+            .add_source(environment)
+            .set_override_option("service.state", state)?
+            .set_override_option("log.format", format)?
+            .build()?
+            .try_deserialize()
+    }
+
+    fn assemble(&mut self, raw: Raw) -> Config {
+        let mut accounts = BTreeMap::new();
+        for (name, section) in raw.accounts {
+            let path = format!("accounts.{name}");
+            let account = match AccountConfig::read(section) {
+                Ok(account) => account,
+                Err(error) => {
+                    self.tell(&error, &path);
+                    continue;
+                }
+            };
+            if let Err(words) = account.check() {
+                self.problem(&path, words);
+            }
+            match AccountName::parse(&name) {
+                Ok(name) => drop(accounts.insert(name, account)),
+                Err(error) => self.problem(&path, error.to_string()),
+            }
+        }
+        let mut links = BTreeMap::new();
+        for (name, link) in raw.links {
+            match LinkName::parse(&name) {
+                Ok(name) => drop(links.insert(name, link)),
+                Err(words) => self.problem(&format!("links.{name}"), words),
+            }
+        }
+        let mut log = raw.log;
+        log.level = Level::louder(log.level, self.sources.flags.verbose);
+        let mut config = Config { service: raw.service, admin: raw.admin, accounts, links, journal: raw.journal, log };
+        // The file's own path is made absolute, since the parent of a bare name is an empty path.
+        let file = std::path::absolute(&self.sources.file).unwrap_or_else(|_| self.sources.file.clone());
+        config.make_paths_absolute(file.parent().unwrap_or(Path::new("/")));
+        config
+    }
+
+    fn check_links(&mut self, config: &Config) {
+        let names: Vec<_> = config.accounts.keys().map(AccountName::as_str).collect();
+        let no_such = |account: &AccountName| {
+            let meant =
+                nearest(account.as_str(), &names).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            format!("there is no account `{account}`{meant}")
+        };
+        for (name, link) in &config.links {
+            let path = format!("links.{name}");
+            if link.ends.len() < 2 {
+                self.problem(&format!("{path}.ends"), "a link has two ends or more".into());
+            }
+            for (index, end) in link.ends.iter().enumerate() {
+                let path = format!("{path}.ends[{index}]");
+                if !config.accounts.contains_key(&end.account) {
+                    self.problem(&path, no_such(&end.account));
+                }
+                if link.ends[..index].contains(end) {
+                    self.problem(&path, "this conversation is in the link already".into());
+                }
+            }
+        }
+        if let Some(admin) = &config.admin
+            && !config.accounts.contains_key(&admin.account)
+        {
+            self.problem("admin.account", no_such(&admin.account));
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The config: one struct a section, read from a file, the environment and flags, in this order.
+//!
+//! It holds no secrets: those come from files and credentials, or are asked once by `init` and kept locked.
+
+mod load;
+pub mod root_key;
+pub mod secrets;
+mod sections;
+mod show;
+mod units;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use schemars::JsonSchema;
+use sealbridge_contract::AccountName;
+use serde::Serialize;
+
+pub use load::{
+    Flags, Kind, Known, PREFIX, Place, Position, Problem, Problems, Sources, check_keys, load, load_text, nearest,
+    schema, variable_for,
+};
+pub use sections::{Admin, FixedLink, Format, Journal, Level, Log, Service, parse_address};
+pub use show::{redacted, redacted_toml, sounds_secret};
+pub use units::{Period, Size};
+
+use crate::{store::LinkName, transports::AccountConfig};
+
+/// Everything the operator decides.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the service keeps what it keeps.
+    #[schemars(default)]
+    pub service: Service,
+    /// Who is told what needs a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<Admin>,
+    /// Our logins.
+    #[schemars(with = "BTreeMap<String, AccountConfig>", default)]
+    pub accounts: BTreeMap<AccountName, AccountConfig>,
+    /// Links that commands can't remove.
+    #[schemars(with = "BTreeMap<String, FixedLink>", default)]
+    pub links: BTreeMap<LinkName, FixedLink>,
+    /// How much is kept, and for how long.
+    #[schemars(default)]
+    pub journal: Journal,
+    /// What the service says of itself.
+    #[schemars(default)]
+    pub log: Log,
+}
+
+impl Config {
+    /// The root key's file.
+    #[must_use]
+    pub fn root_key_path(&self) -> PathBuf {
+        self.service.root_key_file.clone().unwrap_or_else(|| self.service.state.join("root.key"))
+    }
+
+    /// The socket on which commands talk to the running service.
+    #[must_use]
+    pub fn control_path(&self) -> PathBuf {
+        self.service.control_socket.clone().unwrap_or_else(|| self.service.state.join("control.sock"))
+    }
+
+    /// The journal's file.
+    #[must_use]
+    pub fn journal_path(&self) -> PathBuf {
+        self.service.state.join("journal.db")
+    }
+
+    /// Whether there is a journal already: then its key must be there too.
+    #[must_use]
+    pub fn journal_exists(&self) -> bool {
+        self.journal_path().exists()
+    }
+
+    /// The folder of an account, for stores that a library insists on keeping itself.
+    #[must_use]
+    pub fn account_folder(&self, account: &AccountName) -> PathBuf {
+        self.service.state.join("accounts").join(account.as_str())
+    }
+
+    fn make_paths_absolute(&mut self, folder: &Path) {
+        let service = &mut self.service;
+        service.state = folder.join(&service.state);
+        for path in [&mut service.root_key_file, &mut service.control_socket].into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! `[links.NAME]`: links that commands can't remove.
+
+use schemars::JsonSchema;
+use sealbridge_contract::{AccountName, Address, ConversationId, Rule};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::config::units::Size;
+
+/// A link that is declared here, so that commands can pause it but not remove it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FixedLink {
+    /// The conversations, two or more: `account/conversation`.
+    #[schemars(with = "Vec<String>")]
+    #[serde(with = "as_text")]
+    pub ends: Vec<Address>,
+    /// Whether messages cross whose key came from a backup, so that nobody can tell who wrote them. They cross marked.
+    #[serde(default)]
+    pub accept_not_proven: bool,
+    /// A message that this many bridges carried goes no further.
+    #[serde(default = "most_hops")]
+    pub most_hops: usize,
+    /// The largest message that crosses, in bytes of words.
+    #[serde(default = "most_bytes")]
+    pub most_bytes: Size,
+}
+
+fn most_hops() -> usize {
+    Rule::default().most_hops
+}
+
+fn most_bytes() -> Size {
+    Size(u64::try_from(Rule::default().most_bytes).unwrap_or(u64::MAX))
+}
+
+impl FixedLink {
+    /// What the gate is told of it.
+    #[must_use]
+    pub fn rule(&self, paused: bool) -> Rule {
+        Rule {
+            paused,
+            accept_not_proven: self.accept_not_proven,
+            most_hops: self.most_hops,
+            most_bytes: usize::try_from(self.most_bytes.0).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+/// Parses `account/conversation`.
+///
+/// # Errors
+/// A sentence that says what it must look like.
+pub fn parse_address(text: &str) -> Result<Address, String> {
+    let form = "a conversation is written account/conversation, such as home/!room:example.org";
+    let (account, conversation) = text.split_once('/').ok_or(form)?;
+    if conversation.is_empty() {
+        return Err(form.into());
+    }
+    let account = AccountName::parse(account).map_err(|error| format!("{form}; {error}"))?;
+    Ok(Address { account, conversation: ConversationId::new(conversation) })
+}
+
+/// Conversations as people write them.
+mod as_text {
+    use super::{Address, Deserialize, Deserializer, Serializer, de, parse_address};
+
+    pub(super) fn serialize<S: Serializer>(ends: &[Address], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(ends.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Address>, D::Error> {
+        /// One of them, so that what is wrong with it is told with its place in the list.
+        struct Written(Address);
+
+        impl<'de> Deserialize<'de> for Written {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                parse_address(&String::deserialize(from)?).map(Self).map_err(de::Error::custom)
+            }
+        }
+
+        Ok(Vec::<Written>::deserialize(from)?.into_iter().map(|written| written.0).collect())
+    }
+}

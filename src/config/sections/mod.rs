@@ -1,0 +1,13 @@
+//! The sections of the config, a file each.
+
+mod admin;
+mod journal;
+mod links;
+mod log;
+mod service;
+
+pub use admin::Admin;
+pub use journal::Journal;
+pub use links::{FixedLink, parse_address};
+pub use log::{Format, Level, Log};
+pub use service::Service;

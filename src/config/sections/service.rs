@@ -1,0 +1,27 @@
+//! `[service]`: where the service keeps what it keeps.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where the service keeps what it keeps. Paths are relative to the config file's folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Service {
+    /// The folder of the journal and of everything else that must survive. Nobody else may read it.
+    pub state: PathBuf,
+    /// The file with the root key, which opens the journal. Default: `root.key` in the state folder. The credential
+    /// `sealbridge-root-key`, if the service manager gives one, goes before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_key_file: Option<PathBuf>,
+    /// The Unix socket on which the commands talk to the running service. Default: `control.sock` in the state folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control_socket: Option<PathBuf>,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self { state: "sealbridge-state".into(), root_key_file: None, control_socket: None }
+    }
+}

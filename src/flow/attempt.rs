@@ -1,0 +1,177 @@
+//! One attempt at one delivery: the gate speaks again, the transport delivers, and the lane is told what came of it.
+
+use std::time::Duration;
+
+use fail::fail_point;
+use sealbridge_contract::{
+    Address, AnyTransport, Clock, Deduplication, DeliveryError, Fate, Found, Origin, Receipt, RemoteId, Slip, Verdict,
+    gate::Hold, judge, trail::MarkKey,
+};
+
+use super::table::{Table, TableHandle};
+use crate::store::Pending;
+
+/// What came of an attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is there, under this name.
+    Delivered(RemoteId),
+    /// Not there yet; try again after this long.
+    Later(Duration, String),
+    /// Something about the destination is missing: the lane waits, in order.
+    LaneWaits(Hold),
+    /// Its link is paused: it is kept aside, and the others of the lane go on.
+    Held(Hold),
+    /// It will not arrive.
+    Dead(String),
+}
+
+/// Makes attempts.
+#[derive(Debug)]
+pub struct Attempts {
+    table: TableHandle,
+    marks: MarkKey,
+    clock: Clock,
+}
+
+impl Attempts {
+    /// Attempts by the table that is valid at each.
+    #[must_use]
+    pub fn new(table: TableHandle, marks: MarkKey, clock: Clock) -> Self {
+        Self { table, marks, clock }
+    }
+
+    /// Tries once. May take as long as the transport's own timeouts.
+    pub async fn attempt(&self, to: &Address, pending: &Pending) -> Outcome {
+        let table = self.table.now();
+        let Some(transport) = table.transport(&to.account) else {
+            return no_transport(&table, to);
+        };
+        let slip = Slip {
+            to: to.conversation.clone(),
+            delivery: pending.delivery,
+            attempt: pending.attempt,
+            enqueued_at: pending.enqueued_at,
+            trail: self.trail(pending),
+            reply_to: pending.reply_to.clone(),
+        };
+        if let Some(known) = self.look(transport, &slip).await {
+            return known;
+        }
+        fail_point!("flow::before-deliver");
+        let outcome = match self.deliver(&table, transport, to, pending, &slip).await {
+            Ok(receipt) => Outcome::Delivered(receipt.id),
+            Err(Stop::Gate(outcome)) => outcome,
+            Err(Stop::Network(error)) => after_failure(transport, &slip, error),
+        };
+        fail_point!("flow::after-deliver");
+        outcome
+    }
+
+    fn trail(&self, pending: &Pending) -> sealbridge_contract::Trail {
+        let trail = pending.message.trail();
+        // Words of the bridge itself are carried nowhere, so they need no mark.
+        if pending.from.is_some() { trail.with(self.marks.mark(pending.delivery)) } else { trail.clone() }
+    }
+
+    /// Looks for a delivery that is so old that the network may have forgotten it. A process that died may have sent
+    /// it without leaving a word, so the number of attempts tells nothing here.
+    async fn look(&self, transport: &AnyTransport, slip: &Slip) -> Option<Outcome> {
+        let Deduplication::For(memory) = transport.common().abilities().deduplication else { return None };
+        if self.clock.now().since(slip.enqueued_at) < memory {
+            return None;
+        }
+        if !transport.common().abilities().finds {
+            let never_tried = slip.attempt == 0;
+            let doubt = "nobody knows whether it was delivered, and the network can't tell any more; not sent again";
+            return (!never_tried).then(|| Outcome::Dead(doubt.into()));
+        }
+        match transport.common().find(slip).await {
+            Ok(Found::There(id)) => Some(Outcome::Delivered(id)),
+            Ok(Found::NotThere) => None,
+            Err(error) => Some(Outcome::Later(pause(slip.attempt), format!("looking for it failed: {error}"))),
+        }
+    }
+
+    async fn deliver(
+        &self,
+        table: &Table,
+        transport: &AnyTransport,
+        to: &Address,
+        pending: &Pending,
+        slip: &Slip,
+    ) -> Result<Receipt, Stop> {
+        let rule = match &pending.link {
+            None => sealbridge_contract::Rule::default(),
+            Some(link) => {
+                let gone = || Stop::Gate(Outcome::Dead(format!("the link {link} is gone")));
+                table.rule(link).ok_or_else(gone)?
+            }
+        };
+        let destination = table.destination(to).ok_or_else(|| Stop::Gate(no_transport(table, to)))?;
+        let verdict = judge(&pending.message, Origin { sender: pending.trust }, &destination, &rule);
+        match (verdict, transport) {
+            (Verdict::Refuse(why), _) => Err(Stop::Gate(Outcome::Dead(why.to_string()))),
+            (Verdict::Hold(why @ Hold::Paused), _) => Err(Stop::Gate(Outcome::Held(why))),
+            (Verdict::Hold(why), _) => Err(Stop::Gate(Outcome::LaneWaits(why))),
+            (Verdict::Speak(cleared), AnyTransport::EndToEnd(t)) => Ok(t.deliver(cleared, slip).await?),
+            (Verdict::Speak(cleared), AnyTransport::OperatorRun(t)) => Ok(t.deliver(cleared, slip).await?),
+            (Verdict::Seal(sealing), AnyTransport::Carrier(t)) => Ok(t.carry(&sealing.seal(slip), slip).await?),
+            // The destination's kind and the transport come from the same table, so this is a fault of ours: it stays.
+            (Verdict::Speak(_) | Verdict::Seal(_), _) => Err(Stop::Gate(Outcome::LaneWaits(Hold::EncryptionUnknown))),
+        }
+    }
+}
+
+fn no_transport(table: &Table, to: &Address) -> Outcome {
+    if table.knows(&to.account) {
+        Outcome::LaneWaits(Hold::AccountNotRunning)
+    } else {
+        Outcome::Dead(format!("there is no account {} in the config", to.account))
+    }
+}
+
+enum Stop {
+    Gate(Outcome),
+    Network(DeliveryError),
+}
+
+impl From<DeliveryError> for Stop {
+    fn from(error: DeliveryError) -> Self {
+        Self::Network(error)
+    }
+}
+
+/// Decides, from what the transport said, what becomes of the delivery.
+fn after_failure(transport: &AnyTransport, slip: &Slip, error: DeliveryError) -> Outcome {
+    let abilities = transport.common().abilities();
+    match error.fate {
+        Fate::GiveUp => Outcome::Dead(error.cause),
+        Fate::Retry(after) => Outcome::Later(after.unwrap_or_else(|| pause(slip.attempt)), error.cause),
+        Fate::Unknown if abilities.deduplication == Deduplication::Never && !abilities.finds => {
+            Outcome::Dead(format!("{}: nobody knows whether it was delivered; not sent again", error.cause))
+        }
+        Fate::Unknown => Outcome::Later(pause(slip.attempt), error.cause),
+    }
+}
+
+/// How long to wait before the next attempt: doubles from half a second, ends at ten, and is never the same for all.
+fn pause(attempt: u32) -> Duration {
+    let whole = Duration::from_millis(500).saturating_mul(1 << attempt.min(5)).min(Duration::from_secs(10));
+    let share = f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX);
+    whole.mul_f64(0.5 + share / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_end_at_ten_seconds() {
+        for attempt in 0..40 {
+            let pause = pause(attempt);
+            assert!(pause <= Duration::from_secs(10) && pause >= Duration::from_millis(250), "{attempt}: {pause:?}");
+        }
+        assert!(pause(5) > pause(0));
+    }
+}

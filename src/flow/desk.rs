@@ -1,0 +1,140 @@
+//! Where transports hand in what they received: committed durably, and only then acknowledged.
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use sealbridge_contract::{
+    AccountName, Address, Cleartext, Clock, Message, NotAccepted, SecretBytes,
+    inbox::{Audience, Batch, Filling, Incident, Intake, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
+};
+use tracing::{error, warn};
+
+use crate::store::{JournalError, SharedJournal};
+
+/// The desk: journal behind it, the operator's room beside it.
+pub struct Desk {
+    journal: SharedJournal,
+    admin: OnceLock<Address>,
+    clock: Clock,
+}
+
+impl Desk {
+    /// A desk that commits to `journal`.
+    #[must_use]
+    pub fn new(journal: SharedJournal, clock: Clock) -> Arc<Self> {
+        Arc::new(Self { journal, admin: OnceLock::new(), clock })
+    }
+
+    /// Says where the operator is told things. The first word stands.
+    pub fn set_admin(&self, room: Address) {
+        let _ = self.admin.set(room);
+    }
+
+    /// Tells the operator, in the admin room if there is one and in the log. With `once`, only one time ever.
+    ///
+    /// # Errors
+    /// [`JournalError`]: it was not enqueued.
+    pub async fn tell_operator(&self, words: &str, once: Option<&str>) -> Result<(), JournalError> {
+        if let Some(room) = self.admin.get() {
+            self.tell(room, words, once).await?;
+        }
+        Ok(())
+    }
+
+    /// Says something in a conversation, as an encrypted notice.
+    ///
+    /// # Errors
+    /// [`JournalError`]: it was not enqueued.
+    pub async fn tell(&self, at: &Address, words: &str, once: Option<&str>) -> Result<(), JournalError> {
+        let message = Cleartext::new(Message::notice(self.clock.now(), words));
+        self.journal.say(at, message, once).await.map(|_| ())
+    }
+
+    /// Told before the batch is committed: should the process die in between, the same batch comes again, and what is
+    /// said once stays said once.
+    async fn tell_incident(&self, account: &AccountName, incident: &Incident) -> Result<(), JournalError> {
+        warn!(%account, topic = %incident.topic, conversation = ?incident.conversation, "Needs a person.");
+        let place =
+            incident.conversation.clone().map(|conversation| Address { account: account.clone(), conversation });
+        if let (Audience::Conversation, Some(place)) = (incident.audience, &place) {
+            self.tell(place, &incident.words, Some(&incident.topic)).await?;
+        }
+        let whereabouts = place.map_or_else(|| account.to_string(), |place| place.to_string());
+        let topic = format!("{} {whereabouts}", incident.topic);
+        self.tell_operator(&format!("{whereabouts}: {}", incident.words), Some(&topic)).await
+    }
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Desk")
+    }
+}
+
+fn refuse(error: JournalError) -> NotAccepted {
+    match error {
+        JournalError::Full => NotAccepted::Full,
+        JournalError::Closed => NotAccepted::Stopping,
+        JournalError::Damaged(_) | JournalError::NoSuch(_) | JournalError::Failed(_) => {
+            error!(%error, "The journal did not take what came in.");
+            NotAccepted::Failed
+        }
+    }
+}
+
+#[async_trait]
+impl Intake for Desk {
+    async fn accept(&self, account: &AccountName, mut batch: Batch) -> Result<(), NotAccepted> {
+        for incident in std::mem::take(&mut batch.incidents) {
+            self.tell_incident(account, &incident).await.map_err(refuse)?;
+        }
+        self.journal.accept(account, batch).await.map_err(refuse)
+    }
+
+    async fn accept_sealed(
+        &self,
+        account: &AccountName,
+        parcels: Vec<Parcel>,
+        cursor: Vec<StoreWrite>,
+    ) -> Result<(), NotAccepted> {
+        self.journal.accept_sealed(account, parcels, cursor).await.map_err(refuse)
+    }
+
+    async fn open_gaps(&self, account: &AccountName) -> Result<Vec<OpenGap>, NotAccepted> {
+        self.journal.open_gaps(account).await.map_err(refuse)
+    }
+
+    async fn fill(&self, account: &AccountName, filling: Filling) -> Result<(), NotAccepted> {
+        self.journal.fill(account, filling).await.map_err(refuse)
+    }
+
+    async fn waiting(
+        &self,
+        account: &AccountName,
+        filter: WaitingFor,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<Waiting>, NotAccepted> {
+        self.journal.waiting(account, filter, after, limit).await.map_err(refuse)
+    }
+
+    async fn resolve(&self, account: &AccountName, waiting: i64, resolution: Resolution) -> Result<(), NotAccepted> {
+        match self.journal.resolve(account, waiting, resolution).await {
+            // Resolved already, by another trigger or before a crash: what was wanted is so.
+            Err(JournalError::NoSuch(_)) => Ok(()),
+            other => other.map_err(refuse),
+        }
+    }
+
+    async fn read(&self, account: &AccountName, key: &str) -> Result<Option<SecretBytes>, NotAccepted> {
+        self.journal.read(account, key).await.map_err(refuse)
+    }
+
+    async fn read_all(&self, account: &AccountName, prefix: &str) -> Result<Vec<(String, SecretBytes)>, NotAccepted> {
+        self.journal.read_all(account, prefix).await.map_err(refuse)
+    }
+
+    async fn write(&self, account: &AccountName, writes: Vec<StoreWrite>) -> Result<(), NotAccepted> {
+        self.journal.write(account, writes).await.map_err(refuse)
+    }
+}

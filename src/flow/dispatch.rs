@@ -1,0 +1,270 @@
+//! One lane for each conversation that has something in the outbox: in order, one at a time, at the pace its network
+//! allows. A slow lane holds up nobody else.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use fail::fail_point;
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use sealbridge_contract::{Address, AnyTransport, Clock, Deduplication, gate::Hold};
+use serde::Serialize;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{
+    attempt::{Attempts, Outcome},
+    table::TableHandle,
+};
+use crate::store::{JournalError, Pending, SharedJournal};
+
+/// How many deliveries a lane takes into memory at once.
+const AT_ONCE: usize = 16;
+/// How many confirmations a lane has under way at once.
+const SETTLING: usize = 64;
+/// How long a lane that waits for its destination sleeps before it looks again, if nothing wakes it.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a lane waits for, for `status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state", content = "why")]
+pub enum LaneState {
+    /// It delivers.
+    Busy,
+    /// Its network did not take the last one; it tries again soon.
+    Retries(String),
+    /// Something about its destination is missing.
+    Waits(Hold),
+}
+
+/// Runs the lanes.
+pub struct Dispatch {
+    journal: SharedJournal,
+    table: TableHandle,
+    attempts: Attempts,
+    clock: Clock,
+    states: Mutex<BTreeMap<Address, LaneState>>,
+    delivered: std::sync::atomic::AtomicU64,
+}
+
+impl Dispatch {
+    /// A dispatcher for `journal`'s outbox.
+    #[must_use]
+    pub fn new(journal: SharedJournal, table: TableHandle, attempts: Attempts, clock: Clock) -> Arc<Self> {
+        let states = Mutex::new(BTreeMap::new());
+        Arc::new(Self { journal, table, attempts, clock, states, delivered: std::sync::atomic::AtomicU64::new(0) })
+    }
+
+    /// What each lane that exists is doing.
+    #[must_use]
+    pub fn lanes(&self) -> BTreeMap<Address, LaneState> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many deliveries arrived since the start.
+    #[must_use]
+    pub fn delivered(&self) -> u64 {
+        self.delivered.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn note(&self, lane: &Address, state: Option<LaneState>) {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        match state {
+            None => drop(states.remove(lane)),
+            Some(state) => match states.get_mut(lane) {
+                Some(known) => *known = state,
+                None => drop(states.insert(lane.clone(), state)),
+            },
+        }
+    }
+
+    /// Runs until `stop`; `changed` says that the table changed, so that waiting lanes look again.
+    ///
+    /// # Errors
+    /// [`JournalError`]: the journal failed, and nothing more can be carried.
+    pub async fn run(
+        self: Arc<Self>,
+        changed: watch::Receiver<u64>,
+        stop: CancellationToken,
+    ) -> Result<(), JournalError> {
+        let mut lanes: HashMap<Address, Notify> = HashMap::new();
+        let mut running = JoinSet::new();
+        let mut awake = self.journal.lanes().await?;
+        loop {
+            for lane in awake.drain(..) {
+                if let Some(bell) = lanes.get(&lane) {
+                    bell.notify_one();
+                    continue;
+                }
+                let bell = Notify::new();
+                lanes.insert(lane.clone(), bell);
+                let run = Lane { dispatch: Arc::clone(&self), at: lane, changed: changed.clone(), after: 0 };
+                running.spawn(run.run(stop.child_token()));
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                woken = self.journal.woken() => awake = woken,
+                Some(ended) = running.join_next() => match ended {
+                    Ok((lane, result)) => {
+                        result?;
+                        self.note(&lane, None);
+                        let bell = lanes.remove(&lane);
+                        // A ring that came while the lane was ending is kept in the bell, and must not be lost.
+                        let rung = bell.is_some_and(|bell| bell.notified().now_or_never().is_some());
+                        awake = rung.then_some(lane).into_iter().collect();
+                    }
+                    // A panic stays in its lane: the others go on, and this one starts anew from the journal.
+                    Err(panic) => {
+                        warn!(error = %panic, "A lane broke and starts anew.");
+                        lanes.clear();
+                        running.shutdown().await;
+                        tokio::time::sleep(LOOK_AGAIN).await;
+                        awake = self.journal.lanes().await?;
+                    }
+                },
+            }
+        }
+        while running.join_next().await.is_some() {}
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Dispatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Dispatch")
+    }
+}
+
+struct Lane {
+    dispatch: Arc<Dispatch>,
+    at: Address,
+    changed: watch::Receiver<u64>,
+    after: i64,
+}
+
+type Settling<'a> = FuturesUnordered<BoxFuture<'a, Result<(), JournalError>>>;
+
+impl Lane {
+    async fn run(mut self, stop: CancellationToken) -> (Address, Result<(), JournalError>) {
+        let dispatch = Arc::clone(&self.dispatch);
+        let mut settling = Settling::new();
+        let result = self.carry(&dispatch, &mut settling, &stop).await;
+        let settled = drain(&mut settling, 0).await;
+        (self.at, result.and(settled))
+    }
+
+    /// Delivers until there is nothing left. What is still being confirmed goes into `settling`.
+    async fn carry<'a>(
+        &mut self,
+        dispatch: &'a Dispatch,
+        settling: &mut Settling<'a>,
+        stop: &CancellationToken,
+    ) -> Result<(), JournalError> {
+        while !stop.is_cancelled() {
+            let head = dispatch.journal.head(&self.at, self.after, AT_ONCE).await?;
+            if head.is_empty() {
+                return Ok(());
+            }
+            for pending in head {
+                let early = pending.not_before.since(dispatch.clock.now());
+                if !early.is_zero() && !self.sleep(early, stop, false).await {
+                    break;
+                }
+                dispatch.note(&self.at, Some(LaneState::Busy));
+                let outcome = tokio::select! {
+                    outcome = dispatch.attempts.attempt(&self.at, &pending) => outcome,
+                    // A transport keeps its word to be cut off at any time; the delivery is simply tried again.
+                    () = stop.cancelled() => return Ok(()),
+                };
+                if !self.conclude(dispatch, pending, outcome, settling, stop).await? {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down what came of an attempt. False: the lane waited and must look at its head anew.
+    async fn conclude<'a>(
+        &mut self,
+        dispatch: &'a Dispatch,
+        pending: Pending,
+        outcome: Outcome,
+        settling: &mut Settling<'a>,
+        stop: &CancellationToken,
+    ) -> Result<bool, JournalError> {
+        let Pending { number, delivery, attempt, .. } = pending;
+        match outcome {
+            Outcome::Delivered(id) => {
+                self.after = number;
+                dispatch.delivered.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                debug!(%delivery, attempt, "Delivered.");
+                settling.push(Box::pin(async move {
+                    dispatch.journal.settle(number, &id).await?;
+                    fail_point!("flow::after-settle", |_| Ok(()));
+                    Ok(())
+                }));
+                // Where the network would show a second attempt, nothing more is sent before this one is written down.
+                let most = if self.deduplicates() { SETTLING } else { 0 };
+                drain(settling, most).await?;
+                Ok(true)
+            }
+            Outcome::Later(pause, cause) => {
+                warn!(%delivery, attempt, %cause, "Not delivered yet.");
+                dispatch.note(&self.at, Some(LaneState::Retries(cause.clone())));
+                dispatch.journal.postpone(number, dispatch.clock.now().plus(pause), &cause).await?;
+                self.sleep(pause, stop, false).await;
+                Ok(false)
+            }
+            Outcome::LaneWaits(why) => {
+                dispatch.note(&self.at, Some(LaneState::Waits(why)));
+                self.sleep(LOOK_AGAIN, stop, true).await;
+                Ok(false)
+            }
+            Outcome::Held(why) => {
+                self.after = number;
+                dispatch.journal.hold(number, why).await?;
+                Ok(true)
+            }
+            Outcome::Dead(reason) => {
+                self.after = number;
+                warn!(%delivery, %reason, "Dead letter.");
+                dispatch.journal.bury(number, &reason).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    fn deduplicates(&self) -> bool {
+        let table = self.dispatch.table.now();
+        table
+            .transport(&self.at.account)
+            .map(AnyTransport::common)
+            .is_some_and(|transport| transport.abilities().deduplication != Deduplication::Never)
+    }
+
+    /// Sleeps; false if it was cut short by `stop`. With `early`, a changed table ends it too.
+    async fn sleep(&mut self, pause: Duration, stop: &CancellationToken, early: bool) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => true,
+            Ok(()) = self.changed.changed(), if early => true,
+            () = stop.cancelled() => false,
+        }
+    }
+}
+
+/// Waits until no more than `most` confirmations are under way.
+async fn drain(settling: &mut Settling<'_>, most: usize) -> Result<(), JournalError> {
+    while settling.len() > most {
+        if let Some(result) = settling.next().await {
+            result?;
+        }
+    }
+    Ok(())
+}

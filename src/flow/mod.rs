@@ -1,0 +1,33 @@
+//! The journey of a message, one step a file.
+//!
+//! ```text
+//! transport → desk (accept, durable) ─▶ journal ─▶ route + gate (in the same commit) ─▶ outbox
+//!                                                                                         │
+//! transport ◀── attempt (gate again, deliver) ◀──────────── dispatch (one lane a conversation)
+//!      └──▶ receipt → settle, postpone, hold or bury ─▶ journal
+//! ```
+//! A step that decides does no I/O; a step that does I/O decides nothing. Nothing is acknowledged to a network before
+//! it is committed, and nothing is erased before it is confirmed.
+
+pub mod attempt;
+pub mod breaker;
+pub mod desk;
+pub mod dispatch;
+pub mod route;
+pub mod table;
+pub mod upkeep;
+
+pub use attempt::Outcome;
+pub use desk::Desk;
+pub use dispatch::{Dispatch, LaneState};
+pub use route::JourneyRouter;
+pub use table::{Table, TableHandle};
+
+/// Every named place of the journey where the recovery suite kills the process.
+pub const FAILPOINTS: &[&str] = &[
+    "journal::before-commit",
+    "journal::after-commit",
+    "flow::before-deliver",
+    "flow::after-deliver",
+    "flow::after-settle",
+];

@@ -1,0 +1,117 @@
+//! Which conversations are linked, and under which rules. A snapshot in memory; changed whole.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use sealbridge_contract::{AccountName, Address, AnyTransport, Destination, PeerKey, Rule, Timestamp};
+
+use crate::store::{Link, LinkName};
+
+/// The links, the accounts and the keys of far peers, as they are now.
+#[derive(Debug, Default)]
+pub struct Table {
+    links: Vec<(Link, Rule)>,
+    by_address: HashMap<Address, Vec<(usize, Timestamp)>>,
+    accounts: HashMap<AccountName, Option<AnyTransport>>,
+    peers: HashMap<Address, Arc<PeerKey>>,
+}
+
+impl Table {
+    /// A table of these links, each with its rule, and of all accounts in the config; one that does not run has no
+    /// transport.
+    #[must_use]
+    pub fn new(
+        links: Vec<(Link, Rule)>,
+        accounts: HashMap<AccountName, Option<AnyTransport>>,
+        peers: HashMap<Address, Arc<PeerKey>>,
+    ) -> Self {
+        let mut by_address: HashMap<Address, Vec<(usize, Timestamp)>> = HashMap::new();
+        for (index, (link, _)) in links.iter().enumerate() {
+            for end in &link.ends {
+                by_address.entry(end.at.clone()).or_default().push((index, end.since));
+            }
+        }
+        Self { links, by_address, accounts, peers }
+    }
+
+    /// Since when the conversation is linked, by its oldest link.
+    #[must_use]
+    pub fn linked_since(&self, at: &Address) -> Option<Timestamp> {
+        self.by_address.get(at)?.iter().map(|(_, since)| *since).min()
+    }
+
+    /// The conversations that hear what is said at `from`: each with its link and rule. A conversation that is reached
+    /// by two links is named once, by the first.
+    pub fn listeners<'a>(&'a self, from: &'a Address) -> impl Iterator<Item = (&'a LinkName, &'a Address, Rule)> {
+        let mut seen = std::collections::HashSet::new();
+        self.by_address
+            .get(from)
+            .into_iter()
+            .flatten()
+            .map(|(index, _)| &self.links[*index])
+            .flat_map(|(link, rule)| {
+                let rule = Rule { paused: rule.paused || link.paused.is_some(), ..*rule };
+                link.ends.iter().map(move |end| (&link.name, &end.at, rule))
+            })
+            .filter(move |(_, to, _)| *to != from && seen.insert((*to).clone()))
+    }
+
+    /// The rule of a link.
+    #[must_use]
+    pub fn rule(&self, link: &LinkName) -> Option<Rule> {
+        let (link, rule) = self.links.iter().find(|(known, _)| known.name == *link)?;
+        Some(Rule { paused: rule.paused || link.paused.is_some(), ..*rule })
+    }
+
+    /// All links.
+    pub fn links(&self) -> impl Iterator<Item = &Link> {
+        self.links.iter().map(|(link, _)| link)
+    }
+
+    /// The account's transport, if it runs.
+    #[must_use]
+    pub fn transport(&self, account: &AccountName) -> Option<&AnyTransport> {
+        self.accounts.get(account)?.as_ref()
+    }
+
+    /// Whether the config has such an account, running or not.
+    #[must_use]
+    pub fn knows(&self, account: &AccountName) -> bool {
+        self.accounts.contains_key(account)
+    }
+
+    /// The key of the far peer at a carrier's conversation.
+    #[must_use]
+    pub fn peer(&self, at: &Address) -> Option<&Arc<PeerKey>> {
+        self.peers.get(at)
+    }
+
+    /// What the gate must know of a conversation. `None`: the account does not run.
+    #[must_use]
+    pub fn destination(&self, to: &Address) -> Option<Destination<'_>> {
+        Some(match self.transport(&to.account)? {
+            AnyTransport::EndToEnd(t) => Destination::EndToEnd(t.encryption(&to.conversation)),
+            AnyTransport::OperatorRun(t) => Destination::OperatorRun(t.facts()),
+            AnyTransport::Carrier(_) => Destination::Carrier(self.peers.get(to).map(Arc::as_ref)),
+        })
+    }
+}
+
+/// The table that is valid now. Cheap to clone; readers never wait for each other.
+#[derive(Clone, Debug, Default)]
+pub struct TableHandle(Arc<RwLock<Arc<Table>>>);
+
+impl TableHandle {
+    /// The table as it is now.
+    #[must_use]
+    pub fn now(&self) -> Arc<Table> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another in its place.
+    pub fn put(&self, table: Table) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+    }
+}

@@ -1,0 +1,45 @@
+//! What happens by the clock: waits that end, events that are given up, lines that are forgotten, links that the
+//! circuit breaker paused.
+
+use std::{sync::Arc, time::Duration};
+
+use sealbridge_contract::Clock;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::store::{JournalError, SharedJournal};
+
+/// The longest pause between two looks at the clock.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often old lines are looked for when there were none.
+const SWEEP: Duration = Duration::from_secs(600);
+
+/// Keeps the journal's waits and old lines in hand until `stop`.
+///
+/// # Errors
+/// [`JournalError`]: the journal failed.
+pub async fn keep_up(journal: SharedJournal, clock: Clock, stop: CancellationToken) -> Result<(), JournalError> {
+    let journal: Arc<_> = journal;
+    let mut sweep_at = clock.now();
+    while !stop.is_cancelled() {
+        let due = match journal.expire().await {
+            // A full journal lets nothing new in, but what waits can wait a little longer.
+            Err(JournalError::Full) => None,
+            due => due?,
+        };
+        if clock.now() >= sweep_at {
+            let forgotten = journal.sweep().await?;
+            if forgotten == 0 {
+                sweep_at = clock.now().plus(SWEEP);
+            } else {
+                info!(forgotten, "Forgot old lines.");
+            }
+        }
+        let pause = due.map_or(LOOK, |due| due.since(clock.now()).clamp(Duration::from_millis(10), LOOK));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    Ok(())
+}

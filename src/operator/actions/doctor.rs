@@ -1,0 +1,208 @@
+//! What is wrong, and what to do about it.
+
+use std::{os::unix::fs::PermissionsExt, path::Path};
+
+use sealbridge_contract::gate::Encryption;
+use serde::Serialize;
+
+use super::{Outcome, to_line};
+use crate::{
+    config::{Config, Size},
+    operator::{Failure, FailureKind, Host, admin},
+};
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What it is about.
+    pub topic: String,
+    /// How it is.
+    pub state: CheckState,
+    /// What was seen, and what to do.
+    pub words: String,
+}
+
+/// How something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckState {
+    /// In order.
+    Ok,
+    /// Worth a look.
+    Warn,
+    /// Messages don't cross, or are not safe, until somebody acts.
+    Bad,
+}
+
+fn check(topic: impl Into<String>, state: CheckState, words: impl Into<String>) -> Check {
+    Check { topic: topic.into(), state, words: words.into() }
+}
+
+pub(super) async fn doctor(host: &dyn Host) -> Result<Outcome, Failure> {
+    let mut checks = on_disk(host.config());
+    let mut found = None;
+    for (name, account) in &host.config().accounts {
+        let topic = format!("account {name}");
+        let open = host.accounts().into_iter().find(|account| account.name == *name);
+        let stopped = open.as_ref().and_then(|account| account.stopped.clone());
+        let Some(transport) = open.and_then(|account| account.transport) else {
+            let why = stopped.unwrap_or_else(|| "not logged in: run `sealbridge init`".into());
+            checks.push(check(topic, CheckState::Bad, format!("stopped ({}): {why}", account.network())));
+            continue;
+        };
+        let transport = transport.common();
+        let health = transport.health();
+        checks.push(match (stopped, health.connected, health.trouble) {
+            (Some(why), _, _) => check(&topic, CheckState::Bad, format!("stopped: {why}")),
+            (None, false, trouble) => {
+                found = Some(FailureKind::Unreachable);
+                let why = trouble.map_or(String::new(), |trouble| format!(": {trouble}"));
+                check(&topic, CheckState::Bad, format!("not connected{why}"))
+            }
+            (None, true, Some(trouble)) => check(&topic, CheckState::Warn, trouble),
+            (None, true, None) => check(&topic, CheckState::Ok, "connected"),
+        });
+        for finding in transport.doctor().await {
+            let state = if finding.grave { CheckState::Bad } else { CheckState::Warn };
+            checks.push(check(format!("{topic}: {}", finding.topic), state, finding.words));
+        }
+    }
+    checks.extend(links(host).await?);
+    checks.extend(journal(host).await?);
+    Ok(diagnosis(&checks, found))
+}
+
+/// What can be looked at without the running service.
+#[must_use]
+pub fn on_disk(config: &Config) -> Vec<Check> {
+    vec![state_folder(&config.service.state), root_key(config), disk(config)]
+}
+
+/// That no service runs.
+#[must_use]
+pub fn service_not_running(words: &str) -> Check {
+    check("service", CheckState::Bad, words)
+}
+
+/// The checks as an answer.
+#[must_use]
+pub fn diagnosis(checks: &[Check], kind: Option<FailureKind>) -> Outcome {
+    let sign = |state| match state {
+        CheckState::Ok => "ok   ",
+        CheckState::Warn => "warn ",
+        CheckState::Bad => "BAD  ",
+    };
+    let words = checks.iter().map(|c| format!("{}{}: {}\n", sign(c.state), c.topic, c.words)).collect::<String>();
+    let mut outcome = Outcome::new(words, checks.iter().map(to_line).collect());
+    if checks.iter().any(|check| check.state == CheckState::Bad) {
+        outcome.found = Some(kind.unwrap_or(FailureKind::Other));
+    }
+    outcome
+}
+
+fn state_folder(state: &Path) -> Check {
+    let topic = "state folder";
+    let shown = state.display();
+    match std::fs::metadata(state) {
+        Err(error) => check(topic, CheckState::Bad, format!("{shown}: {error}; run `sealbridge init`")),
+        Ok(meta) if meta.permissions().mode() & 0o077 != 0 => {
+            check(topic, CheckState::Warn, format!("others can look into {shown}. Run: chmod 700 {shown}"))
+        }
+        Ok(_) => check(topic, CheckState::Ok, shown.to_string()),
+    }
+}
+
+fn root_key(config: &Config) -> Check {
+    match crate::config::root_key::load(config) {
+        Ok(_) => check("root key", CheckState::Ok, "readable, by its owner alone"),
+        Err(failure) => check("root key", CheckState::Bad, failure.words),
+    }
+}
+
+fn disk(config: &Config) -> Check {
+    let Ok(disk) = rustix::fs::statvfs(&config.service.state) else {
+        return check("disk", CheckState::Warn, "how much room is left can't be seen");
+    };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let wanted = config.journal.most_payload.0;
+    let words = format!("{} free", human(free));
+    if free < wanted {
+        let words =
+            format!("{words}, and the journal may grow to {}; lower `journal.most_payload` or make room", Size(wanted));
+        return check("disk", CheckState::Warn, words);
+    }
+    check("disk", CheckState::Ok, words)
+}
+
+fn human(bytes: u64) -> Size {
+    Size(if bytes > 1 << 30 { bytes >> 30 << 30 } else { bytes >> 20 << 20 })
+}
+
+async fn links(host: &dyn Host) -> Result<Vec<Check>, Failure> {
+    let mut checks = Vec::new();
+    let accounts = host.accounts();
+    for link in host.journal().links().await? {
+        let topic = format!("link {}", link.name);
+        let mut bad = Vec::new();
+        for end in &link.ends {
+            let account = accounts.iter().find(|account| account.name == end.at.account);
+            let transport = account.and_then(|account| account.transport.as_ref());
+            let infos = transport.map(|transport| transport.common().conversations()).unwrap_or_default();
+            let why = match infos.iter().find(|info| info.id == end.at.conversation).map(|info| info.encryption) {
+                Some(Encryption::Pinned) => continue,
+                Some(Encryption::Absent) => "is not encrypted, so nothing is carried there",
+                Some(Encryption::Violated) => "was encrypted, and its server now says otherwise",
+                Some(Encryption::Replaced) => "was given up for another; say `sealbridge links replace` to follow",
+                Some(Encryption::Unknown) => "is not known to be encrypted yet",
+                Some(Encryption::Left) | None => "is not one that we are in; invite us",
+            };
+            bad.push(format!("{} {why}", end.at));
+        }
+        checks.push(match (bad.is_empty(), &link.paused) {
+            (false, _) => check(topic, CheckState::Bad, bad.join("; ")),
+            (true, Some(why)) => {
+                check(topic, CheckState::Warn, format!("{why}; `sealbridge links resume` lets it go on"))
+            }
+            (true, None) => check(topic, CheckState::Ok, "every end is encrypted"),
+        });
+    }
+    Ok(checks)
+}
+
+async fn journal(host: &dyn Host) -> Result<Vec<Check>, Failure> {
+    let journal = host.journal();
+    let counts = journal.counts().await?;
+    let most = host.config().journal.most_payload.0;
+    let mut checks = Vec::new();
+    let mut tell = |condition: bool, topic: &str, state, words: String| {
+        if condition {
+            checks.push(check(topic, state, words));
+        }
+    };
+    let quarantined =
+        format!("{} rows do not open and are set aside; `sealbridge dead-letters list`", counts.quarantined);
+    tell(counts.quarantined > 0, "quarantine", CheckState::Bad, quarantined);
+    let full = format!("{} of {} used", Size(counts.payload_bytes), Size(most));
+    tell(
+        counts.payload_bytes >= most,
+        "journal",
+        CheckState::Bad,
+        format!("full: {full}; messages stay on their networks"),
+    );
+    let nearly = counts.payload_bytes < most && counts.payload_bytes > most / 5 * 4;
+    tell(nearly, "journal", CheckState::Warn, format!("nearly full: {full}"));
+    tell(counts.payload_bytes <= most / 5 * 4, "journal", CheckState::Ok, full);
+    let dead = format!("{}; `sealbridge dead-letters list` says why", counts.dead);
+    tell(counts.dead > 0, "dead letters", CheckState::Warn, dead);
+    tell(counts.held > 0, "held", CheckState::Warn, format!("{} deliveries wait for somebody to act", counts.held));
+    let unreadable = format!("{} messages wait for their keys", counts.unreadable);
+    tell(counts.unreadable > 0, "unreadable", CheckState::Warn, unreadable);
+    if admin::room(&*journal).await?.is_none() {
+        checks.push(check(
+            "admin room",
+            CheckState::Warn,
+            "there is none, so nobody is told what needs a person; run `sealbridge init`",
+        ));
+    }
+    Ok(checks)
+}

@@ -1,0 +1,319 @@
+//! The closed list of what an operator can ask for, and the one place where it is done.
+
+mod conversations;
+mod doctor;
+mod letters;
+mod links;
+mod status;
+
+use std::{fmt, sync::Arc};
+
+pub use doctor::{Check, CheckState, diagnosis, on_disk, service_not_running};
+use sealbridge_contract::{AccountName, Address, Answer, AnyTransport, Flow, PersonId, Step};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Failure, FailureKind, Host, audit};
+use crate::{config::nearest, store::LinkName};
+
+/// What an operator can ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Action {
+    /// How the service is doing.
+    Status,
+    /// What is wrong, and what to do about it.
+    Doctor,
+    /// The links.
+    ListLinks,
+    /// A new link.
+    AddLink {
+        /// Its name.
+        name: LinkName,
+        /// Its conversations.
+        ends: Vec<Address>,
+    },
+    /// A link less.
+    RemoveLink {
+        /// Its name.
+        name: LinkName,
+    },
+    /// Another conversation in the place of one of a link, such as the one that replaces it after an upgrade.
+    ReplaceEnd {
+        /// The link's name.
+        name: LinkName,
+        /// The conversation that goes.
+        old: Address,
+        /// The one that comes.
+        new: Address,
+    },
+    /// What comes in for a link is held.
+    PauseLink {
+        /// Its name.
+        name: LinkName,
+    },
+    /// A link goes on, with what was held.
+    ResumeLink {
+        /// Its name.
+        name: LinkName,
+    },
+    /// The conversations that accounts can reach.
+    ListConversations {
+        /// Only of this account.
+        account: Option<AccountName>,
+    },
+    /// Messages that will not be delivered unless somebody says so.
+    ListDeadLetters,
+    /// One of them.
+    ShowDeadLetter {
+        /// Its number.
+        number: i64,
+    },
+    /// It is tried again.
+    RetryDeadLetter {
+        /// Its number.
+        number: i64,
+    },
+    /// It is erased for good.
+    DropDeadLetter {
+        /// Its number.
+        number: i64,
+    },
+    /// Identities are compared by people.
+    Verify {
+        /// Our account.
+        account: AccountName,
+        /// With whom; without, with whoever starts it next.
+        person: Option<PersonId>,
+    },
+}
+
+impl Action {
+    /// Its name in logs and in the audit.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Doctor => "doctor",
+            Self::ListLinks => "list_links",
+            Self::AddLink { .. } => "add_link",
+            Self::RemoveLink { .. } => "remove_link",
+            Self::ReplaceEnd { .. } => "replace_end",
+            Self::PauseLink { .. } => "pause_link",
+            Self::ResumeLink { .. } => "resume_link",
+            Self::ListConversations { .. } => "list_conversations",
+            Self::ListDeadLetters => "list_dead_letters",
+            Self::ShowDeadLetter { .. } => "show_dead_letter",
+            Self::RetryDeadLetter { .. } => "retry_dead_letter",
+            Self::DropDeadLetter { .. } => "drop_dead_letter",
+            Self::Verify { .. } => "verify",
+        }
+    }
+
+    /// Whether it goes on in steps that a person watches, rather than being done at once.
+    #[must_use]
+    pub fn has_steps(&self) -> bool {
+        matches!(self, Self::Verify { .. })
+    }
+
+    /// Whether it needs accounts that are open, rather than the journal alone.
+    #[must_use]
+    pub fn needs_service(&self) -> bool {
+        match self {
+            Self::ListLinks
+            | Self::RemoveLink { .. }
+            | Self::PauseLink { .. }
+            | Self::ResumeLink { .. }
+            | Self::ListDeadLetters
+            | Self::ShowDeadLetter { .. }
+            | Self::RetryDeadLetter { .. }
+            | Self::DropDeadLetter { .. } => false,
+            Self::Status
+            | Self::Doctor
+            | Self::AddLink { .. }
+            | Self::ReplaceEnd { .. }
+            | Self::ListConversations { .. }
+            | Self::Verify { .. } => true,
+        }
+    }
+
+    /// Whether it changes anything, and so has a line in the audit.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        match self {
+            Self::Status
+            | Self::Doctor
+            | Self::ListLinks
+            | Self::ListConversations { .. }
+            | Self::ListDeadLetters
+            | Self::ShowDeadLetter { .. } => false,
+            Self::AddLink { .. }
+            | Self::RemoveLink { .. }
+            | Self::ReplaceEnd { .. }
+            | Self::PauseLink { .. }
+            | Self::ResumeLink { .. }
+            | Self::RetryDeadLetter { .. }
+            | Self::DropDeadLetter { .. }
+            | Self::Verify { .. } => true,
+        }
+    }
+}
+
+/// Who asks, for the audit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actor {
+    /// Somebody on this host, over the control socket.
+    Local {
+        /// Their user id.
+        uid: u32,
+    },
+    /// `sealbridge init`.
+    Init,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local { uid } => write!(f, "uid {uid}"),
+            Self::Init => f.write_str("init"),
+        }
+    }
+}
+
+/// How an action ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// For a person.
+    pub words: String,
+    /// For a program, one object a line, with fields that stay.
+    pub lines: Vec<Value>,
+    /// What was found to be wrong, if to look for it was asked: the exit code says it too.
+    pub found: Option<FailureKind>,
+}
+
+impl Outcome {
+    fn new(words: impl Into<String>, lines: Vec<Value>) -> Self {
+        Self { words: words.into(), lines, found: None }
+    }
+
+    fn one<T: Serialize>(words: impl Into<String>, line: &T) -> Self {
+        Self::new(words, vec![to_line(line)])
+    }
+}
+
+fn to_line<T: Serialize>(line: &T) -> Value {
+    serde_json::to_value(line).expect("a report is texts, numbers and lists")
+}
+
+/// What a surface shows next.
+#[derive(Debug)]
+pub enum Progress {
+    /// A step on the way; one that asks or compares waits for an answer.
+    Step(Step),
+    /// The end.
+    Done(Outcome),
+}
+
+/// An action being done. It is asked for what comes next until it says [`Progress::Done`] or fails.
+pub struct Performance {
+    host: Arc<dyn Host>,
+    actor: Actor,
+    action: Action,
+    state: State,
+}
+
+enum State {
+    Start,
+    Flow(Box<dyn Flow>),
+    Finished,
+}
+
+/// Does what was asked. Nothing happens before the first [`Performance::next`].
+#[must_use]
+pub fn perform(host: Arc<dyn Host>, actor: Actor, action: Action) -> Performance {
+    Performance { host, actor, action, state: State::Start }
+}
+
+impl Performance {
+    /// The next step. `answer` is what a person said to the step before, if that step waited for one.
+    ///
+    /// # Errors
+    /// [`Failure`]: it was not done, and there is no next step.
+    pub async fn next(&mut self, answer: Option<Answer>) -> Result<Progress, Failure> {
+        let progress = self.advance(answer).await;
+        let ended = !matches!(progress, Ok(Progress::Step(_)));
+        if ended {
+            if self.action.is_change() && !matches!(self.state, State::Finished) {
+                let state = &self.host.config().service.state;
+                audit::write(state, self.host.clock().now(), &self.actor, &self.action, progress.as_ref().err());
+            }
+            self.state = State::Finished;
+        }
+        progress
+    }
+
+    async fn advance(&mut self, answer: Option<Answer>) -> Result<Progress, Failure> {
+        if let (State::Start, Action::Verify { account, person }) = (&self.state, &self.action) {
+            let transport = transport_of(&*self.host, account)?;
+            let flow = transport.common().comparison(person.as_ref()).ok_or_else(|| {
+                let network = transport.common().abilities().network;
+                Failure::refused(format!("on {network} there are no identities to compare"))
+            })?;
+            self.state = State::Flow(flow);
+        }
+        match &mut self.state {
+            State::Start => do_at_once(&*self.host, &self.action).await.map(Progress::Done),
+            State::Flow(flow) => match flow.next(answer).await? {
+                Step::Done(words) => {
+                    let line = serde_json::json!({ "step": "done", "words": words });
+                    Ok(Progress::Done(Outcome::new(words, vec![line])))
+                }
+                step => Ok(Progress::Step(step)),
+            },
+            State::Finished => Err(Failure::other("this was finished already")),
+        }
+    }
+}
+
+impl fmt::Debug for Performance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Performance").field("action", &self.action.name()).finish_non_exhaustive()
+    }
+}
+
+async fn do_at_once(host: &dyn Host, action: &Action) -> Result<Outcome, Failure> {
+    match action {
+        Action::Status => status::status(host).await,
+        Action::Doctor => doctor::doctor(host).await,
+        Action::ListLinks => links::list(host).await,
+        Action::AddLink { name, ends } => links::add(host, name, ends).await,
+        Action::RemoveLink { name } => links::remove(host, name).await,
+        Action::ReplaceEnd { name, old, new } => links::replace(host, name, old, new).await,
+        Action::PauseLink { name } => links::pause(host, name).await,
+        Action::ResumeLink { name } => links::resume(host, name).await,
+        Action::ListConversations { account } => conversations::list(host, account.as_ref()).await,
+        Action::ListDeadLetters => letters::list(&*host.journal()).await,
+        Action::ShowDeadLetter { number } => letters::show(&*host.journal(), *number).await,
+        Action::RetryDeadLetter { number } => letters::retry(&*host.journal(), *number).await,
+        Action::DropDeadLetter { number } => letters::drop_one(&*host.journal(), *number).await,
+        Action::Verify { .. } => Err(Failure::other("comparing takes more than one step")),
+    }
+}
+
+/// The transport of an account that is open.
+fn transport_of(host: &dyn Host, name: &AccountName) -> Result<AnyTransport, Failure> {
+    let names: Vec<_> = host.config().accounts.keys().map(AccountName::as_str).collect();
+    if !host.config().accounts.contains_key(name) {
+        let meant = nearest(name.as_str(), &names).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+        return Err(Failure::usage(format!("there is no account `{name}`{meant}")));
+    }
+    open_transport(host, name).ok_or_else(|| {
+        let words = format!("the account `{name}` is not open; `sealbridge status` says why");
+        Failure::new(FailureKind::Unreachable, words)
+    })
+}
+
+fn open_transport(host: &dyn Host, name: &AccountName) -> Option<AnyTransport> {
+    host.accounts().into_iter().find(|account| account.name == *name)?.transport
+}

@@ -1,0 +1,244 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use sealbridge_contract::{AccountName, Address, PersonId};
+
+use crate::{
+    config::{Format, parse_address},
+    operator::{Action, Failure},
+    store::LinkName,
+};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  done
+   1  failed in another way than these
+   2  the command is not understood
+   3  the config, or a file that it names, is not in order
+   4  a password, token or session is not accepted
+   5  a network, or the running service, can't be reached
+   6  refused by policy: not encrypted, not verified, not allowed
+  75  it may work later
+
+The config is the file given with --config, or the first of ./sealbridge.toml,
+$XDG_CONFIG_HOME/sealbridge/config.toml and /etc/sealbridge/config.toml. Over it go the
+variables SEALBRIDGE_SECTION__KEY, and over them the flags.";
+
+/// Joins end-to-end encrypted conversations across networks.
+#[derive(Debug, Parser)]
+#[command(name = "sealbridge", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(super) struct Global {
+    /// The config file.
+    #[arg(long, global = true, value_name = "FILE", env = "SEALBRIDGE_CONFIG")]
+    pub(super) config: Option<PathBuf>,
+    /// The state folder, in the place of the config's.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub(super) state: Option<PathBuf>,
+    /// Answer in JSON, one object a line.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Log more; twice, still more. Never words of a message.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+    /// The form of log lines.
+    #[arg(long, global = true, value_name = "FORM")]
+    pub(super) log_format: Option<Format>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Set up a bot: config, keys, logins, admin room. Goes on where it was interrupted.
+    Init {
+        /// Take the answers from this file and ask nothing.
+        #[arg(long, value_name = "FILE")]
+        answers: Option<PathBuf>,
+    },
+    /// Run the service.
+    Run,
+    /// Look for what is wrong, and say what to do.
+    Doctor,
+    /// Say how the service is doing.
+    Status,
+    /// Conversations that are carried to each other.
+    #[command(subcommand)]
+    Links(Links),
+    /// Conversations that the accounts can reach.
+    #[command(subcommand)]
+    Conversations(Conversations),
+    /// Messages that will not be delivered unless you say so.
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
+    /// Compare identities with a person, by emoji.
+    Verify {
+        /// Our account.
+        account: AccountArg,
+        /// The person. Without one, wait for somebody to start it.
+        person: Option<String>,
+    },
+    /// The config.
+    #[command(subcommand)]
+    Config(Config),
+    /// Print completions for a shell.
+    Completions {
+        /// Which.
+        shell: Shell,
+    },
+    /// Print the manual page.
+    Man {
+        /// Write a page for every command into this folder.
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Links {
+    /// Show the links.
+    List,
+    /// Make a link.
+    Add {
+        /// Its name.
+        name: LinkArg,
+        /// Its conversations: account/conversation.
+        #[arg(required = true, num_args = 2.., value_parser = parse_address)]
+        ends: Vec<Address>,
+    },
+    /// Remove a link.
+    Remove {
+        /// Its name.
+        name: LinkArg,
+    },
+    /// Put another conversation in the place of one, such as after a room upgrade.
+    Replace {
+        /// The link's name.
+        name: LinkArg,
+        /// The conversation that goes.
+        #[arg(value_parser = parse_address)]
+        old: Address,
+        /// The one that comes.
+        #[arg(value_parser = parse_address)]
+        new: Address,
+    },
+    /// Hold what comes in for a link.
+    Pause {
+        /// Its name.
+        name: LinkArg,
+    },
+    /// Let a link go on, with what was held.
+    Resume {
+        /// Its name.
+        name: LinkArg,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Conversations {
+    /// Show the conversations that the accounts can reach.
+    List {
+        /// Only of this account.
+        #[arg(long)]
+        account: Option<AccountArg>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DeadLetters {
+    /// Show them.
+    List,
+    /// Show one.
+    Show {
+        /// Its number.
+        number: i64,
+    },
+    /// Try some again.
+    Retry(Numbers),
+    /// Erase some for good.
+    Drop(Numbers),
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Numbers {
+    /// Their numbers.
+    pub(super) numbers: Vec<i64>,
+    /// Every one.
+    #[arg(long)]
+    pub(super) all: bool,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(super) enum Config {
+    /// Say whether it is in order, and whether the secrets that it names are.
+    Check,
+    /// Show it as it is in force, defaults included, secrets taken out.
+    Show,
+    /// Print its JSON schema.
+    Schema,
+}
+
+/// An account's name, checked where it is typed.
+#[derive(Clone, Debug)]
+pub(super) struct AccountArg(pub(super) AccountName);
+
+impl std::str::FromStr for AccountArg {
+    type Err = sealbridge_contract::ids::BadName;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        AccountName::parse(text).map(Self)
+    }
+}
+
+/// A link's name, checked where it is typed.
+#[derive(Clone, Debug)]
+pub(super) struct LinkArg(pub(super) LinkName);
+
+impl std::str::FromStr for LinkArg {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        LinkName::parse(text).map(Self)
+    }
+}
+
+impl From<Links> for Action {
+    fn from(links: Links) -> Self {
+        match links {
+            Links::List => Self::ListLinks,
+            Links::Add { name, ends } => Self::AddLink { name: name.0, ends },
+            Links::Remove { name } => Self::RemoveLink { name: name.0 },
+            Links::Replace { name, old, new } => Self::ReplaceEnd { name: name.0, old, new },
+            Links::Pause { name } => Self::PauseLink { name: name.0 },
+            Links::Resume { name } => Self::ResumeLink { name: name.0 },
+        }
+    }
+}
+
+impl Command {
+    /// The action that the command is, if it is a single one.
+    pub(super) fn action(self) -> Result<Action, Failure> {
+        Ok(match self {
+            Self::Status => Action::Status,
+            Self::Doctor => Action::Doctor,
+            Self::Links(links) => links.into(),
+            Self::Conversations(Conversations::List { account }) => {
+                Action::ListConversations { account: account.map(|account| account.0) }
+            }
+            Self::DeadLetters(DeadLetters::List) => Action::ListDeadLetters,
+            Self::DeadLetters(DeadLetters::Show { number }) => Action::ShowDeadLetter { number },
+            Self::Verify { account, person } => {
+                Action::Verify { account: account.0, person: person.map(PersonId::new) }
+            }
+            other => return Err(Failure::other(format!("{other:?} is not a single action"))),
+        })
+    }
+}

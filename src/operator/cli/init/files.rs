@@ -1,0 +1,66 @@
+//! The files that `init` makes. None is ever written over.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::Path,
+};
+
+use toml::{Table, Value};
+
+use crate::{
+    config::Config,
+    operator::{Failure, FailureKind},
+};
+
+/// Writes a new file whole or not at all.
+pub(super) fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
+    let write = || {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let half = path.with_extension("toml.half");
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&half)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        // A second name, unlike a new one, is never put over a file that is there.
+        let linked = fs::hard_link(&half, path);
+        fs::remove_file(&half)?;
+        linked?;
+        fs::File::open(folder)?.sync_all()
+    };
+    write().map_err(|error: io::Error| {
+        Failure::new(FailureKind::Config, format!("{} can't be written: {error}", path.display()))
+    })
+}
+
+/// Makes a folder that only its owner can look into.
+pub(super) fn private_folder(folder: &Path) -> Result<(), Failure> {
+    let make = || {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let mode = fs::metadata(folder)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            Err(io::Error::other(format!("others can look into it; run: chmod 700 {}", folder.display())))
+        } else {
+            Ok(())
+        }
+    };
+    make().map_err(|error| Failure::new(FailureKind::Config, format!("the state folder {}: {error}", folder.display())))
+}
+
+/// Answers go on with a config only if they are about the same accounts.
+pub(super) fn must_agree(answers: &Table, config: &Config, path: &Path) -> Result<(), Failure> {
+    let accounts = answers.get("accounts").and_then(Value::as_table);
+    for (name, section) in accounts.into_iter().flatten() {
+        let known = config.accounts.iter().find(|(known, _)| known.as_str() == name);
+        let network = section.get("network").and_then(Value::as_str);
+        if known.is_none_or(|(_, known)| Some(known.network()) != network) {
+            return Err(Failure::refused(format!(
+                "{} is there already and is not written over, and it has no such account `{name}`: add it there by hand, \
+                 or name another file with --config",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}

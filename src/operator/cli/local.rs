@@ -1,0 +1,68 @@
+//! Commands that need no running service: the config, completions, the manual.
+
+use std::path::Path;
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+use super::args::Arguments;
+use crate::{
+    config::{self, Config},
+    operator::{Failure, FailureKind, actions, output::Output},
+};
+
+type Found = Result<Option<FailureKind>, Failure>;
+
+pub(super) fn completions(shell: Shell, output: Output) -> Found {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "sealbridge", &mut script);
+    output.bytes(&script);
+    Ok(None)
+}
+
+pub(super) fn man(folder: Option<&Path>, output: Output) -> Found {
+    let failed = |error: std::io::Error| Failure::other(format!("the manual can't be written: {error}"));
+    if let Some(folder) = folder {
+        clap_mangen::generate_to(Arguments::command(), folder).map_err(failed)?;
+        return Ok(None);
+    }
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Arguments::command()).render(&mut page).map_err(failed)?;
+    output.bytes(&page);
+    Ok(None)
+}
+
+pub(super) fn schema(output: Output) -> Found {
+    let schema = serde_json::to_string_pretty(&config::schema()).expect("a schema is texts, numbers and lists");
+    output.data(&format!("{schema}\n"));
+    Ok(None)
+}
+
+pub(super) fn show(config: &Config, output: Output) -> Found {
+    output.outcome(&actions::Outcome {
+        words: config::redacted_toml(config),
+        lines: vec![config::redacted(config)],
+        found: None,
+    });
+    Ok(None)
+}
+
+/// The config is in order once it is loaded; the files that it names are looked at here.
+pub(super) fn check(file: &Path, config: &Config, output: Output) -> Found {
+    let key = config.root_key_path();
+    let mut words = format!("{} is in order.\n", file.display());
+    if key.exists() || config.journal_exists() {
+        config::root_key::load(config)?;
+    } else {
+        words.push_str("It is not set up yet: run `sealbridge init`.\n");
+    }
+    let line = serde_json::json!({
+        "config": file,
+        "ok": true,
+        "accounts": config.accounts.len(),
+        "links": config.links.len(),
+        "set_up": key.exists(),
+    });
+    output.outcome(&actions::Outcome { words, lines: vec![line], found: None });
+    Ok(None)
+}

@@ -1,0 +1,118 @@
+//! The command line. It parses into actions and renders their steps; it decides nothing.
+
+mod args;
+mod ask;
+mod init;
+mod local;
+mod run;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::Parser as _;
+
+use super::{Failure, FailureKind, Open, logging, output::Output};
+use crate::config::{self, Config, Flags, Sources};
+use args::{Arguments, Command, Global};
+
+/// Runs the command that was typed. `open` assembles the service.
+pub fn main(open: Open) -> ExitCode {
+    logging::tame_panics();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    let output = Output::new(arguments.global.json);
+    match carry_out(arguments, open, output) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(found)) => ExitCode::from(found.exit_code()),
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(failure.kind.exit_code())
+        }
+    }
+}
+
+fn usage(error: &clap::Error) -> ExitCode {
+    // Help and version are no errors, and go to stdout.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(FailureKind::Usage.exit_code()) } else { ExitCode::SUCCESS }
+}
+
+/// Carries out a command. Says what was found to be wrong, if to look for it was asked.
+fn carry_out(arguments: Arguments, open: Open, output: Output) -> Result<Option<FailureKind>, Failure> {
+    let Arguments { global, command } = arguments;
+    match command {
+        Command::Completions { shell } => local::completions(shell, output),
+        Command::Man { folder } => local::man(folder.as_deref(), output),
+        Command::Config(args::Config::Schema) => local::schema(output),
+        Command::Config(args::Config::Show) => local::show(&load(&global)?, output),
+        Command::Config(args::Config::Check) => local::check(&find(&global)?, &load(&global)?, output),
+        Command::Init { answers } => runtime(true)?.block_on(init::init(&global, answers.as_deref(), open, output)),
+        Command::Run => {
+            let config = load(&global)?;
+            logging::start(config.log)?;
+            runtime(true)?.block_on(run::run(Arc::new(config), open))
+        }
+        asked => {
+            let config = Arc::new(load(&global)?);
+            runtime(false)?.block_on(ask::ask(config, asked, open, output))
+        }
+    }
+}
+
+fn runtime(threads: bool) -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = if threads {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    builder.enable_all().build().map_err(|error| Failure::other(format!("the runtime does not start: {error}")))
+}
+
+fn load(global: &Global) -> Result<Config, Failure> {
+    Ok(config::load(&sources(global, find(global)?)?)?)
+}
+
+fn sources(global: &Global, file: PathBuf) -> Result<Sources, Failure> {
+    let name = |name: std::ffi::OsString| name.into_string().ok().filter(|name| name.starts_with(config::PREFIX));
+    let mut environment = Vec::new();
+    for (variable, value) in env::vars_os() {
+        let Some(variable) = name(variable) else { continue };
+        let value = value
+            .into_string()
+            .map_err(|_| Failure::new(FailureKind::Config, format!("environment variable {variable}: is not text")))?;
+        environment.push((variable, value));
+    }
+    let state = global.state.as_ref().map(std::path::absolute).transpose();
+    let state = state.map_err(|error| Failure::usage(format!("--state: {error}")))?;
+    let flags = Flags { state, log_format: global.log_format, verbose: global.verbose };
+    Ok(Sources { file, environment, flags })
+}
+
+/// The config file: the one that was named, or the first that is there.
+fn find(global: &Global) -> Result<PathBuf, Failure> {
+    if let Some(path) = &global.config {
+        return Ok(path.clone());
+    }
+    let places = places();
+    places.iter().find(|place| place.exists()).cloned().ok_or_else(|| {
+        let looked: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
+        let words = format!(
+            "there is no config (looked at {}): run `sealbridge init`, or name one with --config",
+            looked.join(", ")
+        );
+        Failure::new(FailureKind::Config, words)
+    })
+}
+
+fn places() -> Vec<PathBuf> {
+    let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".config"));
+    let xdg = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
+    let xdg = xdg.map(|folder| folder.join("sealbridge/config.toml"));
+    [Some("sealbridge.toml".into()), xdg, Some("/etc/sealbridge/config.toml".into())].into_iter().flatten().collect()
+}

@@ -1,0 +1,72 @@
+//! What the service offers to actions, and to the command line that drives it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use sealbridge_contract::{AccountName, AnyTransport, Clock, Flow, RootKey, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::Failure;
+use crate::{
+    config::Config,
+    store::{JournalError, SharedJournal},
+};
+
+/// What the running service offers to an action. Everything but the journal answers from memory.
+#[async_trait]
+pub trait Host: Send + Sync {
+    /// The config it runs with.
+    fn config(&self) -> &Config;
+    /// Its journal.
+    fn journal(&self) -> SharedJournal;
+    /// Its clock.
+    fn clock(&self) -> &Clock;
+    /// Since when it runs.
+    fn started_at(&self) -> Timestamp;
+    /// Its accounts that are open.
+    fn accounts(&self) -> Vec<Account>;
+    /// Reads the links again. Called after each change of theirs, when the journal holds the change already.
+    ///
+    /// # Errors
+    /// [`JournalError`]: the old ones are still in force.
+    async fn links_changed(&self) -> Result<(), JournalError>;
+}
+
+/// One account of the running service.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Its name.
+    pub name: AccountName,
+    /// Its transport; `None` once it stopped.
+    pub transport: Option<AnyTransport>,
+    /// Why it stopped, if it did.
+    pub stopped: Option<String>,
+}
+
+/// The assembled service, as the command line drives it: open, perhaps set up, run, close.
+#[async_trait]
+pub trait Assembled: Host {
+    /// Whether the account has been logged in.
+    ///
+    /// # Errors
+    /// [`Failure`] if the journal does not answer.
+    async fn is_set_up(&self, account: &AccountName) -> Result<bool, Failure>;
+    /// The flow that logs it in. It is dropped before `run`.
+    ///
+    /// # Errors
+    /// [`Failure`] if there is no such account.
+    async fn setup(&self, account: &AccountName) -> Result<Box<dyn Flow>, Failure>;
+    /// Carries messages until `stop`. The control socket is the command line's business.
+    ///
+    /// # Errors
+    /// [`Failure`]: a person must act.
+    async fn run(&self, stop: CancellationToken) -> Result<(), Failure>;
+    /// Finishes what was asked and closes the journal. Called last.
+    async fn close(&self);
+    /// The same as what actions see.
+    fn as_host(self: Arc<Self>) -> Arc<dyn Host>;
+}
+
+/// Opens the service: its journal, and nothing that makes a request yet.
+pub type Open = fn(Arc<Config>, RootKey) -> BoxFuture<'static, Result<Arc<dyn Assembled>, Failure>>;

@@ -1,0 +1,17 @@
+//! What the operator sees and does: one closed list of actions, and the surfaces that parse into it.
+//!
+//! A surface decides nothing. Permission, audit and the words of an answer are made here, once for all of them.
+
+pub mod actions;
+pub mod admin;
+mod audit;
+pub mod cli;
+pub mod control;
+mod failure;
+pub mod host;
+pub mod logging;
+mod output;
+
+pub use actions::{Action, Actor, Outcome, Performance, Progress, perform};
+pub use failure::{Failure, FailureKind};
+pub use host::{Account, Assembled, Host, Open};

@@ -1,0 +1,143 @@
+//! The one place that writes to the terminal: data to stdout, words for people to stderr.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use sealbridge_contract::{Answer, Text};
+use serde_json::Value;
+
+use super::{Failure, Outcome, control::StepFrame};
+
+/// How a command shows what it has to say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Output {
+    json: bool,
+    colour: bool,
+}
+
+impl Output {
+    /// With `json`, everything goes to stdout, one object a line.
+    pub(super) fn new(json: bool) -> Self {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { json, colour: !plain && io::stderr().is_terminal() }
+    }
+
+    /// Writes to stdout as it is. Whoever reads may have gone: then there is nobody to tell.
+    pub(super) fn data(self, text: &str) {
+        let mut out = io::stdout().lock();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+
+    /// Writes bytes to stdout.
+    pub(super) fn bytes(self, bytes: &[u8]) {
+        let mut out = io::stdout().lock();
+        let _ = out.write_all(bytes).and_then(|()| out.flush());
+    }
+
+    fn line(self, value: &Value) {
+        self.data(&format!("{value}\n"));
+    }
+
+    fn say(self, text: &str) {
+        let mut err = io::stderr().lock();
+        let _ = writeln!(err, "{text}");
+    }
+
+    /// Shows how an action ended.
+    pub(super) fn outcome(self, outcome: &Outcome) {
+        if self.json {
+            outcome.lines.iter().for_each(|line| self.line(line));
+        } else {
+            self.data(&outcome.words);
+            if !outcome.words.is_empty() && !outcome.words.ends_with('\n') {
+                self.data("\n");
+            }
+        }
+    }
+
+    /// Says why something was not done.
+    pub(super) fn failure(self, failure: &Failure) {
+        if self.json {
+            let exit = failure.kind.exit_code();
+            let error = serde_json::json!({ "kind": failure.kind, "exit": exit, "words": failure.words });
+            self.line(&serde_json::json!({ "error": error }));
+        }
+        let (on, off) = if self.colour { ("\u{1b}[31m", "\u{1b}[0m") } else { ("", "") };
+        self.say(&format!("{on}sealbridge: {}{off}", failure.words));
+    }
+
+    /// Shows a step, without waiting for what a person says to it.
+    pub(super) fn step(self, step: &StepFrame) {
+        if self.json {
+            return self.line(&serde_json::to_value(step).expect("a step is texts"));
+        }
+        let (dim, bold, off) = if self.colour { ("\u{1b}[2m", "\u{1b}[1m", "\u{1b}[0m") } else { ("", "", "") };
+        match step {
+            StepFrame::Show { words } | StepFrame::Done { words } => self.say(words),
+            StepFrame::Progress { words } => self.say(&format!("{dim}{words}{off}")),
+            StepFrame::Ask { .. } => {}
+            StepFrame::Secret { label, value } => {
+                self.say(&format!("{label}\nIt is shown this once. Write it down where nobody else reads it:\n"));
+                self.say(&format!("    {bold}{value}{off}\n"));
+            }
+            StepFrame::Compare { emoji } => {
+                let row = |f: &dyn Fn(&super::control::EmojiFrame) -> String| emoji.iter().map(f).collect::<String>();
+                self.say(&row(&|e| format!("  {}  {:<12}\n", e.symbol, e.name)));
+            }
+        }
+    }
+
+    /// Shows a step and waits for what a person says to it.
+    ///
+    /// # Errors
+    /// [`Failure`] if nobody is there to answer.
+    pub(super) fn answer(self, step: &StepFrame) -> Result<Option<Answer>, Failure> {
+        self.step(step);
+        match step {
+            StepFrame::Ask { label, secret, .. } => {
+                let words = if self.json { read_line()? } else { self.ask(label, *secret)? };
+                Ok(Some(Answer::Text(words)))
+            }
+            StepFrame::Compare { .. } => {
+                if !self.json {
+                    self.prompt("Does the other side show the same, in the same order? [yes/no] ");
+                }
+                match read_line()?.as_str().trim().to_lowercase().as_str() {
+                    "yes" | "y" => Ok(Some(Answer::Yes)),
+                    "no" | "n" => Ok(Some(Answer::No)),
+                    // Whatever else was typed, it was not a yes: nothing is confirmed by a slip.
+                    _ => Err(Failure::usage("the answer is yes or no; nothing was confirmed")),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Asks a person. What is secret is not shown while it is typed.
+    pub(super) fn ask(self, label: &str, secret: bool) -> Result<Text, Failure> {
+        if secret && io::stdin().is_terminal() {
+            self.prompt(&format!("{label}: "));
+            let typed = rpassword::read_password().map_err(|error| nobody(&error))?;
+            return Ok(Text::new(typed));
+        }
+        self.prompt(&format!("{label}: "));
+        read_line()
+    }
+
+    fn prompt(self, text: &str) {
+        let mut err = io::stderr().lock();
+        let _ = write!(err, "{text}").and_then(|()| err.flush());
+    }
+}
+
+fn read_line() -> Result<Text, Failure> {
+    let mut line = zeroize::Zeroizing::new(String::new());
+    let read = io::stdin().lock().read_line(&mut line).map_err(|error| nobody(&error))?;
+    if read == 0 {
+        return Err(Failure::usage("an answer was expected on standard input, and there was none"));
+    }
+    Ok(Text::new(line.trim_end_matches(['\n', '\r'])))
+}
+
+fn nobody(error: &io::Error) -> Failure {
+    Failure::usage(format!("no answer can be read: {error}"))
+}

@@ -1,0 +1,411 @@
+//! The service, assembled: journal, accounts, links and journey.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use sealbridge_contract::{
+    AccountName, Address, AnyTransport, Clock, Context, Fatal, Flow, Inbox, Intake, RootKey, Rule, SealedInbox,
+    Timestamp, Vault, inbox::AccountStore, trail::MarkKey, transport::StoreKey,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    config::Config,
+    flow::{Desk, Dispatch, JourneyRouter, Table, TableHandle, attempt::Attempts, upkeep},
+    operator::{
+        Failure, FailureKind, admin,
+        host::{Account, Assembled, Host},
+    },
+    store::{JournalError, Link, LinkEnd, LinkName, SharedJournal, sqlite::SqliteJournal},
+};
+
+/// How long a broken account rests before it is started anew.
+const REST: Duration = Duration::from_secs(5);
+/// Told once in every linked conversation.
+const READABLE: &str = "This conversation is bridged. Messages are end-to-end encrypted up to the bridge on each side, \
+                        and they are readable on the host of the operator who runs it.";
+
+/// The service. Opened once in a process; the journal's lock sees to it that there is no second one.
+pub struct Service {
+    config: Arc<Config>,
+    journal: SharedJournal,
+    clock: Clock,
+    keys: Keys,
+    desk: Arc<Desk>,
+    table: TableHandle,
+    changes: watch::Sender<u64>,
+    router: Arc<JourneyRouter>,
+    tripped: Mutex<Option<mpsc::UnboundedReceiver<LinkName>>>,
+    dispatch: Arc<Dispatch>,
+    accounts: Mutex<HashMap<AccountName, Opened>>,
+    started_at: Timestamp,
+}
+
+/// Keys derived from the root key for others than the journal.
+struct Keys {
+    stores: HashMap<AccountName, zeroize::Zeroizing<[u8; 32]>>,
+}
+
+#[derive(Clone)]
+struct Opened {
+    transport: Option<AnyTransport>,
+    stopped: Option<String>,
+}
+
+impl Service {
+    /// Opens the journal and brings the links up to date with the config. Logs in nowhere.
+    ///
+    /// # Errors
+    /// [`Failure`]: the journal does not open, with the way out in words.
+    pub async fn open(config: Arc<Config>, root: RootKey) -> Result<Arc<dyn Assembled>, Failure> {
+        let clock = Clock::system();
+        #[cfg(feature = "failpoints")]
+        crate::testing::follow_clock_file(&clock);
+        let vault = Vault::new(root);
+        let marks = || MarkKey::new(vault.key_for("loop marks v1"));
+        let stores = config.accounts.keys().map(|name| (name.clone(), vault.key_for(&format!("account store {name}"))));
+        let keys = Keys { stores: stores.collect() };
+        let table = TableHandle::default();
+        let (router, tripped) = JourneyRouter::new(table.clone(), marks(), clock.clone());
+        let router = Arc::new(router);
+        let attempts = Attempts::new(table.clone(), marks(), clock.clone());
+        let journal = SqliteJournal::open(
+            &config.service.state,
+            vault,
+            Arc::clone(&router) as Arc<dyn crate::store::Router>,
+            config.journal.limits(),
+            clock.clone(),
+        )?;
+        let journal: SharedJournal = Arc::new(journal);
+        let desk = Desk::new(Arc::clone(&journal), clock.clone());
+        let dispatch = Dispatch::new(Arc::clone(&journal), table.clone(), attempts, clock.clone());
+        let service = Self {
+            config,
+            journal,
+            started_at: clock.now(),
+            clock,
+            keys,
+            desk,
+            table,
+            changes: watch::Sender::new(0),
+            router,
+            tripped: Mutex::new(Some(tripped)),
+            dispatch,
+            accounts: Mutex::default(),
+        };
+        service.follow_config().await?;
+        service.reload().await?;
+        Ok(Arc::new(service))
+    }
+
+    /// What the transport of an account is given.
+    fn context(&self, account: &AccountName) -> Result<Context, Failure> {
+        let missing = || Failure::new(FailureKind::Config, format!("there is no account {account} in the config"));
+        let key = self.keys.stores.get(account).ok_or_else(missing)?;
+        let folder = self.config.account_folder(account);
+        private_folder(&folder).map_err(|error| {
+            Failure::new(FailureKind::Config, format!("the account's folder can't be made: {error}"))
+        })?;
+        Ok(Context {
+            account: account.clone(),
+            folder,
+            store_key: StoreKey::new(key.clone()),
+            store: self.store_of(account),
+            clock: self.clock.clone(),
+        })
+    }
+
+    fn intake(&self) -> Arc<dyn Intake> {
+        Arc::clone(&self.desk) as Arc<dyn Intake>
+    }
+
+    fn store_of(&self, account: &AccountName) -> AccountStore {
+        AccountStore::new(account.clone(), self.intake())
+    }
+
+    /// Writes the config's links into the journal. An end that was linked before keeps its moment.
+    async fn follow_config(&self) -> Result<(), JournalError> {
+        let known = self.journal.links().await?;
+        for gone in known.iter().filter(|link| link.fixed && !self.config.links.contains_key(&link.name)) {
+            self.journal.remove_link(&gone.name).await?;
+        }
+        for (name, fixed) in &self.config.links {
+            let before = known.iter().find(|link| link.name == *name);
+            let since =
+                |at: &Address| before.and_then(|link| link.ends.iter().find(|end| end.at == *at)).map(|end| end.since);
+            let ends = fixed.ends.iter();
+            let ends = ends.map(|at| LinkEnd { at: at.clone(), since: since(at).unwrap_or_else(|| self.clock.now()) });
+            let paused = before.and_then(|link| link.paused.clone());
+            let link = Link { name: name.clone(), ends: ends.collect(), paused, fixed: true };
+            if before != Some(&link) {
+                self.journal.put_link(link).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the links, makes the table anew, and wakes who waits for it.
+    async fn reload(&self) -> Result<(), JournalError> {
+        let links = self.journal.links().await?;
+        let before = self.table.now();
+        for link in links.iter().filter(|link| link.paused.is_none()) {
+            if before.rule(&link.name).is_some_and(|rule| rule.paused) {
+                self.router.resumed(&link.name);
+            }
+        }
+        for end in links.iter().flat_map(|link| &link.ends) {
+            if before.linked_since(&end.at).is_none() {
+                self.desk.tell(&end.at, READABLE, Some("readable-on-host")).await?;
+            }
+        }
+        let with_rules = links.into_iter().map(|link| {
+            let rule = self.rule(&link);
+            (link, rule)
+        });
+        let transports = self.config.accounts.keys().map(|name| {
+            let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+            (name.clone(), accounts.get(name).and_then(|opened| opened.transport.clone()))
+        });
+        self.table.put(Table::new(with_rules.collect(), transports.collect(), HashMap::new()));
+        self.changes.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    fn rule(&self, link: &Link) -> Rule {
+        let rule = self.config.links.get(&link.name).map_or_else(Rule::default, |fixed| fixed.rule(false));
+        let marks = link.ends.iter().filter_map(|end| self.config.accounts.get(&end.at.account));
+        let accept_not_proven = rule.accept_not_proven || marks.into_iter().any(|a| a.accepts_not_proven());
+        Rule { accept_not_proven, ..rule }
+    }
+
+    /// Opens every account that has been set up and is not open yet.
+    async fn open_accounts(&self) -> Result<(), Failure> {
+        for (name, account) in &self.config.accounts {
+            let open = self.accounts.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name);
+            if open || !account.is_set_up(&self.store_of(name)).await? {
+                continue;
+            }
+            let opened = match account.open(self.context(name)?).await {
+                Ok(transport) => Opened { transport: Some(transport), stopped: None },
+                Err(fatal) => {
+                    error!(account = %name, error = %fatal, "Account does not open.");
+                    Opened { transport: None, stopped: Some(fatal.to_string()) }
+                }
+            };
+            self.accounts.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), opened);
+        }
+        self.reload().await?;
+        Ok(())
+    }
+
+    /// Runs one account until `stop`, or until a person must act.
+    async fn run_account(&self, name: &AccountName, transport: AnyTransport, stop: CancellationToken) -> Option<Fatal> {
+        let inbox = || Inbox::new(name.clone(), self.intake());
+        while !stop.is_cancelled() {
+            let (transport, stop) = (transport.clone(), stop.clone());
+            let (inbox, sealed) = (inbox(), SealedInbox::new(name.clone(), self.intake()));
+            let run = tokio::spawn(async move {
+                match transport {
+                    AnyTransport::EndToEnd(t) => t.run(inbox, stop).await,
+                    AnyTransport::OperatorRun(t) => t.run(inbox, stop).await,
+                    AnyTransport::Carrier(t) => t.run(sealed, stop).await,
+                }
+            });
+            match run.await {
+                Ok(Ok(())) => return None,
+                Ok(Err(fatal)) => return Some(fatal),
+                // What a library's panic left half done is made good from the journal, as after a crash.
+                Err(panic) => {
+                    error!(account = %name, error = %panic, "Account broke and starts anew.");
+                    tokio::time::sleep(REST).await;
+                }
+            }
+        }
+        None
+    }
+
+    async fn account_stopped(&self, name: &AccountName, fatal: &Fatal) -> Result<(), JournalError> {
+        error!(account = %name, error = %fatal, "Account stopped: a person must act.");
+        if let Some(opened) = self.accounts.lock().unwrap_or_else(PoisonError::into_inner).get_mut(name) {
+            opened.stopped = Some(fatal.to_string());
+            opened.transport = None;
+        }
+        self.desk.tell_operator(&format!("The account {name} stopped: {fatal}"), None).await?;
+        self.reload().await
+    }
+
+    /// Pauses a link whose circuit breaker tripped, and says so at all its ends.
+    async fn pause_tripped(&self, name: &LinkName) -> Result<(), JournalError> {
+        let links = self.journal.links().await?;
+        let Some(link) = links.into_iter().find(|link| link.name == *name && link.paused.is_none()) else {
+            return Ok(());
+        };
+        warn!(link = %name, "Circuit breaker: the same words go round. Link paused.");
+        let why =
+            "circuit breaker: the same words went round and round, so another bridge must join these conversations";
+        let ends = link.ends.clone();
+        self.journal.put_link(Link { paused: Some(why.into()), ..link }).await?;
+        self.reload().await?;
+        let words =
+            format!("The link {name} is paused by its {why}. Nothing is lost: `sealbridge links resume` goes on.");
+        self.desk.tell_operator(&words, None).await?;
+        for end in ends {
+            self.desk.tell(&end.at, "This bridge paused itself: another bridge sends its messages back.", None).await?;
+        }
+        Ok(())
+    }
+
+    async fn watch_breaker(
+        &self,
+        mut tripped: mpsc::UnboundedReceiver<LinkName>,
+        stop: &CancellationToken,
+    ) -> Result<(), JournalError> {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                Some(link) = tripped.recv() => self.pause_tripped(&link).await?,
+            }
+        }
+    }
+
+    /// Runs every open account; ends when `stop` is given or all have stopped.
+    async fn run_accounts(&self, stop: &CancellationToken) -> Result<(), Failure> {
+        let open: Vec<_> = {
+            let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+            accounts.iter().filter_map(|(name, opened)| Some((name.clone(), opened.transport.clone()?))).collect()
+        };
+        let mut running = futures_util::stream::FuturesUnordered::new();
+        for (name, transport) in open {
+            running.push(async move {
+                let fatal = self.run_account(&name, transport, stop.child_token()).await;
+                (name, fatal)
+            });
+        }
+        let mut last = None;
+        while let Some((name, fatal)) = futures_util::StreamExt::next(&mut running).await {
+            if let Some(fatal) = fatal {
+                self.account_stopped(&name, &fatal).await?;
+                if matches!(fatal, Fatal::Journal) {
+                    return Err(fatal.into());
+                }
+                last = Some(fatal);
+            }
+        }
+        if stop.is_cancelled() {
+            return Ok(());
+        }
+        Err(last.map_or_else(
+            || Failure::new(FailureKind::Config, "no account is set up: run `sealbridge init`".to_owned()),
+            Failure::from,
+        ))
+    }
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Service")
+    }
+}
+
+fn private_folder(folder: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
+}
+
+#[async_trait]
+impl Host for Service {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn journal(&self) -> SharedJournal {
+        Arc::clone(&self.journal)
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
+    fn accounts(&self) -> Vec<Account> {
+        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = accounts.iter();
+        open.map(|(name, opened)| Account {
+            name: name.clone(),
+            transport: opened.transport.clone(),
+            stopped: opened.stopped.clone(),
+        })
+        .collect()
+    }
+
+    async fn links_changed(&self) -> Result<(), JournalError> {
+        self.reload().await
+    }
+}
+
+#[async_trait]
+impl Assembled for Service {
+    async fn is_set_up(&self, account: &AccountName) -> Result<bool, Failure> {
+        match self.config.accounts.get(account) {
+            Some(section) => Ok(section.is_set_up(&self.store_of(account)).await?),
+            None => Ok(false),
+        }
+    }
+
+    async fn setup(&self, account: &AccountName) -> Result<Box<dyn Flow>, Failure> {
+        let context = self.context(account)?;
+        let missing = || Failure::new(FailureKind::Config, format!("there is no account {account} in the config"));
+        Ok(self.config.accounts.get(account).ok_or_else(missing)?.setup(context))
+    }
+
+    async fn run(&self, stop: CancellationToken) -> Result<(), Failure> {
+        if let Some(room) = admin::room(self.journal.as_ref()).await? {
+            self.desk.set_admin(room);
+        }
+        self.open_accounts().await?;
+        info!(accounts = self.config.accounts.len(), links = self.table.now().links().count(), "Running.");
+        let stop = stop.child_token();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&self.dispatch).run(self.changes.subscribe(), stop.clone()));
+        tasks.spawn(upkeep::keep_up(Arc::clone(&self.journal), self.clock.clone(), stop.clone()));
+        let tripped = self.tripped.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let breaker = async {
+            match tripped {
+                Some(tripped) => self.watch_breaker(tripped, &stop).await,
+                None => Ok(()),
+            }
+        };
+        let result = tokio::select! {
+            result = self.run_accounts(&stop) => result,
+            Some(ended) = tasks.join_next() => match ended {
+                Ok(ended) => ended.map_err(Failure::from),
+                Err(panic) => Err(Failure::new(FailureKind::Other, format!("a part of the service broke: {panic}"))),
+            },
+            Err(error) = breaker => Err(error.into()),
+        };
+        stop.cancel();
+        while tasks.join_next().await.is_some() {}
+        result
+    }
+
+    async fn close(&self) {
+        self.journal.close().await;
+    }
+
+    fn as_host(self: Arc<Self>) -> Arc<dyn Host> {
+        self
+    }
+}

@@ -1,0 +1,218 @@
+//! The trait, method by method: what is asked of which thread.
+
+use async_trait::async_trait;
+use sealbridge_contract::{
+    AccountName, Address, Cleartext, RemoteId, SecretBytes, Timestamp,
+    gate::Hold,
+    inbox::{Batch, Filling, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
+};
+
+use super::{
+    SqliteJournal, read,
+    write::{self, Ask},
+};
+use crate::store::{Counts, DeadLetter, Fact, Journal, JournalError, Link, LinkName, Pending};
+
+/// The service's own settings are the store of no account: no account can be named so.
+const NO_ACCOUNT: &str = "";
+
+#[async_trait]
+impl Journal for SqliteJournal {
+    async fn accept(&self, account: &AccountName, mut batch: Batch) -> Result<(), JournalError> {
+        let account = account.clone();
+        let weight = 1 + batch.arrivals.len() + batch.echoes.len() + batch.store.len();
+        self.writer.ask(Ask::of(weight, move |ledger| write::batch(ledger, &account, &mut batch))).await
+    }
+
+    async fn accept_sealed(
+        &self,
+        account: &AccountName,
+        parcels: Vec<Parcel>,
+        cursor: Vec<StoreWrite>,
+    ) -> Result<(), JournalError> {
+        let account = account.clone();
+        let weight = 1 + parcels.len() + cursor.len();
+        self.writer.ask(Ask::of(weight, move |ledger| write::parcels(ledger, &account, &parcels, &cursor))).await
+    }
+
+    async fn open_gaps(&self, account: &AccountName) -> Result<Vec<OpenGap>, JournalError> {
+        let account = account.clone();
+        self.lists.ask(read::ask(move |reader| read::open_gaps(reader, &account))).await
+    }
+
+    async fn fill(&self, account: &AccountName, mut filling: Filling) -> Result<(), JournalError> {
+        let account = account.clone();
+        let weight = 1 + filling.arrivals.len();
+        self.writer.ask(Ask::of(weight, move |ledger| write::fill(ledger, &account, &mut filling))).await
+    }
+
+    async fn waiting(
+        &self,
+        account: &AccountName,
+        filter: WaitingFor,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<Waiting>, JournalError> {
+        loop {
+            let (account, filter) = (account.clone(), filter.clone());
+            let question = move |reader: &read::Reader| read::waiting(reader, &account, &filter, after, limit);
+            let (events, broken) = self.lists.ask(read::ask(question)).await?;
+            if broken.is_empty() || !events.is_empty() {
+                return Ok(events);
+            }
+            self.set_aside(broken, write::quarantine_unreadable).await?;
+        }
+    }
+
+    async fn resolve(
+        &self,
+        account: &AccountName,
+        waiting: i64,
+        mut resolution: Resolution,
+    ) -> Result<(), JournalError> {
+        let account = account.clone();
+        self.writer.ask(Ask::of(2, move |ledger| write::resolve(ledger, &account, waiting, &mut resolution))).await
+    }
+
+    async fn expire(&self) -> Result<Option<Timestamp>, JournalError> {
+        self.writer.ask(Ask::of(64, write::expire)).await
+    }
+
+    async fn sweep(&self) -> Result<usize, JournalError> {
+        self.writer.ask(Ask::of(512, write::sweep)).await
+    }
+
+    async fn read(&self, account: &AccountName, key: &str) -> Result<Option<SecretBytes>, JournalError> {
+        let (account, key) = (account.clone(), key.to_owned());
+        self.heads.ask(read::ask(move |reader| read::read(reader, account.as_str(), &key))).await
+    }
+
+    async fn read_all(&self, account: &AccountName, prefix: &str) -> Result<Vec<(String, SecretBytes)>, JournalError> {
+        let (account, prefix) = (account.clone(), prefix.to_owned());
+        self.lists.ask(read::ask(move |reader| read::read_all(reader, account.as_str(), &prefix))).await
+    }
+
+    async fn write(&self, account: &AccountName, writes: Vec<StoreWrite>) -> Result<(), JournalError> {
+        let account = account.clone();
+        self.writer.ask(Ask::of(writes.len(), move |ledger| write::write(ledger, account.as_str(), &writes))).await
+    }
+
+    async fn links(&self) -> Result<Vec<Link>, JournalError> {
+        self.lists.ask(read::ask(read::links)).await
+    }
+
+    async fn put_link(&self, link: Link) -> Result<(), JournalError> {
+        self.writer.ask(Ask::of(1, move |ledger| write::put_link(ledger, &link))).await
+    }
+
+    async fn remove_link(&self, name: &LinkName) -> Result<(), JournalError> {
+        let name = name.clone();
+        self.writer.ask(Ask::of(64, move |ledger| write::remove_link(ledger, &name))).await
+    }
+
+    async fn release(&self, link: &LinkName) -> Result<usize, JournalError> {
+        let link = link.clone();
+        self.writer.ask(Ask::of(64, move |ledger| write::release(ledger, &link))).await
+    }
+
+    async fn say(&self, to: &Address, message: Cleartext, once: Option<&str>) -> Result<bool, JournalError> {
+        let (to, once) = (to.clone(), once.map(str::to_owned));
+        self.writer.ask(Ask::of(1, move |ledger| write::say(ledger, &to, &message, once.as_deref()))).await
+    }
+
+    async fn lanes(&self) -> Result<Vec<Address>, JournalError> {
+        self.lists.ask(read::ask(read::lanes)).await
+    }
+
+    async fn woken(&self) -> Vec<Address> {
+        self.woken.take().await
+    }
+
+    async fn head(&self, lane: &Address, after: i64, limit: usize) -> Result<Vec<Pending>, JournalError> {
+        loop {
+            let lane = lane.clone();
+            let head = self.heads.ask(read::ask(move |reader| read::head(reader, &lane, after, limit))).await?;
+            let nothing_broken = head.broken.is_empty();
+            self.set_aside(head.broken, write::quarantine_delivery).await?;
+            // An empty answer means an empty lane, so it is not given because of broken rows alone.
+            if nothing_broken || !head.pending.is_empty() {
+                return Ok(head.pending);
+            }
+        }
+    }
+
+    async fn settle(&self, number: i64, as_id: &RemoteId) -> Result<(), JournalError> {
+        let as_id = as_id.clone();
+        self.writer.ask(Ask::of(1, move |ledger| write::settle(ledger, number, &as_id))).await
+    }
+
+    async fn postpone(&self, number: i64, not_before: Timestamp, cause: &str) -> Result<(), JournalError> {
+        let cause = cause.to_owned();
+        self.writer.ask(Ask::of(1, move |ledger| write::postpone(ledger, number, not_before, &cause))).await
+    }
+
+    async fn hold(&self, number: i64, why: Hold) -> Result<(), JournalError> {
+        self.writer.ask(Ask::of(1, move |ledger| write::hold(ledger, number, why))).await
+    }
+
+    async fn bury(&self, number: i64, reason: &str) -> Result<(), JournalError> {
+        let reason = reason.to_owned();
+        self.writer.ask(Ask::of(1, move |ledger| write::bury(ledger, number, &reason))).await
+    }
+
+    async fn dead_letters(&self, after: i64, limit: usize) -> Result<Vec<DeadLetter>, JournalError> {
+        self.lists.ask(read::ask(move |reader| read::dead_letters(reader, after, limit))).await
+    }
+
+    async fn retry(&self, number: i64) -> Result<(), JournalError> {
+        self.writer.ask(Ask::of(1, move |ledger| write::retry(ledger, number))).await
+    }
+
+    async fn drop_letter(&self, number: i64) -> Result<(), JournalError> {
+        self.writer.ask(Ask::of(1, move |ledger| write::drop_letter(ledger, number))).await
+    }
+
+    async fn why(&self, at: &Address, id: &RemoteId) -> Result<Vec<Fact>, JournalError> {
+        let (at, id) = (at.clone(), id.clone());
+        self.lists.ask(read::ask(move |reader| read::why(reader, &at, &id))).await
+    }
+
+    async fn counts(&self) -> Result<Counts, JournalError> {
+        self.lists.ask(read::ask(read::counts)).await
+    }
+
+    async fn setting(&self, key: &str) -> Result<Option<SecretBytes>, JournalError> {
+        let key = key.to_owned();
+        self.heads.ask(read::ask(move |reader| read::read(reader, NO_ACCOUNT, &key))).await
+    }
+
+    async fn set(&self, key: &str, value: SecretBytes) -> Result<(), JournalError> {
+        let writes = vec![StoreWrite::put(key, value)];
+        self.writer.ask(Ask::of(1, move |ledger| write::write(ledger, NO_ACCOUNT, &writes))).await
+    }
+
+    async fn close(&self) {
+        let (heads, lists, writer) = (self.heads.clone(), self.lists.clone(), self.writer.clone());
+        let ended = tokio::task::spawn_blocking(move || {
+            // The writer last: the last connection to close folds the write-ahead log into the file.
+            heads.shut();
+            lists.shut();
+            writer.shut();
+        });
+        let _ended = ended.await;
+    }
+}
+
+impl SqliteJournal {
+    /// Sets rows aside that do not open.
+    async fn set_aside(
+        &self,
+        broken: Vec<i64>,
+        aside: fn(&mut write::Ledger, i64) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        for number in broken {
+            self.writer.ask(Ask::of(1, move |ledger| aside(ledger, number))).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,278 @@
+//! Group commit: one fsync for everybody who waits, and nobody's failure is another's.
+
+use std::{
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{super::Woken, Ledger, order};
+use crate::store::{JournalError, sqlite::Outcome};
+
+/// One caller's wish. It may be run again when a commit fails that others were part of.
+trait Job: Send {
+    fn run(&mut self, ledger: &mut Ledger) -> Outcome<()>;
+    fn answer(self: Box<Self>, outcome: Outcome<()>);
+}
+
+/// A wish on its way to the writer.
+pub(in crate::store::sqlite) struct Asked {
+    job: Box<dyn Job>,
+    weight: usize,
+}
+
+/// A wish and where its answer goes.
+pub(in crate::store::sqlite) struct Ask<T, W> {
+    work: W,
+    done: Option<T>,
+    reply: oneshot::Sender<Outcome<T>>,
+}
+
+impl<T, W> Ask<T, W>
+where
+    T: Send + 'static,
+    W: FnMut(&mut Ledger) -> Outcome<T> + Send + 'static,
+{
+    /// `weight` is about how many rows it writes.
+    pub(in crate::store::sqlite) fn of(weight: usize, work: W) -> impl FnOnce(oneshot::Sender<Outcome<T>>) -> Asked {
+        move |reply| Asked { job: Box::new(Self { work, done: None, reply }), weight }
+    }
+}
+
+impl<T, W> Job for Ask<T, W>
+where
+    T: Send + 'static,
+    W: FnMut(&mut Ledger) -> Outcome<T> + Send + 'static,
+{
+    fn run(&mut self, ledger: &mut Ledger) -> Outcome<()> {
+        self.done = Some((self.work)(ledger)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, outcome: Outcome<()>) {
+        let Self { done, reply, .. } = *self;
+        let answer = outcome.and_then(|()| done.ok_or(JournalError::Closed));
+        // A caller who went away needs no answer; what it asked for is done all the same.
+        let _gone = reply.send(answer);
+    }
+}
+
+/// One group takes no more than this, so that the first of it does not wait for long.
+const HEAVIEST_GROUP: usize = 2048;
+
+/// The log is folded into the file after so many changed rows, a few pages each. It keeps its length and is written
+/// over, since that is cheaper than making it grow again.
+const FOLDED_AFTER: u64 = 8192;
+
+/// A log that grew longer than this, as one of large rows does, is cut.
+const LONGEST_LOG: u64 = 96 << 20;
+
+/// The one that writes.
+pub(in crate::store::sqlite) struct Writer {
+    ledger: Ledger,
+    log: PathBuf,
+    woken: Arc<Woken>,
+    /// After a failed fsync nobody knows what is on the disk, so nothing more is promised.
+    broken: Option<JournalError>,
+    /// How many rows were changed when the log was folded last.
+    folded_at: u64,
+}
+
+impl Writer {
+    pub(in crate::store::sqlite) fn new(ledger: Ledger, file: PathBuf, woken: Arc<Woken>) -> Self {
+        let mut log = file.into_os_string();
+        log.push("-wal");
+        Self { ledger, log: log.into(), woken, broken: None, folded_at: 0 }
+    }
+
+    /// Serves until nobody can ask any more, then folds the log and closes.
+    pub(in crate::store::sqlite) fn run(mut self, mut asked: mpsc::Receiver<Asked>) {
+        loop {
+            let first = if self.ledger.unfinished.is_empty() {
+                let Some(first) = asked.blocking_recv() else { break };
+                Some(first)
+            } else {
+                asked.try_recv().ok()
+            };
+            let (mut jobs, mut weight) = (Vec::new(), 0);
+            let mut next = first;
+            while let Some(asked_for) = next {
+                weight += asked_for.weight;
+                jobs.push(asked_for.job);
+                next = if weight < HEAVIEST_GROUP { asked.try_recv().ok() } else { None };
+            }
+            self.serve(jobs);
+        }
+        self.fold("TRUNCATE");
+    }
+
+    fn serve(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+        let outcomes = match &self.broken {
+            Some(error) => {
+                self.ledger.unfinished.clear();
+                vec![Err(error.clone()); jobs.len()]
+            }
+            None => self.commit(&mut jobs),
+        };
+        for (job, outcome) in jobs.into_iter().zip(outcomes) {
+            job.answer(outcome);
+        }
+        let changed = self.ledger.connection.total_changes();
+        if changed - self.folded_at >= FOLDED_AFTER {
+            self.folded_at = changed;
+            self.fold(if self.log_length() > LONGEST_LOG { "TRUNCATE" } else { "PASSIVE" });
+        }
+    }
+
+    /// Runs all jobs in one transaction, or each in its own if they can't be committed together.
+    fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Vec<Outcome<()>> {
+        match self.together(jobs) {
+            Ok(outcomes) => outcomes,
+            Err(JournalError::Full) if jobs.len() > 1 => {
+                // Folding may give room, and what erases needs little: a full disk must not stop that.
+                self.fold("TRUNCATE");
+                jobs.iter_mut().map(|job| self.alone(job)).collect()
+            }
+            Err(error) => {
+                self.fail(&error);
+                vec![Err(error); jobs.len()]
+            }
+        }
+    }
+
+    fn alone(&mut self, job: &mut Box<dyn Job>) -> Outcome<()> {
+        match self.together(std::slice::from_mut(job)) {
+            Ok(mut outcomes) => outcomes.pop().unwrap_or(Err(JournalError::Closed)),
+            Err(error) => {
+                self.fail(&error);
+                Err(error)
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &JournalError) {
+        if matches!(error, JournalError::Full) {
+            self.fold("TRUNCATE");
+        } else {
+            tracing::error!(%error, "The journal failed and accepts nothing more.");
+            self.broken = Some(error.clone());
+        }
+    }
+
+    /// One transaction. `Err`: none of it was kept, for nobody.
+    fn together(&mut self, jobs: &mut [Box<dyn Job>]) -> Outcome<Vec<Outcome<()>>> {
+        let (totals, unfinished) = (self.ledger.totals, self.ledger.unfinished.clone());
+        let outcome = self.transaction(jobs);
+        match &outcome {
+            Ok(_) => {
+                self.ledger.new_names.conversations.clear();
+                self.ledger.new_names.links.clear();
+                self.woken.add(self.ledger.woken.drain());
+            }
+            Err(_) => {
+                if !self.ledger.connection.is_autocommit() {
+                    // If even this fails, the next BEGIN does too, and says so.
+                    let _failed = self.ledger.connection.execute_batch("ROLLBACK");
+                }
+                self.ledger.totals = totals;
+                self.ledger.unfinished = unfinished;
+                self.ledger.forget_new_names();
+                self.ledger.woken.clear();
+            }
+        }
+        outcome
+    }
+
+    /// First without savepoints, which cost as much as the work itself; with them if a job fails, so that it alone does.
+    fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Outcome<Vec<Outcome<()>>> {
+        let before = (self.ledger.totals, self.ledger.unfinished.clone());
+        self.ledger.run("BEGIN IMMEDIATE", [])?;
+        let all = jobs.iter_mut().try_for_each(|job| guarded(&mut self.ledger, |ledger| job.run(ledger)));
+        let outcomes = match all {
+            Ok(()) => jobs.iter().map(|_| Ok(())).collect(),
+            // SQLite gave up the whole, as it does when the disk is full.
+            Err(error) if self.ledger.connection.is_autocommit() => return Err(error),
+            Err(_) => {
+                self.ledger.run("ROLLBACK", [])?;
+                (self.ledger.totals, self.ledger.unfinished) = before.clone();
+                self.ledger.forget_new_names();
+                self.ledger.run("BEGIN IMMEDIATE", [])?;
+                let mut outcomes = Vec::with_capacity(jobs.len());
+                for job in jobs {
+                    outcomes.push(savepoint(&mut self.ledger, |ledger| job.run(ledger))?);
+                }
+                outcomes
+            }
+        };
+        self.go_on()?;
+        let totals = self.ledger.totals;
+        if totals != before.0 {
+            self.ledger
+                .run("UPDATE total SET payload_bytes = ?1, settled = ?2", [totals.payload_bytes, totals.settled])?;
+        }
+        fail::fail_point!("journal::before-commit");
+        self.ledger.run("COMMIT", [])?;
+        fail::fail_point!("journal::after-commit");
+        Ok(outcomes)
+    }
+
+    /// Routes on where more could be routed than one commit takes.
+    fn go_on(&mut self) -> Outcome<()> {
+        let mut routed = 0;
+        for conversation in self.ledger.unfinished.clone() {
+            if routed >= HEAVIEST_GROUP {
+                break;
+            }
+            match savepoint(&mut self.ledger, |ledger| order::go_on(ledger, conversation))? {
+                Ok(more) => routed += more,
+                Err(error) => {
+                    // The next [`order::expire`] tries again; a loop without an end would help nobody.
+                    tracing::error!(%error, "Messages that could be routed still wait.");
+                    self.ledger.unfinished.remove(&conversation);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn log_length(&self) -> u64 {
+        fs::metadata(&self.log).map_or(0, |file| file.len())
+    }
+
+    /// Folds the log into the file. A reader may be in the way, though not for long; then the next time will do.
+    fn fold(&self, how: &str) {
+        let sql = format!("PRAGMA wal_checkpoint({how})");
+        if let Err(error) = self.ledger.connection.query_row(&sql, [], |_| Ok(())) {
+            tracing::warn!(%error, "The journal's log was not folded into its file.");
+        }
+    }
+}
+
+/// Runs one job so that its failure undoes its own doing alone. `Err`: the whole transaction is lost.
+fn savepoint<T>(ledger: &mut Ledger, work: impl FnOnce(&mut Ledger) -> Outcome<T>) -> Outcome<Outcome<T>> {
+    ledger.run("SAVEPOINT job", [])?;
+    let (totals, unfinished) = (ledger.totals, ledger.unfinished.clone());
+    let outcome = guarded(ledger, work);
+    match &outcome {
+        Ok(_) => {}
+        // SQLite gave up the whole transaction, as it does when the disk is full.
+        Err(error) if ledger.connection.is_autocommit() => return Err(error.clone()),
+        Err(_) => {
+            ledger.run("ROLLBACK TO job", [])?;
+            ledger.totals = totals;
+            ledger.unfinished = unfinished;
+            ledger.forget_new_names();
+        }
+    }
+    ledger.run("RELEASE job", [])?;
+    Ok(outcome)
+}
+
+/// A panic in a step is its failure, and nobody else's.
+fn guarded<T>(ledger: &mut Ledger, work: impl FnOnce(&mut Ledger) -> Outcome<T>) -> Outcome<T> {
+    catch_unwind(AssertUnwindSafe(|| work(ledger)))
+        .unwrap_or_else(|_| Err(JournalError::Failed("a step panicked".into())))
+}

@@ -1,0 +1,180 @@
+//! Dead letters, and rows that do not open.
+
+use rusqlite::params;
+
+use super::{
+    super::{Outcome, delivery, received, unreadable as waiting},
+    Ledger, order,
+    outbox::{self, no_such},
+};
+use crate::store::JournalError;
+
+/// Writes a dead letter for something that never became a delivery and whose content is not kept.
+pub(super) fn write(
+    ledger: &mut Ledger,
+    conversation: i64,
+    name: &str,
+    sender: Option<&str>,
+    reason: &str,
+) -> Outcome<()> {
+    let number = ledger.next_number();
+    ledger.run(
+        "INSERT INTO letter (number, conversation, name, sender, reason, since) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![number, conversation, name, sender, reason, ledger.now().0],
+    )?;
+    Ok(())
+}
+
+/// Wakes lanes.
+pub(super) fn wake(ledger: &mut Ledger, mut lanes: Vec<i64>) -> Outcome<()> {
+    lanes.sort_unstable();
+    lanes.dedup();
+    for lane in lanes {
+        let address = ledger.address(lane)?;
+        ledger.woken.insert(address);
+    }
+    Ok(())
+}
+
+/// Puts a dead letter back.
+pub(in crate::store::sqlite) fn retry(ledger: &mut Ledger, number: i64) -> Outcome<()> {
+    let lane: Option<i64> = ledger.one(
+        "UPDATE delivery SET state = 0, not_before = 0, reason = NULL, done_at = NULL
+         WHERE number = ?1 AND state = 2 RETURNING lane",
+        [number],
+        |row| row.get(0),
+    )?;
+    if let Some(lane) = lane {
+        return wake(ledger, vec![lane]);
+    }
+    let back = ledger.run(
+        "UPDATE unreadable SET state = 0, dead_at = NULL, since = ?2 WHERE number = ?1 AND state = 1",
+        params![number, ledger.now().0],
+    )?;
+    if back == 1 {
+        return Ok(());
+    }
+    let known = ledger.one(
+        "SELECT EXISTS (SELECT 1 FROM letter WHERE number = ?1) OR EXISTS (SELECT 1 FROM quarantine WHERE number = ?1)",
+        [number],
+        |row| row.get::<_, bool>(0),
+    )?;
+    if known == Some(true) {
+        return Err(JournalError::NoSuch(format!(
+            "the content of number {number} is not there, so it can't be retried"
+        )));
+    }
+    Err(no_such(number))
+}
+
+/// Why there is only a line of something.
+const DROPPED: &str = "dropped by the operator";
+
+/// Erases a dead letter for good.
+pub(in crate::store::sqlite) fn drop_letter(ledger: &mut Ledger, number: i64) -> Outcome<()> {
+    let quarantined = ledger.run("DELETE FROM quarantine WHERE number = ?1", [number])?;
+    if drop_delivery(ledger, number)? || drop_unreadable(ledger, number)? {
+        return Ok(());
+    }
+    let letter = ledger.run("DELETE FROM letter WHERE number = ?1", [number])?;
+    if letter + quarantined > 0 { Ok(()) } else { Err(no_such(number)) }
+}
+
+fn drop_delivery(ledger: &mut Ledger, number: i64) -> Outcome<bool> {
+    let dropped = ledger.one(
+        "SELECT source, length(payload) FROM delivery WHERE number = ?1 AND state IN (2, 5)",
+        [number],
+        |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<usize>>(1)?)),
+    )?;
+    let Some((source, words)) = dropped else { return Ok(false) };
+    ledger.let_go(words.unwrap_or(0));
+    ledger.run(
+        "UPDATE delivery SET state = ?2, payload = NULL, done_at = ?3, reason = coalesce(?4 || ': ' || reason, ?4)
+         WHERE number = ?1",
+        params![number, delivery::DROPPED, ledger.now().0, DROPPED],
+    )?;
+    match source {
+        Some(source) if exists(ledger, source)? => outbox::done_with(ledger, source)?,
+        _ => {}
+    }
+    Ok(true)
+}
+
+/// Whether a received row is there: a changed byte may have made a delivery point to nothing.
+fn exists(ledger: &Ledger, place: i64) -> Outcome<bool> {
+    Ok(ledger.one("SELECT 1 FROM received WHERE id = ?1", [place], |_| Ok(()))?.is_some())
+}
+
+fn drop_unreadable(ledger: &mut Ledger, number: i64) -> Outcome<bool> {
+    let dropped = ledger.one(
+        "DELETE FROM unreadable WHERE number = ?1 AND state IN (1, 2) RETURNING received, length(raw)",
+        [number],
+        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, usize>(1)?)),
+    )?;
+    let Some((place, raw)) = dropped else { return Ok(false) };
+    ledger.let_go(raw);
+    if exists(ledger, place)? {
+        ledger.close_line(place, Some(DROPPED))?;
+    }
+    Ok(true)
+}
+
+/// Why a row is set aside.
+const DOES_NOT_OPEN: &str = "does not open: its row was changed, or belongs elsewhere";
+
+/// Sets a delivery aside that does not open.
+pub(in crate::store::sqlite) fn quarantine_delivery(ledger: &mut Ledger, number: i64) -> Outcome<()> {
+    let aside = ledger.run(
+        "UPDATE delivery SET state = ?2 WHERE number = ?1 AND state IN (0, 1)",
+        params![number, delivery::QUARANTINED],
+    )?;
+    if aside == 0 {
+        return Ok(());
+    }
+    tracing::error!(number, "A delivery does not open and is set aside.");
+    ledger.run(
+        "INSERT INTO quarantine (number, name, origin, lane, reason, since)
+         SELECT d.number, 'delivery ' || lower(hex(d.id)), r.conversation, d.lane, ?2, ?3
+         FROM delivery d LEFT JOIN received r ON r.id = d.source WHERE d.number = ?1",
+        params![number, DOES_NOT_OPEN, ledger.now().0],
+    )?;
+    Ok(())
+}
+
+/// Sets an event aside that can't be read and does not open either.
+pub(in crate::store::sqlite) fn quarantine_unreadable(ledger: &mut Ledger, number: i64) -> Outcome<()> {
+    let conversation: Option<i64> = ledger.one(
+        "UPDATE unreadable SET state = ?2, holding = 0 WHERE number = ?1 AND state = 0 RETURNING conversation",
+        params![number, waiting::QUARANTINED],
+        |row| row.get(0),
+    )?;
+    let Some(conversation) = conversation else { return Ok(()) };
+    tracing::error!(number, "An event that waits does not open and is set aside.");
+    ledger.run(
+        "INSERT INTO quarantine (number, name, origin, sender, reason, since)
+         SELECT u.number, coalesce(r.remote, 'an event'), u.conversation, u.sender, ?2, ?3
+         FROM unreadable u LEFT JOIN received r ON r.id = u.received WHERE u.number = ?1",
+        params![number, DOES_NOT_OPEN, ledger.now().0],
+    )?;
+    order::go_on(ledger, conversation)?;
+    Ok(())
+}
+
+/// Sets a message aside that does not open when its turn comes to be routed.
+pub(super) fn quarantine_received(ledger: &mut Ledger, place: i64) -> Outcome<()> {
+    let number = ledger.next_number();
+    tracing::error!(number, "A message that waits does not open and is set aside.");
+    ledger.run(
+        "INSERT INTO quarantine (number, name, origin, sender, reason, since)
+         SELECT ?2, remote, conversation, sender, ?3, ?4 FROM received WHERE id = ?1",
+        params![place, number, DOES_NOT_OPEN, ledger.now().0],
+    )?;
+    let held: Option<usize> =
+        ledger.one("SELECT length(payload) FROM received WHERE id = ?1", [place], |row| row.get(0))?.flatten();
+    ledger.let_go(held.unwrap_or(0));
+    ledger.run(
+        "UPDATE received SET state = ?2, payload = NULL, note = ?3, at = ?4 WHERE id = ?1",
+        params![place, received::DONE, DOES_NOT_OPEN, ledger.now().0],
+    )?;
+    Ok(())
+}

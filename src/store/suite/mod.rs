@@ -1,0 +1,83 @@
+//! What every engine of the journal must keep: plain functions over something that opens one.
+
+pub(super) mod accept;
+mod kit;
+pub(super) mod letters;
+pub(super) mod order;
+pub(super) mod outbox;
+pub(super) mod unreadable;
+
+pub(super) use self::kit::*;
+
+/// Makes a test of every promise for one engine: `$engine` is an expression that gives a fresh [`Engine`].
+macro_rules! journal_suite {
+    ($engine:expr) => {
+        crate::store::suite::journal_suite!(@each $engine;
+            accept: [
+                message_seen_twice_is_carried_once,
+                message_goes_to_every_conversation_of_its_links,
+                replayed_value_under_another_name_is_a_dead_letter_for_ever,
+                conversation_that_is_not_linked_leaves_nothing,
+                store_is_written_with_its_batch_or_not_at_all,
+                full_journal_takes_no_more_still_settles_and_goes_on_by_itself,
+                parcel_is_opened_once_and_junk_is_a_dead_letter,
+                failing_wish_does_not_fail_those_beside_it,
+                what_was_accepted_is_there_after_a_drop_without_close,
+                stores_and_settings_are_apart,
+                step_that_panics_fails_alone,
+            ];
+            order: [
+                message_behind_a_gap_waits_until_it_is_filled,
+                gap_within_a_gap_keeps_the_order,
+                two_gaps_open_in_any_order,
+                filling_goes_on_where_it_was_after_a_restart,
+                message_written_before_the_link_does_not_cross_when_a_gap_is_filled,
+                long_gap_is_routed_in_order_while_more_arrives,
+                gap_offered_twice_is_one,
+                waiting_message_of_a_conversation_that_is_not_linked_any_more_is_let_go_in_time,
+            ];
+            unreadable: [
+                later_messages_of_the_sender_wait_and_others_do_not,
+                key_that_comes_in_time_keeps_the_place,
+                key_that_comes_late_marks_the_message_late,
+                hold_that_is_over_never_lets_a_new_message_overtake,
+                event_refused_on_trust_holds_nobody,
+                event_that_still_waits_may_stop_holding,
+                event_that_is_not_for_us_frees_what_waited,
+                event_past_its_time_is_a_dead_letter_that_can_be_retried,
+                event_that_comes_again_readable_is_read,
+                waiting_events_are_found_by_what_they_wait_for,
+                late_event_read_from_a_gap_that_was_before_the_link_does_not_cross,
+            ];
+            outbox: [
+                settled_message_leaves_only_a_line,
+                postponed_delivery_keeps_its_place_and_counts,
+                held_delivery_comes_back_to_its_old_place,
+                reply_names_its_counterpart_in_both_directions_and_beside,
+                reply_waits_for_its_counterpart_in_the_same_answer,
+                echo_settles_what_nobody_was_sure_of,
+                topic_is_said_once_for_ever,
+                lanes_wake_when_something_is_new,
+                links_are_kept_and_removed_with_their_outbox,
+                old_lines_are_forgotten_and_the_rest_stays,
+                head_goes_on_after_a_number,
+            ];
+            letters: [
+                buried_delivery_can_be_retried_and_dropped,
+                refused_message_is_kept_and_refused_event_is_a_line,
+                letters_come_oldest_first_in_pages,
+                why_tells_what_became_of_a_message,
+                counts_say_how_full_it_is,
+            ];
+        );
+    };
+    (@each $engine:expr; $($room:ident: [$($promise:ident,)*];)*) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                crate::store::suite::$room::$promise(&$engine).await;
+            }
+        )*)*
+    };
+}
+pub(super) use journal_suite;

@@ -1,0 +1,150 @@
+//! THE list of transports. A new one is a line in each of the matches here, and nothing elsewhere.
+
+use std::borrow::Cow;
+
+use async_trait::async_trait;
+use config::{ConfigError, Value};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use sealbridge_contract::{Answer, AnyTransport, Context, Fatal, Flow, FlowError, Step, inbox::AccountStore};
+use serde::Serialize;
+
+/// One account's section: its network, and the settings of that network's transport.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "network", rename_all = "snake_case")]
+pub enum AccountConfig {
+    /// Matrix.
+    Matrix(sealbridge_matrix::Settings),
+    /// A network in memory, for tests.
+    Loopback(sealbridge_loopback::Settings),
+}
+
+/// The networks, as the config names them.
+pub const NETWORKS: &[&str] = &["matrix", "loopback"];
+
+/// What the login on a network may ask that is never in its settings, by the names of an answers file.
+#[must_use]
+pub fn secret_questions(network: &str) -> &'static [&'static str] {
+    match network {
+        "matrix" => &["password", "token", "recovery_key"],
+        _ => &[],
+    }
+}
+
+impl AccountConfig {
+    /// Reads a section.
+    ///
+    /// # Errors
+    /// What is missing, unknown or of the wrong kind, with its key.
+    pub fn read(section: Value) -> Result<Self, ConfigError> {
+        let mut table = section.into_table()?;
+        let network = table.remove("network").ok_or_else(|| ConfigError::NotFound("network".into()))?.into_string()?;
+        let settings = Value::new(None, table);
+        match network.as_str() {
+            "matrix" => settings.try_deserialize().map(Self::Matrix),
+            "loopback" => settings.try_deserialize().map(Self::Loopback),
+            _ => {
+                let words = format!("expected one of the networks {}", NETWORKS.join(", "));
+                Err(ConfigError::At {
+                    error: Box::new(ConfigError::Message(words)),
+                    origin: None,
+                    key: Some("network".into()),
+                })
+            }
+        }
+    }
+
+    /// Says what can't be right, without asking anybody.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Matrix(settings) => settings.check(),
+            Self::Loopback(settings) => settings.check().map_err(|error| error.to_string()),
+        }
+    }
+
+    /// The network, as the config names it.
+    #[must_use]
+    pub fn network(&self) -> &'static str {
+        match self {
+            Self::Matrix(_) => "matrix",
+            Self::Loopback(_) => "loopback",
+        }
+    }
+
+    /// Whether messages whose sender is not proven cross, marked, by this account's own word.
+    #[must_use]
+    pub fn accepts_not_proven(&self) -> bool {
+        match self {
+            Self::Matrix(settings) => settings.accepts_not_proven(),
+            Self::Loopback(_) => false,
+        }
+    }
+
+    /// Whether it has been logged in.
+    ///
+    /// # Errors
+    /// [`Fatal::Journal`].
+    pub async fn is_set_up(&self, store: &AccountStore) -> Result<bool, Fatal> {
+        match self {
+            Self::Matrix(_) => sealbridge_matrix::is_set_up(store).await.map_err(|_| Fatal::Journal),
+            Self::Loopback(_) => Ok(true),
+        }
+    }
+
+    /// The flow that logs it in. Drop it before [`open`](Self::open).
+    #[must_use]
+    pub fn setup(&self, context: Context) -> Box<dyn Flow> {
+        match self {
+            Self::Matrix(settings) => Box::new(sealbridge_matrix::Setup::new(context, settings.clone())),
+            Self::Loopback(_) => Box::new(NothingToDo),
+        }
+    }
+
+    /// Makes the transport, for running.
+    ///
+    /// # Errors
+    /// [`Fatal`]: a person must act.
+    pub async fn open(&self, context: Context) -> Result<AnyTransport, Fatal> {
+        match self {
+            Self::Matrix(settings) => sealbridge_matrix::connect(context, settings.clone()).await,
+            Self::Loopback(settings) => sealbridge_loopback::connect(context, settings.clone()).await,
+        }
+    }
+}
+
+/// The login flow of a network on which nobody logs in.
+struct NothingToDo;
+
+#[async_trait]
+impl Flow for NothingToDo {
+    async fn next(&mut self, _answer: Option<Answer>) -> Result<Step, FlowError> {
+        Ok(Step::Done("There is nobody to log in as.".into()))
+    }
+}
+
+impl JsonSchema for AccountConfig {
+    fn schema_name() -> Cow<'static, str> {
+        "AccountConfig".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        // Written by hand: the derived one refers to the settings' own schema, which allows no `network` in it.
+        let of = |network: &str, mut settings: Schema| {
+            let object = settings.ensure_object();
+            let properties = object.entry("properties").or_insert_with(|| serde_json::json!({}));
+            properties["network"] = serde_json::json!({
+                "description": "The network that it is a login on.", "type": "string", "const": network,
+            });
+            let required = object.entry("required").or_insert_with(|| serde_json::json!([]));
+            if let Some(required) = required.as_array_mut() {
+                required.push("network".into());
+            }
+            settings
+        };
+        let matrix = of("matrix", sealbridge_matrix::Settings::json_schema(generator));
+        let loopback = of("loopback", sealbridge_loopback::Settings::json_schema(generator));
+        json_schema!({ "description": "One account's section.", "oneOf": [matrix, loopback] })
+    }
+}

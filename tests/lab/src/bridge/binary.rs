@@ -1,0 +1,71 @@
+//! Builds the service's binary, and keeps a copy that no later build replaces while it runs.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::paths;
+
+/// Which build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    /// As it is used, unoptimised.
+    Usual,
+    /// With the named places where the recovery suite kills it.
+    Failpoints,
+    /// Optimised, for measurements.
+    Release,
+}
+
+/// A built binary.
+#[derive(Debug, Clone)]
+pub struct Binary(PathBuf);
+
+impl Binary {
+    /// Builds it, or finds that nothing changed.
+    pub fn build(build: Build) -> Result<Self> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        command.args(["build", "--quiet", "--package", "sealbridge", "--bin", "sealbridge"]);
+        command.current_dir(paths::workspace_root());
+        let profile = match build {
+            Build::Usual => "debug",
+            Build::Failpoints => {
+                command.args(["--features", "failpoints"]);
+                "debug"
+            }
+            Build::Release => {
+                command.arg("--release");
+                "release"
+            }
+        };
+        let status = command.status().context("Run cargo build")?;
+        ensure!(status.success(), "cargo build failed");
+        let built = paths::target_dir()?.join(profile).join("sealbridge");
+        Self::copy(&built, &format!("sealbridge-{build:?}").to_lowercase())
+    }
+
+    /// A binary that somebody else built: the one that `cargo test` names.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    fn copy(built: &Path, name: &str) -> Result<Self> {
+        let folder = paths::lab_dir()?.join("bin");
+        std::fs::create_dir_all(&folder)?;
+        let kept = folder.join(name);
+        // A running program can't be written to, but its name can be given to another file.
+        let fresh = folder.join(format!("{name}.{}", std::process::id()));
+        std::fs::copy(built, &fresh).with_context(|| format!("Copy {}", built.display()))?;
+        std::fs::rename(&fresh, &kept)?;
+        Ok(Self(kept))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}

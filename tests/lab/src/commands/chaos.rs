@@ -1,0 +1,36 @@
+//! `cargo lab chaos`: kill it again and again; nothing may be lost, doubled or out of order.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::Result;
+use clap::Args;
+use sealbridge_lab::{
+    bridge::{Binary, Build},
+    chaos,
+    demo::Stage,
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct Chaos {
+    /// How often.
+    #[arg(long, default_value_t = 200)]
+    kills: usize,
+    /// Print one JSON object as the last line of standard output; the rest goes to standard error.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Chaos {
+    pub(crate) async fn run(self) -> Result<ExitCode> {
+        let stage = Stage::new(self.json);
+        stage.heading("Building the service with failpoints");
+        let binary = tokio::task::spawn_blocking(|| Binary::build(Build::Failpoints)).await??;
+        let options = chaos::Options { kills: self.kills, pause: Duration::from_millis(200) };
+        let outcome = chaos::run(&binary, &stage, options).await?;
+        stage.report(
+            if outcome.is_clean() { "Nothing lost, doubled or out of order" } else { "NOT as promised" },
+            &outcome,
+        )?;
+        Ok(if outcome.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}

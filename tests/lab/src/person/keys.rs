@@ -1,0 +1,103 @@
+//! Room keys, cross-signing and verification. Only a person with mautrix-python has these.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::{Person, Received, Verification, text};
+
+impl Person {
+    /// From the next message in `room` on, these users get no room keys from this person. With
+    /// `announce` they are told so.
+    pub async fn withhold(&self, room: &str, users: &[&str], announce: bool) -> Result<()> {
+        let arguments = json!({ "room": room, "users": users, "announce": announce });
+        self.call("withhold", arguments).await.map(drop)
+    }
+
+    /// Ends [`Person::withhold`] and hands over every key kept back in the room. Answers to how
+    /// many devices and sessions.
+    pub async fn share_key(&self, room: &str) -> Result<u64> {
+        let answer = self.call("share_key", json!({ "room": room })).await?;
+        answer["devices"].as_u64().context("No count of devices")
+    }
+
+    /// Ends [`Person::withhold`] for what is said from now on. What was kept back stays so, until
+    /// [`Person::share_key`].
+    pub async fn share_later(&self, room: &str) -> Result<()> {
+        self.call("share_later", json!({ "room": room })).await.map(drop)
+    }
+
+    /// The next message in the room starts a new Megolm session.
+    pub async fn new_session(&self, room: &str) -> Result<()> {
+        let room = json!({ "room": room });
+        self.call("new_session", room).await.map(drop)
+    }
+
+    /// Cross-signs the own device now; answers the recovery key.
+    pub async fn cross_sign(&self) -> Result<String> {
+        text(&self.call("cross_sign", json!({})).await?, "recovery_key")
+    }
+
+    /// A user's devices, each with the trust that this person's client has in it.
+    pub async fn devices(&self, user: &str) -> Result<Vec<(String, String)>> {
+        let answer = self.call("devices", json!({ "user": user })).await?;
+        let devices = answer["devices"].as_object().context("No devices")?;
+        let pairs = devices.iter().map(|(device, trust)| {
+            let trust = trust.as_str().unwrap_or_default();
+            (device.clone(), trust.to_owned())
+        });
+        Ok(pairs.collect())
+    }
+
+    // Emoji verification. Every step is a call here and a `Verification` that is received.
+
+    /// Asks `user` to verify, on one of their devices or in a room; answers the flow's id.
+    pub async fn verify_request(
+        &self,
+        user: &str,
+        device: Option<&str>,
+        room: Option<&str>,
+    ) -> Result<String> {
+        let arguments = json!({ "user": user, "device": device, "in_room": room });
+        text(&self.call("verify_request", arguments).await?, "flow")
+    }
+
+    /// Answers a request with yes.
+    pub async fn verify_accept(&self, flow: &str) -> Result<()> {
+        self.verify("accept", flow).await
+    }
+
+    /// Starts once both said yes; one side does this.
+    pub async fn verify_begin(&self, flow: &str) -> Result<()> {
+        self.verify("begin", flow).await
+    }
+
+    /// The emoji are the same on both sides. The other user's identity is then signed.
+    pub async fn verify_confirm(&self, flow: &str) -> Result<()> {
+        self.verify("confirm", flow).await
+    }
+
+    pub async fn verify_cancel(&self, flow: &str) -> Result<()> {
+        self.verify("cancel", flow).await
+    }
+
+    /// Waits until any flow with `user` gets to this step.
+    pub async fn wait_verification(
+        &self,
+        user: &str,
+        step: &str,
+        within: Duration,
+    ) -> Result<Verification> {
+        let pick = |one: &Received| match one {
+            Received::Verification(it) if it.user == user && it.step == step => Some(it.clone()),
+            _ => None,
+        };
+        self.wait_event(pick, within).await
+    }
+
+    async fn verify(&self, step: &str, flow: &str) -> Result<()> {
+        let name = format!("verify_{step}");
+        self.call(&name, json!({ "flow": flow })).await.map(drop)
+    }
+}

@@ -1,0 +1,158 @@
+//! The rules of the house, as tests over its own source.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file below `folder` whose name ends so, with its text.
+fn files(folder: &str, ending: &str) -> Vec<(String, String)> {
+    fn walk(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+        let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        for entry in entries {
+            let path = entry.expect("a folder can be read to its end").path();
+            if path.is_dir() && !path.ends_with("target") {
+                walk(&path, ending, found);
+            } else if path.to_string_lossy().ends_with(ending) {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&root().join(folder), ending, &mut found);
+    assert!(!found.is_empty(), "no {ending} below {folder}: the test would check nothing");
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).expect("source is text");
+        let name = path.strip_prefix(root()).expect("it lies below the root").to_string_lossy().into_owned();
+        (name, text)
+    };
+    found.into_iter().map(read).collect()
+}
+
+/// Lines of `text` that are code and fit.
+fn code<'a>(text: &'a str, fits: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = (usize, &'a str)> {
+    let lines = text.lines().enumerate();
+    lines.filter(move |(_, line)| !line.trim_start().starts_with("//") && fits(line)).map(|(at, line)| (at + 1, line))
+}
+
+fn assert_none(what: &str, files: &[(String, String)], fits: impl Fn(&str) -> bool + Copy) {
+    let found =
+        files.iter().flat_map(|(name, text)| code(text, fits).map(move |(at, line)| format!("{name}:{at}: {line}")));
+    let found: Vec<_> = found.collect();
+    assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
+}
+
+#[test]
+fn only_the_matrix_bridge_knows_the_matrix_sdk() {
+    let mut all = files("src", ".rs");
+    all.extend(files("bridges/contract", ".rs"));
+    all.extend(files("bridges/loopback", ".rs"));
+    assert_none("the matrix-sdk family outside bridges/matrix", &all, |line| {
+        line.contains("matrix_sdk") || line.contains("ruma::") || line.contains("vodozemac")
+    });
+    let matrix = files("bridges/matrix", ".rs");
+    assert!(matrix.iter().any(|(_, text)| text.contains("matrix_sdk_crypto")), "the rule looks for the right word");
+}
+
+#[test]
+fn bridges_depend_on_the_contract_and_never_on_each_other() {
+    for (name, text) in files("bridges", "Cargo.toml") {
+        let own = name.split('/').nth(1).expect("bridges/NAME/Cargo.toml");
+        for other in ["matrix", "loopback"].iter().filter(|other| **other != own) {
+            assert!(!text.contains(&format!("sealbridge-{other}")), "{name} depends on {other}");
+        }
+        assert!(!text.lines().any(|line| line.starts_with("sealbridge.") || line.starts_with("sealbridge =")));
+    }
+}
+
+#[test]
+fn every_transport_runs_the_conformance_kit() {
+    let bridges = std::fs::read_dir(root().join("bridges")).expect("bridges/ is there");
+    for bridge in bridges {
+        let name = bridge.expect("a folder can be read to its end").file_name().to_string_lossy().into_owned();
+        if name == "contract" {
+            continue;
+        }
+        let runs = files(&format!("bridges/{name}/tests"), ".rs");
+        let runs = runs.iter().any(|(_, text)| code(text, |line| line.contains("run_all(")).next().is_some());
+        assert!(runs, "bridges/{name}/tests never calls conformance::run_all");
+    }
+}
+
+#[test]
+fn steps_that_decide_do_no_io() {
+    for step in ["route", "table", "breaker"] {
+        let step = files(&format!("src/flow"), &format!("/{step}.rs"));
+        assert_none("I/O in a step that decides", &step, |line| {
+            line.contains(".await")
+                || line.contains("async fn")
+                || line.contains("std::fs")
+                || line.contains("tokio::fs")
+        });
+    }
+    let gate = files("bridges/contract/src", "gate.rs");
+    assert_none("I/O in the gate", &gate, |line| line.contains("async") || line.contains("std::fs"));
+}
+
+#[test]
+fn time_is_handed_in() {
+    let mut all = files("src/flow", ".rs");
+    all.extend(files("src/store", ".rs"));
+    assert_none("a wall clock in journey or journal", &all, |line| line.contains("SystemTime::now"));
+}
+
+#[test]
+fn only_incoming_parcels_are_wrapped_unsealed() {
+    assert_none("Sealed::received in the service", &files("src", ".rs"), |line| line.contains("Sealed::received"));
+}
+
+#[test]
+fn every_crate_keeps_the_workspace_lints_and_unsafe_is_forbidden() {
+    let workspace = std::fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml is there");
+    assert!(workspace.contains("unsafe_code = \"forbid\""));
+    let mut manifests = files("bridges", "Cargo.toml");
+    manifests.extend(files("tests/lab", "Cargo.toml"));
+    manifests.push(("Cargo.toml".into(), workspace));
+    for (name, text) in manifests {
+        assert!(text.contains("[lints]\nworkspace = true"), "{name} has lints of its own");
+    }
+}
+
+#[test]
+fn the_map_matches_the_tree() {
+    let map = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the map is there");
+    let named: BTreeSet<&str> = map.split('`').skip(1).step_by(2).collect();
+    let is_path = |name: &&&str| ["src/", "bridges/", "tests/"].iter().any(|start| name.starts_with(start));
+    for path in named.iter().filter(is_path).filter(|path| !path.contains(['<', ' '])) {
+        assert!(root().join(path).exists(), "the map names {path}, which is not there");
+    }
+    for place in ["src", "bridges"] {
+        for entry in std::fs::read_dir(root().join(place)).expect("the place is there") {
+            let name = entry.expect("a folder can be read to its end").file_name().to_string_lossy().into_owned();
+            let path = format!("{place}/{name}");
+            let known = named.contains(path.as_str())
+                || ["src/lib.rs", "src/main.rs", "src/testing.rs"].contains(&path.as_str());
+            assert!(known, "the map does not name {path}");
+        }
+    }
+}
+
+#[test]
+fn every_failpoint_is_on_its_list() {
+    let mut listed: BTreeSet<&str> = sealbridge::flow::FAILPOINTS.iter().copied().collect();
+    listed.extend(sealbridge_matrix::FAILPOINTS);
+    let mut sources = files("src", ".rs");
+    sources.extend(files("bridges/matrix/src", ".rs"));
+    let mut used = BTreeSet::new();
+    for (_, text) in &sources {
+        for (_, line) in code(text, |line| line.contains("fail_point!(\"")) {
+            let name = line.split("fail_point!(\"").nth(1).and_then(|rest| rest.split('"').next());
+            used.insert(name.expect("a failpoint has a name"));
+        }
+    }
+    assert_eq!(listed, used, "the lists of failpoints and the source differ");
+}

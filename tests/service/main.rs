@@ -1,0 +1,7 @@
+//! Tests of the service as a whole. One binary, since each links the world.
+
+mod architecture;
+mod config;
+mod operator;
+mod journeys;
+mod recovery;

@@ -1,0 +1,119 @@
+//! What actions do to the journal, and what doctor makes of what it sees.
+
+use std::sync::Arc;
+
+use sealbridge::{
+    operator::{Action, Actor, Failure, FailureKind, Outcome, Progress, admin, host::Host, perform},
+    store::{Link, LinkEnd, LinkName},
+};
+use sealbridge_contract::{
+    AccountName, Address, ConversationId, PersonId, RemoteId, Timestamp,
+    inbox::{Arrival, Arrived, Batch},
+};
+use serde_json::json;
+
+use super::control::PlayedHost;
+
+async fn done(host: &Arc<PlayedHost>, action: Action) -> Result<Outcome, Failure> {
+    let host: Arc<dyn Host> = Arc::clone(host) as Arc<dyn Host>;
+    match perform(host, Actor::Init, action).next(None).await? {
+        Progress::Done(outcome) => Ok(outcome),
+        Progress::Step(step) => panic!("an action that is done at once has no steps: {step:?}"),
+    }
+}
+
+fn account() -> AccountName {
+    AccountName::parse("a").expect("it is a name")
+}
+
+fn address(conversation: &str) -> Address {
+    Address { account: account(), conversation: ConversationId::new(conversation) }
+}
+
+fn name(name: &str) -> LinkName {
+    LinkName::parse(name).expect("it is a name")
+}
+
+/// A link as the config declares it.
+async fn fixed_link(host: &PlayedHost) {
+    let end = |conversation| LinkEnd { at: address(conversation), since: Timestamp(0) };
+    let link = Link { name: name("fixed"), ends: vec![end("x"), end("y")], paused: None, fixed: true };
+    host.journal().put_link(link).await.expect("the journal takes it");
+}
+
+#[tokio::test]
+async fn link_of_the_config_can_be_paused_and_not_removed_or_replaced() {
+    let host = PlayedHost::new();
+    fixed_link(&host).await;
+    let refused = done(&host, Action::RemoveLink { name: name("fixed") }).await.expect_err("it is in the config");
+    assert_eq!(refused.kind, FailureKind::Refused);
+    let replace = Action::ReplaceEnd { name: name("fixed"), old: address("x"), new: address("z") };
+    assert_eq!(done(&host, replace).await.expect_err("it is in the config").kind, FailureKind::Refused);
+    let paused = done(&host, Action::PauseLink { name: name("fixed") }).await.expect("it may be paused");
+    assert_eq!(paused.lines[0]["paused"], "paused by the operator");
+    let links = host.journal().links().await.expect("the journal answers");
+    assert_eq!(links[0].paused.as_deref(), Some("paused by the operator"));
+    // A pause that somebody else made keeps its reason.
+    let tripped = Link { paused: Some("circuit breaker".into()), ..links[0].clone() };
+    host.journal().put_link(tripped).await.expect("the journal takes it");
+    let paused = done(&host, Action::PauseLink { name: name("fixed") }).await.expect("it may be paused");
+    assert_eq!(paused.lines[0]["paused"], "circuit breaker");
+}
+
+#[tokio::test]
+async fn dead_letter_is_listed_shown_and_dropped_without_its_content() {
+    let host = PlayedHost::new();
+    let what = Arrived::Refused {
+        id: RemoteId::new("$event"),
+        sender: PersonId::new("@ann:x"),
+        reason: "nobody vouches for its sender".into(),
+    };
+    fixed_link(&host).await;
+    let batch = Batch { arrivals: vec![Arrival { conversation: ConversationId::new("x"), what }], ..Batch::default() };
+    host.journal().accept(&account(), batch).await.expect("the journal takes it");
+    let listed = done(&host, Action::ListDeadLetters).await.expect("the journal answers");
+    let mut line = listed.lines.first().cloned().unwrap_or_else(|| panic!("it is not listed: {listed:?}"));
+    let number = line["number"].as_i64().expect("it has a number");
+    line["number"] = json!(0);
+    line["since"] = json!(0);
+    let expected = json!({
+        "number": 0, "name": "$event", "from": "a/x", "to": null, "sender": "@ann:x",
+        "reason": "nobody vouches for its sender", "since": 0, "kept": false,
+    });
+    assert_eq!(line, expected);
+    assert!(listed.words.contains("a/x") && listed.words.contains("nobody vouches"), "{}", listed.words);
+
+    let retried = done(&host, Action::RetryDeadLetter { number }).await.expect_err("its content was never here");
+    assert_eq!(retried.kind, FailureKind::Refused);
+    let dropped = done(&host, Action::DropDeadLetter { number }).await.expect("it is there");
+    assert_eq!(dropped.lines, [json!({ "number": number, "dropped": true })]);
+    let gone = done(&host, Action::ShowDeadLetter { number }).await.expect_err("it is gone");
+    assert!(gone.words.contains("dead-letters list"), "{}", gone.words);
+}
+
+#[tokio::test]
+async fn doctor_passes_on_what_a_transport_finds_and_ends_badly_for_what_is_grave() {
+    let host = PlayedHost::new();
+    fixed_link(&host).await;
+    let outcome = done(&host, Action::Doctor).await.expect("it looks");
+    let of = |topic: &str| {
+        let found = outcome.lines.iter().find(|line| line["topic"] == topic);
+        found.unwrap_or_else(|| panic!("{topic} is not among {:?}", outcome.lines)).clone()
+    };
+    let expected = json!({ "topic": "account a: limits", "state": "bad", "words": "Ten a minute, and no more." });
+    assert_eq!(of("account a: limits"), expected);
+    assert_eq!(of("account a")["state"], "ok");
+    assert_eq!(of("link fixed")["state"], "bad", "we are in neither conversation");
+    assert_eq!(of("admin room")["state"], "warn");
+    assert_eq!(outcome.found, Some(FailureKind::Other));
+    assert!(outcome.words.contains("BAD"), "{}", outcome.words);
+}
+
+#[tokio::test]
+async fn admin_room_is_kept() {
+    let host = PlayedHost::new();
+    let journal = host.journal();
+    assert_eq!(admin::room(&*journal).await.expect("the journal answers"), None);
+    admin::set_room(&*journal, &address("!admin:x")).await.expect("the journal takes it");
+    assert_eq!(admin::room(&*journal).await.expect("the journal answers"), Some(address("!admin:x")));
+}

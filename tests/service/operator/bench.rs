@@ -1,0 +1,161 @@
+//! A folder with a config and a network on disk, in which the built binary is run.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Answers for two accounts on a network that is a folder.
+pub(super) const ANSWERS: &str = r#"
+[admin]
+account = "a"
+person = "operator"
+[accounts.a]
+network = "loopback"
+directory = "network"
+i_know_this_is_not_encrypted_on_disk = true
+conversations = ["room", "other"]
+[accounts.b]
+network = "loopback"
+directory = "network"
+i_know_this_is_not_encrypted_on_disk = true
+conversations = ["room"]
+"#;
+
+/// A folder in which an operator works.
+pub(super) struct Bench {
+    folder: TempDir,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) exit: i32,
+    pub(super) out: String,
+    pub(super) err: String,
+}
+
+impl Said {
+    /// Its lines of JSON.
+    pub(super) fn lines(&self) -> Vec<Value> {
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"))).collect()
+    }
+
+    /// Its only line of JSON.
+    pub(super) fn line(&self) -> Value {
+        let mut lines = self.lines();
+        assert_eq!(lines.len(), 1, "{self:?}");
+        lines.remove(0)
+    }
+}
+
+impl Bench {
+    pub(super) fn new() -> Self {
+        // The path of a socket is short, and a temporary folder's may not be.
+        Self { folder: TempDir::with_prefix_in("sb", "/tmp").expect("a temporary folder can be made") }
+    }
+
+    /// With the two accounts set up.
+    pub(super) fn set_up() -> Self {
+        let bench = Self::new();
+        bench.write("answers.toml", ANSWERS);
+        let said = bench.run(&["init", "--answers", "answers.toml"]);
+        assert_eq!(said.exit, 0, "{said:?}");
+        bench
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(super) fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("a temporary folder takes a file");
+    }
+
+    pub(super) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sealbridge"));
+        command.args(arguments).current_dir(self.folder.path()).env_clear().stdin(Stdio::null());
+        command
+    }
+
+    pub(super) fn run(&self, arguments: &[&str]) -> Said {
+        let Output { status, stdout, stderr } =
+            self.command(arguments).output().expect("the binary was built for this");
+        Said {
+            exit: status.code().expect("it was not killed"),
+            out: String::from_utf8(stdout).expect("it says text"),
+            err: String::from_utf8(stderr).expect("it says text"),
+        }
+    }
+
+    /// With `--json`.
+    pub(super) fn json(&self, arguments: &[&str]) -> Said {
+        self.run(&[&["--json"], arguments].concat())
+    }
+
+    /// Starts the service, and waits until it answers. What it logs goes to `log`.
+    pub(super) fn start(&self, arguments: &[&str]) -> Running {
+        let log = fs::File::create(self.path("log")).expect("a temporary folder takes a file");
+        let mut command = self.command(&[arguments, &["run"]].concat());
+        let child = command.stderr(log).stdout(Stdio::null()).spawn().expect("the binary was built for this");
+        let running = Running { child };
+        wait_until(|| {
+            let said = self.json(&["status"]);
+            let accounts =
+                said.lines().first().and_then(|line| line["accounts"].as_array().cloned()).unwrap_or_default();
+            said.exit == 0 && accounts.iter().all(|account| account["connected"] == true)
+        });
+        running
+    }
+}
+
+/// The service, running. Killed when this is dropped.
+pub(super) struct Running {
+    child: Child,
+}
+
+impl Running {
+    /// Asks it to stop, and gives its exit code.
+    pub(super) fn stop(mut self) -> i32 {
+        let id = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("it has an id");
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it runs");
+        self.child.wait().expect("it is our own child").code().expect("it ends by itself")
+    }
+
+    /// Kills it, as a crash does.
+    pub(super) fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it is our own child");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(super) fn wait_until(mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "it did not come true in {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub(super) fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).permissions().mode() & 0o777
+}

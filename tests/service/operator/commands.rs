@@ -1,0 +1,261 @@
+//! The commands, against the built binary: what they print, and with which code they end.
+
+use std::{os::unix::process::CommandExt as _, path::Path};
+
+use serde_json::json;
+
+use super::bench::{Bench, mode};
+
+#[test]
+fn without_a_service_commands_say_so_and_how_to_start_it() {
+    let bench = Bench::set_up();
+    let status = bench.json(&["status"]);
+    assert_eq!((status.exit, status.line()), (5, json!({ "running": false })));
+    for command in [
+        &["conversations", "list"][..],
+        &["verify", "a", "ann"],
+        &["links", "add", "l", "a/room", "b/room"],
+        &["links", "replace", "l", "a/room", "a/other"],
+    ] {
+        let said = bench.json(command);
+        assert_eq!((said.exit, &said.line()["error"]["kind"]), (5, &"unreachable".into()), "{command:?}");
+        assert!(said.err.contains("sealbridge run"), "{}", said.err);
+    }
+    let doctor = bench.json(&["doctor"]);
+    let states: Vec<_> = doctor.lines().iter().map(|line| (line["topic"].clone(), line["state"].clone())).collect();
+    let expected = [("state folder", "ok"), ("root key", "ok"), ("disk", "ok"), ("service", "bad")];
+    let expected: Vec<_> = expected.iter().map(|(topic, state)| (json!(topic), json!(state))).collect();
+    assert_eq!((doctor.exit, states), (5, expected));
+}
+
+#[test]
+fn without_a_service_the_journal_alone_answers() {
+    let bench = Bench::set_up();
+    for command in [&["dead-letters", "list"][..], &["links", "list"], &["dead-letters", "retry", "--all"]] {
+        let said = bench.json(command);
+        assert_eq!((said.exit, said.out.as_str()), (0, ""), "{command:?}: {}", said.err);
+    }
+    let said = bench.run(&["dead-letters", "show", "7"]);
+    assert_eq!(said.exit, 2);
+    assert!(said.err.contains("there is no dead letter 7"), "{}", said.err);
+
+    let fresh = Bench::new();
+    fresh.write("sealbridge.toml", "[accounts.a]\nnetwork = \"matrix\"\n");
+    let said = fresh.run(&["dead-letters", "list"]);
+    assert_eq!(said.exit, 3, "{said:?}");
+    assert!(said.err.contains("sealbridge init") && !fresh.path("sealbridge-state").exists(), "{}", said.err);
+}
+
+#[test]
+fn links_live_through_their_whole_life_with_stable_fields() {
+    let bench = Bench::set_up();
+    let running = bench.start(&[]);
+    let made = bench.json(&["links", "add", "lounge", "a/room", "b/room"]);
+    assert_eq!(made.exit, 0, "{made:?}");
+    let mut line = made.line();
+    for end in line["ends"].as_array_mut().expect("a list") {
+        assert!(end["since"].as_i64().expect("a moment") > 1_600_000_000_000);
+        end["since"] = json!(0);
+    }
+    let expected = json!({
+        "name": "lounge",
+        "ends": [
+            { "at": "a/room", "since": 0, "name": "room", "encryption": "pinned" },
+            { "at": "b/room", "since": 0, "name": "room", "encryption": "pinned" },
+        ],
+        "paused": null,
+        "fixed": false,
+    });
+    assert_eq!(line, expected);
+
+    let again = bench.json(&["links", "add", "lounge", "a/room", "b/room"]);
+    assert_eq!((again.exit, &again.line()["error"]["kind"]), (2, &"usage".into()));
+    let nowhere = bench.json(&["links", "add", "l", "a/nowhere", "b/room"]);
+    assert_eq!((nowhere.exit, &nowhere.line()["error"]["kind"]), (6, &"refused".into()));
+    let stranger = bench.run(&["links", "add", "l", "aa/room", "b/room"]);
+    assert!(stranger.exit == 2 && stranger.err.contains("did you mean `a`?"), "{stranger:?}");
+
+    assert_eq!(bench.json(&["links", "pause", "lounge"]).line()["paused"], "paused by the operator");
+    let resumed = bench.json(&["links", "resume", "lounge"]).line();
+    assert_eq!((&resumed["paused"], &resumed["released"]), (&json!(null), &json!(0)));
+    let replaced = bench.json(&["links", "replace", "lounge", "a/room", "a/other"]).line();
+    assert_eq!(replaced["ends"][0]["at"], "a/other");
+    let misspelt = bench.run(&["links", "remove", "lunge"]);
+    assert!(misspelt.exit == 2 && misspelt.err.contains("did you mean `lounge`?"), "{misspelt:?}");
+    assert_eq!(bench.json(&["links", "remove", "lounge"]).line(), json!({ "name": "lounge", "removed": true }));
+    assert_eq!(bench.json(&["links", "list"]).out, "");
+    assert_eq!(running.stop(), 0);
+
+    let audit = bench.read("sealbridge-state/audit.jsonl");
+    let lines: Vec<serde_json::Value> = audit.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let told: Vec<_> = lines.iter().map(|line| (line["action"].as_str(), line["outcome"].as_str())).collect();
+    let expected = [
+        (Some("add_link"), None),
+        (Some("add_link"), Some("usage")),
+        (Some("add_link"), Some("refused")),
+        (Some("add_link"), Some("usage")),
+        (Some("pause_link"), None),
+        (Some("resume_link"), None),
+        (Some("replace_end"), None),
+        (Some("remove_link"), Some("usage")),
+        (Some("remove_link"), None),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(mode(&bench.path("sealbridge-state/audit.jsonl")), 0o600);
+}
+
+#[test]
+fn conversations_and_status_have_stable_fields() {
+    let bench = Bench::set_up();
+    let running = bench.start(&[]);
+    let conversation = bench.json(&["conversations", "list", "--account", "b"]).line();
+    let expected = json!({
+        "at": "b/room", "account": "b", "id": "room", "name": "room", "encryption": "pinned", "members": 2, "links": [],
+    });
+    assert_eq!(conversation, expected);
+
+    let status = bench.json(&["status"]).line();
+    let keys = |value: &serde_json::Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
+    let expected = [
+        "accounts",
+        "admin_room",
+        "journal",
+        "journal_most_bytes",
+        "links",
+        "links_paused",
+        "running",
+        "started_at",
+        "version",
+    ];
+    assert_eq!(keys(&status), expected);
+    let expected = ["connected", "identity", "last_heard", "name", "network", "stopped", "trouble"];
+    assert_eq!(keys(&status["accounts"][0]), expected);
+    let expected = [
+        "dead",
+        "gaps",
+        "held",
+        "oldest",
+        "payload_bytes",
+        "quarantined",
+        "queued",
+        "settled",
+        "unreadable",
+        "unrouted",
+    ];
+    assert_eq!(keys(&status["journal"]), expected);
+    assert_eq!(bench.run(&["doctor"]).exit, 0);
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn identities_are_not_compared_where_there_are_none() {
+    let bench = Bench::set_up();
+    let running = bench.start(&[]);
+    let said = bench.json(&["verify", "a", "ann"]);
+    assert_eq!((said.exit, &said.line()["error"]["kind"]), (6, &"refused".into()));
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn second_service_is_kept_out_and_a_killed_one_is_followed() {
+    let bench = Bench::set_up();
+    let running = bench.start(&[]);
+    assert_eq!(mode(&bench.path("sealbridge-state/control.sock")), 0o600);
+    for command in [&["run"][..], &["init"]] {
+        let second = bench.run(command);
+        assert_eq!(second.exit, 75, "{command:?}: {second:?}");
+        assert!(second.err.contains("stop it first"), "{}", second.err);
+    }
+    running.kill();
+    assert!(bench.path("sealbridge-state/control.sock").exists(), "a killed service leaves its socket");
+    assert_eq!(bench.run(&["status"]).exit, 5, "nobody answers on it");
+    let next = bench.start(&[]);
+    assert_eq!(next.stop(), 0);
+    assert!(!bench.path("sealbridge-state/control.sock").exists(), "a service that stops takes its socket with it");
+}
+
+#[test]
+fn socket_path_that_is_too_long_is_told_with_the_key_that_mends_it() {
+    let bench = Bench::set_up();
+    let long = "x".repeat(120);
+    let said = bench
+        .command(&["run"])
+        .env("SEALBRIDGE_SERVICE__CONTROL_SOCKET", &long)
+        .output()
+        .expect("the binary was built for this");
+    let words = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert_eq!(said.status.code(), Some(3), "{words}");
+    assert!(words.contains("service.control_socket") && words.contains("107"), "{words}");
+}
+
+#[test]
+fn what_is_not_a_socket_is_not_overwritten() {
+    let bench = Bench::set_up();
+    bench.write("sealbridge-state/control.sock", "precious");
+    let said = bench.run(&["run"]);
+    assert_eq!(said.exit, 3, "{said:?}");
+    assert_eq!(bench.read("sealbridge-state/control.sock"), "precious");
+}
+
+#[test]
+fn another_user_is_refused_by_the_socket_itself() {
+    if !rustix::process::geteuid().is_root() {
+        // Only root can become somebody else. What the service says to another user is tested beside it.
+        return;
+    }
+    let bench = Bench::set_up();
+    let running = bench.start(&[]);
+    let open = |path: &Path, mode| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("it is our own");
+    };
+    open(&bench.path("."), 0o755);
+    open(&bench.path("sealbridge-state"), 0o755);
+    let binary = bench.path("sealbridge");
+    std::fs::copy(env!("CARGO_BIN_EXE_sealbridge"), &binary).expect("the binary was built for this");
+    let mut command = std::process::Command::new(&binary);
+    let said =
+        command.args(["--json", "status"]).current_dir(bench.path(".")).env_clear().uid(65_534).gid(65_534).output();
+    let said = said.expect("root can start a program as another user");
+    let words = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert_eq!(said.status.code(), Some(6), "{words}");
+    assert!(words.contains("another user"), "{words}");
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn usage_errors_end_with_two_and_help_with_none() {
+    let bench = Bench::new();
+    for (command, exit) in [
+        (&["--help"][..], 0),
+        (&["--version"], 0),
+        (&["links", "add", "--help"], 0),
+        (&["lniks"], 2),
+        (&["links", "add", "only-a-name"], 2),
+        (&["links", "add", "l", "no-slash", "b/room"], 2),
+        (&["verify", "NotAName"], 2),
+        (&["dead-letters", "retry"], 2),
+        (&["dead-letters", "retry", "1", "--all"], 2),
+        (&["run", "--log-format", "xml"], 2),
+    ] {
+        assert_eq!(bench.run(command).exit, exit, "{command:?}");
+    }
+    let help = bench.run(&["--help"]).out;
+    for code in ["   0  ", "   1  ", "   2  ", "   3  ", "   4  ", "   5  ", "   6  ", "  75  "] {
+        assert!(help.contains(code), "the help does not explain {code}");
+    }
+}
+
+#[test]
+fn completions_and_manual_come_from_the_commands_themselves() {
+    let bench = Bench::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = bench.run(&["completions", shell]);
+        assert!(script.exit == 0 && script.out.contains("dead-letters"), "{shell}");
+    }
+    let page = bench.run(&["man"]);
+    assert!(page.exit == 0 && page.out.starts_with(".ie") && page.out.contains("sealbridge"), "{}", page.out);
+    std::fs::create_dir(bench.path("man")).expect("a temporary folder takes a folder");
+    assert_eq!(bench.run(&["man", "--folder", "man"]).exit, 0);
+    assert!(bench.read("man/sealbridge-links-add.1").contains("ENDS"));
+}

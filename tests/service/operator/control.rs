@@ -1,0 +1,325 @@
+//! The control socket and what goes over it, in this process: a host that plays, and a journal that is real.
+
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use sealbridge::{
+    config::{self, Config},
+    operator::{
+        Action, Failure, FailureKind,
+        control::{self, Called, Server, StepFrame},
+        host::{Account, Host},
+    },
+    store::{JournalError, Limits, Routed, Router, SharedJournal, sqlite::SqliteJournal},
+};
+use sealbridge_contract::{
+    Abilities, AccountName, Address, Answer, AnyTransport, Carrier, Cleartext, Clock, ConversationId, Deduplication,
+    DeliveryError, DeliveryId, Fatal, Field, Flow, FlowError, Found, PersonId, Receipt, RemoteId, RootKey, Sealed,
+    SealedInbox, SenderTrust, Slip, Step, Text, Timestamp, Transport, Vault,
+    inbox::Parcel,
+    steps::Emoji,
+    transport::{ConversationInfo, Finding, Health},
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Everything is linked, and nothing is carried anywhere.
+struct Nowhere;
+
+impl Router for Nowhere {
+    fn linked_since(&self, _from: &Address) -> Option<Timestamp> {
+        Some(Timestamp(0))
+    }
+    fn route(&self, _from: &Address, _id: &RemoteId, _message: &Cleartext, _trust: SenderTrust) -> Vec<Routed> {
+        Vec::new()
+    }
+    fn open(&self, _from: &Address, _parcel: &Parcel) -> Option<(DeliveryId, Cleartext)> {
+        None
+    }
+}
+
+const ABILITIES: Abilities =
+    Abilities { network: "played", verbs: &[], deduplication: Deduplication::Never, finds: false, most_bytes: 1 };
+const DOG: Emoji = Emoji { symbol: "🐶", name: "Dog" };
+
+/// A transport on which identities can be compared, and nothing else.
+#[derive(Default)]
+struct Played {
+    flows_open: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Transport for Played {
+    fn abilities(&self) -> &Abilities {
+        &ABILITIES
+    }
+    fn health(&self) -> Health {
+        Health { connected: true, ..Health::default() }
+    }
+    fn conversations(&self) -> Vec<ConversationInfo> {
+        Vec::new()
+    }
+    async fn find(&self, _slip: &Slip) -> Result<Found, DeliveryError> {
+        Ok(Found::NotThere)
+    }
+    async fn open_direct(&self, _with: &PersonId) -> Result<ConversationId, DeliveryError> {
+        Err(DeliveryError::give_up("not here"))
+    }
+    fn comparison(&self, with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
+        self.flows_open.fetch_add(1, Ordering::SeqCst);
+        let with = with.map(|person| person.as_str().to_owned());
+        Some(Box::new(Script { at: 0, with, open: Arc::clone(&self.flows_open) }))
+    }
+    async fn doctor(&self) -> Vec<Finding> {
+        vec![Finding { grave: true, topic: "limits", words: "Ten a minute, and no more.".into() }]
+    }
+}
+
+#[async_trait]
+impl Carrier for Played {
+    async fn run(&self, _inbox: SealedInbox, stop: CancellationToken) -> Result<(), Fatal> {
+        stop.cancelled().await;
+        Ok(())
+    }
+    async fn carry(&self, _parcel: &Sealed, _slip: &Slip) -> Result<Receipt, DeliveryError> {
+        Err(DeliveryError::give_up("not here"))
+    }
+}
+
+/// Shows, asks for a secret, shows one, compares.
+struct Script {
+    at: usize,
+    with: Option<String>,
+    open: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Flow for Script {
+    async fn next(&mut self, answer: Option<Answer>) -> Result<Step, FlowError> {
+        self.at += 1;
+        Ok(match (self.at, answer) {
+            (1, None) => Step::Show(format!("with {}", self.with.as_deref().unwrap_or("whoever comes"))),
+            (2, None) => Step::Ask(Field { name: "pin", label: "The pin".into(), secret: true }),
+            (3, Some(Answer::Text(pin))) if pin.as_str() == "1234" => {
+                Step::Secret { label: "A key".into(), value: Text::new("s3cret") }
+            }
+            (4, None) => Step::Compare(vec![DOG]),
+            (5, Some(Answer::Yes)) => Step::Done("They match.".into()),
+            (5, Some(Answer::No)) => return Err(FlowError::Cancelled("They do not match.".into())),
+            _ => return Err(FlowError::BadAnswer("that was not asked".into())),
+        })
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+pub(super) struct PlayedHost {
+    config: Config,
+    journal: SharedJournal,
+    clock: Clock,
+    transport: Arc<Played>,
+    folder: TempDir,
+}
+
+impl PlayedHost {
+    pub(super) fn new() -> Arc<Self> {
+        let folder = TempDir::with_prefix_in("sb", "/tmp").expect("a temporary folder can be made");
+        let text = "[service]\nstate = \".\"\n[accounts.a]\nnetwork = \"loopback\"\nhub = \"x\"\n";
+        let config = config::load_text(&folder.path().join("sealbridge.toml"), text).expect("it is in order");
+        let (vault, clock) = (Vault::new(RootKey::random()), Clock::system());
+        let journal = SqliteJournal::open(folder.path(), vault, Arc::new(Nowhere), Limits::default(), clock.clone());
+        let journal: SharedJournal = Arc::new(journal.expect("a new journal opens"));
+        Arc::new(Self { config, journal, clock, transport: Arc::default(), folder })
+    }
+
+    pub(super) fn state(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.config.control_path()
+    }
+}
+
+#[async_trait]
+impl Host for PlayedHost {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+    fn journal(&self) -> SharedJournal {
+        Arc::clone(&self.journal)
+    }
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+    fn started_at(&self) -> Timestamp {
+        self.clock.now()
+    }
+    fn accounts(&self) -> Vec<Account> {
+        let name = AccountName::parse("a").expect("it is a name");
+        vec![Account { name, transport: Some(AnyTransport::Carrier(self.transport.clone())), stopped: None }]
+    }
+    async fn links_changed(&self) -> Result<(), JournalError> {
+        Ok(())
+    }
+}
+
+/// Serves the host while `work` goes on.
+async fn serving<T>(host: &Arc<PlayedHost>, work: impl Future<Output = T>) -> T {
+    let server = Server::bind(&host.socket()).await.expect("nobody else is here");
+    let stop = CancellationToken::new();
+    let host = Arc::clone(host) as Arc<dyn Host>;
+    let working = async {
+        let done = work.await;
+        stop.cancel();
+        done
+    };
+    tokio::join!(server.serve(host, stop.clone()), working).1
+}
+
+fn verify(person: Option<&str>) -> Action {
+    Action::Verify { account: AccountName::parse("a").expect("it is a name"), person: person.map(PersonId::new) }
+}
+
+/// Compares, and answers the emoji with `verdict`. Gives the steps as they are shown.
+async fn compare(host: &Arc<PlayedHost>, verdict: Answer) -> (Vec<String>, Result<Called, Failure>) {
+    let mut shown = Vec::new();
+    let mut verdict = Some(verdict);
+    let answer = async |step: StepFrame| {
+        shown.push(serde_json::to_string(&step).expect("a step is texts"));
+        Ok(match step {
+            StepFrame::Ask { .. } => Some(Answer::Text(Text::new("1234"))),
+            StepFrame::Compare { .. } => verdict.take(),
+            _ => None,
+        })
+    };
+    let called = serving(host, control::call(&host.socket(), verify(Some("@ann:x")), answer)).await;
+    (shown, called)
+}
+
+#[tokio::test]
+async fn every_kind_of_step_goes_over_the_socket_and_back() {
+    let host = PlayedHost::new();
+    let (shown, called) = compare(&host, Answer::Yes).await;
+    let expected = [
+        r#"{"step":"show","words":"with @ann:x"}"#,
+        r#"{"step":"ask","name":"pin","label":"The pin","secret":true}"#,
+        r#"{"step":"secret","label":"A key","value":"s3cret"}"#,
+        r#"{"step":"compare","emoji":[{"symbol":"🐶","name":"Dog"}]}"#,
+    ];
+    assert_eq!(shown, expected);
+    match called {
+        Ok(Called::Done(outcome)) => assert_eq!(outcome.words, "They match."),
+        other => panic!("{other:?}"),
+    }
+    let audit = std::fs::read_to_string(host.state().join("audit.jsonl")).expect("a comparison is a change");
+    assert!(audit.contains("verify") && !audit.contains("1234") && !audit.contains("s3cret"), "{audit}");
+}
+
+#[tokio::test]
+async fn comparison_that_does_not_match_is_a_failure() {
+    let host = PlayedHost::new();
+    let (_, called) = compare(&host, Answer::No).await;
+    assert_eq!(called.expect_err("they do not match").words, "They do not match.");
+}
+
+#[tokio::test]
+async fn flow_ends_when_the_command_goes_away() {
+    let host = PlayedHost::new();
+    serving(&host, async {
+        let mut stream = UnixStream::connect(host.socket()).await.expect("it is served");
+        let request = format!("{{\"v\":1,\"perform\":{}}}\n", serde_json::to_string(&verify(None)).expect("texts"));
+        stream.write_all(request.as_bytes()).await.expect("it is read");
+        let mut seen = Vec::new();
+        while !seen.windows(5).any(|window| window == b"\"ask\"") {
+            assert!(stream.read_buf(&mut seen).await.expect("it answers") > 0);
+        }
+        assert_eq!(host.transport.flows_open.load(Ordering::SeqCst), 1);
+        drop(stream);
+        for _ in 0..1000 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            if host.transport.flows_open.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+        }
+        panic!("the flow of a command that went away is still open");
+    })
+    .await;
+}
+
+async fn answer_to(host: &Arc<PlayedHost>, bytes: &[u8]) -> serde_json::Value {
+    serving(host, async {
+        let mut stream = UnixStream::connect(host.socket()).await.expect("it is served");
+        stream.write_all(bytes).await.expect("it is read");
+        stream.shutdown().await.expect("it can be half closed");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.expect("it answers");
+        serde_json::from_slice(&answer).unwrap_or_default()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn frame_of_another_version_or_none_at_all_is_refused_in_words() {
+    let host = PlayedHost::new();
+    let cases: [(&[u8], &str); 6] = [
+        (b"{\"v\":2,\"perform\":{\"action\":\"status\"}}\n", "speaks version 2 and this one 1"),
+        (b"{\"v\":1,\"perform\":{\"action\":\"explode\"}}\n", "not understood"),
+        (b"{\"perform\":{\"action\":\"status\"}}\n", "not understood"),
+        (b"GET / HTTP/1.1\r\n\r\n", "not understood"),
+        (b"{\"v\":1,\"answer\":\"yes\"}\n", "nothing was asked"),
+        (b"{\"v\":1", "cut short"),
+    ];
+    for (bytes, words) in cases {
+        let answer = answer_to(&host, bytes).await;
+        assert_eq!((&answer["v"], &answer["failed"]["kind"]), (&1.into(), &"usage".into()), "{answer}");
+        let said = answer["failed"]["words"].as_str().expect("it says why");
+        assert!(said.contains(words), "{said}");
+    }
+    let answer = answer_to(&host, b"{\"v\":1,\"perform\":{\"action\":\"list_links\"}}\n").await;
+    assert_eq!(answer["done"]["lines"], serde_json::json!([]), "{answer}");
+}
+
+#[tokio::test]
+async fn socket_is_never_seen_with_another_mode_and_answers_its_own_user_only() {
+    let host = PlayedHost::new();
+    let server = Server::bind(&host.socket()).await.expect("nobody else is here");
+    let mode = std::fs::metadata(host.socket()).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    let refused = Server::bind(&host.socket()).await.expect_err("it is served already");
+    assert_eq!(refused.kind, FailureKind::Temporary);
+    drop(server);
+    assert!(!host.socket().exists());
+    for (peer, own, permitted) in [(0, 0, true), (1000, 1000, true), (1000, 0, false), (0, 1000, false)] {
+        assert_eq!(control::permits(peer, own), permitted, "{peer} at {own}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_there_is_told_apart_from_a_failure() {
+    let host = PlayedHost::new();
+    let silent = async |_: StepFrame| Ok(None);
+    let called = control::call(&host.socket(), Action::Status, silent).await;
+    assert!(matches!(called, Ok(Called::NotRunning)), "{called:?}");
+    // A socket that a killed service left behind.
+    drop(std::os::unix::net::UnixListener::bind(host.socket()).expect("the path is free"));
+    let called = control::call(&host.socket(), Action::Status, silent).await;
+    assert!(matches!(called, Ok(Called::NotRunning)), "{called:?}");
+    let bound = Server::bind(&host.socket()).await;
+    assert!(bound.is_ok(), "{bound:?}");
+}

@@ -1,0 +1,8 @@
+//! What the operator does and sees: the command line against the built binary, and the parts beneath it in this process.
+
+mod actions;
+mod bench;
+mod commands;
+mod control;
+mod init;
+mod logs;
