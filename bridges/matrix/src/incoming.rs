@@ -51,6 +51,12 @@ pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &Can
         };
         fail::fail_point!("matrix::sync-answered");
         watch.heard(core, &answer, since.as_deref());
+        debug!(
+            rooms = answer.rooms.join.len(),
+            to_device = answer.to_device.events.len(),
+            moved = since.as_deref() != Some(answer.next_batch.as_str()),
+            "A sync was answered."
+        );
         let Some(fed) = feed(core, engine, &answer, stop).await? else { return Ok(()) };
         fail::fail_point!("matrix::crypto-fed");
         if !commit(core, engine, inbox, &answer, since.as_deref(), stop).await? {
@@ -123,7 +129,11 @@ async fn commit(
 ) -> Result<bool, Fatal> {
     let mut failures = 0;
     loop {
-        let pause = match try_commit(core, engine, inbox, answer, since).await {
+        let tried = try_commit(core, engine, inbox, answer, since).await;
+        if let Err(NotCommitted::Journal(error)) = &tried {
+            debug!(%error, "The journal did not take it.");
+        }
+        let pause = match tried {
             Ok(()) => return Ok(true),
             Err(NotCommitted::Journal(NotAccepted::Stopping)) => return Ok(false),
             Err(NotCommitted::Journal(error)) => {
@@ -163,6 +173,7 @@ async fn try_commit(
     let _turn = core.rooms.change().await;
     let built = intake::build(core, answer, since).await.map_err(NotCommitted::Engine)?;
     let Built { batch, changes, news, gaps, invites, direct, verifications } = built;
+    debug!(arrivals = batch.arrivals.len(), echoes = batch.echoes.len(), "Offered to the journal.");
     fail::fail_point!("matrix::before-accept");
     inbox.accept(batch).await.map_err(NotCommitted::Journal)?;
     fail::fail_point!("matrix::after-accept");

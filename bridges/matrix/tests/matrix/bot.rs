@@ -15,7 +15,10 @@ use sealbridge_contract::{
     message::{Author, Message},
     transport::StoreKey,
 };
-use sealbridge_lab::synapse::{Synapse, User};
+use sealbridge_lab::{
+    Proxy,
+    synapse::{Synapse, User},
+};
 use sealbridge_matrix::{Matrix, Settings, Setup};
 use tempfile::TempDir;
 use tokio::{task::JoinHandle, time::Instant};
@@ -179,6 +182,14 @@ impl Running {
             (info.encryption == Encryption::Pinned && info.members >= members).then_some(())
         };
         until(there).await.with_context(|| format!("Not joined; it knows {:?}", self.matrix.conversations()))
+    }
+
+    /// Cuts the connection, so that the next request meets the proxy's new rules.
+    pub(crate) async fn reconnects(&self, proxy: &Proxy) -> Result<()> {
+        proxy.go_offline();
+        until(|| (!self.matrix.health().connected).then_some(())).await?;
+        proxy.go_online();
+        Ok(())
     }
 
     /// Delivers once, as the flow would.

@@ -98,8 +98,7 @@ async fn session_that_was_ended_elsewhere_ends_the_account_and_says_why() -> Res
     let running = bot.start().await?;
     let body = json!({ "errcode": "M_UNKNOWN_TOKEN", "error": "gone", "soft_logout": false });
     proxy.add(Rule::new("GET", "/sync", Fault::Answer { status: 401, body })?);
-    proxy.go_offline();
-    proxy.go_online();
+    running.reconnects(&proxy).await?;
     let error = running.ended().await.expect_err("the session is gone");
     assert!(matches!(error.downcast_ref::<Fatal>(), Some(Fatal::Auth(_))), "{error:?}");
     Ok(())

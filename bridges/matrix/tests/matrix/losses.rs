@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use sealbridge_lab::{Lab, Person, Proxy, proxy::{Fault, Rule}};
+use sealbridge_lab::{
+    Lab, Person, Proxy,
+    proxy::{Fault, Rule},
+};
+use sealbridge_matrix::config::Span;
 use serde_json::json;
 
 use crate::bot::{Bot, Running, SOON, until};
@@ -37,16 +41,20 @@ impl Scene {
 #[tokio::test]
 async fn killed_between_crypto_and_journal_the_message_still_comes_once() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
-    let Scene { bob, bot, mut running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    let Scene { bob, mut bot, mut running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
     bob.send(&room, "before").await?;
     bot.hears("before").await?;
     for round in 0..3 {
+        running.kill().await;
         // The key comes in the same answer as the message, and is fed before the journal refuses.
         bob.new_session(&room).await?;
-        bot.intake.be_stopping(true);
         let words = format!("in the window {round}");
         bob.send(&room, &words).await?;
+        bot.intake.be_stopping(true);
+        // Synapse gives an answer from its cache to a request that looks the same, and it may hold the key alone.
+        bot.settings.sync_timeout = Span(Duration::from_secs(10 + round));
         let offered = bot.intake.offered().len();
+        running = bot.start().await?;
         until(|| (bot.intake.offered().len() > offered).then_some(())).await?;
         assert!(!bot.heard().contains(&words));
         running.kill().await;
