@@ -7,7 +7,7 @@ use std::{
 
 use sealbridge_contract::{
     AccountName, Address, Arrival, Arrived, Author, Batch, Cleartext, Clock, ConversationId, DeliveryId, Destination,
-    Message, Origin, PeerKey, PersonId, RemoteId, ReplyTo, Rule, SecretBytes, SenderTrust, Timestamp, Verdict,
+    Message, Origin, PeerKey, PersonId, RemoteId, ReplyTo, Rule, SecretBytes, SenderTrust, Slip, Timestamp, Trail, Verdict,
     gate::Encryption,
     inbox::{Incoming, Parcel, Unreadable},
     judge,
@@ -202,7 +202,15 @@ pub(crate) fn parcel(at: &Address, id: &str, delivery: DeliveryId, words: &str) 
     let Verdict::Seal(sealing) = judge(&message, Origin { sender: SenderTrust::Local }, &to, &rule) else {
         panic!("a carrier whose peer is known gets what is sealed");
     };
-    Parcel { conversation: at.conversation.clone(), id: RemoteId::new(id), sealed: sealing.seal(delivery) }
+    let slip = Slip {
+        to: at.conversation.clone(),
+        delivery,
+        attempt: 0,
+        enqueued_at: Timestamp(0),
+        trail: Trail::default(),
+        reply_to: None,
+    };
+    Parcel { conversation: at.conversation.clone(), id: RemoteId::new(id), sealed: sealing.seal(&slip) }
 }
 
 /// The words of a message, got as a transport gets them.

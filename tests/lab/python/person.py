@@ -250,6 +250,11 @@ class MautrixPerson(Person):
             self.machine.kept_from[user] = announce
         await self.store.remove_outbound_group_session(room)
 
+    async def do_share_later(self, room):
+        """Ends `withhold` for what is said from now on; what was kept back stays so until `share_key`."""
+        self.machine.kept_from.clear()
+        await self.store.remove_outbound_group_session(room)
+
     async def do_share_key(self, room):
         """Hands over every key kept back in the room, from its first message on."""
         self.machine.kept_from.clear()

@@ -120,6 +120,11 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
         recoveries.push(took);
     }
     let tally = settle(&scene, &said).await;
+    if tally.lost > 0 {
+        stage.line(&format!("still missing: {}", missing(&scene, &said)));
+        let status = scene.bridge.cli(&["status"]).await?;
+        stage.line(&format!("the service says: {} {}", status.stdout.trim(), status.stderr.trim()));
+    }
     scene.close().await?;
     let undecryptable = scene.people.iter().map(|person| person.undecryptable().len()).sum();
     if tally.lost + tally.duplicated + tally.reordered + undecryptable > 0 {
@@ -169,6 +174,25 @@ pub fn judge(scene: &Scene, said: &[Vec<Tag>; 2]) -> Tally {
         checker::judge(&said[speaker], &heard_by(&scene.people[1 - speaker], &scene.rooms[1 - speaker]))
     };
     one(0) + one(1)
+}
+
+/// The numbers of what was never heard, each side's in ranges.
+fn missing(scene: &Scene, said: &[Vec<Tag>; 2]) -> String {
+    let mut words = String::new();
+    for speaker in [0, 1] {
+        let heard = heard_by(&scene.people[1 - speaker], &scene.rooms[1 - speaker]);
+        let heard: Vec<_> = heard.iter().filter_map(|one| Tag::find(&scene.run, &one.text)).collect();
+        let lost = said[speaker].iter().filter(|tag| !heard.contains(tag)).map(|tag| tag.number);
+        let mut ranges: Vec<(usize, usize)> = Vec::new();
+        for number in lost {
+            match ranges.last_mut() {
+                Some((_, last)) if *last + 1 == number => *last = number,
+                _ => ranges.push((number, number)),
+            }
+        }
+        words += &format!("of {} by {speaker}: {ranges:?}; ", said[speaker].len());
+    }
+    words
 }
 
 fn heard_in_all(scene: &Scene) -> usize {

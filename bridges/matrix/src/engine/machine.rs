@@ -27,6 +27,7 @@ use super::{
     lane::LaneState,
     retrying,
     stale::Stale,
+    sync::Standing,
     verify::Watched,
 };
 
@@ -99,6 +100,7 @@ pub(super) struct Inner {
     pub(super) backing_up: Mutex<()>,
     pub(super) wants_flush: Notify,
     pub(super) watched: Watched,
+    pub(super) standing: Standing,
     lanes: SyncMutex<HashMap<OwnedRoomId, Arc<Mutex<LaneState>>>>,
     /// Held, and by that locked against a second process, as long as the engine lives.
     _lock: File,
@@ -149,6 +151,7 @@ impl Engine {
             backing_up: Mutex::default(),
             wants_flush: Notify::new(),
             watched: Watched::default(),
+            standing: Standing::default(),
             lanes: SyncMutex::default(),
             _lock: lock,
         };

@@ -1,6 +1,11 @@
 //! Gives the crypto part of a sync answer to the machine.
 
-use std::{collections::BTreeMap, ops::Deref};
+use std::{
+    collections::BTreeMap,
+    ops::Deref,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use matrix_sdk_base::deserialized_responses::ProcessedToDeviceEvent;
 use matrix_sdk_crypto::{DecryptionSettings, EncryptionSyncChanges, TrustRequirement};
@@ -82,6 +87,13 @@ impl Engine {
         part.one_time_keys
             .entry(OneTimeKeyAlgorithm::SignedCurve25519)
             .or_default();
+        let standing = Standing::of(&part);
+        if part.to_device.is_empty()
+            && part.device_lists.changed.is_empty()
+            && self.inner.standing.is(&standing)
+        {
+            return Ok(Fed::default());
+        }
         let changes = EncryptionSyncChanges {
             to_device_events: part.to_device,
             changed_devices: &part.device_lists,
@@ -96,6 +108,7 @@ impl Engine {
         let (events, keys) =
             contained(self.machine().receive_sync_changes(changes, &settings)).await??;
 
+        self.inner.standing.set(standing);
         let mut fed = Fed {
             room_keys: keys
                 .into_iter()
@@ -151,6 +164,41 @@ impl Engine {
                 code: notice.content.code,
             });
         }
+    }
+}
+
+/// Where the server's key counts stood when they were last fed.
+///
+/// The library writes to its store twice for every answer, whatever is in it. An answer without anything for it is not
+/// shown to it, save once a minute, when it also ends verifications that took too long.
+#[derive(Debug, Default)]
+pub(super) struct Standing(Mutex<Option<(Counts, Instant)>>);
+
+const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Counts {
+    one_time_keys: BTreeMap<OneTimeKeyAlgorithm, UInt>,
+    fallback_keys: Option<Vec<OneTimeKeyAlgorithm>>,
+}
+
+impl Standing {
+    fn of(part: &SyncPart) -> Counts {
+        Counts {
+            one_time_keys: part.one_time_keys.clone(),
+            fallback_keys: part.fallback_keys.clone(),
+        }
+    }
+
+    fn is(&self, counts: &Counts) -> bool {
+        let last = self.0.lock().unwrap_or_else(|lock| lock.into_inner());
+        last.as_ref()
+            .is_some_and(|(last, at)| last == counts && at.elapsed() < AT_LEAST_EVERY)
+    }
+
+    fn set(&self, counts: Counts) {
+        let mut last = self.0.lock().unwrap_or_else(|lock| lock.into_inner());
+        *last = Some((counts, Instant::now()));
     }
 }
 

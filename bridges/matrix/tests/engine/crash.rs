@@ -74,3 +74,32 @@ async fn feeding_runs_to_its_end_when_the_caller_is_dropped() -> Outcome {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quiet_answers_do_not_hide_one_time_keys_that_run_out() -> Outcome {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    let mut alice = Peer::new(&server, "alice").await?;
+    let room = alice.room_with(&[]).await?;
+    alice.sync(&room).await?;
+    let full = alice.ask(Duration::ZERO).await?.device_one_time_keys_count;
+    // Each newcomer's first message takes one; the answers in between are quiet.
+    for _ in 0..3 {
+        let mut bob = Peer::new(&server, "bob").await?;
+        let room = bob.room_with(&[&alice]).await?;
+        bob.send(&room, "hello").await?;
+        assert_eq!(bodies(&alice.sync_until(&room, 1).await?), ["hello"]);
+        alice.sync(&room).await?;
+        bob.sync(&room).await?;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while alice.ask(Duration::ZERO).await?.device_one_time_keys_count != full {
+            assert!(
+                Instant::now() < deadline,
+                "the keys taken were not replaced"
+            );
+            alice.sync(&room).await?;
+        }
+    }
+    Ok(())
+}

@@ -6,7 +6,7 @@ mod lists;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row, config::DbConfig};
 use sealbridge_contract::SecretBytes;
 use tokio::sync::{mpsc, oneshot};
 
@@ -57,6 +57,7 @@ impl Reader {
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(Duration::from_secs(5))?;
         connection.set_prepared_statement_cache_capacity(64);
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.pragma_update(None, "query_only", true)?;
         connection.pragma_update(None, "cache_size", -4 * 1024)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;

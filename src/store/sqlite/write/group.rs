@@ -63,8 +63,12 @@ where
 /// One group takes no more than this, so that the first of it does not wait for long.
 const HEAVIEST_GROUP: usize = 2048;
 
-/// The log is folded into the file when it is longer than this.
-const LONGEST_LOG: u64 = 32 << 20;
+/// The log is folded into the file after so many changed rows, a few pages each. It keeps its length and is written
+/// over, since that is cheaper than making it grow again.
+const FOLDED_AFTER: u64 = 8192;
+
+/// A log that grew longer than this, as one of large rows does, is cut.
+const LONGEST_LOG: u64 = 96 << 20;
 
 /// The one that writes.
 pub(in crate::store::sqlite) struct Writer {
@@ -73,15 +77,15 @@ pub(in crate::store::sqlite) struct Writer {
     woken: Arc<Woken>,
     /// After a failed fsync nobody knows what is on the disk, so nothing more is promised.
     broken: Option<JournalError>,
-    /// The log's length at which folding it is tried again, after a reader stood in the way.
-    fold_at: u64,
+    /// How many rows were changed when the log was folded last.
+    folded_at: u64,
 }
 
 impl Writer {
     pub(in crate::store::sqlite) fn new(ledger: Ledger, file: PathBuf, woken: Arc<Woken>) -> Self {
         let mut log = file.into_os_string();
         log.push("-wal");
-        Self { ledger, log: log.into(), woken, broken: None, fold_at: LONGEST_LOG }
+        Self { ledger, log: log.into(), woken, broken: None, folded_at: 0 }
     }
 
     /// Serves until nobody can ask any more, then folds the log and closes.
@@ -102,7 +106,7 @@ impl Writer {
             }
             self.serve(jobs);
         }
-        self.fold();
+        self.fold("TRUNCATE");
     }
 
     fn serve(&mut self, mut jobs: Vec<Box<dyn Job>>) {
@@ -116,8 +120,10 @@ impl Writer {
         for (job, outcome) in jobs.into_iter().zip(outcomes) {
             job.answer(outcome);
         }
-        if self.log_length() >= self.fold_at {
-            self.fold();
+        let changed = self.ledger.connection.total_changes();
+        if changed - self.folded_at >= FOLDED_AFTER {
+            self.folded_at = changed;
+            self.fold(if self.log_length() > LONGEST_LOG { "TRUNCATE" } else { "PASSIVE" });
         }
     }
 
@@ -127,7 +133,7 @@ impl Writer {
             Ok(outcomes) => outcomes,
             Err(JournalError::Full) if jobs.len() > 1 => {
                 // Folding may give room, and what erases needs little: a full disk must not stop that.
-                self.fold();
+                self.fold("TRUNCATE");
                 jobs.iter_mut().map(|job| self.alone(job)).collect()
             }
             Err(error) => {
@@ -149,7 +155,7 @@ impl Writer {
 
     fn fail(&mut self, error: &JournalError) {
         if matches!(error, JournalError::Full) {
-            self.fold();
+            self.fold("TRUNCATE");
         } else {
             tracing::error!(%error, "The journal failed and accepts nothing more.");
             self.broken = Some(error.clone());
@@ -180,13 +186,41 @@ impl Writer {
         outcome
     }
 
+    /// First without savepoints, which cost as much as the work itself; with them if a job fails, so that it alone does.
     fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Outcome<Vec<Outcome<()>>> {
-        let before = self.ledger.totals;
+        let before = (self.ledger.totals, self.ledger.unfinished.clone());
         self.ledger.run("BEGIN IMMEDIATE", [])?;
-        let mut outcomes = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            outcomes.push(savepoint(&mut self.ledger, |ledger| job.run(ledger))?);
+        let all = jobs.iter_mut().try_for_each(|job| guarded(&mut self.ledger, |ledger| job.run(ledger)));
+        let outcomes = match all {
+            Ok(()) => jobs.iter().map(|_| Ok(())).collect(),
+            // SQLite gave up the whole, as it does when the disk is full.
+            Err(error) if self.ledger.connection.is_autocommit() => return Err(error),
+            Err(_) => {
+                self.ledger.run("ROLLBACK", [])?;
+                (self.ledger.totals, self.ledger.unfinished) = before.clone();
+                self.ledger.forget_new_names();
+                self.ledger.run("BEGIN IMMEDIATE", [])?;
+                let mut outcomes = Vec::with_capacity(jobs.len());
+                for job in jobs {
+                    outcomes.push(savepoint(&mut self.ledger, |ledger| job.run(ledger))?);
+                }
+                outcomes
+            }
+        };
+        self.go_on()?;
+        let totals = self.ledger.totals;
+        if totals != before.0 {
+            self.ledger
+                .run("UPDATE total SET payload_bytes = ?1, settled = ?2", [totals.payload_bytes, totals.settled])?;
         }
+        fail::fail_point!("journal::before-commit");
+        self.ledger.run("COMMIT", [])?;
+        fail::fail_point!("journal::after-commit");
+        Ok(outcomes)
+    }
+
+    /// Routes on where more could be routed than one commit takes.
+    fn go_on(&mut self) -> Outcome<()> {
         let mut routed = 0;
         for conversation in self.ledger.unfinished.clone() {
             if routed >= HEAVIEST_GROUP {
@@ -201,27 +235,19 @@ impl Writer {
                 }
             }
         }
-        let totals = self.ledger.totals;
-        if totals != before {
-            self.ledger
-                .run("UPDATE total SET payload_bytes = ?1, settled = ?2", [totals.payload_bytes, totals.settled])?;
-        }
-        fail::fail_point!("journal::before-commit");
-        self.ledger.run("COMMIT", [])?;
-        fail::fail_point!("journal::after-commit");
-        Ok(outcomes)
+        Ok(())
     }
 
     fn log_length(&self) -> u64 {
         fs::metadata(&self.log).map_or(0, |file| file.len())
     }
 
-    /// Folds the log into the file. No reader is in the way for long; if one is, the next time will do.
-    fn fold(&mut self) {
-        let folded =
-            self.ledger.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
-        let left = if matches!(folded, Ok(0)) { 0 } else { self.log_length() };
-        self.fold_at = left + LONGEST_LOG;
+    /// Folds the log into the file. A reader may be in the way, though not for long; then the next time will do.
+    fn fold(&self, how: &str) {
+        let sql = format!("PRAGMA wal_checkpoint({how})");
+        if let Err(error) = self.ledger.connection.query_row(&sql, [], |_| Ok(())) {
+            tracing::warn!(%error, "The journal's log was not folded into its file.");
+        }
     }
 }
 
@@ -229,8 +255,7 @@ impl Writer {
 fn savepoint<T>(ledger: &mut Ledger, work: impl FnOnce(&mut Ledger) -> Outcome<T>) -> Outcome<Outcome<T>> {
     ledger.run("SAVEPOINT job", [])?;
     let (totals, unfinished) = (ledger.totals, ledger.unfinished.clone());
-    let outcome = catch_unwind(AssertUnwindSafe(|| work(ledger)))
-        .unwrap_or_else(|_| Err(JournalError::Failed("a step panicked".into())));
+    let outcome = guarded(ledger, work);
     match &outcome {
         Ok(_) => {}
         // SQLite gave up the whole transaction, as it does when the disk is full.
@@ -244,4 +269,10 @@ fn savepoint<T>(ledger: &mut Ledger, work: impl FnOnce(&mut Ledger) -> Outcome<T
     }
     ledger.run("RELEASE job", [])?;
     Ok(outcome)
+}
+
+/// A panic in a step is its failure, and nobody else's.
+fn guarded<T>(ledger: &mut Ledger, work: impl FnOnce(&mut Ledger) -> Outcome<T>) -> Outcome<T> {
+    catch_unwind(AssertUnwindSafe(|| work(ledger)))
+        .unwrap_or_else(|_| Err(JournalError::Failed("a step panicked".into())))
 }

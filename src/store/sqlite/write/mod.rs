@@ -40,7 +40,7 @@ pub(super) use self::{
 
 /// The writer's connection and what it keeps in mind. What a job does to it is undone when the job fails.
 pub(super) struct Ledger {
-    connection: Connection,
+    pub(super) connection: Connection,
     keys: Arc<Keys>,
     router: Arc<dyn Router>,
     limits: Limits,
@@ -244,7 +244,12 @@ impl Ledger {
         let held: Option<usize> = self
             .one("SELECT length(payload) FROM received WHERE id = ?1", [place], |row| row.get(0))?
             .ok_or_else(|| JournalError::Damaged("a received message is missing".into()))?;
-        self.let_go(held.unwrap_or(0));
+        self.erase(place, held.unwrap_or(0), note)
+    }
+
+    /// The same where it is known how long its content is.
+    fn erase(&mut self, place: i64, held: usize, note: Option<&str>) -> Outcome<()> {
+        self.let_go(held);
         self.run(
             "UPDATE received SET state = ?2, at = ?3, sender = NULL, payload = NULL, note = ?4 WHERE id = ?1",
             params![place, received::DONE, self.now().0, note],

@@ -112,15 +112,32 @@ struct Line {
     state: i64,
     lane: i64,
     source: Option<i64>,
+    /// How long its own words are, and those of the message that it carries.
     words: usize,
+    message: usize,
+    /// Whether another delivery needs that message.
+    shared: bool,
 }
 
 fn line(ledger: &Ledger, number: i64) -> Outcome<Line> {
     ledger
-        .one("SELECT state, lane, source, length(payload) FROM delivery WHERE number = ?1", [number], |row| {
-            let words: Option<usize> = row.get(3)?;
-            Ok(Line { state: row.get(0)?, lane: row.get(1)?, source: row.get(2)?, words: words.unwrap_or(0) })
-        })?
+        .one(
+            "SELECT d.state, d.lane, d.source, coalesce(length(d.payload), 0), coalesce(length(r.payload), 0),
+                    EXISTS (SELECT 1 FROM delivery o
+                            WHERE o.source = d.source AND o.number <> d.number AND o.state IN (0, 1, 2, 5))
+             FROM delivery d LEFT JOIN received r ON r.id = d.source WHERE d.number = ?1",
+            [number],
+            |row| {
+                Ok(Line {
+                    state: row.get(0)?,
+                    lane: row.get(1)?,
+                    source: row.get(2)?,
+                    words: row.get(3)?,
+                    message: row.get(4)?,
+                    shared: row.get(5)?,
+                })
+            },
+        )?
         .ok_or_else(|| no_such(number))
 }
 
@@ -150,7 +167,10 @@ pub(in crate::store::sqlite) fn settle(ledger: &mut Ledger, number: i64, as_id: 
             line.source.is_none().then(|| ledger.now().0),
         ],
     )?;
-    line.source.map_or(Ok(()), |source| done_with(ledger, source))
+    match line.source {
+        Some(source) if !line.shared => ledger.erase(source, line.message, None),
+        _ => Ok(()),
+    }
 }
 
 /// Erases a received message's content if nobody needs it any more.

@@ -22,6 +22,12 @@ impl Person {
         answer["devices"].as_u64().context("No count of devices")
     }
 
+    /// Ends [`Person::withhold`] for what is said from now on. What was kept back stays so, until
+    /// [`Person::share_key`].
+    pub async fn share_later(&self, room: &str) -> Result<()> {
+        self.call("share_later", json!({ "room": room })).await.map(drop)
+    }
+
     /// The next message in the room starts a new Megolm session.
     pub async fn new_session(&self, room: &str) -> Result<()> {
         let room = json!({ "room": room });

@@ -147,6 +147,10 @@ impl Lane {
         for request in &requests {
             engine.send_to_device(request).await?;
         }
+        if !requests.is_empty() {
+            // A new key of ours wants to be backed up.
+            engine.inner.wants_flush.notify_one();
+        }
         let (audience, settings) = (Arc::new(audience), settings.clone());
         Ok(Ready {
             lane: self,
