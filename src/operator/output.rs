@@ -76,8 +76,7 @@ impl Output {
             StepFrame::Progress { words } => self.say(&format!("{dim}{words}{off}")),
             StepFrame::Ask { .. } => {}
             StepFrame::Secret { label, value } => {
-                self.say(&format!("{label}\nIt is shown this once. Write it down where nobody else reads it:\n"));
-                self.say(&format!("    {bold}{value}{off}\n"));
+                self.say(&format!("\n{label}\n\n    {bold}{value}{off}\n"));
             }
             StepFrame::Compare { emoji } => {
                 let row = |f: &dyn Fn(&super::control::EmojiFrame) -> String| emoji.iter().map(f).collect::<String>();

@@ -261,6 +261,12 @@ impl Performance {
                 Failure::refused(format!("on {network} there are no identities to compare"))
             })?;
             self.state = State::Flow(flow);
+            // Said at once: the flow may wait for minutes before it has a step of its own.
+            let words = match person {
+                Some(person) => format!("Asking {} to compare emoji; their client shows the request.", person.as_str()),
+                None => format!("Waiting for somebody to ask the account {account} to compare emoji."),
+            };
+            return Ok(Progress::Step(Step::Progress(words)));
         }
         match &mut self.state {
             State::Start => do_at_once(&*self.host, &self.action).await.map(Progress::Done),

@@ -148,11 +148,15 @@ fn conversations_and_status_have_stable_fields() {
 }
 
 #[test]
-fn identities_are_not_compared_where_there_are_none() {
+fn comparison_with_nobody_says_what_it_waits_for_and_then_why_it_ends() {
     let bench = Bench::set_up();
     let running = bench.start(&[]);
     let said = bench.json(&["verify", "a", "ann"]);
-    assert_eq!((said.exit, &said.line()["error"]["kind"]), (6, &"refused".into()));
+    let lines = said.lines();
+    assert_eq!(lines[0]["step"], "progress", "{said:?}");
+    assert_eq!((said.exit, &lines[1]["error"]["kind"]), (5, &"unreachable".into()), "{said:?}");
+    let stranger = bench.json(&["verify", "c", "ann"]);
+    assert_eq!((stranger.exit, &stranger.line()["error"]["kind"]), (2, &"usage".into()));
     assert_eq!(running.stop(), 0);
 }
 

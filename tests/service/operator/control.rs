@@ -217,6 +217,7 @@ async fn every_kind_of_step_goes_over_the_socket_and_back() {
     let host = PlayedHost::new();
     let (shown, called) = compare(&host, Answer::Yes).await;
     let expected = [
+        r#"{"step":"progress","words":"Asking @ann:x to compare emoji; their client shows the request."}"#,
         r#"{"step":"show","words":"with @ann:x"}"#,
         r#"{"step":"ask","name":"pin","label":"The pin","secret":true}"#,
         r#"{"step":"secret","label":"A key","value":"s3cret"}"#,

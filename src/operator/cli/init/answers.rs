@@ -86,6 +86,10 @@ impl Answers {
             let user =
                 ask_or(output, "The bot's own Matrix user id, such as @bot:example.org (an ordinary account)", "")?;
             section.insert("user".into(), user.into());
+            let homeserver = ask_or(output, "Its homeserver's address, if the user id is not enough to find it", "")?;
+            if !homeserver.is_empty() {
+                section.insert("homeserver".into(), homeserver.into());
+            }
             first.get_or_insert_with(|| name.clone());
             accounts.insert(name, section.into());
             if ask_or(output, "Another account, to carry messages between? (yes/no)", "no")? != "yes" {

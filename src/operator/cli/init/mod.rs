@@ -70,7 +70,7 @@ pub(super) async fn init(
     let service = open(Arc::clone(&config), root_key::load(&config)?).await?;
     let done = Setting { config: &config, service: Arc::clone(&service), output, interactive }.carry_out(replies).await;
     service.close().await;
-    let room = done?;
+    let room = done.map_err(|failure| mendable(failure, &path))?;
     finish(&path, room.as_ref(), output);
     Ok(None)
 }
@@ -83,6 +83,17 @@ fn target(global: &Global) -> PathBuf {
 /// At a terminal the steps tell what goes on, so only warnings are logged unless more is asked for.
 fn quiet(global: &Global) -> config::Level {
     config::Level::Warn.louder(global.verbose)
+}
+
+/// Says how to go on after a failure: what was done is kept.
+fn mendable(mut failure: Failure, path: &Path) -> Failure {
+    let words = format!(
+        "{}. What was done is kept: mend {} if that is it, and run `sealbridge init` again",
+        failure.words.trim_end_matches('.'),
+        path.display()
+    );
+    failure.words = words;
+    failure
 }
 
 fn show(output: Output, words: String) {
