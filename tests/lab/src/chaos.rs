@@ -128,7 +128,9 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
     scene.close().await?;
     let undecryptable = scene.people.iter().map(|person| person.undecryptable().len()).sum();
     if tally.lost + tally.duplicated + tally.reordered + undecryptable > 0 {
-        stage.line(&format!("the end of the service's log:\n{}", scene.bridge.tail()));
+        let kept = crate::paths::lab_dir()?.join("chaos-failed.log");
+        std::fs::copy(scene.bridge.log(), &kept)?;
+        stage.line(&format!("its log is kept in {}, and ends with:\n{}", kept.display(), scene.bridge.tail()));
     }
     recoveries.sort_unstable();
     Ok(Outcome {
