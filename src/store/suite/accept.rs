@@ -6,7 +6,7 @@ use sealbridge_contract::{
 };
 
 use super::kit::*;
-use crate::store::{JournalError, Limits};
+use crate::store::{FirstVerdict, JournalError, Limits};
 
 pub(crate) async fn message_seen_twice_is_carried_once(engine: &dyn Engine) {
     let pair = Pair::new(engine);
@@ -158,6 +158,31 @@ pub(crate) async fn failing_wish_does_not_fail_those_beside_it(engine: &dyn Engi
     assert_eq!(outcomes.iter().filter(|o| matches!(o, Ok(true))).count(), 100);
     assert_eq!(outcomes.iter().filter(|o| matches!(o, Err(JournalError::NoSuch(_)))).count(), 100);
     assert_eq!(pair.lane().await.len(), 100);
+}
+
+pub(crate) async fn conversation_that_begins_beside_a_failing_wish_is_kept(engine: &dyn Engine) {
+    let (pair, nowhere) = (Pair::new(engine), id("$x"));
+    for round in 0..40 {
+        let (from, to) = (at("one", &format!("!from{round}")), at("two", &format!("!to{round}")));
+        pair.router.route_to(&from, vec![routed(&to, FirstVerdict::Enqueue)]);
+        // The first keeps the writer busy, so that the others come in together.
+        let busy = (0..50).map(|n| said("@ann", &format!("${round}-{n}"))).collect();
+        let (busy, begins, fails) = tokio::join!(
+            pair.journal.accept(&pair.a.account, batch(&pair.a, busy)),
+            pair.journal.accept(&from.account, batch(&from, vec![said("@ann", "$1")])),
+            pair.journal.settle(1_000_000, &nowhere),
+        );
+        busy.expect("there is room");
+        begins.expect("there is room");
+        assert!(matches!(fails, Err(JournalError::NoSuch(_))), "{fails:?}");
+        let first = pair.journal.head(&to, 0, 10).await.expect("the journal reads").remove(0);
+        pair.journal.settle(first.number, &id("$there")).await.expect("it is pending");
+    }
+    for pending in pair.head().await {
+        pair.journal.settle(pending.number, &id("$there")).await.expect("it is pending");
+    }
+    let counts = pair.journal.counts().await.expect("the journal reads");
+    assert_eq!((counts.payload_bytes, counts.settled), (0, 40 * 51), "nothing was counted twice");
 }
 
 pub(crate) async fn step_that_panics_fails_alone(engine: &dyn Engine) {

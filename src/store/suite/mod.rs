@@ -22,6 +22,7 @@ macro_rules! journal_suite {
                 full_journal_takes_no_more_still_settles_and_goes_on_by_itself,
                 parcel_is_opened_once_and_junk_is_a_dead_letter,
                 failing_wish_does_not_fail_those_beside_it,
+                conversation_that_begins_beside_a_failing_wish_is_kept,
                 what_was_accepted_is_there_after_a_drop_without_close,
                 stores_and_settings_are_apart,
                 step_that_panics_fails_alone,

@@ -191,7 +191,6 @@ fn message(
     }
     let waits = standing.blocked
         || ledger.unfinished.contains(&standing.id)
-        || filled_since.is_some()
         || standing.unreadables && order::is_held(ledger, standing.id, incoming.message.author(), place)?;
     let carried = Carried { id: &incoming.id, message: &incoming.message, trust: incoming.trust };
     let needed = waits || order::route(ledger, standing.id, &standing.at, place, &carried)?;
