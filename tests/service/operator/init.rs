@@ -28,6 +28,27 @@ fn answers_make_a_bot_with_an_admin_room_and_private_files() {
 }
 
 #[test]
+fn root_key_given_as_a_credential_is_used_and_none_is_written() {
+    let bench = Bench::new();
+    bench.write("answers.toml", ANSWERS);
+    fs::create_dir(bench.path("credentials")).expect("a temporary folder takes a folder");
+    bench.write("credentials/sealbridge-root-key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n");
+    let run = |arguments: &[&str], mode| {
+        let credential = bench.path("credentials/sealbridge-root-key");
+        fs::set_permissions(credential, fs::Permissions::from_mode(mode)).expect("it is ours");
+        let mut command = bench.command(arguments);
+        let output = command.env("CREDENTIALS_DIRECTORY", bench.path("credentials")).output();
+        output.expect("the binary was built for this").status.code()
+    };
+    assert_eq!(run(&["init", "--answers", "answers.toml"], 0o444), Some(3), "others can read it");
+    assert_eq!(run(&["init", "--answers", "answers.toml"], 0o440), Some(0));
+    assert!(!bench.path("sealbridge-state/root.key").exists());
+    assert_eq!(run(&["links", "list"], 0o400), Some(0));
+    // Without it the journal stays closed.
+    assert_eq!(bench.run(&["links", "list"]).exit, 3);
+}
+
+#[test]
 fn second_init_changes_nothing() {
     let bench = Bench::set_up();
     let before = (bench.read("sealbridge.toml"), bench.read("sealbridge-state/root.key"));
