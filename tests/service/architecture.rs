@@ -86,7 +86,7 @@ fn every_transport_runs_the_conformance_kit() {
 #[test]
 fn steps_that_decide_do_no_io() {
     for step in ["route", "table", "breaker"] {
-        let step = files(&format!("src/flow"), &format!("/{step}.rs"));
+        let step = files("src/flow", &format!("/{step}.rs"));
         assert_none("I/O in a step that decides", &step, |line| {
             line.contains(".await")
                 || line.contains("async fn")
@@ -107,7 +107,8 @@ fn time_is_handed_in() {
 
 #[test]
 fn only_incoming_parcels_are_wrapped_unsealed() {
-    assert_none("Sealed::received in the service", &files("src", ".rs"), |line| line.contains("Sealed::received"));
+    let service: Vec<_> = files("src", ".rs").into_iter().filter(|(name, _)| !name.contains("/suite")).collect();
+    assert_none("Sealed::received in the service", &service, |line| line.contains("Sealed::received"));
 }
 
 #[test]

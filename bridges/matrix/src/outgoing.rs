@@ -88,7 +88,7 @@ pub(crate) async fn encrypt(
             return Err(DeliveryError::retry("the room can't be spoken to now"));
         };
         fail::fail_point!("matrix::before-share");
-        let ready = match lane.prepare(&members, &settings, |audience| note(audience)).await {
+        let ready = match lane.prepare(&members, &settings, note).await {
             Ok(ready) => ready,
             Err(PrepareError::AudienceMoved) => continue,
             Err(error) => return Err(prepare_error(&error)),

@@ -7,7 +7,8 @@ use std::{
 
 use sealbridge_contract::{
     AccountName, Address, Arrival, Arrived, Author, Batch, Cleartext, Clock, ConversationId, DeliveryId, Destination,
-    Message, Origin, PeerKey, PersonId, RemoteId, ReplyTo, Rule, SecretBytes, SenderTrust, Slip, Timestamp, Trail, Verdict,
+    Message, Origin, PeerKey, PersonId, RemoteId, ReplyTo, Rule, SecretBytes, SenderTrust, Slip, Timestamp, Trail,
+    Verdict,
     gate::Encryption,
     inbox::{Incoming, Parcel, Unreadable},
     judge,

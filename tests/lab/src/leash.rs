@@ -53,11 +53,7 @@ impl Leash {
     /// Prepares the program; [`Leash::start`] runs it.
     pub fn new(program: &Program) -> Result<Self> {
         let mut keeper = Command::new("python3");
-        keeper
-            .arg("-I")
-            .arg(venv::script("leash.py")?)
-            .arg("--log")
-            .arg(&program.log);
+        keeper.arg("-I").arg(venv::script("leash.py")?).arg("--log").arg(&program.log);
         if let Some(dir) = &program.dir {
             keeper.arg("--cwd").arg(dir);
         }
@@ -89,11 +85,7 @@ impl Leash {
             });
             keeper.wait()
         });
-        Ok(Self {
-            keeper_pid,
-            stdin: Mutex::new(stdin),
-            status,
-        })
+        Ok(Self { keeper_pid, stdin: Mutex::new(stdin), status })
     }
 
     /// Starts the program, unless it runs; answers its process id.
@@ -156,11 +148,7 @@ impl Leash {
         *self.status.borrow()
     }
 
-    async fn wait_until(
-        &self,
-        deadline: Duration,
-        reached: impl Fn(&Status) -> bool,
-    ) -> Result<Status> {
+    async fn wait_until(&self, deadline: Duration, reached: impl Fn(&Status) -> bool) -> Result<Status> {
         let mut status = self.status.clone();
         let wait = status.wait_for(|now| now.broken || reached(now));
         let now = *tokio::time::timeout(deadline, wait)

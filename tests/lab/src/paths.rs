@@ -32,25 +32,13 @@ pub fn lab_dir() -> Result<PathBuf> {
 fn ask_cargo() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args([
-            "metadata",
-            "--format-version",
-            "1",
-            "--no-deps",
-            "--offline",
-        ])
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .current_dir(workspace_root())
         .output()
         .context("Run cargo metadata")?;
-    ensure!(
-        output.status.success(),
-        "cargo metadata failed: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
+    ensure!(output.status.success(), "cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     let answer: serde_json::Value =
         serde_json::from_slice(&output.stdout).context("Read the answer of cargo metadata")?;
-    let dir = answer["target_directory"]
-        .as_str()
-        .context("cargo metadata named no target directory")?;
+    let dir = answer["target_directory"].as_str().context("cargo metadata named no target directory")?;
     Ok(PathBuf::from(dir))
 }

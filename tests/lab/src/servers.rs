@@ -21,10 +21,7 @@ impl Lab {
     }
 
     pub async fn pair_with(a: Options, b: Options) -> Result<Self> {
-        let (a, b) = tokio::try_join!(
-            Synapse::start("alpha.test", a),
-            Synapse::start("beta.test", b)
-        )?;
+        let (a, b) = tokio::try_join!(Synapse::start("alpha.test", a), Synapse::start("beta.test", b))?;
         Ok(Self { a, b })
     }
 

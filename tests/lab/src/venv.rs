@@ -106,13 +106,7 @@ fn install() -> Result<Venv> {
     let list = dir.join("requirements.txt");
     fs::write(&list, REQUIREMENTS)?;
     progress.set_message("Installing Synapse, mautrix-python and matrix-nio");
-    let pip = [
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-    ];
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     let mut command = Command::new(dir.join("bin/python"));
     command.args(pip).arg("--requirement").arg(&list);
     run(&mut command)?;
@@ -135,13 +129,7 @@ fn create(dir: &Path, progress: &ProgressBar) -> Result<()> {
     progress.set_message("Installing Debian's python3-venv");
     run(Command::new("apt-get").args(["update", "-qq"]))?;
     run(Command::new("apt-get")
-        .args([
-            "install",
-            "-y",
-            "-qq",
-            "--no-install-recommends",
-            "python3-venv",
-        ])
+        .args(["install", "-y", "-qq", "--no-install-recommends", "python3-venv"])
         .env("DEBIAN_FRONTEND", "noninteractive"))?;
     if dir.exists() {
         fs::remove_dir_all(dir)?;
@@ -152,10 +140,7 @@ fn create(dir: &Path, progress: &ProgressBar) -> Result<()> {
 /// Runs to the end, and fails with what the command said last.
 fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("Run {name}"))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("Run {name}"))?;
     if output.status.success() {
         return Ok(());
     }
@@ -172,8 +157,5 @@ fn digest<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
         hash.update(part.as_bytes());
         hash.update([0]);
     }
-    hash.finalize()[..6]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }

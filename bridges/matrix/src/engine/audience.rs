@@ -77,30 +77,22 @@ impl Audience {
     }
 
     pub fn withheld(&self) -> impl Iterator<Item = (&UserId, &DeviceFacts, Withholding)> {
-        self.devices()
-            .filter_map(|(user, device)| Some((user, device, device.withheld?)))
+        self.devices().filter_map(|(user, device)| Some((user, device, device.withheld?)))
     }
 
     /// People of whom no device is known.
     pub fn without_devices(&self) -> impl Iterator<Item = &Person> {
-        self.people
-            .values()
-            .filter(|person| person.devices.is_empty())
+        self.people.values().filter(|person| person.devices.is_empty())
     }
 
     fn devices(&self) -> impl Iterator<Item = (&UserId, &DeviceFacts)> {
-        self.people
-            .values()
-            .flat_map(|person| person.devices.iter().map(|device| (&*person.user, device)))
+        self.people.values().flat_map(|person| person.devices.iter().map(|device| (&*person.user, device)))
     }
 
     pub(super) fn reads(&self, user: &UserId, device: &str) -> bool {
-        self.people.get(user).is_some_and(|person| {
-            person
-                .devices
-                .iter()
-                .any(|known| known.device == device && known.reads())
-        })
+        self.people
+            .get(user)
+            .is_some_and(|person| person.devices.iter().any(|known| known.device == device && known.reads()))
     }
 }
 
@@ -111,11 +103,7 @@ impl Engine {
     }
 
     /// Who would get a room key now, as far as is known locally. Sends nothing.
-    pub async fn audience(
-        &self,
-        members: &[OwnedUserId],
-        readers: Readers,
-    ) -> Result<Audience, super::EngineError> {
+    pub async fn audience(&self, members: &[OwnedUserId], readers: Readers) -> Result<Audience, super::EngineError> {
         Ok(self.judge_audience(members, readers).await?)
     }
 
@@ -132,15 +120,10 @@ impl Engine {
         Ok(audience)
     }
 
-    async fn judge_person(
-        &self,
-        user: &UserId,
-        readers: Readers,
-    ) -> Result<Person, CryptoStoreError> {
+    async fn judge_person(&self, user: &UserId, readers: Readers) -> Result<Person, CryptoStoreError> {
         let identity = self.machine().get_identity(user, None).await?;
         let devices = self.machine().get_user_devices(user, None).await?;
-        let ours =
-            |device: &Device| user == self.user_id() && device.device_id() == self.device_id();
+        let ours = |device: &Device| user == self.user_id() && device.device_id() == self.device_id();
         let devices = devices
             .devices()
             .filter(|device| !ours(device))
@@ -161,9 +144,7 @@ impl Engine {
             user: user.to_owned(),
             master_key: identity.as_ref().and_then(key),
             verified: identity.as_ref().is_some_and(UserIdentity::is_verified),
-            violation: identity
-                .as_ref()
-                .is_some_and(UserIdentity::has_verification_violation),
+            violation: identity.as_ref().is_some_and(UserIdentity::has_verification_violation),
             changed,
             stale: self.inner.stale.contains(user),
             devices,
@@ -179,21 +160,11 @@ fn facts(device: &Device, owner_has_identity: bool, readers: Readers) -> DeviceF
         curve25519: device.curve25519_key().map(|key| key.to_base64()),
         cross_signed,
         verified: device.is_verified(),
-        withheld: judge(
-            device.is_blacklisted(),
-            cross_signed,
-            owner_has_identity,
-            readers,
-        ),
+        withheld: judge(device.is_blacklisted(), cross_signed, owner_has_identity, readers),
     }
 }
 
-fn judge(
-    blocked: bool,
-    cross_signed: bool,
-    owner_has_identity: bool,
-    readers: Readers,
-) -> Option<Withholding> {
+fn judge(blocked: bool, cross_signed: bool, owner_has_identity: bool, readers: Readers) -> Option<Withholding> {
     match readers {
         _ if blocked => Some(Withholding::Blocked),
         Readers::CrossSigned if !owner_has_identity => Some(Withholding::NoIdentity),
@@ -213,9 +184,6 @@ mod tests {
         assert_eq!(strict(false, true), Some(Withholding::Unsigned));
         assert_eq!(strict(false, false), Some(Withholding::NoIdentity));
         assert_eq!(judge(false, false, false, Readers::AnyDevice), None);
-        assert_eq!(
-            judge(true, true, true, Readers::AnyDevice),
-            Some(Withholding::Blocked)
-        );
+        assert_eq!(judge(true, true, true, Readers::AnyDevice), Some(Withholding::Blocked));
     }
 }

@@ -1,8 +1,6 @@
 //! The key backup on the homeserver: upload, and download of single keys.
 
-use matrix_sdk_crypto::{
-    olm::ExportedRoomKey, store::types::BackupDecryptionKey, types::RoomKeyBackupInfo,
-};
+use matrix_sdk_crypto::{olm::ExportedRoomKey, store::types::BackupDecryptionKey, types::RoomKeyBackupInfo};
 use ruma::{
     RoomId,
     api::client::backup::{
@@ -48,20 +46,13 @@ impl Engine {
 
     /// Looks in the key backup for one room key; true if it was there. What it opens has no proven sender.
     #[instrument(skip_all)]
-    pub async fn download_from_backup(
-        &self,
-        room: &RoomId,
-        session_id: &str,
-    ) -> Result<bool, EngineError> {
+    pub async fn download_from_backup(&self, room: &RoomId, session_id: &str) -> Result<bool, EngineError> {
         let keys = self.machine().backup_machine().get_backup_keys().await?;
         let (Some(key), Some(version)) = (keys.decryption_key, keys.backup_version) else {
             return Ok(false);
         };
-        let request = get_backup_keys_for_session::v3::Request::new(
-            version.clone(),
-            room.to_owned(),
-            session_id.to_owned(),
-        );
+        let request =
+            get_backup_keys_for_session::v3::Request::new(version.clone(), room.to_owned(), session_id.to_owned());
         let answer = match self.http().send_any(request, Class::Short).await {
             Ok(answer) => answer,
             Err(error) if error.is_not_found() => return Ok(false),
@@ -69,50 +60,31 @@ impl Engine {
         };
         let unreadable = || EngineError::Olm("the backup's entry can't be read");
         let data = answer.key_data.deserialize().map_err(|_| unreadable())?;
-        let session = key
-            .decrypt_session_data(data.session_data)
-            .map_err(|_| unreadable())?;
-        let exported = ExportedRoomKey::from_backed_up_room_key(
-            room.to_owned(),
-            session_id.to_owned(),
-            session,
-        );
-        let import =
-            self.machine()
-                .store()
-                .import_room_keys(vec![exported], Some(&version), |_, _| {});
+        let session = key.decrypt_session_data(data.session_data).map_err(|_| unreadable())?;
+        let exported = ExportedRoomKey::from_backed_up_room_key(room.to_owned(), session_id.to_owned(), session);
+        let import = self.machine().store().import_room_keys(vec![exported], Some(&version), |_, _| {});
         let imported = contained(import).await??;
         Ok(imported.imported_count > 0)
     }
 
     /// The server's current backup, if any.
-    pub(super) async fn server_backup(
-        &self,
-    ) -> Result<Option<(String, RoomKeyBackupInfo)>, EngineError> {
+    pub(super) async fn server_backup(&self) -> Result<Option<(String, RoomKeyBackupInfo)>, EngineError> {
         let request = get_latest_backup_info::v3::Request::new();
         let answer = match self.http().send_any(request, Class::Short).await {
             Ok(answer) => answer,
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let info = answer
-            .algorithm
-            .deserialize_as_unchecked::<RoomKeyBackupInfo>();
+        let info = answer.algorithm.deserialize_as_unchecked::<RoomKeyBackupInfo>();
         let info = info.map_err(|_| EngineError::Olm("the backup's description can't be read"))?;
         Ok(Some((answer.version, info)))
     }
 
     /// Makes a new backup on the server and uses it from now on.
-    pub(super) async fn create_backup(
-        &self,
-        key: BackupDecryptionKey,
-    ) -> Result<String, EngineError> {
+    pub(super) async fn create_backup(&self, key: BackupDecryptionKey) -> Result<String, EngineError> {
         let backups = self.machine().backup_machine();
         let mut info = key.to_backup_info();
-        backups
-            .sign_backup(&mut info)
-            .await
-            .map_err(|_| EngineError::Olm("signing failed"))?;
+        backups.sign_backup(&mut info).await.map_err(|_| EngineError::Olm("signing failed"))?;
         let algorithm = Raw::new(&info).map_err(|_| EngineError::Olm("serialising failed"))?;
         let request = create_backup_version::v3::Request::new(algorithm.cast_unchecked());
         let version = self.http().send_any(request, Class::Short).await?.version;
@@ -120,15 +92,9 @@ impl Engine {
         Ok(version)
     }
 
-    pub(super) async fn use_backup(
-        &self,
-        key: BackupDecryptionKey,
-        version: String,
-    ) -> Result<(), EngineError> {
+    pub(super) async fn use_backup(&self, key: BackupDecryptionKey, version: String) -> Result<(), EngineError> {
         let backups = self.machine().backup_machine();
-        backups
-            .save_decryption_key(Some(key.clone()), Some(version.clone()))
-            .await?;
+        backups.save_decryption_key(Some(key.clone()), Some(version.clone())).await?;
         let public = key.megolm_v1_public_key();
         public.set_version(version);
         backups.enable_backup_v1(public).await?;

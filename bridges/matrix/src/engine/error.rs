@@ -35,9 +35,7 @@ impl From<OlmError> for EngineError {
             OlmError::EventError(_) | OlmError::JsonError(_) => Self::Olm("malformed event"),
             OlmError::SessionCreation(_) => Self::Olm("no session could be made"),
             OlmError::MissingSession => Self::Olm("no session with the device"),
-            OlmError::SessionRecipientCollectionError(_) => {
-                Self::Olm("recipients are not in order")
-            }
+            OlmError::SessionRecipientCollectionError(_) => Self::Olm("recipients are not in order"),
             _ => Self::Olm("operation failed"),
         }
     }
@@ -58,10 +56,7 @@ pub(super) fn store_failure(error: &CryptoStoreError) -> &'static str {
 
 /// Runs a step of the cryptography library so that its panic ends that step and not the service.
 pub(super) async fn contained<T>(step: impl Future<Output = T>) -> Result<T, EngineError> {
-    std::panic::AssertUnwindSafe(step)
-        .catch_unwind()
-        .await
-        .map_err(panicked)
+    std::panic::AssertUnwindSafe(step).catch_unwind().await.map_err(panicked)
 }
 
 // The panic's own message is not repeated: it is not ours, and may quote anything.

@@ -80,11 +80,7 @@ impl Engine {
 
     /// Refuses unless our device is cross-signed. Sends nothing.
     pub async fn require_cross_signed(&self) -> Result<(), IdentityError> {
-        if self.is_cross_signed().await? {
-            Ok(())
-        } else {
-            Err(IdentityError::NotCrossSigned)
-        }
+        if self.is_cross_signed().await? { Ok(()) } else { Err(IdentityError::NotCrossSigned) }
     }
 
     /// How our account stands, as the server has it now.
@@ -109,10 +105,7 @@ impl Engine {
 
     async fn is_cross_signed(&self) -> Result<bool, EngineError> {
         let identity = self.machine().get_identity(self.user_id(), None).await?;
-        let device = self
-            .machine()
-            .get_device(self.user_id(), self.device_id(), None)
-            .await?;
+        let device = self.machine().get_device(self.user_id(), self.device_id(), None).await?;
         Ok(identity.is_some_and(|identity| identity.is_verified())
             && device.is_some_and(|device| device.is_cross_signed_by_owner()))
     }
@@ -141,14 +134,9 @@ impl Engine {
     /// The machine's own view counts an identity that never reached the server, so the server itself is asked.
     async fn server_master_key(&self) -> Result<Option<()>, IdentityError> {
         let mut request = get_keys::v3::Request::new();
-        request
-            .device_keys
-            .insert(self.user_id().to_owned(), Vec::new());
+        request.device_keys.insert(self.user_id().to_owned(), Vec::new());
         let answer = self.http().send_any(request, Class::Keys).await?;
-        Ok(answer
-            .master_keys
-            .contains_key(self.user_id())
-            .then_some(()))
+        Ok(answer.master_keys.contains_key(self.user_id()).then_some(()))
     }
 
     async fn publish_identity(&self, password: Option<&SecretString>) -> Result<(), IdentityError> {
@@ -162,9 +150,7 @@ impl Engine {
         request.user_signing_key = keys.user_signing_key.map(|key| key.to_raw());
 
         let answer = match self.http().send_any(request.clone(), Class::Short).await {
-            Err(HttpError {
-                kind: HttpErrorKind::Interactive(asked),
-            }) => {
+            Err(HttpError { kind: HttpErrorKind::Interactive(asked) }) => {
                 if !asked.password_suffices {
                     return Err(match asked.needs_browser {
                         true => IdentityError::NeedsBrowser,
@@ -172,15 +158,11 @@ impl Engine {
                     });
                 }
                 let password = password.ok_or(IdentityError::NeedsPassword)?;
-                let user =
-                    UserIdentifier::Matrix(MatrixUserIdentifier::new(self.user_id().to_string()));
+                let user = UserIdentifier::Matrix(MatrixUserIdentifier::new(self.user_id().to_string()));
                 let mut proof = Password::new(user, password.expose_secret().to_owned());
                 proof.session = asked.session;
                 request.auth = Some(AuthData::Password(proof));
-                self.http()
-                    .send_any(request, Class::Short)
-                    .await
-                    .map_err(refused_proof)?
+                self.http().send_any(request, Class::Short).await.map_err(refused_proof)?
             }
             answer => answer?,
         };
@@ -188,9 +170,7 @@ impl Engine {
         let published = AnyIncomingResponse::SigningKeysUpload(&answer);
         let marking = self.machine().mark_request_as_sent(&id, published);
         contained(marking).await?.map_err(EngineError::from)?;
-        self.http()
-            .send_any(bootstrap.upload_signatures_req, Class::Short)
-            .await?;
+        self.http().send_any(bootstrap.upload_signatures_req, Class::Short).await?;
         info!("Cross-signing identity published.");
         Ok(())
     }
@@ -201,17 +181,9 @@ impl Engine {
         if self.is_cross_signed().await? {
             return Ok(());
         }
-        let device = self
-            .machine()
-            .get_device(self.user_id(), self.device_id(), None)
-            .await;
-        let device = device
-            .map_err(EngineError::from)?
-            .ok_or(EngineError::Olm("our device is missing"))?;
-        let signature = device
-            .verify()
-            .await
-            .map_err(|_| EngineError::Olm("our device can't be signed"))?;
+        let device = self.machine().get_device(self.user_id(), self.device_id(), None).await;
+        let device = device.map_err(EngineError::from)?.ok_or(EngineError::Olm("our device is missing"))?;
+        let signature = device.verify().await.map_err(|_| EngineError::Olm("our device can't be signed"))?;
         self.http().send_any(signature, Class::Short).await?;
         self.query_self().await?;
         self.require_cross_signed().await

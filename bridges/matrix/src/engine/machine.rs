@@ -13,10 +13,7 @@ use std::{
 
 use matrix_sdk_crypto::{CryptoStoreError, OlmMachine};
 use matrix_sdk_sqlite::{OpenStoreError, SqliteCryptoStore, SqliteStoreConfig};
-use ruma::{
-    DeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId, api::client::keys::get_keys,
-    encryption::DeviceKeys,
-};
+use ruma::{DeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId, api::client::keys::get_keys, encryption::DeviceKeys};
 use tokio::sync::{Mutex, Notify};
 use tracing::instrument;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -115,12 +112,7 @@ impl fmt::Debug for Engine {
 impl Engine {
     /// Opens or creates the crypto store in `folder`, and asks the server which keys it holds for our device.
     #[instrument(skip_all)]
-    pub async fn open(
-        session: &Session,
-        http: Http,
-        folder: &Path,
-        key: &StoreKey,
-    ) -> Result<Self, OpenError> {
+    pub async fn open(session: &Session, http: Http, folder: &Path, key: &StoreKey) -> Result<Self, OpenError> {
         let lock = take_folder(folder)?;
         let config = SqliteStoreConfig::new(folder)
             .key(Some(key.as_bytes()))
@@ -128,9 +120,7 @@ impl Engine {
             .pool_max_size(3)
             .cache_size(500_000)
             .journal_size_limit(2_000_000);
-        let store = contained(SqliteCryptoStore::open_with_config(&config))
-            .await?
-            .map_err(open_failure)?;
+        let store = contained(SqliteCryptoStore::open_with_config(&config)).await?.map_err(open_failure)?;
         let machine = OlmMachine::with_store(&session.user_id, &session.device_id, store, None);
         let machine = contained(machine).await?.map_err(|error| match error {
             CryptoStoreError::MismatchedAccount { .. } => OpenError::OtherDevice,
@@ -155,9 +145,7 @@ impl Engine {
             lanes: SyncMutex::default(),
             _lock: lock,
         };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     pub fn http(&self) -> &Http {
@@ -182,31 +170,19 @@ impl Engine {
     }
 
     pub(super) fn lane_state(&self, room: &RoomId) -> Arc<Mutex<LaneState>> {
-        let mut lanes = self
-            .inner
-            .lanes
-            .lock()
-            .unwrap_or_else(|lock| lock.into_inner());
+        let mut lanes = self.inner.lanes.lock().unwrap_or_else(|lock| lock.into_inner());
         Arc::clone(lanes.entry(room.to_owned()).or_default())
     }
 
     /// Keeps the device lists of these users up to date from now on. Call it with the members of encrypted rooms.
-    pub async fn track<'a>(
-        &self,
-        users: impl IntoIterator<Item = &'a UserId>,
-    ) -> Result<(), EngineError> {
+    pub async fn track<'a>(&self, users: impl IntoIterator<Item = &'a UserId>) -> Result<(), EngineError> {
         let known = self.machine().tracked_users().await?;
-        let new: Vec<OwnedUserId> = users
-            .into_iter()
-            .filter(|user| !known.contains(*user))
-            .map(ToOwned::to_owned)
-            .collect();
+        let new: Vec<OwnedUserId> =
+            users.into_iter().filter(|user| !known.contains(*user)).map(ToOwned::to_owned).collect();
         if new.is_empty() {
             return Ok(());
         }
-        self.machine()
-            .update_tracked_users(new.iter().map(Deref::deref))
-            .await?;
+        self.machine().update_tracked_users(new.iter().map(Deref::deref)).await?;
         self.inner.stale.mark(new.iter().map(Deref::deref));
         self.inner.wants_flush.notify_one();
         Ok(())
@@ -255,22 +231,10 @@ fn open_failure(error: OpenStoreError) -> OpenError {
 
 async fn refuse_foreign_device(http: &Http, machine: &OlmMachine) -> Result<(), OpenError> {
     let mut request = get_keys::v3::Request::new();
-    request
-        .device_keys
-        .insert(machine.user_id().to_owned(), Vec::new());
-    let answer = retrying(Retries::default(), || {
-        http.send_any(request.clone(), Class::Keys)
-    })
-    .await?;
-    let held = answer
-        .device_keys
-        .get(machine.user_id())
-        .and_then(|devices| devices.get(machine.device_id()));
-    let account = machine
-        .store()
-        .load_account()
-        .await
-        .map_err(EngineError::from)?;
+    request.device_keys.insert(machine.user_id().to_owned(), Vec::new());
+    let answer = retrying(Retries::default(), || http.send_any(request.clone(), Class::Keys)).await?;
+    let held = answer.device_keys.get(machine.user_id()).and_then(|devices| devices.get(machine.device_id()));
+    let account = machine.store().load_account().await.map_err(EngineError::from)?;
     let published = account.is_some_and(|account| account.shared());
     match held {
         Some(keys) if !is_ours(keys.deserialize().ok(), machine) => Err(OpenError::ForeignDevice),
@@ -282,7 +246,5 @@ async fn refuse_foreign_device(http: &Http, machine: &OlmMachine) -> Result<(), 
 fn is_ours(keys: Option<DeviceKeys>, machine: &OlmMachine) -> bool {
     let ours = machine.identity_keys();
     let ours = [ours.ed25519.to_base64(), ours.curve25519.to_base64()];
-    keys.is_some_and(|keys| {
-        keys.keys.len() == ours.len() && keys.keys.values().all(|key| ours.contains(key))
-    })
+    keys.is_some_and(|keys| keys.keys.len() == ours.len() && keys.keys.values().all(|key| ours.contains(key)))
 }

@@ -22,13 +22,11 @@ mod verify;
 
 pub use self::{
     audience::{Audience, DeviceFacts, Person, Readers, Withholding},
-    decrypt::{
-        DecryptError, Decrypted, Distrust, Position, SenderProof, SenderTrust, message_position,
-    },
+    decrypt::{DecryptError, Decrypted, Distrust, Position, SenderProof, SenderTrust, message_position},
     error::EngineError,
     http::{
-        Class, Http, HttpError, HttpErrorKind, Interactive, KeepFailed, Permitted, Retries,
-        TokenKeeper, Tokens, retrying,
+        Class, Http, HttpError, HttpErrorKind, Interactive, KeepFailed, Permitted, Retries, TokenKeeper, Tokens,
+        retrying,
     },
     identity::{IdentityError, OwnState},
     lane::{EncryptError, EncryptedContent, Lane, PrepareError, Ready, RoomSettings},

@@ -3,9 +3,7 @@
 use std::{collections::BTreeSet, iter, ops::Deref, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use matrix_sdk_crypto::types::requests::{
-    AnyOutgoingRequest, OutgoingRequest, RoomMessageRequest, ToDeviceRequest,
-};
+use matrix_sdk_crypto::types::requests::{AnyOutgoingRequest, OutgoingRequest, RoomMessageRequest, ToDeviceRequest};
 use ruma::{
     OwnedRoomId, OwnedTransactionId, OwnedUserId,
     api::client::{
@@ -17,9 +15,7 @@ use ruma::{
 use serde_json::value::RawValue;
 use tracing::{instrument, warn};
 
-use super::{
-    Class, Engine, EngineError, HttpError, HttpErrorKind, Retries, error::contained, retrying,
-};
+use super::{Class, Engine, EngineError, HttpError, HttpErrorKind, Retries, error::contained, retrying};
 
 /// How long the server may wait for other servers' answers to a key query or claim.
 const REMOTE_KEYS: Duration = Duration::from_secs(6);
@@ -65,9 +61,7 @@ pub struct InRoomStep {
 
 impl std::fmt::Debug for InRoomStep {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("InRoomStep")
-            .field("event_type", &self.event_type)
-            .finish_non_exhaustive()
+        f.debug_struct("InRoomStep").field("event_type", &self.event_type).finish_non_exhaustive()
     }
 }
 
@@ -96,9 +90,7 @@ impl Engine {
         let rest = match self.query_stale().await {
             Ok(pass) => {
                 flushed.queried = pass.answered;
-                flushed
-                    .failed
-                    .extend(pass.failed.map(|error| (Traffic::KeysQuery, error)));
+                flushed.failed.extend(pass.failed.map(|error| (Traffic::KeysQuery, error)));
                 pass.rest
             }
             Err(error) => {
@@ -106,22 +98,15 @@ impl Engine {
                 return flushed;
             }
         };
-        let results: Vec<_> = stream::iter(rest)
-            .map(|request| self.send_one(request))
-            .buffered(AT_ONCE)
-            .collect()
-            .await;
+        let results: Vec<_> =
+            stream::iter(rest).map(|request| self.send_one(request)).buffered(AT_ONCE).collect().await;
         for result in results {
             match result {
                 Ok(Some(step)) => flushed.in_room.push(step),
                 Ok(None) => {}
                 Err((traffic, error)) => {
-                    flushed.one_time_key_conflict |= matches!(
-                        &error,
-                        EngineError::Http(HttpError {
-                            kind: HttpErrorKind::OneTimeKeyExists
-                        })
-                    );
+                    flushed.one_time_key_conflict |=
+                        matches!(&error, EngineError::Http(HttpError { kind: HttpErrorKind::OneTimeKeyExists }));
                     flushed.failed.push((traffic, error));
                 }
             }
@@ -136,10 +121,7 @@ impl Engine {
         flushed
     }
 
-    async fn send_one(
-        &self,
-        request: OutgoingRequest,
-    ) -> Result<Option<InRoomStep>, (Traffic, EngineError)> {
+    async fn send_one(&self, request: OutgoingRequest) -> Result<Option<InRoomStep>, (Traffic, EngineError)> {
         let id = request.request_id();
         let (http, machine) = (self.http(), self.machine());
         let (traffic, result) = match request.request() {
@@ -150,9 +132,7 @@ impl Engine {
                     Err(error) => Err(error.into()),
                 },
             ),
-            AnyOutgoingRequest::ToDeviceRequest(request) => {
-                (Traffic::ToDevice, self.send_to_device(request).await)
-            }
+            AnyOutgoingRequest::ToDeviceRequest(request) => (Traffic::ToDevice, self.send_to_device(request).await),
             AnyOutgoingRequest::SignatureUpload(request) => (
                 Traffic::Signatures,
                 match http.send_any(request.clone(), Class::Short).await {
@@ -176,38 +156,25 @@ impl Engine {
         result.map(|()| None).map_err(|error| (traffic, error))
     }
 
-    pub(super) async fn send_to_device(
-        &self,
-        request: &ToDeviceRequest,
-    ) -> Result<(), EngineError> {
+    pub(super) async fn send_to_device(&self, request: &ToDeviceRequest) -> Result<(), EngineError> {
         let wire = send_event_to_device::v3::Request::new_raw(
             request.event_type.clone(),
             request.txn_id.clone(),
             request.messages.clone(),
         );
         let answer = self.http().send_any(wire, Class::Short).await?;
-        self.mark(
-            self.machine()
-                .mark_request_as_sent(&request.txn_id, &answer),
-        )
-        .await
+        self.mark(self.machine().mark_request_as_sent(&request.txn_id, &answer)).await
     }
 
     /// For steps that the machine has already taken and can't make again.
-    pub(super) async fn send_to_device_patiently(
-        &self,
-        request: &ToDeviceRequest,
-    ) -> Result<(), EngineError> {
+    pub(super) async fn send_to_device_patiently(&self, request: &ToDeviceRequest) -> Result<(), EngineError> {
         let wire = send_event_to_device::v3::Request::new_raw(
             request.event_type.clone(),
             request.txn_id.clone(),
             request.messages.clone(),
         );
         let http = self.http();
-        retrying(Retries::default(), || {
-            http.send_any(wire.clone(), Class::Short)
-        })
-        .await?;
+        retrying(Retries::default(), || http.send_any(wire.clone(), Class::Short)).await?;
         Ok(())
     }
 
@@ -236,14 +203,9 @@ impl Engine {
             let users: BTreeSet<OwnedUserId> = query.device_keys.keys().cloned().collect();
             match self.http().send_any(wire, Class::Keys).await {
                 Ok(answer) => {
-                    self.mark(
-                        self.machine()
-                            .mark_request_as_sent(request.request_id(), &answer),
-                    )
-                    .await?;
-                    let (answered, silent): (Vec<_>, Vec<_>) = users
-                        .into_iter()
-                        .partition(|user| answer.device_keys.contains_key(user));
+                    self.mark(self.machine().mark_request_as_sent(request.request_id(), &answer)).await?;
+                    let (answered, silent): (Vec<_>, Vec<_>) =
+                        users.into_iter().partition(|user| answer.device_keys.contains_key(user));
                     pass.answered.extend(answered);
                     unanswered.extend(silent);
                 }
@@ -278,8 +240,7 @@ impl Engine {
         let mut wire = claim_keys::v3::Request::new(claim.one_time_keys);
         wire.timeout = Some(REMOTE_KEYS);
         let answer = self.http().send_any(wire, Class::Keys).await?;
-        self.mark(self.machine().mark_request_as_sent(&id, &answer))
-            .await?;
+        self.mark(self.machine().mark_request_as_sent(&id, &answer)).await?;
         self.inner.stale.moved();
         Ok(())
     }

@@ -70,8 +70,8 @@ impl RecoveryKey {
 
 fn open(id: &str, description: &RawValue, key: &str) -> Result<SecretStorageKey, IdentityError> {
     let kind = GlobalAccountDataEventType::SecretStorageKey(id.to_owned()).to_string();
-    let content = SecretStorageKeyEventContent::from_parts(&kind, description)
-        .map_err(|_| IdentityError::NoSecretStorage)?;
+    let content =
+        SecretStorageKeyEventContent::from_parts(&kind, description).map_err(|_| IdentityError::NoSecretStorage)?;
     SecretStorageKey::from_account_data(key, content).map_err(|error| match error {
         DecodeError::UnsupportedAlgorithm(_) => IdentityError::NoSecretStorage,
         _ => IdentityError::WrongRecoveryKey,
@@ -80,14 +80,8 @@ fn open(id: &str, description: &RawValue, key: &str) -> Result<SecretStorageKey,
 
 const CROSS_SIGNING: [(SecretName, &str); 3] = [
     (SecretName::CrossSigningMasterKey, "the master key"),
-    (
-        SecretName::CrossSigningSelfSigningKey,
-        "the self-signing key",
-    ),
-    (
-        SecretName::CrossSigningUserSigningKey,
-        "the user-signing key",
-    ),
+    (SecretName::CrossSigningSelfSigningKey, "the self-signing key"),
+    (SecretName::CrossSigningUserSigningKey, "the user-signing key"),
 ];
 
 impl Engine {
@@ -96,34 +90,19 @@ impl Engine {
     #[instrument(skip_all)]
     pub async fn set_up_recovery(&self, key: &RecoveryKey) -> Result<(), IdentityError> {
         self.require_cross_signed().await?;
-        if self
-            .default_secret_key_id()
-            .await?
-            .is_some_and(|id| id != key.id)
-        {
+        if self.default_secret_key_id().await?.is_some_and(|id| id != key.id) {
             return Err(IdentityError::SecretStorageExists);
         }
         let storage = key.open()?;
-        let keys = self
-            .machine()
-            .export_cross_signing_keys()
-            .await
-            .map_err(EngineError::from)?;
+        let keys = self.machine().export_cross_signing_keys().await.map_err(EngineError::from)?;
         let keys = keys.ok_or(IdentityError::NeedsRecoveryKey)?;
         let backup = self.backup_key().await?;
 
-        self.set_account_data(storage.event_type(), &key.description)
-            .await?;
+        self.set_account_data(storage.event_type(), &key.description).await?;
         let secrets = [
             (SecretName::CrossSigningMasterKey, keys.master_key.clone()),
-            (
-                SecretName::CrossSigningSelfSigningKey,
-                keys.self_signing_key.clone(),
-            ),
-            (
-                SecretName::CrossSigningUserSigningKey,
-                keys.user_signing_key.clone(),
-            ),
+            (SecretName::CrossSigningSelfSigningKey, keys.self_signing_key.clone()),
+            (SecretName::CrossSigningUserSigningKey, keys.user_signing_key.clone()),
             (SecretName::RecoveryKey, Some(backup.to_base64())),
         ];
         for (name, secret) in secrets {
@@ -133,11 +112,7 @@ impl Engine {
         // Last, so that other clients never see a storage half filled.
         let default = serde_json::value::to_raw_value(&json!({ "key": key.id }));
         let default = default.expect("a string serialises");
-        self.set_account_data(
-            GlobalAccountDataEventType::SecretStorageDefaultKey,
-            &default,
-        )
-        .await?;
+        self.set_account_data(GlobalAccountDataEventType::SecretStorageDefaultKey, &default).await?;
         info!("Secret storage and key backup set up.");
         Ok(())
     }
@@ -146,15 +121,9 @@ impl Engine {
     #[instrument(skip_all)]
     pub async fn recover(&self, recovery_key: &SecretString) -> Result<(), IdentityError> {
         self.publish_device().await?;
-        let id = self
-            .default_secret_key_id()
-            .await?
-            .ok_or(IdentityError::NoSecretStorage)?;
+        let id = self.default_secret_key_id().await?.ok_or(IdentityError::NoSecretStorage)?;
         let kind = GlobalAccountDataEventType::SecretStorageKey(id.clone());
-        let description = self
-            .account_data(kind)
-            .await?
-            .ok_or(IdentityError::NoSecretStorage)?;
+        let description = self.account_data(kind).await?.ok_or(IdentityError::NoSecretStorage)?;
         let storage = open(&id, &description, recovery_key.expose_secret())?;
 
         let mut keys = CrossSigningKeyExport::default();
@@ -186,10 +155,7 @@ impl Engine {
 
     /// Uses the server's backup if its key is in the storage; else makes a new one and stores its key.
     async fn recover_backup(&self, storage: &SecretStorageKey) -> Result<(), IdentityError> {
-        let stored = self
-            .secret(storage, SecretName::RecoveryKey)
-            .await?
-            .map(Zeroizing::new);
+        let stored = self.secret(storage, SecretName::RecoveryKey).await?.map(Zeroizing::new);
         let stored = stored.and_then(|key| BackupDecryptionKey::from_base64(&key).ok());
         if let Some((version, info)) = self.server_backup().await?
             && let Some(key) = stored
@@ -199,8 +165,7 @@ impl Engine {
         }
         let key = BackupDecryptionKey::new();
         let encoded = Zeroizing::new(key.to_base64());
-        self.put_secret(storage, SecretName::RecoveryKey, &encoded)
-            .await?;
+        self.put_secret(storage, SecretName::RecoveryKey, &encoded).await?;
         self.create_backup(key).await?;
         Ok(())
     }
@@ -210,8 +175,7 @@ impl Engine {
         let held = self.machine().backup_machine().get_backup_keys().await;
         let held = held.map_err(EngineError::from)?;
         let server = self.server_backup().await?;
-        if let (Some(key), Some(version), Some((current, info))) =
-            (held.decryption_key, held.backup_version, server)
+        if let (Some(key), Some(version), Some((current, info))) = (held.decryption_key, held.backup_version, server)
             && version == current
             && key.backup_key_matches(&info)
         {

@@ -3,10 +3,7 @@
 use matrix_sdk_crypto::secret_storage::{AesHmacSha2EncryptedData, SecretStorageKey};
 use ruma::{
     api::client::config::{get_global_account_data, set_global_account_data},
-    events::{
-        GlobalAccountDataEventType, secret::request::SecretName,
-        secret_storage::secret::SecretEventContent,
-    },
+    events::{GlobalAccountDataEventType, secret::request::SecretName, secret_storage::secret::SecretEventContent},
     serde::Raw,
 };
 use serde::Deserialize;
@@ -21,13 +18,9 @@ struct DefaultKey {
 
 impl Engine {
     pub(super) async fn default_secret_key_id(&self) -> Result<Option<String>, EngineError> {
-        let data = self
-            .account_data(GlobalAccountDataEventType::SecretStorageDefaultKey)
-            .await?;
+        let data = self.account_data(GlobalAccountDataEventType::SecretStorageDefaultKey).await?;
         // Account data can't be deleted; clients empty it instead.
-        Ok(data
-            .and_then(|data| serde_json::from_str::<DefaultKey>(data.get()).ok())
-            .map(|d| d.key))
+        Ok(data.and_then(|data| serde_json::from_str::<DefaultKey>(data.get()).ok()).map(|d| d.key))
     }
 
     pub(super) async fn secret(
@@ -45,9 +38,7 @@ impl Engine {
             return Ok(None);
         };
         let sealed = sealed.deserialize_as::<AesHmacSha2EncryptedData>();
-        let opened = sealed
-            .ok()
-            .and_then(|sealed| storage.decrypt(&sealed, &name).ok());
+        let opened = sealed.ok().and_then(|sealed| storage.decrypt(&sealed, &name).ok());
         let secret = opened.and_then(|opened| String::from_utf8(opened).ok());
         // The key fits its description, so a secret it does not open was tampered with or is outdated.
         secret.map(Some).ok_or(IdentityError::SecretsOutdated)
@@ -62,14 +53,11 @@ impl Engine {
         let kind = GlobalAccountDataEventType::from(name.clone());
         // Under other keys the secret stays as it is.
         let data = self.account_data(kind.clone()).await?;
-        let held =
-            data.and_then(|data| serde_json::from_str::<SecretEventContent>(data.get()).ok());
+        let held = data.and_then(|data| serde_json::from_str::<SecretEventContent>(data.get()).ok());
         let mut content = held.unwrap_or_else(|| SecretEventContent::new(Default::default()));
         let sealed = Raw::new(&storage.encrypt(secret.as_bytes().to_vec(), &name));
         let sealed = sealed.expect("ciphertext serialises").cast();
-        content
-            .encrypted
-            .insert(storage.key_id().to_owned(), sealed);
+        content.encrypted.insert(storage.key_id().to_owned(), sealed);
         let content = serde_json::value::to_raw_value(&content).expect("ciphertext serialises");
         Ok(self.set_account_data(kind, &content).await?)
     }

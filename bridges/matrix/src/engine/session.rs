@@ -70,10 +70,7 @@ impl Session {
 
     /// The same login with refreshed tokens.
     pub fn with_tokens(&self, tokens: &Tokens) -> Self {
-        Self {
-            tokens: tokens.clone(),
-            ..self.clone()
-        }
+        Self { tokens: tokens.clone(), ..self.clone() }
     }
 
     /// A client that acts as this session.
@@ -128,11 +125,7 @@ pub async fn discover(server: &str) -> Result<Http, SessionError> {
 
 async fn by_well_known(name: &str) -> Result<Http, SessionError> {
     let name = match name.strip_prefix('@') {
-        Some(user) => {
-            user.split_once(':')
-                .ok_or(SessionError::BadAddress("no server in it"))?
-                .1
-        }
+        Some(user) => user.split_once(':').ok_or(SessionError::BadAddress("no server in it"))?.1,
         None => name,
     };
     let url = Url::parse(&format!("https://{name}"))
@@ -140,10 +133,7 @@ async fn by_well_known(name: &str) -> Result<Http, SessionError> {
         .filter(|url| url.host_str().is_some() && url.path() == "/")
         .ok_or(SessionError::BadAddress("not a valid server name"))?;
     let named = Http::new(&url)?;
-    match named
-        .send(discover_homeserver::Request::new(), Class::Short)
-        .await
-    {
+    match named.send(discover_homeserver::Request::new(), Class::Short).await {
         Ok(found) => {
             let url = Url::parse(&found.homeserver.base_url)
                 .map_err(|_| SessionError::BadAddress("its well-known file names no valid URL"))?;
@@ -152,11 +142,9 @@ async fn by_well_known(name: &str) -> Result<Http, SessionError> {
         // No such file: the server name is the address.
         Err(error) if matches!(error.kind, HttpErrorKind::Client { status: 404, .. }) => Ok(named),
         Err(error) => match error.kind {
-            HttpErrorKind::Client {
-                status: 300..=399, ..
-            } => Err(SessionError::BadAddress(
-                "its well-known file is a redirect; give the homeserver's URL",
-            )),
+            HttpErrorKind::Client { status: 300..=399, .. } => {
+                Err(SessionError::BadAddress("its well-known file is a redirect; give the homeserver's URL"))
+            }
             _ => Err(error.into()),
         },
     }
@@ -174,13 +162,9 @@ pub async fn log_in(
     password: &SecretString,
     device: &DeviceId,
 ) -> Result<Session, SessionError> {
-    let types = retrying(Retries::default(), || {
-        http.send(get_login_types::v3::Request::new(), Class::Short)
-    })
-    .await?;
-    let by_password = |flow: &get_login_types::v3::LoginType| {
-        matches!(flow, get_login_types::v3::LoginType::Password(_))
-    };
+    let types = retrying(Retries::default(), || http.send(get_login_types::v3::Request::new(), Class::Short)).await?;
+    let by_password =
+        |flow: &get_login_types::v3::LoginType| matches!(flow, get_login_types::v3::LoginType::Password(_));
     if !types.flows.iter().any(by_password) {
         return Err(SessionError::NoPasswordLogin);
     }
@@ -198,31 +182,17 @@ pub async fn log_in(
         Some("M_FORBIDDEN") => SessionError::WrongPassword,
         _ => error.into(),
     })?;
-    let tokens = Tokens {
-        access: answer.access_token.into(),
-        refresh: answer.refresh_token.map(Into::into),
-    };
+    let tokens = Tokens { access: answer.access_token.into(), refresh: answer.refresh_token.map(Into::into) };
     http.set_tokens(tokens.clone());
-    Ok(Session {
-        homeserver: http.homeserver().clone(),
-        user_id: answer.user_id,
-        device_id: answer.device_id,
-        tokens,
-    })
+    Ok(Session { homeserver: http.homeserver().clone(), user_id: answer.user_id, device_id: answer.device_id, tokens })
 }
 
 /// Takes over a login made elsewhere. Whether its device is still free for us, [`Engine::open`](super::Engine::open)
 /// decides.
 pub async fn adopt_token(http: &Http, token: SecretString) -> Result<Session, SessionError> {
-    let tokens = Tokens {
-        access: token,
-        refresh: None,
-    };
+    let tokens = Tokens { access: token, refresh: None };
     http.set_tokens(tokens.clone());
-    let answer = retrying(Retries::default(), || {
-        http.send(whoami::v3::Request::new(), Class::Short)
-    })
-    .await?;
+    let answer = retrying(Retries::default(), || http.send(whoami::v3::Request::new(), Class::Short)).await?;
     Ok(Session {
         homeserver: http.homeserver().clone(),
         user_id: answer.user_id,
@@ -255,8 +225,7 @@ mod tests {
 
     #[test]
     fn session_survives_its_secret_bytes() {
-        let back =
-            Session::from_secret_bytes(&session().to_secret_bytes()).expect("it was written");
+        let back = Session::from_secret_bytes(&session().to_secret_bytes()).expect("it was written");
         assert_eq!(back.user_id, session().user_id);
         assert_eq!(back.device_id, session().device_id);
         assert_eq!(back.tokens.access.expose_secret(), "access-canary");
@@ -273,9 +242,6 @@ mod tests {
     fn torn_session_is_refused() {
         let bytes = session().to_secret_bytes();
         let torn = &bytes[..bytes.len() - 2];
-        assert!(matches!(
-            Session::from_secret_bytes(torn),
-            Err(SessionError::Corrupt)
-        ));
+        assert!(matches!(Session::from_secret_bytes(torn), Err(SessionError::Corrupt)));
     }
 }

@@ -40,10 +40,7 @@ impl Stale {
     }
 
     pub(super) fn contains(&self, user: &UserId) -> bool {
-        self.users
-            .lock()
-            .unwrap_or_else(|lock| lock.into_inner())
-            .contains_key(user)
+        self.users.lock().unwrap_or_else(|lock| lock.into_inner()).contains_key(user)
     }
 
     /// Forgets those marked up to `at`, save the ones the server could not answer for.

@@ -84,14 +84,9 @@ impl Engine {
 
     async fn feed_here(&self, mut part: SyncPart) -> Result<Fed, EngineError> {
         // In sync v2 an absent count means zero; the library takes it for "no change" and would never refill.
-        part.one_time_keys
-            .entry(OneTimeKeyAlgorithm::SignedCurve25519)
-            .or_default();
+        part.one_time_keys.entry(OneTimeKeyAlgorithm::SignedCurve25519).or_default();
         let standing = Standing::of(&part);
-        if part.to_device.is_empty()
-            && part.device_lists.changed.is_empty()
-            && self.inner.standing.is(&standing)
-        {
+        if part.to_device.is_empty() && part.device_lists.changed.is_empty() && self.inner.standing.is(&standing) {
             return Ok(Fed::default());
         }
         let changes = EncryptionSyncChanges {
@@ -102,21 +97,12 @@ impl Engine {
             next_batch_token: Some(part.next_batch),
         };
         // Room events are judged when they are decrypted. Here the Olm sessions must stay whole, whoever writes.
-        let settings = DecryptionSettings {
-            sender_device_trust_requirement: TrustRequirement::Untrusted,
-        };
-        let (events, keys) =
-            contained(self.machine().receive_sync_changes(changes, &settings)).await??;
+        let settings = DecryptionSettings { sender_device_trust_requirement: TrustRequirement::Untrusted };
+        let (events, keys) = contained(self.machine().receive_sync_changes(changes, &settings)).await??;
 
         self.inner.standing.set(standing);
         let mut fed = Fed {
-            room_keys: keys
-                .into_iter()
-                .map(|key| RoomKey {
-                    room: key.room_id,
-                    session_id: key.session_id,
-                })
-                .collect(),
+            room_keys: keys.into_iter().map(|key| RoomKey { room: key.room_id, session_id: key.session_id }).collect(),
             devices_changed: part.device_lists.changed,
             ..Fed::default()
         };
@@ -125,10 +111,7 @@ impl Engine {
         }
         if !fed.devices_changed.is_empty() {
             let tracked = self.machine().tracked_users().await?;
-            let changed = fed
-                .devices_changed
-                .iter()
-                .filter(|user| tracked.contains(*user));
+            let changed = fed.devices_changed.iter().filter(|user| tracked.contains(*user));
             self.inner.stale.mark(changed.map(Deref::deref));
         }
         if fed.undecryptable > 0 {
@@ -140,8 +123,7 @@ impl Engine {
 
     fn note(&self, fed: &mut Fed, event: &ProcessedToDeviceEvent) {
         let raw = match event {
-            ProcessedToDeviceEvent::Decrypted { raw, .. }
-            | ProcessedToDeviceEvent::PlainText(raw) => raw,
+            ProcessedToDeviceEvent::Decrypted { raw, .. } | ProcessedToDeviceEvent::PlainText(raw) => raw,
             ProcessedToDeviceEvent::UnableToDecrypt { .. } => {
                 fed.undecryptable += 1;
                 return;
@@ -184,16 +166,12 @@ struct Counts {
 
 impl Standing {
     fn of(part: &SyncPart) -> Counts {
-        Counts {
-            one_time_keys: part.one_time_keys.clone(),
-            fallback_keys: part.fallback_keys.clone(),
-        }
+        Counts { one_time_keys: part.one_time_keys.clone(), fallback_keys: part.fallback_keys.clone() }
     }
 
     fn is(&self, counts: &Counts) -> bool {
         let last = self.0.lock().unwrap_or_else(|lock| lock.into_inner());
-        last.as_ref()
-            .is_some_and(|(last, at)| last == counts && at.elapsed() < AT_LEAST_EVERY)
+        last.as_ref().is_some_and(|(last, at)| last == counts && at.elapsed() < AT_LEAST_EVERY)
     }
 
     fn set(&self, counts: Counts) {

@@ -27,32 +27,18 @@ async fn two_engines_talk_both_ways() -> Outcome {
     let mut bob = Peer::new(&server, "bob").await?;
     let room = alice.room_with(&[&bob]).await?;
     let (_, audience) = alice.send(&room, "hello").await?;
-    assert_eq!(
-        audience.readers().count(),
-        1,
-        "bob's one device, and not our own"
-    );
+    assert_eq!(audience.readers().count(), 1, "bob's one device, and not our own");
     let seen = bob.sync_until(&room, 1).await?;
     let opened = seen[0].result.as_ref().map_err(Clone::clone)?;
     assert_eq!(opened.content["body"], "hello");
     assert_eq!(opened.sender, alice.user());
-    assert_eq!(
-        opened.sender_device.as_deref(),
-        Some(alice.engine.device_id())
-    );
+    assert_eq!(opened.sender_device.as_deref(), Some(alice.engine.device_id()));
     assert_eq!(opened.proof, SenderProof::CrossSigned);
-    assert_eq!(
-        message_position(&seen[0].event).as_ref(),
-        Some(&opened.position)
-    );
+    assert_eq!(message_position(&seen[0].event).as_ref(), Some(&opened.position));
 
     bob.send(&room, "hello yourself").await?;
     let back = alice.sync_until(&room, 2).await?;
-    assert_eq!(
-        bodies(&back),
-        ["hello", "hello yourself"],
-        "we read our own echo too"
-    );
+    assert_eq!(bodies(&back), ["hello", "hello yourself"], "we read our own echo too");
     Ok(())
 }
 
@@ -126,10 +112,7 @@ async fn first_messages_in_new_rooms_never_stall() -> Outcome {
     done.store(true, Ordering::Relaxed);
     let idle = watch.await?;
     pump.abort();
-    assert!(
-        idle < Duration::from_secs(1),
-        "nothing was on the wire for {idle:?}"
-    );
+    assert!(idle < Duration::from_secs(1), "nothing was on the wire for {idle:?}");
     Ok(())
 }
 
@@ -148,22 +131,15 @@ async fn sends_at_once_in_one_room_survive_rotation() -> Outcome {
     let sends: Vec<_> = (0..12)
         .map(|number| {
             let (alice, room, members) = (Arc::clone(&alice), room.clone(), members.clone());
-            tokio::spawn(async move {
-                alice
-                    .send_to(&room, &members, &number.to_string())
-                    .await
-                    .map(drop)
-            })
+            tokio::spawn(async move { alice.send_to(&room, &members, &number.to_string()).await.map(drop) })
         })
         .collect();
     for send in sends {
         send.await??;
     }
     let seen = bob.sync_until(&room, 12).await?;
-    let sessions: BTreeSet<_> = seen
-        .iter()
-        .filter_map(|seen| Some(message_position(&seen.event)?.session_id))
-        .collect();
+    let sessions: BTreeSet<_> =
+        seen.iter().filter_map(|seen| Some(message_position(&seen.event)?.session_id)).collect();
     assert_eq!(bodies(&seen).len(), 12, "all of them open");
     assert_eq!(sessions.len(), 6, "each key carried two messages");
     Ok(())

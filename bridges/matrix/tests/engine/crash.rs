@@ -55,21 +55,12 @@ async fn feeding_runs_to_its_end_when_the_caller_is_dropped() -> Outcome {
     let answer = bob.ask(Duration::ZERO).await?;
     let fed = tokio::time::timeout(Duration::ZERO, bob.engine.feed(SyncPart::from(&answer))).await;
     assert!(fed.is_err(), "the caller gave up before the end");
-    let event = answer.rooms.join[&room]
-        .timeline
-        .events
-        .last()
-        .ok_or("no event")?
-        .json()
-        .to_owned();
+    let event = answer.rooms.join[&room].timeline.events.last().ok_or("no event")?.json().to_owned();
     bob.engine.track([&*alice.user()]).await?;
     bob.engine.flush().await;
     let deadline = Instant::now() + Duration::from_secs(10);
     while bob.engine.decrypt(&room, &event, bob.trust).await.is_err() {
-        assert!(
-            Instant::now() < deadline,
-            "the key was lost with the caller"
-        );
+        assert!(Instant::now() < deadline, "the key was lost with the caller");
         tokio::task::yield_now().await;
     }
     Ok(())
@@ -94,10 +85,7 @@ async fn quiet_answers_do_not_hide_one_time_keys_that_run_out() -> Outcome {
         bob.sync(&room).await?;
         let deadline = Instant::now() + Duration::from_secs(10);
         while alice.ask(Duration::ZERO).await?.device_one_time_keys_count != full {
-            assert!(
-                Instant::now() < deadline,
-                "the keys taken were not replaced"
-            );
+            assert!(Instant::now() < deadline, "the keys taken were not replaced");
             alice.sync(&room).await?;
         }
     }

@@ -28,18 +28,11 @@ async fn failed_key_traffic_delays_the_message_and_loses_nothing() -> Outcome {
             proxy.fail(path, fault);
             number += 1;
             let refused = alice.send_to(&room, &members, "too early").await;
-            assert!(
-                refused.is_err(),
-                "{path} failed and the message left all the same"
-            );
+            assert!(refused.is_err(), "{path} failed and the message left all the same");
             proxy.heal();
             let body = format!("message {number}");
             alice.send_to(&room, &members, &body).await?;
-            assert_eq!(
-                bodies(&bob.sync_until(&room, 1).await?),
-                [body],
-                "after {path} failed"
-            );
+            assert_eq!(bodies(&bob.sync_until(&room, 1).await?), [body], "after {path} failed");
         }
     }
     Ok(())
@@ -54,10 +47,7 @@ async fn hanging_key_query_slows_no_other_room_and_no_receiving() -> Outcome {
     let mut alice = Peer::new(&server.through(&proxy.url), "alice").await?;
     let bob = Peer::new(&server, "bob").await?;
     let carol = Peer::new(&server, "carol").await?;
-    let (known, new) = (
-        alice.room_with(&[&bob]).await?,
-        alice.room_with(&[&carol]).await?,
-    );
+    let (known, new) = (alice.room_with(&[&bob]).await?, alice.room_with(&[&carol]).await?);
     let (members, others) = (alice.members(&known).await?, alice.members(&new).await?);
     alice.send_to(&known, &members, "settled").await?;
     alice.sync(&known).await?;
@@ -81,18 +71,11 @@ async fn hanging_key_query_slows_no_other_room_and_no_receiving() -> Outcome {
         let answer = alice.ask(Duration::ZERO).await?;
         alice.take(&known, &answer).await?;
         alice.since = Some(answer.next_batch);
-        assert!(
-            started.elapsed() < Duration::from_secs(2),
-            "took {:?}",
-            started.elapsed()
-        );
+        assert!(started.elapsed() < Duration::from_secs(2), "took {:?}", started.elapsed());
     }
     assert!(!stuck.is_finished(), "the query still hangs");
     let result = stuck.await?;
-    assert!(
-        result.is_err_and(|error| error.is_transient()),
-        "it ends by itself, to be retried"
-    );
+    assert!(result.is_err_and(|error| error.is_transient()), "it ends by itself, to be retried");
     Ok(())
 }
 
@@ -106,19 +89,14 @@ async fn lost_answer_to_a_key_upload_is_made_good_by_the_next_flush() -> Outcome
     proxy.fail("/keys/upload", Fault::LoseAnswer);
     let alice = Peer::log_in_unflushed(&server.through(&proxy.url), account).await?;
     let failed = alice.engine.flush().await.failed;
-    let upload = failed
-        .iter()
-        .find(|(traffic, _)| *traffic == Traffic::KeysUpload);
+    let upload = failed.iter().find(|(traffic, _)| *traffic == Traffic::KeysUpload);
     assert!(matches!(upload, Some((_, EngineError::Http(error))) if error.is_transient()));
 
     // The process dies as well before it asks again.
     proxy.heal();
     let alice = alice.restart().await?;
     let flushed = alice.engine.flush().await;
-    assert!(
-        flushed.failed.is_empty() && !flushed.one_time_key_conflict,
-        "{flushed:?}"
-    );
+    assert!(flushed.failed.is_empty() && !flushed.one_time_key_conflict, "{flushed:?}");
     alice.engine.bootstrap(Some(&alice.password())).await?;
     let mut bob = Peer::new(&server, "bob").await?;
     let room = bob.room_with(&[&alice]).await?;

@@ -1,8 +1,7 @@
 //! Whose device this is: bootstrap, recovery, backup, and the refusals.
 
 use sealbridge_matrix::engine::{
-    DecryptError, Engine, IdentityError, OpenError, RecoveryKey, SenderProof, StoreKey,
-    adopt_token, discover,
+    DecryptError, Engine, IdentityError, OpenError, RecoveryKey, SenderProof, StoreKey, adopt_token, discover,
 };
 use secrecy::SecretString;
 
@@ -42,26 +41,14 @@ async fn recovery_key_makes_a_second_device_cross_signed() -> Outcome {
     assert!(state.secret_storage);
     assert_eq!(state.backup_version, state.server_backup_version);
     let other = first.engine.set_up_recovery(&RecoveryKey::generate()).await;
-    assert!(
-        matches!(other, Err(IdentityError::SecretStorageExists)),
-        "{other:?}"
-    );
+    assert!(matches!(other, Err(IdentityError::SecretStorageExists)), "{other:?}");
 
     let second = Peer::log_in(&server, first.same_account()).await?;
     let without = second.engine.bootstrap(Some(&second.password())).await;
-    assert!(
-        matches!(without, Err(IdentityError::NeedsRecoveryKey)),
-        "{without:?}"
-    );
-    for wrong in [
-        RecoveryKey::generate().shown(),
-        SecretString::from("not a key".to_owned()),
-    ] {
+    assert!(matches!(without, Err(IdentityError::NeedsRecoveryKey)), "{without:?}");
+    for wrong in [RecoveryKey::generate().shown(), SecretString::from("not a key".to_owned())] {
         let refused = second.engine.recover(&wrong).await;
-        assert!(
-            matches!(refused, Err(IdentityError::WrongRecoveryKey)),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(IdentityError::WrongRecoveryKey)), "{refused:?}");
         assert!(second.engine.require_cross_signed().await.is_err());
     }
     second.engine.recover(&key.shown()).await?;
@@ -75,14 +62,7 @@ async fn recovery_key_makes_a_second_device_cross_signed() -> Outcome {
     bob.engine.track([&*first.user()]).await?;
     bob.engine.flush().await;
     let person = bob.engine.person(&first.user()).await?;
-    assert_eq!(
-        person
-            .devices
-            .iter()
-            .filter(|device| device.cross_signed)
-            .count(),
-        2
-    );
+    assert_eq!(person.devices.iter().filter(|device| device.cross_signed).count(), 2);
     Ok(())
 }
 
@@ -103,38 +83,16 @@ async fn key_from_backup_opens_but_proves_no_sender() -> Outcome {
 
     let mut second = Peer::log_in(&server, first.same_account()).await?;
     second.engine.recover(&key.shown()).await?;
-    let result = second
-        .engine
-        .decrypt(&room, &seen[0].event, second.trust)
-        .await;
+    let result = second.engine.decrypt(&room, &seen[0].event, second.trust).await;
     let Err(DecryptError::MissingKey { position, .. }) = result else {
         return Err(format!("the key should be missing: {result:?}").into());
     };
-    assert!(
-        !second
-            .engine
-            .download_from_backup(&room, "no such session")
-            .await?
-    );
-    assert!(
-        second
-            .engine
-            .download_from_backup(&room, &position.session_id)
-            .await?
-    );
-    let strict = second
-        .engine
-        .decrypt(&room, &seen[0].event, second.trust)
-        .await;
-    assert!(
-        matches!(strict, Err(DecryptError::NotTrusted { .. })),
-        "{strict:?}"
-    );
+    assert!(!second.engine.download_from_backup(&room, "no such session").await?);
+    assert!(second.engine.download_from_backup(&room, &position.session_id).await?);
+    let strict = second.engine.decrypt(&room, &seen[0].event, second.trust).await;
+    assert!(matches!(strict, Err(DecryptError::NotTrusted { .. })), "{strict:?}");
     second.trust.backup_keys = true;
-    let marked = second
-        .engine
-        .decrypt(&room, &seen[0].event, second.trust)
-        .await?;
+    let marked = second.engine.decrypt(&room, &seen[0].event, second.trust).await?;
     assert_eq!(marked.proof, SenderProof::NotProven);
     assert_eq!(marked.content["body"], "before");
     Ok(())
@@ -149,17 +107,8 @@ async fn token_of_a_device_with_foreign_keys_is_refused() -> Outcome {
     let session = adopt_token(&discover(&server.url).await?, alice.session.tokens().access).await?;
     assert_eq!(session.device_id, alice.session.device_id);
     let folder = tempfile::tempdir()?;
-    let opened = Engine::open(
-        &session,
-        session.http()?,
-        folder.path(),
-        &StoreKey::generate()?,
-    )
-    .await;
-    assert!(
-        matches!(opened, Err(OpenError::ForeignDevice)),
-        "{opened:?}"
-    );
+    let opened = Engine::open(&session, session.http()?, folder.path(), &StoreKey::generate()?).await;
+    assert!(matches!(opened, Err(OpenError::ForeignDevice)), "{opened:?}");
     Ok(())
 }
 
@@ -172,9 +121,7 @@ async fn store_is_opened_by_one_process_with_the_right_key_for_its_own_device() 
     let second = Peer::new(&server, "bob").await?;
     let path = alice.folder.path().to_owned();
     let open = async |session: &sealbridge_matrix::engine::Session, key: StoreKey| -> Outcome<_> {
-        Ok(Engine::open(session, session.http()?, &path, &key)
-            .await
-            .map(drop))
+        Ok(Engine::open(session, session.http()?, &path, &key).await.map(drop))
     };
     let busy = open(&alice.session, StoreKey::generate()?).await?;
     assert!(matches!(busy, Err(OpenError::Busy)), "{busy:?}");
@@ -201,9 +148,6 @@ async fn wrong_password_is_told_as_such() -> Outcome {
     let http = discover(&server.url).await?;
     let wrong = SecretString::from("wrong".to_owned());
     let refused = log_in(&http, &account.name, &wrong, &new_device_id()).await;
-    assert!(
-        matches!(refused, Err(SessionError::WrongPassword)),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(SessionError::WrongPassword)), "{refused:?}");
     Ok(())
 }

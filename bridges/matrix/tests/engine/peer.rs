@@ -14,8 +14,8 @@ use ruma::{
     presence::PresenceState,
 };
 use sealbridge_matrix::engine::{
-    Audience, Class, DecryptError, Decrypted, Engine, Fed, RoomSettings, SenderTrust, Session,
-    StoreKey, SyncPart, discover, log_in, new_device_id,
+    Audience, Class, DecryptError, Decrypted, Engine, Fed, RoomSettings, SenderTrust, Session, StoreKey, SyncPart,
+    discover, log_in, new_device_id,
 };
 use secrecy::SecretString;
 use serde_json::{json, value::RawValue};
@@ -65,11 +65,7 @@ impl Peer {
     pub(crate) async fn log_in(server: &Server, account: Account) -> Outcome<Self> {
         let peer = Self::log_in_unflushed(server, account).await?;
         let failed = peer.engine.flush().await.failed;
-        if failed.is_empty() {
-            Ok(peer)
-        } else {
-            Err(format!("flush failed: {failed:?}").into())
-        }
+        if failed.is_empty() { Ok(peer) } else { Err(format!("flush failed: {failed:?}").into()) }
     }
 
     /// A device whose keys are not published yet.
@@ -82,16 +78,7 @@ impl Peer {
         let store_key = StoreKey::from_bytes(&key);
         let engine = Engine::open(&session, http, folder.path(), &store_key).await?;
         let (trust, settings) = (SenderTrust::default(), RoomSettings::default());
-        Ok(Self {
-            engine,
-            session,
-            since: None,
-            trust,
-            settings,
-            account,
-            folder,
-            key,
-        })
+        Ok(Self { engine, session, since: None, trust, settings, account, folder, key })
     }
 
     pub(crate) fn password(&self) -> SecretString {
@@ -103,10 +90,7 @@ impl Peer {
     }
 
     pub(crate) fn same_account(&self) -> Account {
-        Account {
-            name: self.account.name.clone(),
-            password: self.account.password.clone(),
-        }
+        Account { name: self.account.name.clone(), password: self.account.password.clone() }
     }
 
     pub(crate) fn user(&self) -> OwnedUserId {
@@ -115,45 +99,20 @@ impl Peer {
 
     /// Dies without another word and comes back from what is on disk.
     pub(crate) async fn restart(self) -> Outcome<Self> {
-        let Self {
-            engine,
-            session,
-            since,
-            trust,
-            settings,
-            account,
-            folder,
-            key,
-        } = self;
+        let Self { engine, session, since, trust, settings, account, folder, key } = self;
         drop(engine);
         let http = session.http()?;
-        let engine =
-            Engine::open(&session, http, folder.path(), &StoreKey::from_bytes(&key)).await?;
-        Ok(Self {
-            engine,
-            session,
-            since,
-            trust,
-            settings,
-            account,
-            folder,
-            key,
-        })
+        let engine = Engine::open(&session, http, folder.path(), &StoreKey::from_bytes(&key)).await?;
+        Ok(Self { engine, session, since, trust, settings, account, folder, key })
     }
 
     /// An encrypted room with these others in it.
     pub(crate) async fn room_with(&self, others: &[&Peer]) -> Outcome<OwnedRoomId> {
         let mut request = create_room::v3::Request::new();
         let encryption = RoomEncryptionEventContent::with_recommended_defaults();
-        request.initial_state =
-            vec![InitialStateEvent::new(EmptyStateKey, encryption).to_raw_any()];
+        request.initial_state = vec![InitialStateEvent::new(EmptyStateKey, encryption).to_raw_any()];
         request.invite = others.iter().map(|other| other.user()).collect();
-        let room = self
-            .engine
-            .http()
-            .send(request, Class::Short)
-            .await?
-            .room_id;
+        let room = self.engine.http().send(request, Class::Short).await?.room_id;
         for other in others {
             let join = join_room_by_id::v3::Request::new(room.clone());
             other.engine.http().send(join, Class::Short).await?;
@@ -167,11 +126,7 @@ impl Peer {
         Ok(answer.joined.into_keys().collect())
     }
 
-    pub(crate) async fn send(
-        &self,
-        room: &RoomId,
-        body: &str,
-    ) -> Outcome<(OwnedEventId, Audience)> {
+    pub(crate) async fn send(&self, room: &RoomId, body: &str) -> Outcome<(OwnedEventId, Audience)> {
         let members = self.members(room).await?;
         self.send_to(room, &members, body).await
     }
@@ -189,10 +144,7 @@ impl Peer {
         let audience = ready.audience().clone();
         let sealed = ready.encrypt("m.room.message", &content).await?;
         let txn = TransactionId::new();
-        Ok((
-            self.engine.http().send_encrypted(&sealed, &txn).await?,
-            audience,
-        ))
+        Ok((self.engine.http().send_encrypted(&sealed, &txn).await?, audience))
     }
 
     /// One sync from where we stand; does not move us on.
@@ -204,26 +156,14 @@ impl Peer {
         filter.room.timeline.limit = Some(100_u32.into());
         request.filter = Some(filter.into());
         request.set_presence = PresenceState::Offline;
-        Ok(self
-            .engine
-            .http()
-            .send(request, Class::LongPoll(wait))
-            .await?)
+        Ok(self.engine.http().send(request, Class::LongPoll(wait)).await?)
     }
 
     /// Feeds an answer and opens what it holds for a room.
-    pub(crate) async fn take(
-        &self,
-        room: &RoomId,
-        answer: &sync_events::v3::Response,
-    ) -> Outcome<(Fed, Vec<Seen>)> {
+    pub(crate) async fn take(&self, room: &RoomId, answer: &sync_events::v3::Response) -> Outcome<(Fed, Vec<Seen>)> {
         let fed = self.engine.feed(SyncPart::from(answer)).await?;
         let mut seen = Vec::new();
-        let events = answer
-            .rooms
-            .join
-            .get(room)
-            .map(|joined| &joined.timeline.events);
+        let events = answer.rooms.join.get(room).map(|joined| &joined.timeline.events);
         for event in events.into_iter().flatten() {
             if event.get_field::<String>("type")?.as_deref() == Some("m.room.encrypted") {
                 let event = event.json().to_owned();

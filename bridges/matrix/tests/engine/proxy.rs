@@ -49,11 +49,7 @@ impl Proxy {
                 tokio::spawn(serve(socket, target.clone(), Arc::clone(&seen)));
             }
         });
-        Ok(Self {
-            url,
-            rule,
-            accepting,
-        })
+        Ok(Self { url, rule, accepting })
     }
 
     /// From now on requests whose path holds `path` meet this fault.
@@ -66,21 +62,12 @@ impl Proxy {
     }
 }
 
-async fn serve(
-    mut socket: TcpStream,
-    target: String,
-    rule: Arc<Mutex<Rule>>,
-) -> std::io::Result<()> {
+async fn serve(mut socket: TcpStream, target: String, rule: Arc<Mutex<Rule>>) -> std::io::Result<()> {
     while let Some(request) = read_message(&mut socket).await? {
-        let line = request
-            .split(|byte| *byte == b'\n')
-            .next()
-            .unwrap_or_default();
+        let line = request.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let line = String::from_utf8_lossy(line).into_owned();
         let rule = *rule.lock().expect("no holder panics");
-        let fault = rule
-            .filter(|(path, _)| line.contains(path))
-            .map(|(_, fault)| fault);
+        let fault = rule.filter(|(path, _)| line.contains(path)).map(|(_, fault)| fault);
         match fault {
             Some(Fault::Hang) => {
                 tokio::time::sleep(Duration::from_secs(3600)).await;
@@ -128,11 +115,6 @@ fn is_whole(message: &[u8]) -> bool {
     if text.contains("transfer-encoding: chunked") {
         return body.ends_with(b"0\r\n\r\n");
     }
-    let length = text
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "));
-    body.len()
-        >= length
-            .and_then(|length| length.trim().parse().ok())
-            .unwrap_or(0)
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
+    body.len() >= length.and_then(|length| length.trim().parse().ok()).unwrap_or(0)
 }

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use sealbridge_matrix::engine::{
-    DecryptError, Distrust, PrepareError, Readers, SenderProof, Withholding,
-};
+use sealbridge_matrix::engine::{DecryptError, Distrust, PrepareError, Readers, SenderProof, Withholding};
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
@@ -29,10 +27,7 @@ async fn unsigned_device_gets_no_keys_and_is_not_read() -> Outcome {
     mallory.trust.unsigned_devices = true;
     let room = alice.room_with(&[&mallory]).await?;
     let (_, audience) = alice.send(&room, "secret").await?;
-    let withheld: Vec<_> = audience
-        .withheld()
-        .map(|(user, _, why)| (user.to_owned(), why))
-        .collect();
+    let withheld: Vec<_> = audience.withheld().map(|(user, _, why)| (user.to_owned(), why)).collect();
     assert_eq!(withheld, [(mallory.user(), Withholding::NoIdentity)]);
     let seen = mallory.sync_until(&room, 1).await?;
     let told = matches!(
@@ -44,35 +39,20 @@ async fn unsigned_device_gets_no_keys_and_is_not_read() -> Outcome {
     mallory.send(&room, "trust me").await?;
     let seen = alice.sync_until(&room, 2).await?;
     let event = &seen[1];
-    let refused = matches!(
-        &event.result,
-        Err(DecryptError::NotTrusted {
-            why: Distrust::UnsignedDevice,
-            ..
-        })
-    );
+    let refused = matches!(&event.result, Err(DecryptError::NotTrusted { why: Distrust::UnsignedDevice, .. }));
     assert!(refused, "{:?}", event.result);
     alice.trust.unsigned_devices = true;
-    let lenient = alice
-        .engine
-        .decrypt(&room, &event.event, alice.trust)
-        .await?;
+    let lenient = alice.engine.decrypt(&room, &event.event, alice.trust).await?;
     assert_eq!(lenient.proof, SenderProof::UnsignedDevice);
 
     // Once cross-signed, the same event opens under the strict rule, and keys flow.
     alice.trust.unsigned_devices = false;
     mallory.engine.bootstrap(Some(&mallory.password())).await?;
     alice.sync(&room).await?;
-    let strict = alice
-        .engine
-        .decrypt(&room, &event.event, alice.trust)
-        .await?;
+    let strict = alice.engine.decrypt(&room, &event.event, alice.trust).await?;
     assert_eq!(strict.proof, SenderProof::CrossSigned);
     alice.send(&room, "welcome").await?;
-    assert_eq!(
-        bodies(&mallory.sync_until(&room, 2).await?).last(),
-        Some(&"welcome")
-    );
+    assert_eq!(bodies(&mallory.sync_until(&room, 2).await?).last(), Some(&"welcome"));
     Ok(())
 }
 
@@ -93,20 +73,11 @@ async fn spoofed_sender_is_refused_however_lenient_the_trust() -> Outcome {
         bob.trust.unsigned_devices = unsigned_devices;
         bob.trust.backup_keys = backup_keys;
         let result = bob.engine.decrypt(&room, &forged, bob.trust).await;
-        assert!(
-            matches!(result, Err(DecryptError::SpoofedSender)),
-            "{result:?}"
-        );
+        assert!(matches!(result, Err(DecryptError::SpoofedSender)), "{result:?}");
     }
     let elsewhere = alice.room_with(&[&bob]).await?;
-    let result = bob
-        .engine
-        .decrypt(&elsewhere, &seen[0].event, bob.trust)
-        .await;
-    assert!(
-        result.is_err(),
-        "a ciphertext of another room is not read here"
-    );
+    let result = bob.engine.decrypt(&elsewhere, &seen[0].event, bob.trust).await;
+    assert!(result.is_err(), "a ciphertext of another room is not read here");
     Ok(())
 }
 
@@ -129,10 +100,7 @@ async fn refused_audience_gets_no_key() -> Outcome {
     drop(lane);
     let answer = bob.ask(Duration::ZERO).await?;
     let (fed, _) = bob.take(&room, &answer).await?;
-    assert!(
-        fed.room_keys.is_empty() && fed.withheld.is_empty(),
-        "nothing left"
-    );
+    assert!(fed.room_keys.is_empty() && fed.withheld.is_empty(), "nothing left");
 
     alice.send(&room, "approved").await?;
     assert_eq!(bodies(&bob.sync_until(&room, 1).await?), ["approved"]);

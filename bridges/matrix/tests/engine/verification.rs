@@ -13,29 +13,15 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn until(
-    peer: &mut Peer,
-    room: &OwnedRoomId,
-    wanted: fn(&Stage) -> bool,
-) -> Outcome<Verification> {
+async fn until(peer: &mut Peer, room: &OwnedRoomId, wanted: fn(&Stage) -> bool) -> Outcome<Verification> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         exchange(peer, room).await?;
-        if let Some(found) = peer
-            .engine
-            .verifications()
-            .into_iter()
-            .find(|v| wanted(&v.stage()))
-        {
+        if let Some(found) = peer.engine.verifications().into_iter().find(|v| wanted(&v.stage())) {
             return Ok(found);
         }
         if Instant::now() > deadline {
-            let stages: Vec<_> = peer
-                .engine
-                .verifications()
-                .iter()
-                .map(Verification::stage)
-                .collect();
+            let stages: Vec<_> = peer.engine.verifications().iter().map(Verification::stage).collect();
             return Err(format!("the stage did not come; there are {stages:?}").into());
         }
     }
@@ -52,9 +38,7 @@ async fn exchange(peer: &mut Peer, room: &OwnedRoomId) -> Outcome {
             "type": opened.event_type, "sender": opened.sender, "event_id": opened.event_id,
             "origin_server_ts": opened.origin_server_ts, "content": opened.content,
         });
-        peer.engine
-            .observe_in_room(room, &serde_json::value::to_raw_value(&event)?)
-            .await?;
+        peer.engine.observe_in_room(room, &serde_json::value::to_raw_value(&event)?).await?;
     }
     let flushed = peer.engine.flush().await;
     send_all(peer, &flushed.in_room).await
@@ -74,11 +58,7 @@ async fn send_step(peer: &Peer, step: &InRoomStep) -> Outcome<ruma::OwnedEventId
     let mut lane = peer.engine.lane(&step.room).await;
     let ready = lane.prepare(&members, &peer.settings, |_| true).await?;
     let sealed = ready.encrypt(&step.event_type, content).await?;
-    Ok(peer
-        .engine
-        .http()
-        .send_encrypted(&sealed, &TransactionId::new())
-        .await?)
+    Ok(peer.engine.http().send_encrypted(&sealed, &TransactionId::new()).await?)
 }
 
 async fn compare(alice: &mut Peer, bob: &mut Peer, room: &OwnedRoomId) -> Outcome {
@@ -99,29 +79,16 @@ async fn compare(alice: &mut Peer, bob: &mut Peer, room: &OwnedRoomId) -> Outcom
         return Err("not shown".into());
     };
     assert_eq!(emoji.len(), 7);
-    assert!(
-        !alice.engine.person(&bob.user()).await?.verified,
-        "nothing confirms itself"
-    );
+    assert!(!alice.engine.person(&bob.user()).await?.verified, "nothing confirms itself");
 
     send_all(alice, &ours.confirm().await?).await?;
     exchange(bob, room).await?;
-    assert!(
-        !bob.engine.person(&alice.user()).await?.verified,
-        "nothing confirms itself"
-    );
+    assert!(!bob.engine.person(&alice.user()).await?.verified, "nothing confirms itself");
     send_all(bob, &theirs.confirm().await?).await?;
     let deadline = Instant::now() + PATIENCE;
     // The signatures come back with the next key query.
-    while !(alice.engine.person(&bob.user()).await?.verified
-        && bob.engine.person(&alice.user()).await?.verified)
-    {
-        assert!(
-            Instant::now() < deadline,
-            "{:?} {:?}",
-            ours.stage(),
-            theirs.stage()
-        );
+    while !(alice.engine.person(&bob.user()).await?.verified && bob.engine.person(&alice.user()).await?.verified) {
+        assert!(Instant::now() < deadline, "{:?} {:?}", ours.stage(), theirs.stage());
         exchange(alice, room).await?;
         exchange(bob, room).await?;
     }
@@ -184,10 +151,7 @@ async fn mismatch_ends_the_verification_on_both_sides() -> Outcome {
     theirs.start_emoji().await?;
     exchange(&mut alice, &room).await?;
     exchange(&mut bob, &room).await?;
-    until(&mut alice, &room, |stage| {
-        matches!(stage, Stage::Compare { .. })
-    })
-    .await?;
+    until(&mut alice, &room, |stage| matches!(stage, Stage::Compare { .. })).await?;
     ours.mismatch().await?;
     let deadline = Instant::now() + PATIENCE;
     while !theirs.stage().is_final() {
@@ -195,10 +159,7 @@ async fn mismatch_ends_the_verification_on_both_sides() -> Outcome {
         exchange(&mut bob, &room).await?;
     }
     assert!(matches!(ours.stage(), Stage::Cancelled { by_us: true, .. }));
-    assert!(matches!(
-        theirs.stage(),
-        Stage::Cancelled { by_us: false, .. }
-    ));
+    assert!(matches!(theirs.stage(), Stage::Cancelled { by_us: false, .. }));
     assert!(!alice.engine.person(&bob.user()).await?.verified);
     Ok(())
 }

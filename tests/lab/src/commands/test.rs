@@ -39,14 +39,7 @@ struct Tally {
 impl Test {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let fmt = ["fmt", "--all", "--check"];
-        let clippy = [
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ];
+        let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
         let mut tests: Vec<&str> = ["test", "--workspace", "--no-fail-fast"].into();
         tests.extend(["--features", "sealbridge/failpoints", "--"]);
         tests.extend(self.filter.iter().map(String::as_str));
@@ -61,11 +54,7 @@ impl Test {
 }
 
 /// Runs cargo, shows what it prints as it comes, and counts.
-fn step(
-    name: &'static str,
-    arguments: &[&str],
-    count: impl Fn(bool, &str) -> Tally,
-) -> Result<Step> {
+fn step(name: &'static str, arguments: &[&str], count: impl Fn(bool, &str) -> Tally) -> Result<Step> {
     say(&format!("\n== {name}: cargo {}", arguments.join(" ")));
     let start = Instant::now();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -90,20 +79,12 @@ fn step(
         out.flush()?;
     }
     let status = child.wait().context("Wait for cargo")?;
-    Ok(Step {
-        name,
-        tally: count(status.success(), &String::from_utf8_lossy(&printed)),
-        took: start.elapsed(),
-    })
+    Ok(Step { name, tally: count(status.success(), &String::from_utf8_lossy(&printed)), took: start.elapsed() })
 }
 
 impl Tally {
     fn of_one(passed: bool) -> Self {
-        Self {
-            passed: u32::from(passed),
-            failed: u32::from(!passed),
-            skips: BTreeSet::new(),
-        }
+        Self { passed: u32::from(passed), failed: u32::from(!passed), skips: BTreeSet::new() }
     }
 
     /// Sums up every test binary. A test that says it is skipped has passed in libtest's eyes.
@@ -143,18 +124,10 @@ fn report(steps: &[Step], deny_skips: bool) -> ExitCode {
     let mut failed = 0;
     let mut skipped = 0;
     let mut denied = false;
-    say(&format!(
-        "\n{:<12}{:>8}{:>8}{:>9}{:>9}",
-        "step", "passed", "failed", "skipped", "seconds"
-    ));
+    say(&format!("\n{:<12}{:>8}{:>8}{:>9}{:>9}", "step", "passed", "failed", "skipped", "seconds"));
     for Step { name, tally, took } in steps {
         let skips = tally.skips.len();
-        say(&format!(
-            "{name:<12}{:>8}{:>8}{skips:>9}{:>9.1}",
-            tally.passed,
-            tally.failed,
-            took.as_secs_f64()
-        ));
+        say(&format!("{name:<12}{:>8}{:>8}{skips:>9}{:>9.1}", tally.passed, tally.failed, took.as_secs_f64()));
         passed += tally.passed;
         failed += tally.failed;
         skipped += skips;
@@ -162,11 +135,7 @@ fn report(steps: &[Step], deny_skips: bool) -> ExitCode {
     for skip in steps.iter().flat_map(|step| &step.tally.skips) {
         let excused = is_excused(skip);
         denied |= deny_skips && !excused;
-        let verdict = if deny_skips && !excused {
-            "not accepted"
-        } else {
-            "skipped"
-        };
+        let verdict = if deny_skips && !excused { "not accepted" } else { "skipped" };
         say(&format!("{verdict}: {skip}"));
     }
     let mut line = format!("{passed} passed, {failed} failed");
@@ -174,17 +143,12 @@ fn report(steps: &[Step], deny_skips: bool) -> ExitCode {
         line.push_str(&format!(", {skipped} skipped"));
     }
     say(&line);
-    if failed > 0 || denied {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    }
+    if failed > 0 || denied { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// Whether a line of a skip, `test: reason`, gives the one reason that is always accepted.
 fn is_excused(skip: &str) -> bool {
-    skip.split_once(": ")
-        .is_some_and(|(_, reason)| reason.starts_with(skip::PAYLOADS_MISSING))
+    skip.split_once(": ").is_some_and(|(_, reason)| reason.starts_with(skip::PAYLOADS_MISSING))
 }
 
 #[cfg(test)]
@@ -193,11 +157,7 @@ mod tests {
 
     fn check(success: bool, printed: &str, passed: u32, failed: u32, skips: &[&str]) {
         let skips = skips.iter().map(|skip| (*skip).to_owned()).collect();
-        let expected = Tally {
-            passed,
-            failed,
-            skips,
-        };
+        let expected = Tally { passed, failed, skips };
         assert_eq!(Tally::of_tests(success, printed), expected, "{printed}");
     }
 
@@ -210,13 +170,7 @@ mod tests {
         check(false, "error: could not compile\n", 0, 1, &[]);
         check(false, ok, 3, 1, &[]);
         let skip = "SKIPPED: a::b: no network\n";
-        check(
-            true,
-            &format!("{skip}{ok}{skip}"),
-            2,
-            0,
-            &["a::b: no network"],
-        );
+        check(true, &format!("{skip}{ok}{skip}"), 2, 0, &["a::b: no network"]);
         let inline = format!("test a::b ... {skip}ok\n{ok}");
         check(true, &inline, 2, 0, &["a::b: no network"]);
         let ignored = "test c ... ignored\ntest result: ok. 1 passed; 0 failed; 1 ignored\n";

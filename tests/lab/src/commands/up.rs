@@ -21,11 +21,7 @@ pub(crate) struct Up {
 
 impl Up {
     pub(crate) async fn run(self) -> Result<ExitCode> {
-        let options = Options {
-            stock_rate_limits: self.stock_rate_limits,
-            keep_data: self.keep,
-            ..Options::default()
-        };
+        let options = Options { stock_rate_limits: self.stock_rate_limits, keep_data: self.keep, ..Options::default() };
         let lab = Lab::pair_with(options.clone(), options).await?;
         for server in [&lab.a, &lab.b] {
             let user = server.register("alice", "alice-on-loopback").await?;

@@ -19,10 +19,7 @@ pub(super) struct Inbox {
 
 impl Inbox {
     pub(super) fn new() -> Self {
-        Self {
-            received: Mutex::new(Vec::new()),
-            count: watch::Sender::new(0),
-        }
+        Self { received: Mutex::new(Vec::new()), count: watch::Sender::new(0) }
     }
 
     pub(super) fn push(&self, one: Received) {
@@ -71,11 +68,7 @@ impl Inbox {
     }
 
     /// The first thing received, ever, for which `pick` answers something.
-    pub(super) async fn wait<T>(
-        &self,
-        pick: impl Fn(&Received) -> Option<T>,
-        within: Duration,
-    ) -> Result<T> {
+    pub(super) async fn wait<T>(&self, pick: impl Fn(&Received) -> Option<T>, within: Duration) -> Result<T> {
         let deadline = Instant::now() + within;
         let mut count = self.count.subscribe();
         let mut looked_at = 0;
@@ -99,10 +92,7 @@ impl Inbox {
             match tokio::time::timeout_at(deadline, count.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => bail!("The person is gone"),
-                Err(_) => bail!(
-                    "Not received within {} ms, among {looked_at} things received",
-                    within.as_millis()
-                ),
+                Err(_) => bail!("Not received within {} ms, among {looked_at} things received", within.as_millis()),
             }
         }
     }

@@ -53,12 +53,7 @@ impl Person {
     // Emoji verification. Every step is a call here and a `Verification` that is received.
 
     /// Asks `user` to verify, on one of their devices or in a room; answers the flow's id.
-    pub async fn verify_request(
-        &self,
-        user: &str,
-        device: Option<&str>,
-        room: Option<&str>,
-    ) -> Result<String> {
+    pub async fn verify_request(&self, user: &str, device: Option<&str>, room: Option<&str>) -> Result<String> {
         let arguments = json!({ "user": user, "device": device, "in_room": room });
         text(&self.call("verify_request", arguments).await?, "flow")
     }
@@ -83,12 +78,7 @@ impl Person {
     }
 
     /// Waits until any flow with `user` gets to this step.
-    pub async fn wait_verification(
-        &self,
-        user: &str,
-        step: &str,
-        within: Duration,
-    ) -> Result<Verification> {
+    pub async fn wait_verification(&self, user: &str, step: &str, within: Duration) -> Result<Verification> {
         let pick = |one: &Received| match one {
             Received::Verification(it) if it.user == user && it.step == step => Some(it.clone()),
             _ => None,

@@ -19,9 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 pub use process::Refusal;
-pub use received::{
-    Event, Invite, Member, Message, Received, State, Undecryptable, Verification, Withheld,
-};
+pub use received::{Event, Invite, Member, Message, Received, State, Undecryptable, Verification, Withheld};
 
 pub use sending::Text;
 
@@ -99,10 +97,7 @@ impl Person {
             process,
         };
         person
-            .wait_event(
-                |one| matches!(one, Received::Synced).then_some(()),
-                Duration::from_secs(60),
-            )
+            .wait_event(|one| matches!(one, Received::Synced).then_some(()), Duration::from_secs(60))
             .await
             .context("Wait for the first sync")?;
         Ok(person)
@@ -129,11 +124,7 @@ impl Person {
     }
 
     /// The first message of somebody else, received before or after this call, that fits.
-    pub async fn wait_for(
-        &self,
-        wanted: impl Fn(&Message) -> bool,
-        within: Duration,
-    ) -> Result<Message> {
+    pub async fn wait_for(&self, wanted: impl Fn(&Message) -> bool, within: Duration) -> Result<Message> {
         let pick = |one: &Received| match one {
             Received::Message(message) if !message.own && wanted(message) => Some(message.clone()),
             _ => None,
@@ -142,11 +133,7 @@ impl Person {
     }
 
     /// The first thing received, before or after this call, for which `pick` answers something.
-    pub async fn wait_event<T>(
-        &self,
-        pick: impl Fn(&Received) -> Option<T>,
-        within: Duration,
-    ) -> Result<T> {
+    pub async fn wait_event<T>(&self, pick: impl Fn(&Received) -> Option<T>, within: Duration) -> Result<T> {
         let waited = self.process.inbox().wait(pick, within).await;
         waited.with_context(|| format!("{} waits. {}", self.user_id, self.last_words()))
     }
@@ -171,18 +158,10 @@ impl Person {
     }
 
     /// Waits until this person saw that `user` has this membership in the room.
-    pub async fn wait_member(
-        &self,
-        room: &str,
-        user: &str,
-        membership: &str,
-        within: Duration,
-    ) -> Result<Member> {
+    pub async fn wait_member(&self, room: &str, user: &str, membership: &str, within: Duration) -> Result<Member> {
         let pick = |one: &Received| match one {
             Received::Member(member)
-                if member.room == room
-                    && member.user == user
-                    && member.membership.as_deref() == Some(membership) =>
+                if member.room == room && member.user == user && member.membership.as_deref() == Some(membership) =>
             {
                 Some(member.clone())
             }
@@ -208,9 +187,7 @@ impl Person {
 
     /// Every message of the room, with the person's own.
     pub fn timeline(&self, room: &str) -> Vec<Message> {
-        self.process
-            .inbox()
-            .messages(|message| message.room == room)
+        self.process.inbox().messages(|message| message.room == room)
     }
 
     /// What could not be read so far.
@@ -236,29 +213,18 @@ impl Person {
     }
 
     /// Any request with this person's token, once, whatever the answer.
-    pub async fn http(
-        &self,
-        method: &str,
-        path: &str,
-        body: Option<Value>,
-    ) -> Result<(u16, Value)> {
+    pub async fn http(&self, method: &str, path: &str, body: Option<Value>) -> Result<(u16, Value)> {
         let url = format!("{}{path}", self.homeserver);
         crate::synapse::request(&url, method, Some(&self.access_token), body).await
     }
 
     /// A command of the script that has no method here.
-    pub fn call(
-        &self,
-        name: &str,
-        arguments: Value,
-    ) -> impl Future<Output = Result<Value>> + Send + use<> {
+    pub fn call(&self, name: &str, arguments: Value) -> impl Future<Output = Result<Value>> + Send + use<> {
         self.process.call(name, arguments)
     }
 }
 
 fn text(answer: &Value, name: &str) -> Result<String> {
     let value = answer[name].as_str();
-    value
-        .map(str::to_owned)
-        .with_context(|| format!("No {name} in the answer"))
+    value.map(str::to_owned).with_context(|| format!("No {name} in the answer"))
 }

@@ -65,11 +65,8 @@ impl Process {
         let mut stdin = child.stdin.take().context("A person has no stdin")?;
         let stdout = child.stdout.take().context("A person has no stdout")?;
         let stderr = child.stderr.take().context("A person has no stderr")?;
-        let shared = Arc::new(Shared {
-            inbox: Inbox::new(),
-            waiting: Waiting::default(),
-            complaints: Mutex::default(),
-        });
+        let shared =
+            Arc::new(Shared { inbox: Inbox::new(), waiting: Waiting::default(), complaints: Mutex::default() });
         let pid = child.id();
 
         let (commands, queue) = mpsc::channel::<Vec<u8>>();
@@ -94,12 +91,7 @@ impl Process {
             let code = child.wait();
             reader.end(&format!("the process ended ({code:?})"));
         });
-        Ok(Self {
-            pid,
-            next: AtomicU64::new(1),
-            commands,
-            shared,
-        })
+        Ok(Self { pid, next: AtomicU64::new(1), commands, shared })
     }
 
     pub(super) fn inbox(&self) -> &Inbox {
@@ -116,11 +108,7 @@ impl Process {
     }
 
     /// Queues a command at once and answers when it is done. Commands keep the order of the calls.
-    pub(super) fn call(
-        &self,
-        name: &str,
-        mut arguments: Value,
-    ) -> impl Future<Output = Result<Value>> + Send + use<> {
+    pub(super) fn call(&self, name: &str, mut arguments: Value) -> impl Future<Output = Result<Value>> + Send + use<> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         if let Some(arguments) = arguments.as_object_mut() {
             arguments.retain(|_, value| !value.is_null());
@@ -139,10 +127,7 @@ impl Process {
         async move {
             match answered.await {
                 Ok(answer) => Ok(answer?),
-                Err(_) => Err(anyhow::anyhow!(
-                    "The person is gone at {name}:\n{}",
-                    shared.complaints()
-                )),
+                Err(_) => Err(anyhow::anyhow!("The person is gone at {name}:\n{}", shared.complaints())),
             }
         }
     }
@@ -159,13 +144,11 @@ impl Shared {
             if let Some(waiting) = waiting {
                 let answer = match value.get("ok") {
                     Some(ok) => Ok(ok.clone()),
-                    None => Err(
-                        serde_json::from_value(value).unwrap_or_else(|error| Refusal {
-                            error: format!("unreadable answer: {error}"),
-                            errcode: None,
-                            status: None,
-                        }),
-                    ),
+                    None => Err(serde_json::from_value(value).unwrap_or_else(|error| Refusal {
+                        error: format!("unreadable answer: {error}"),
+                        errcode: None,
+                        status: None,
+                    })),
                 };
                 // A caller that no longer waits has what it needs.
                 let _ = waiting.send(answer);
@@ -174,24 +157,17 @@ impl Shared {
         }
         match serde_json::from_value::<Received>(value) {
             Ok(received) => self.inbox.push(received),
-            Err(error) => self.inbox.push(Received::Stopped {
-                reason: format!("unreadable line: {error}"),
-            }),
+            Err(error) => self.inbox.push(Received::Stopped { reason: format!("unreadable line: {error}") }),
         }
     }
 
     fn end(&self, reason: &str) {
         lock(&self.waiting).clear();
-        self.inbox.push(Received::Stopped {
-            reason: format!("{reason}\n{}", self.complaints()),
-        });
+        self.inbox.push(Received::Stopped { reason: format!("{reason}\n{}", self.complaints()) });
     }
 
     fn complain(&self, line: String) {
-        let mut lines = self
-            .complaints
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() == KEPT_LINES {
             lines.pop_front();
         }
@@ -199,16 +175,11 @@ impl Shared {
     }
 
     fn complaints(&self) -> String {
-        let lines = self
-            .complaints
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let lines = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().cloned().collect::<Vec<_>>().join("\n")
     }
 }
 
-fn lock(
-    waiting: &Waiting,
-) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Result<Value, Refusal>>>> {
+fn lock(waiting: &Waiting) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Result<Value, Refusal>>>> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,12 +12,7 @@ impl Person {
     }
 
     /// As [`Person::create_encrypted_room`], with a new session after so many messages.
-    pub async fn create_rotating_room(
-        &self,
-        name: &str,
-        invite: &[&str],
-        rotation_msgs: u32,
-    ) -> Result<String> {
+    pub async fn create_rotating_room(&self, name: &str, invite: &[&str], rotation_msgs: u32) -> Result<String> {
         let room = json!({ "name": name, "invite": invite, "rotation_msgs": rotation_msgs });
         text(&self.call("create_encrypted_room", room).await?, "room_id")
     }
@@ -56,13 +51,7 @@ impl Person {
         Ok(pairs.collect())
     }
 
-    pub async fn send_state(
-        &self,
-        room: &str,
-        kind: &str,
-        key: &str,
-        content: Value,
-    ) -> Result<String> {
+    pub async fn send_state(&self, room: &str, kind: &str, key: &str, content: Value) -> Result<String> {
         let state = json!({ "room": room, "type": kind, "key": key, "content": content });
         text(&self.call("send_state", state).await?, "event_id")
     }

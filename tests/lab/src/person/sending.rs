@@ -22,25 +22,11 @@ pub struct Text<'a> {
 impl Person {
     /// Sends a text, encrypted if the room is. Queued at once, so that calls keep their order even
     /// when the futures are awaited together.
-    pub fn send(
-        &self,
-        room: &str,
-        body: &str,
-    ) -> impl Future<Output = Result<String>> + Send + use<> {
-        self.send_text(
-            room,
-            Text {
-                body,
-                ..Text::default()
-            },
-        )
+    pub fn send(&self, room: &str, body: &str) -> impl Future<Output = Result<String>> + Send + use<> {
+        self.send_text(room, Text { body, ..Text::default() })
     }
 
-    pub fn send_text(
-        &self,
-        room: &str,
-        text: Text<'_>,
-    ) -> impl Future<Output = Result<String>> + Send + use<> {
+    pub fn send_text(&self, room: &str, text: Text<'_>) -> impl Future<Output = Result<String>> + Send + use<> {
         let sent = self.process.call(
             "send",
             json!({
@@ -74,13 +60,7 @@ impl Person {
     }
 
     /// Encrypts and uploads a file, and sends it. Mautrix only.
-    pub async fn send_file(
-        &self,
-        room: &str,
-        name: &str,
-        mimetype: &str,
-        data: &[u8],
-    ) -> Result<String> {
+    pub async fn send_file(&self, room: &str, name: &str, mimetype: &str, data: &[u8]) -> Result<String> {
         let data = STANDARD.encode(data);
         let file = json!({ "room": room, "name": name, "mimetype": mimetype, "data": data });
         text(&self.call("send_file", file).await?, "event_id")

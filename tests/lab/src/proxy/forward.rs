@@ -25,22 +25,12 @@ struct Struck {
 }
 
 /// An error cuts the connection without an answer.
-pub(super) async fn carry(
-    shared: &Shared,
-    request: http::Request<Incoming>,
-) -> Result<Response<Body>> {
+pub(super) async fn carry(shared: &Shared, request: http::Request<Incoming>) -> Result<Response<Body>> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.context("Read a request")?.to_bytes();
-    let target = parts
-        .uri
-        .path_and_query()
-        .map_or("/", http::uri::PathAndQuery::as_str);
+    let target = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let path = percent_decode_str(target).decode_utf8_lossy();
-    shared.see(|| Seen {
-        method: parts.method.to_string(),
-        path: path.clone().into_owned(),
-        body: body.clone(),
-    });
+    shared.see(|| Seen { method: parts.method.to_string(), path: path.clone().into_owned(), body: body.clone() });
 
     let struck = strike(shared, parts.method.as_str(), &path).await;
     let mut answer_fault = None;
@@ -152,9 +142,7 @@ fn rewrite(bytes: Bytes, rewrites: &[Fault]) -> Bytes {
 }
 
 fn whole(bytes: Bytes) -> Body {
-    Full::new(bytes)
-        .map_err(|never| match never {})
-        .boxed_unsync()
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// The length of the whole is announced, so a client can see that something is missing.
@@ -176,9 +164,7 @@ fn slowly(body: Body, bytes_per_second: u32) -> Body {
     let step = Duration::from_secs(1) / bytes_per_second.max(1);
     let frames = body.into_data_stream().flat_map(move |part| {
         let singles: Vec<_> = match part {
-            Ok(bytes) => (0..bytes.len())
-                .map(|at| Ok(bytes.slice(at..=at)))
-                .collect(),
+            Ok(bytes) => (0..bytes.len()).map(|at| Ok(bytes.slice(at..=at))).collect(),
             Err(error) => vec![Err(error)],
         };
         stream::iter(singles).then(move |single| async move {
@@ -190,13 +176,7 @@ fn slowly(body: Body, bytes_per_second: u32) -> Body {
 }
 
 fn without_hop_headers(mut headers: HeaderMap) -> HeaderMap {
-    for name in [
-        header::CONNECTION,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        header::TE,
-        header::TRAILER,
-    ] {
+    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::TE, header::TRAILER] {
         headers.remove(name);
     }
     headers.remove("keep-alive");

@@ -42,13 +42,7 @@ pub struct Seen {
 
 impl fmt::Debug for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {} ({} bytes)",
-            self.method,
-            self.path,
-            self.body.len()
-        )
+        write!(f, "{} {} ({} bytes)", self.method, self.path, self.body.len())
     }
 }
 
@@ -90,11 +84,7 @@ impl Proxy {
             line: watch::Sender::new(Line::Up),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
-        Ok(Self {
-            url,
-            shared,
-            accepting,
-        })
+        Ok(Self { url, shared, accepting })
     }
 
     /// The address for clients, without a slash at its end.

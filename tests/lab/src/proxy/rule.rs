@@ -154,10 +154,7 @@ impl Active {
     /// The fault, if this request is struck; counts it.
     pub(super) fn strike(&self, method: &str, path: &str) -> Option<Fault> {
         let rule = &self.inner.rule;
-        let other_method = rule
-            .method
-            .as_deref()
-            .is_some_and(|wanted| wanted != method);
+        let other_method = rule.method.as_deref().is_some_and(|wanted| wanted != method);
         if self.is_removed() || other_method || !rule.path.is_match(path) {
             return None;
         }
@@ -165,10 +162,7 @@ impl Active {
             return None;
         }
         let free = |struck: u32| (struck < rule.times).then_some(struck + 1);
-        let counted = self
-            .inner
-            .struck
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, free);
+        let counted = self.inner.struck.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free);
         counted.is_ok().then(|| rule.fault.clone())
     }
 

@@ -30,8 +30,7 @@ impl Upstream {
                     let count = Arc::clone(&count);
                     async move { echo(request, &count).await }
                 });
-                let connection =
-                    http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
                 tokio::spawn(connection);
             }
         });
@@ -49,10 +48,7 @@ impl Drop for Upstream {
     }
 }
 
-async fn echo(
-    request: http::Request<Incoming>,
-    count: &AtomicU32,
-) -> Result<Response<Full<Bytes>>, hyper::Error> {
+async fn echo(request: http::Request<Incoming>, count: &AtomicU32) -> Result<Response<Full<Bytes>>, hyper::Error> {
     let number = count.fetch_add(1, Ordering::SeqCst) + 1;
     let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
@@ -77,21 +73,13 @@ impl Bench {
         Ok(Self {
             proxy: Proxy::before(&upstream.url).await?,
             upstream,
-            client: reqwest::Client::builder()
-                .no_proxy()
-                .timeout(SOON)
-                .build()?,
+            client: reqwest::Client::builder().no_proxy().timeout(SOON).build()?,
         })
     }
 
     async fn put(&self, path: &str) -> reqwest::Result<(u16, Value)> {
-        let response = self
-            .client
-            .put(format!("{}{path}", self.proxy.url()))
-            .bearer_auth("t")
-            .body("hello")
-            .send()
-            .await?;
+        let response =
+            self.client.put(format!("{}{path}", self.proxy.url())).bearer_auth("t").body("hello").send().await?;
         let status = response.status().as_u16();
         Ok((status, response.json().await?))
     }
@@ -160,9 +148,7 @@ async fn a_connection_is_dropped_before_or_after_the_server_accepted() -> Result
     bench.proxy.add(before);
     assert!(bench.put("/before").await.is_err());
     assert_eq!(bench.upstream.asked(), 0);
-    bench
-        .proxy
-        .add(Rule::new("PUT", "/after", Fault::DropAfter)?);
+    bench.proxy.add(Rule::new("PUT", "/after", Fault::DropAfter)?);
     assert!(bench.put("/after").await.is_err());
     assert_eq!(bench.upstream.asked(), 1);
     bench.proxy.add(Rule::new("PUT", "/cut", Fault::CutAnswer)?);
@@ -195,9 +181,7 @@ async fn a_hung_request_holds_up_no_other_and_ends_with_its_rule() -> Result<()>
 async fn answers_are_rewritten_delayed_and_slowed() -> Result<()> {
     let bench = Bench::set_up().await?;
     let change = |answer: &mut Value| answer["body"] = json!("changed");
-    bench
-        .proxy
-        .add(Rule::new("*", "/r", Fault::rewrite(change))?);
+    bench.proxy.add(Rule::new("*", "/r", Fault::rewrite(change))?);
     let delay = Duration::from_millis(300);
     bench.proxy.add(Rule::new("*", "/r", Fault::Delay(delay))?);
     let start = Instant::now();
@@ -205,9 +189,7 @@ async fn answers_are_rewritten_delayed_and_slowed() -> Result<()> {
     assert_eq!((status, &answer["body"]), (200, &json!("changed")));
     assert!(start.elapsed() >= delay);
 
-    let trickle = Fault::Trickle {
-        bytes_per_second: 200,
-    };
+    let trickle = Fault::Trickle { bytes_per_second: 200 };
     bench.proxy.add(Rule::new("*", "/slow", trickle)?);
     let start = Instant::now();
     assert_eq!(bench.put("/slow").await?.1["body"], "hello");

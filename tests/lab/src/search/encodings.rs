@@ -50,10 +50,7 @@ pub(super) fn needles(canary: &str) -> Vec<Needle> {
     }
     for lead in 0..3 {
         add("base64", base64_within(raw, lead, &STANDARD_NO_PAD));
-        add(
-            "base64, URL-safe",
-            base64_within(raw, lead, &URL_SAFE_NO_PAD),
-        );
+        add("base64, URL-safe", base64_within(raw, lead, &URL_SAFE_NO_PAD));
     }
     needles
 }
@@ -114,11 +111,7 @@ fn html(text: &str) -> String {
 fn html_numbers(text: &str, hexadecimal: bool) -> String {
     let number = |character: char| {
         let code = u32::from(character);
-        if hexadecimal {
-            format!("&#x{code:X};")
-        } else {
-            format!("&#{code};")
-        }
+        if hexadecimal { format!("&#x{code:X};") } else { format!("&#{code};") }
     };
     text.chars().map(number).collect()
 }

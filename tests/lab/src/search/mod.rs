@@ -49,8 +49,8 @@ impl Search {
                 needles.map(move |needle| (number, needle))
             })
             .collect();
-        let automaton = AhoCorasick::new(needles.iter().map(|(_, needle)| &needle.bytes))
-            .context("Prepare the search")?;
+        let automaton =
+            AhoCorasick::new(needles.iter().map(|(_, needle)| &needle.bytes)).context("Prepare the search")?;
         Ok(Self { needles, automaton })
     }
 
@@ -83,11 +83,7 @@ impl Search {
         };
         let name = path.file_name().unwrap_or_default();
         for (canary, encoding) in self.bytes(name.as_encoded_bytes()) {
-            hits.push(Hit {
-                file: path.to_owned(),
-                canary,
-                encoding: format!("file name, {encoding}"),
-            });
+            hits.push(Hit { file: path.to_owned(), canary, encoding: format!("file name, {encoding}") });
         }
         if kind.is_dir() {
             let entries = fs::read_dir(path).with_context(|| format!("List {}", path.display()))?;
@@ -103,11 +99,7 @@ impl Search {
                 }
             };
             for (canary, encoding) in self.bytes(&bytes) {
-                hits.push(Hit {
-                    file: path.to_owned(),
-                    canary,
-                    encoding,
-                });
+                hits.push(Hit { file: path.to_owned(), canary, encoding });
             }
         }
         Ok(())
@@ -168,20 +160,14 @@ fn unpack(bytes: &[u8]) -> Option<(&'static str, Vec<u8>)> {
     // A stream that breaks off still gives what came before.
     let kind = match bytes {
         [0x1f, 0x8b, 0x08, ..] => {
-            let _ = MultiGzDecoder::new(bytes)
-                .take(UNPACKED_LIMIT)
-                .read_to_end(&mut unpacked);
+            let _ = MultiGzDecoder::new(bytes).take(UNPACKED_LIMIT).read_to_end(&mut unpacked);
             "gzip"
         }
         // Method 8 with a window, and a header that is a multiple of 31.
         [first, second, ..]
-            if first & 0x0f == 8
-                && first >> 4 <= 7
-                && (u16::from(*first) << 8 | u16::from(*second)) % 31 == 0 =>
+            if first & 0x0f == 8 && first >> 4 <= 7 && (u16::from(*first) << 8 | u16::from(*second)) % 31 == 0 =>
         {
-            let _ = ZlibDecoder::new(bytes)
-                .take(UNPACKED_LIMIT)
-                .read_to_end(&mut unpacked);
+            let _ = ZlibDecoder::new(bytes).take(UNPACKED_LIMIT).read_to_end(&mut unpacked);
             "zlib"
         }
         _ => return None,

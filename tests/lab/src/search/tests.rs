@@ -13,10 +13,7 @@ const CANARY: &str = "Kanarienvögel <&> \"sing\"? 7=7";
 fn check(encoding: &str, bytes: &[u8]) {
     let search = Search::new(&["not there at all", CANARY]).expect("a valid list");
     let found = search.bytes(bytes);
-    assert!(
-        found.contains(&(1, encoding.to_owned())),
-        "{encoding} not among {found:?}"
-    );
+    assert!(found.contains(&(1, encoding.to_owned())), "{encoding} not among {found:?}");
     assert!(found.iter().all(|(canary, _)| *canary == 1), "{found:?}");
 }
 
@@ -29,43 +26,19 @@ fn every_encoding_is_found() {
     check("raw", &among(CANARY));
     check("lower case", &among(&CANARY.to_lowercase()));
     check("JSON", &among(r#"Kanarienvögel <&> \"sing\"? 7=7"#));
-    check(
-        "JSON, ASCII only",
-        &among(r#"Kanarienv\u00f6gel <&> \"sing\"? 7=7"#),
-    );
-    let all: String = CANARY
-        .chars()
-        .map(|it| format!("\\u{:04x}", u32::from(it)))
-        .collect();
+    check("JSON, ASCII only", &among(r#"Kanarienv\u00f6gel <&> \"sing\"? 7=7"#));
+    let all: String = CANARY.chars().map(|it| format!("\\u{:04x}", u32::from(it))).collect();
     check("JSON, all escaped", &among(&all));
-    check(
-        "HTML",
-        &among("Kanarienvögel &lt;&amp;&gt; &quot;sing&quot;? 7=7"),
-    );
-    let all: String = CANARY
-        .chars()
-        .map(|it| format!("&#{};", u32::from(it)))
-        .collect();
+    check("HTML", &among("Kanarienvögel &lt;&amp;&gt; &quot;sing&quot;? 7=7"));
+    let all: String = CANARY.chars().map(|it| format!("&#{};", u32::from(it))).collect();
     check("HTML, decimal", &among(&all));
-    let all: String = CANARY
-        .chars()
-        .map(|it| format!("&#x{:x};", u32::from(it)))
-        .collect();
+    let all: String = CANARY.chars().map(|it| format!("&#x{:x};", u32::from(it))).collect();
     check("HTML, hexadecimal", &among(&all));
-    check(
-        "percent",
-        &among("Kanarienv%c3%b6gel%20%3c%26%3e%20%22sing%22%3f%207%3d7"),
-    );
-    check(
-        "percent, form",
-        &among("Kanarienv%C3%B6gel+%3C%26%3E+%22sing%22%3F+7%3D7"),
-    );
+    check("percent", &among("Kanarienv%c3%b6gel%20%3c%26%3e%20%22sing%22%3f%207%3d7"));
+    check("percent, form", &among("Kanarienv%C3%B6gel+%3C%26%3E+%22sing%22%3F+7%3D7"));
     let all: String = CANARY.bytes().map(|it| format!("%{it:02X}")).collect();
     check("percent, all", &among(&all));
-    check(
-        "quoted-printable",
-        b"Kanarienv=C3=B6gel <&> =\r\n\"sing\"? 7=\n=3D7",
-    );
+    check("quoted-printable", b"Kanarienv=C3=B6gel <&> =\r\n\"sing\"? 7=\n=3D7");
     let all: String = CANARY.bytes().map(|it| format!("={it:02x}")).collect();
     check("quoted-printable, all", &among(&all));
     let hex: String = CANARY.bytes().map(|it| format!("{it:02x}")).collect();
@@ -126,17 +99,8 @@ fn files_their_names_and_directories_are_searched() -> Result<()> {
     fs::write(dir.path().join(secret), "")?;
     let search = Search::new(&[secret])?;
     let hits = search.paths(&[dir.path(), &dir.path().join("missing")])?;
-    let hits: Vec<_> = hits
-        .iter()
-        .map(|hit| (hit.file.clone(), hit.encoding.as_str()))
-        .collect();
-    assert_eq!(
-        hits,
-        [
-            (deep.join("dirty"), "raw"),
-            (dir.path().join(secret), "file name, raw")
-        ]
-    );
+    let hits: Vec<_> = hits.iter().map(|hit| (hit.file.clone(), hit.encoding.as_str())).collect();
+    assert_eq!(hits, [(deep.join("dirty"), "raw"), (dir.path().join(secret), "file name, raw")]);
     Ok(())
 }
 
@@ -146,9 +110,6 @@ fn what_is_not_there_is_not_found() -> Result<()> {
     let mut noise = vec![0; 1 << 20];
     getrandom::fill(&mut noise).map_err(|error| anyhow::anyhow!("{error}"))?;
     assert_eq!(search.bytes(&noise), []);
-    assert_eq!(
-        search.bytes("canary-4712-in-a-cage Kanarienvögel".as_bytes()),
-        []
-    );
+    assert_eq!(search.bytes("canary-4712-in-a-cage Kanarienvögel".as_bytes()), []);
     Ok(())
 }

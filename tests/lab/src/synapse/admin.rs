@@ -18,9 +18,7 @@ pub struct User {
 
 impl std::fmt::Debug for User {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("User")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("User").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -68,9 +66,7 @@ impl Synapse {
     /// An access token with the rights of a server admin.
     pub async fn admin_token(&self) -> Result<String> {
         let localpart = format!("admin-{}", super::random_hex::<4>()?);
-        let answer = self
-            .register_as(&localpart, &super::random_hex::<12>()?, true)
-            .await?;
+        let answer = self.register_as(&localpart, &super::random_hex::<12>()?, true).await?;
         let token = answer["access_token"].as_str();
         token.map(str::to_owned).context("No token for the admin")
     }
@@ -93,13 +89,7 @@ impl Synapse {
     }
 
     /// One request to the homeserver; an answer that is no success is an error.
-    pub async fn call(
-        &self,
-        method: &str,
-        path: &str,
-        token: Option<&str>,
-        body: Option<Value>,
-    ) -> Result<Value> {
+    pub async fn call(&self, method: &str, path: &str, token: Option<&str>, body: Option<Value>) -> Result<Value> {
         let (status, answer) = self.request(method, path, token, body).await?;
         if !(200..300).contains(&status) {
             bail!("{method} {path}: {status} {}", answer["errcode"]);

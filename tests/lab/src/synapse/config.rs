@@ -38,13 +38,7 @@ const SPLIT_LIMITS: &[(&str, &[&str])] = &[
 ];
 
 /// JSON is YAML, so this is a configuration file.
-pub(super) fn render(
-    name: &str,
-    port: u16,
-    dir: &Path,
-    secrets: &Secrets,
-    options: &Options,
-) -> serde_json::Value {
+pub(super) fn render(name: &str, port: u16, dir: &Path, secrets: &Secrets, options: &Options) -> serde_json::Value {
     let mut config = json!({
         "server_name": name,
         "pid_file": dir.join("homeserver.pid"),
@@ -80,10 +74,7 @@ pub(super) fn render(
             }
             for (name, kinds) in SPLIT_LIMITS {
                 let kinds = kinds.iter().map(|kind| ((*kind).to_owned(), free.clone()));
-                config.insert(
-                    (*name).into(),
-                    kinds.collect::<serde_json::Map<_, _>>().into(),
-                );
+                config.insert((*name).into(), kinds.collect::<serde_json::Map<_, _>>().into());
             }
         }
         config.extend(options.extra.clone());

@@ -68,10 +68,7 @@ impl Synapse {
         std::fs::write(&file, serde_json::to_string_pretty(&config)?)?;
         let logging = serde_json::to_string_pretty(&config::logging(dir.path()))?;
         std::fs::write(dir.path().join("log.yaml"), logging)?;
-        let key = format!(
-            "ed25519 a_lab {}\n",
-            STANDARD_NO_PAD.encode(random::<32>()?)
-        );
+        let key = format!("ed25519 a_lab {}\n", STANDARD_NO_PAD.encode(random::<32>()?));
         std::fs::write(dir.path().join("signing.key"), key)?;
 
         // From here on the leash deletes the directory, even if we are killed.
@@ -184,9 +181,7 @@ fn free_port() -> Result<u16> {
         if TcpListener::bind(("127.0.0.1", port)).is_err() {
             continue;
         }
-        let mut taken = TAKEN
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut taken = TAKEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if taken.get_or_insert_default().insert(port) {
             return Ok(port);
         }
@@ -195,16 +190,8 @@ fn free_port() -> Result<u16> {
 }
 
 /// A request of its own connection, so that it works from any runtime.
-pub(crate) async fn request(
-    url: &str,
-    method: &str,
-    token: Option<&str>,
-    body: Option<Value>,
-) -> Result<(u16, Value)> {
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .timeout(Duration::from_secs(30))
-        .build()?;
+pub(crate) async fn request(url: &str, method: &str, token: Option<&str>, body: Option<Value>) -> Result<(u16, Value)> {
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
     let mut request = client.request(method.parse()?, url);
     if let Some(token) = token {
         request = request.bearer_auth(token);

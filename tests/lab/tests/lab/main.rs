@@ -21,18 +21,11 @@ struct Pair {
 
 impl Pair {
     async fn meet(lab: &Lab, options: Options) -> Result<Self> {
-        let (alice, bob) = tokio::try_join!(
-            Person::new_on(&lab.a, "alice"),
-            Person::new_with(&lab.a, "bob", options)
-        )?;
-        let room = alice
-            .create_encrypted_room("talk", &[bob.user_id()])
-            .await?;
+        let (alice, bob) = tokio::try_join!(Person::new_on(&lab.a, "alice"), Person::new_with(&lab.a, "bob", options))?;
+        let room = alice.create_encrypted_room("talk", &[bob.user_id()]).await?;
         bob.wait_invite(&room, SOON).await?;
         bob.join(&room).await?;
-        alice
-            .wait_member(&room, bob.user_id(), "join", SOON)
-            .await?;
+        alice.wait_member(&room, bob.user_id(), "join", SOON).await?;
         Ok(Self { alice, bob, room })
     }
 }

@@ -34,9 +34,7 @@ async fn two_servers_start_and_leave_no_process_and_no_file() -> Result<()> {
     let mut pids = Vec::new();
     let mut dirs = Vec::new();
     for server in [&lab.a, &lab.b] {
-        let (status, answer) = server
-            .request("GET", "/_matrix/client/versions", None, None)
-            .await?;
+        let (status, answer) = server.request("GET", "/_matrix/client/versions", None, None).await?;
         assert_eq!(status, 200);
         assert!(answer["versions"].is_array());
         pids.push(server.pid().context("It runs")?);
@@ -61,11 +59,8 @@ async fn a_killed_lab_leaves_no_server_and_no_file() -> Result<()> {
     if !servers::available().await {
         return Ok(());
     }
-    let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"))
-        .arg("up")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut lab =
+        Command::new(env!("CARGO_BIN_EXE_lab")).arg("up").stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let printed = BufReader::new(lab.stdout.take().context("Its stdout")?);
     let mut addresses = Vec::new();
     let mut dirs = Vec::new();
@@ -99,10 +94,7 @@ async fn stock_rate_limits_hold_until_a_user_is_exempt() -> Result<()> {
     if !servers::available().await {
         return Ok(());
     }
-    let options = synapse::Options {
-        stock_rate_limits: true,
-        ..synapse::Options::default()
-    };
+    let options = synapse::Options { stock_rate_limits: true, ..synapse::Options::default() };
     let server = Synapse::start("alpha.test", options).await?;
     let alice = Person::new_on(&server, "alice").await?;
     let room = alice.create_plain_room("limits", &[]).await?;
@@ -138,9 +130,7 @@ async fn the_search_finds_what_is_plain_and_nothing_of_what_is_encrypted() -> Re
     let control = "canary-control-77ad12";
     alice.send(&room, secret).await?;
     let sealed = format!("a file with {secret} inside");
-    alice
-        .send_file(&room, "notes", "text/plain", sealed.as_bytes())
-        .await?;
+    alice.send_file(&room, "notes", "text/plain", sealed.as_bytes()).await?;
     let opened = bob.wait_for(|it| it.msgtype == "m.file", SOON).await?;
     assert_eq!(bob.download(&opened.content).await?, sealed.as_bytes());
     let plain_room = alice.create_plain_room("plain", &[]).await?;

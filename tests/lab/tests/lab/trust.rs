@@ -45,10 +45,7 @@ async fn who_came_by_nio_is_not_cross_signed() -> Result<()> {
     let Some(lab) = Lab::shared().await? else {
         return Ok(());
     };
-    let options = Options {
-        kind: Kind::Nio,
-        ..Options::default()
-    };
+    let options = Options { kind: Kind::Nio, ..Options::default() };
     let Pair { alice, bob, room } = Pair::meet(lab, options).await?;
     alice.send(&room, "to nio").await?;
     let heard = bob.wait_for(|it| it.body == "to nio", SOON).await?;
@@ -57,16 +54,11 @@ async fn who_came_by_nio_is_not_cross_signed() -> Result<()> {
     let heard = alice.wait_for(|it| it.body == "from nio", SOON).await?;
     assert!(heard.encrypted && !heard.verified, "{heard:?}");
     let query = json!({ "device_keys": { bob.user_id(): [] } });
-    let (status, keys) = alice
-        .http("POST", "/_matrix/client/v3/keys/query", Some(query))
-        .await?;
+    let (status, keys) = alice.http("POST", "/_matrix/client/v3/keys/query", Some(query)).await?;
     assert_eq!(status, 200);
     assert!(keys["device_keys"][bob.user_id()][bob.device_id()].is_object());
     assert!(keys["master_keys"][bob.user_id()].is_null());
-    assert!(
-        keys["master_keys"][alice.user_id()].is_null(),
-        "not asked for"
-    );
+    assert!(keys["master_keys"][alice.user_id()].is_null(), "not asked for");
     Ok(())
 }
 
@@ -79,14 +71,10 @@ async fn two_people_verify_each_other_by_emoji_in_a_room_and_to_device() -> Resu
         let Pair { alice, bob, room } = Pair::meet(lab, Options::default()).await?;
         let room = in_room.then_some(room.as_str());
         let flow = alice.verify_request(bob.user_id(), None, room).await?;
-        let asked = bob
-            .wait_verification(alice.user_id(), "requested", SOON)
-            .await?;
+        let asked = bob.wait_verification(alice.user_id(), "requested", SOON).await?;
         assert_eq!((&asked.flow, asked.room.as_deref()), (&flow, room));
         bob.verify_accept(&flow).await?;
-        alice
-            .wait_verification(bob.user_id(), "ready", SOON)
-            .await?;
+        alice.wait_verification(bob.user_id(), "ready", SOON).await?;
         bob.verify_begin(&flow).await?;
         let (hers, his) = tokio::try_join!(
             alice.wait_verification(bob.user_id(), "emoji", SOON),
@@ -101,9 +89,7 @@ async fn two_people_verify_each_other_by_emoji_in_a_room_and_to_device() -> Resu
 
         // Alice's user-signing key now stands under Bob's master key, for Alice to see.
         let query = json!({ "device_keys": { bob.user_id(): [] } });
-        let (_, keys) = alice
-            .http("POST", "/_matrix/client/v3/keys/query", Some(query))
-            .await?;
+        let (_, keys) = alice.http("POST", "/_matrix/client/v3/keys/query", Some(query)).await?;
         let signatures = &keys["master_keys"][bob.user_id()]["signatures"];
         assert!(signatures[alice.user_id()].is_object(), "{signatures}");
     }
@@ -115,21 +101,11 @@ async fn strict_people_share_with_cross_signed_devices_only() -> Result<()> {
     let Some(lab) = Lab::shared().await? else {
         return Ok(());
     };
-    let strict = Options {
-        only_cross_signed: true,
-        ..Options::default()
-    };
-    let unsigned = Options {
-        without_cross_signing: true,
-        ..Options::default()
-    };
-    let (carol, dave) = tokio::try_join!(
-        Person::new_with(&lab.b, "carol", strict),
-        Person::new_with(&lab.b, "dave", unsigned)
-    )?;
-    let room = carol
-        .create_encrypted_room("strict", &[dave.user_id()])
-        .await?;
+    let strict = Options { only_cross_signed: true, ..Options::default() };
+    let unsigned = Options { without_cross_signing: true, ..Options::default() };
+    let (carol, dave) =
+        tokio::try_join!(Person::new_with(&lab.b, "carol", strict), Person::new_with(&lab.b, "dave", unsigned))?;
+    let room = carol.create_encrypted_room("strict", &[dave.user_id()]).await?;
     dave.wait_invite(&room, SOON).await?;
     dave.join(&room).await?;
     carol.send(&room, "not for dave").await?;

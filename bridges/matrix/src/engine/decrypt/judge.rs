@@ -1,23 +1,14 @@
 //! The verdict on a sender, whatever the library let pass.
 
-use matrix_sdk_base::deserialized_responses::{
-    DeviceLinkProblem, VerificationLevel, VerificationState,
-};
-use matrix_sdk_crypto::{
-    EventError, MegolmError, TrustRequirement, vodozemac::megolm::DecryptionError,
-};
+use matrix_sdk_base::deserialized_responses::{DeviceLinkProblem, VerificationLevel, VerificationState};
+use matrix_sdk_crypto::{EventError, MegolmError, TrustRequirement, vodozemac::megolm::DecryptionError};
 
 use super::{DecryptError, Distrust, Position, SenderProof, SenderTrust};
 
 pub(super) fn requirement(trust: SenderTrust) -> TrustRequirement {
     match trust {
-        SenderTrust {
-            unsigned_devices: true,
-            ..
-        } => TrustRequirement::Untrusted,
-        SenderTrust {
-            backup_keys: true, ..
-        } => TrustRequirement::CrossSignedOrLegacy,
+        SenderTrust { unsigned_devices: true, .. } => TrustRequirement::Untrusted,
+        SenderTrust { backup_keys: true, .. } => TrustRequirement::CrossSignedOrLegacy,
         SenderTrust { .. } => TrustRequirement::CrossSigned,
     }
 }
@@ -34,9 +25,7 @@ pub(super) fn judge(
     };
     match level {
         VerificationLevel::UnverifiedIdentity => Ok(SenderProof::CrossSigned),
-        VerificationLevel::UnsignedDevice if trust.unsigned_devices => {
-            Ok(SenderProof::UnsignedDevice)
-        }
+        VerificationLevel::UnsignedDevice if trust.unsigned_devices => Ok(SenderProof::UnsignedDevice),
         // Only keys from before sender data was kept get here under the stricter requirement.
         VerificationLevel::UnsignedDevice | VerificationLevel::None(_) if trust.backup_keys => {
             Ok(SenderProof::NotProven)
@@ -49,29 +38,20 @@ fn distrust(level: &VerificationLevel, position: &Position) -> DecryptError {
     let why = match level {
         VerificationLevel::MismatchedSender => return DecryptError::SpoofedSender,
         VerificationLevel::VerificationViolation => Distrust::IdentityChanged,
-        VerificationLevel::UnsignedDevice | VerificationLevel::UnverifiedIdentity => {
-            Distrust::UnsignedDevice
-        }
+        VerificationLevel::UnsignedDevice | VerificationLevel::UnverifiedIdentity => Distrust::UnsignedDevice,
         VerificationLevel::None(DeviceLinkProblem::MissingDevice) => Distrust::UnknownDevice,
         VerificationLevel::None(DeviceLinkProblem::InsecureSource) => Distrust::NotProven,
     };
-    DecryptError::NotTrusted {
-        position: position.clone(),
-        why,
-        stale: false,
-    }
+    DecryptError::NotTrusted { position: position.clone(), why, stale: false }
 }
 
 pub(super) fn failure(error: MegolmError, position: &Position) -> DecryptError {
     let position = position.clone();
     match error {
-        MegolmError::MissingRoomKey(code) => DecryptError::MissingKey {
-            position,
-            withheld: code.map(|code| code.as_str().to_owned()),
-        },
-        MegolmError::Decryption(DecryptionError::UnknownMessageIndex(..)) => {
-            DecryptError::UnknownIndex { position }
+        MegolmError::MissingRoomKey(code) => {
+            DecryptError::MissingKey { position, withheld: code.map(|code| code.as_str().to_owned()) }
         }
+        MegolmError::Decryption(DecryptionError::UnknownMessageIndex(..)) => DecryptError::UnknownIndex { position },
         MegolmError::Decryption(_) => DecryptError::NotAuthentic,
         MegolmError::SenderIdentityNotTrusted(level) => distrust(&level, &position),
         MegolmError::MismatchedIdentityKeys(_) => DecryptError::MismatchedKeys,
@@ -87,10 +67,7 @@ mod tests {
     use super::*;
 
     fn judged(level: VerificationLevel, trust: SenderTrust) -> Option<SenderProof> {
-        let position = Position {
-            session_id: "s".to_owned(),
-            message_index: 0,
-        };
+        let position = Position { session_id: "s".to_owned(), message_index: 0 };
         judge(&VerificationState::Unverified(level), trust, &position).ok()
     }
 
@@ -98,15 +75,9 @@ mod tests {
     fn spoofed_and_changed_senders_are_refused_however_lenient_the_trust() {
         for unsigned_devices in [false, true] {
             for backup_keys in [false, true] {
-                let trust = SenderTrust {
-                    unsigned_devices,
-                    backup_keys,
-                };
+                let trust = SenderTrust { unsigned_devices, backup_keys };
                 assert_eq!(judged(VerificationLevel::MismatchedSender, trust), None);
-                assert_eq!(
-                    judged(VerificationLevel::VerificationViolation, trust),
-                    None
-                );
+                assert_eq!(judged(VerificationLevel::VerificationViolation, trust), None);
             }
         }
     }
@@ -115,25 +86,16 @@ mod tests {
     fn key_from_backup_is_never_proof_of_a_sender() {
         let backup = || VerificationLevel::None(DeviceLinkProblem::InsecureSource);
         assert_eq!(judged(backup(), SenderTrust::default()), None);
-        let lenient = SenderTrust {
-            backup_keys: true,
-            ..SenderTrust::default()
-        };
+        let lenient = SenderTrust { backup_keys: true, ..SenderTrust::default() };
         assert_eq!(judged(backup(), lenient), Some(SenderProof::NotProven));
-        let unsigned = SenderTrust {
-            unsigned_devices: true,
-            ..SenderTrust::default()
-        };
+        let unsigned = SenderTrust { unsigned_devices: true, ..SenderTrust::default() };
         assert_eq!(judged(backup(), unsigned), None);
     }
 
     #[test]
     fn cross_signed_sender_needs_no_leniency() {
         let level = VerificationLevel::UnverifiedIdentity;
-        assert_eq!(
-            judged(level, SenderTrust::default()),
-            Some(SenderProof::CrossSigned)
-        );
+        assert_eq!(judged(level, SenderTrust::default()), Some(SenderProof::CrossSigned));
         let unsigned = VerificationLevel::UnsignedDevice;
         assert_eq!(judged(unsigned, SenderTrust::default()), None);
     }

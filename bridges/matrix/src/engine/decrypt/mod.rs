@@ -8,10 +8,7 @@ use matrix_sdk_crypto::{
     DecryptionSettings,
     types::events::room::encrypted::{EncryptedEvent, RoomEventEncryptionScheme},
 };
-use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedUserId, RoomId, UserId,
-    serde::Raw,
-};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedUserId, RoomId, UserId, serde::Raw};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use tracing::instrument;
@@ -42,9 +39,7 @@ pub struct Decrypted {
 
 impl fmt::Debug for Decrypted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Decrypted")
-            .field("proof", &self.proof)
-            .finish_non_exhaustive()
+        f.debug_struct("Decrypted").field("proof", &self.proof).finish_non_exhaustive()
     }
 }
 
@@ -72,10 +67,7 @@ pub enum SenderProof {
 #[non_exhaustive]
 pub enum DecryptError {
     #[error("the room key is missing")]
-    MissingKey {
-        position: Position,
-        withheld: Option<String>,
-    },
+    MissingKey { position: Position, withheld: Option<String> },
     /// We have the key from a later message on only.
     #[error("the room key does not reach back to this message")]
     UnknownIndex { position: Position },
@@ -127,10 +119,9 @@ pub fn message_position(event: &RawValue) -> Option<Position> {
 
 fn position(event: &EncryptedEvent) -> Option<Position> {
     match &event.content.scheme {
-        RoomEventEncryptionScheme::MegolmV1AesSha2(megolm) => Some(Position {
-            session_id: megolm.session_id.clone(),
-            message_index: megolm.ciphertext.message_index(),
-        }),
+        RoomEventEncryptionScheme::MegolmV1AesSha2(megolm) => {
+            Some(Position { session_id: megolm.session_id.clone(), message_index: megolm.ciphertext.message_index() })
+        }
         RoomEventEncryptionScheme::Unknown(_) => None,
     }
 }
@@ -168,18 +159,13 @@ impl Engine {
         if kind.state_key.is_some() {
             return Err(DecryptError::Malformed);
         }
-        let parsed: EncryptedEvent =
-            serde_json::from_str(event.get()).map_err(|_| DecryptError::Malformed)?;
+        let parsed: EncryptedEvent = serde_json::from_str(event.get()).map_err(|_| DecryptError::Malformed)?;
         let position = position(&parsed).ok_or(DecryptError::UnknownAlgorithm)?;
 
-        let settings = DecryptionSettings {
-            sender_device_trust_requirement: requirement(trust),
-        };
+        let settings = DecryptionSettings { sender_device_trust_requirement: requirement(trust) };
         let raw: Raw<EncryptedEvent> = Raw::from_json(event.to_owned());
         let decrypting = self.machine().decrypt_room_event(&raw, room, &settings);
-        let opened = contained(decrypting)
-            .await?
-            .map_err(|error| failure(error, &position));
+        let opened = contained(decrypting).await?.map_err(|error| failure(error, &position));
         let judged = opened.and_then(|opened| {
             let proof = judge(&opened.encryption_info.verification_state, trust, &position)?;
             Ok((opened, proof))
@@ -188,8 +174,7 @@ impl Engine {
             Ok(judged) => judged,
             Err(error) => return Err(self.with_staleness(error, &parsed.sender).await),
         };
-        let opened: Opened = serde_json::from_str(decrypted.event.json().get())
-            .map_err(|_| DecryptError::Malformed)?;
+        let opened: Opened = serde_json::from_str(decrypted.event.json().get()).map_err(|_| DecryptError::Malformed)?;
         Ok(Decrypted {
             event_type: opened.kind,
             content: opened.content,
@@ -209,11 +194,7 @@ impl Engine {
             DecryptError::NotTrusted { position, why, .. } => match self.track([sender]).await {
                 Ok(()) => {
                     let stale = self.inner.stale.contains(sender);
-                    DecryptError::NotTrusted {
-                        position,
-                        why,
-                        stale,
-                    }
+                    DecryptError::NotTrusted { position, why, stale }
                 }
                 Err(error) => error.into(),
             },

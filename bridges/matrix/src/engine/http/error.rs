@@ -109,29 +109,19 @@ impl HttpError {
         let errcode = said.errcode.unwrap_or_default();
         Self::new(match status {
             429 => HttpErrorKind::Limited {
-                retry_after: said
-                    .retry_after_ms
-                    .map(Duration::from_millis)
-                    .or_else(|| retry_after_header(headers)),
+                retry_after: said.retry_after_ms.map(Duration::from_millis).or_else(|| retry_after_header(headers)),
             },
             401 if errcode == "M_UNKNOWN_TOKEN" || errcode == "M_MISSING_TOKEN" => {
-                HttpErrorKind::UnknownToken {
-                    soft_logout: said.soft_logout,
-                }
+                HttpErrorKind::UnknownToken { soft_logout: said.soft_logout }
             }
             401 if said.flows.is_some() => HttpErrorKind::Interactive(interactive(
                 said.session,
                 &said.flows.unwrap_or_default(),
                 !errcode.is_empty(),
             )),
-            400 if said.error.as_deref().is_some_and(is_one_time_key_conflict) => {
-                HttpErrorKind::OneTimeKeyExists
-            }
+            400 if said.error.as_deref().is_some_and(is_one_time_key_conflict) => HttpErrorKind::OneTimeKeyExists,
             500.. => HttpErrorKind::Server { status },
-            _ => HttpErrorKind::Client {
-                status,
-                errcode: printable(errcode),
-            },
+            _ => HttpErrorKind::Client { status, errcode: printable(errcode) },
         })
     }
 }
@@ -172,9 +162,7 @@ fn interactive(session: Option<String>, flows: &[Flow], rejected: bool) -> Inter
 fn retry_after_header(headers: &http::HeaderMap) -> Option<Duration> {
     match RetryAfter::try_from(headers.get(http::header::RETRY_AFTER)?).ok()? {
         RetryAfter::Delay(delay) => Some(delay),
-        RetryAfter::DateTime(time) => {
-            Some(time.duration_since(SystemTime::now()).unwrap_or_default())
-        }
+        RetryAfter::DateTime(time) => Some(time.duration_since(SystemTime::now()).unwrap_or_default()),
     }
 }
 
@@ -185,11 +173,7 @@ fn is_one_time_key_conflict(message: &str) -> bool {
 
 // A hostile server chooses the code; it must not be able to write our log.
 fn printable(errcode: String) -> String {
-    errcode
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
-        .take(64)
-        .collect()
+    errcode.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(64).collect()
 }
 
 #[cfg(test)]
@@ -202,34 +186,17 @@ mod tests {
 
     #[test]
     fn each_refusal_has_its_own_kind() {
-        let client = |status, code: &str| HttpErrorKind::Client {
-            status,
-            errcode: code.to_owned(),
-        };
+        let client = |status, code: &str| HttpErrorKind::Client { status, errcode: code.to_owned() };
         let cases = [
-            (
-                404,
-                r#"{"errcode":"M_NOT_FOUND","error":"canary"}"#,
-                client(404, "M_NOT_FOUND"),
-            ),
+            (404, r#"{"errcode":"M_NOT_FOUND","error":"canary"}"#, client(404, "M_NOT_FOUND")),
             (403, "<html>canary</html>", client(403, "")),
             (302, "", client(302, "")),
-            (
-                400,
-                r#"{"errcode":"M_UNKNOWN\n[31mcanary"}"#,
-                client(400, "M_UNKNOWN31mcanary"),
-            ),
-            (
-                502,
-                "<html>canary</html>",
-                HttpErrorKind::Server { status: 502 },
-            ),
+            (400, r#"{"errcode":"M_UNKNOWN\n[31mcanary"}"#, client(400, "M_UNKNOWN31mcanary")),
+            (502, "<html>canary</html>", HttpErrorKind::Server { status: 502 }),
             (
                 429,
                 r#"{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":1500}"#,
-                HttpErrorKind::Limited {
-                    retry_after: Some(Duration::from_millis(1500)),
-                },
+                HttpErrorKind::Limited { retry_after: Some(Duration::from_millis(1500)) },
             ),
             (429, "no json", HttpErrorKind::Limited { retry_after: None }),
             (
@@ -260,21 +227,15 @@ mod tests {
 
     #[test]
     fn error_never_repeats_the_servers_message() {
-        let error = HttpError::from_answer(
-            403,
-            &http::HeaderMap::new(),
-            br#"{"errcode":"M_FORBIDDEN","error":"canary"}"#,
-        );
+        let error =
+            HttpError::from_answer(403, &http::HeaderMap::new(), br#"{"errcode":"M_FORBIDDEN","error":"canary"}"#);
         assert!(!format!("{error} {error:?}").contains("canary"));
     }
 
     #[test]
     fn retry_after_header_counts_when_the_body_is_silent() {
         let mut headers = http::HeaderMap::new();
-        headers.insert(
-            http::header::RETRY_AFTER,
-            http::HeaderValue::from_static("7"),
-        );
+        headers.insert(http::header::RETRY_AFTER, http::HeaderValue::from_static("7"));
         let error = HttpError::from_answer(429, &headers, b"");
         assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
         assert!(error.is_transient());

@@ -35,11 +35,7 @@ impl Http {
         let failed = |error: reqwest::Error| HttpError::from_transport(&error);
         let mut answer = self.inner.client.execute(request).await.map_err(failed)?;
         let status = answer.status();
-        let limit = if status.is_success() {
-            limit
-        } else {
-            ERROR_LIMIT
-        };
+        let limit = if status.is_success() { limit } else { ERROR_LIMIT };
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(failed)? {
             if body.len() + chunk.len() > limit {
@@ -52,11 +48,7 @@ impl Http {
             body.extend_from_slice(&chunk);
         }
         if !status.is_success() {
-            return Err(HttpError::from_answer(
-                status.as_u16(),
-                answer.headers(),
-                &body,
-            ));
+            return Err(HttpError::from_answer(status.as_u16(), answer.headers(), &body));
         }
         let mut response = http::Response::new(body);
         *response.status_mut() = status;
@@ -74,21 +66,14 @@ pub(super) fn read<A: IncomingResponse>(answer: http::Response<Vec<u8>>) -> Resu
 /// into rooms.
 pub(super) fn refuse_cleartext(request: &http::Request<Vec<u8>>) -> Result<(), HttpError> {
     // `/_matrix/client/v3/rooms/ROOM/...`, whatever path the homeserver's own address has.
-    let mut path = request
-        .uri()
-        .path()
-        .split('/')
-        .skip_while(|part| *part != "_matrix")
-        .skip(3);
+    let mut path = request.uri().path().split('/').skip_while(|part| *part != "_matrix").skip(3);
     if path.next() != Some("rooms") {
         return Ok(());
     }
     let mut path = path.skip(1);
     match (path.next(), path.next()) {
         (Some("send"), Some("m.room.encrypted")) => Ok(()),
-        (Some("send"), _) => {
-            Err(HttpErrorKind::Refused("room events leave as ciphertext only").into())
-        }
+        (Some("send"), _) => Err(HttpErrorKind::Refused("room events leave as ciphertext only").into()),
         (Some("state"), Some(_)) if request.method() != http::Method::GET => {
             Err(HttpErrorKind::Refused("room state is not written").into())
         }

@@ -23,9 +23,7 @@ use ruma::{
     OwnedEventId, TransactionId,
     api::{
         SupportedVersions,
-        client::{
-            discovery::get_supported_versions, message::send_message_event, session::refresh_token,
-        },
+        client::{discovery::get_supported_versions, message::send_message_event, session::refresh_token},
     },
 };
 use secrecy::ExposeSecret;
@@ -65,9 +63,7 @@ struct Inner {
 
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Http")
-            .field("host", &self.inner.homeserver.host_str())
-            .finish_non_exhaustive()
+        f.debug_struct("Http").field("host", &self.inner.homeserver.host_str()).finish_non_exhaustive()
     }
 }
 
@@ -89,9 +85,7 @@ impl Http {
         if loopback {
             builder = builder.no_proxy();
         }
-        let client = builder
-            .build()
-            .map_err(|_| HttpErrorKind::Refused("no TLS client could be built"))?;
+        let client = builder.build().map_err(|_| HttpErrorKind::Refused("no TLS client could be built"))?;
         Ok(Self {
             inner: Arc::new(Inner {
                 client,
@@ -112,28 +106,16 @@ impl Http {
 
     /// Replaces the tokens, from the next request on.
     pub fn set_tokens(&self, tokens: Tokens) {
-        *self
-            .inner
-            .tokens
-            .write()
-            .unwrap_or_else(|lock| lock.into_inner()) = Some(tokens);
+        *self.inner.tokens.write().unwrap_or_else(|lock| lock.into_inner()) = Some(tokens);
     }
 
     /// Names who makes refreshed tokens durable. Without a keeper nothing is refreshed.
     pub fn set_keeper(&self, keeper: Arc<dyn TokenKeeper>) {
-        *self
-            .inner
-            .keeper
-            .write()
-            .unwrap_or_else(|lock| lock.into_inner()) = Some(keeper);
+        *self.inner.keeper.write().unwrap_or_else(|lock| lock.into_inner()) = Some(keeper);
     }
 
     pub(super) fn tokens(&self) -> Option<Tokens> {
-        self.inner
-            .tokens
-            .read()
-            .unwrap_or_else(|lock| lock.into_inner())
-            .clone()
+        self.inner.tokens.read().unwrap_or_else(|lock| lock.into_inner()).clone()
     }
 
     /// Requests sent since the client was made.
@@ -153,10 +135,7 @@ impl Http {
             .versions
             .get_or_try_init(|| async {
                 let request = get_supported_versions::Request::new();
-                let none = SupportedVersions {
-                    versions: [].into(),
-                    features: [].into(),
-                };
+                let none = SupportedVersions { versions: [].into(), features: [].into() };
                 let http = request.into_http(self.inner.homeserver.as_str(), None, &none)?;
                 let answer = self.exchange(http, Class::Short).await?;
                 let answer = read::<get_supported_versions::Response>(answer)?;
@@ -167,11 +146,7 @@ impl Http {
     }
 
     /// Sends one request of the closed list.
-    pub async fn send<R: Permitted>(
-        &self,
-        request: R,
-        class: Class,
-    ) -> Result<R::IncomingResponse, HttpError> {
+    pub async fn send<R: Permitted>(&self, request: R, class: Class) -> Result<R::IncomingResponse, HttpError> {
         self.send_any(request, class).await
     }
 
@@ -190,16 +165,10 @@ impl Http {
         Ok(self.send_any(request, Class::Short).await?.event_id)
     }
 
-    pub(super) async fn send_any<R: OnWire>(
-        &self,
-        request: R,
-        class: Class,
-    ) -> Result<R::IncomingResponse, HttpError> {
+    pub(super) async fn send_any<R: OnWire>(&self, request: R, class: Class) -> Result<R::IncomingResponse, HttpError> {
         let tokens = self.tokens();
         match self.attempt(request.clone(), class, tokens.as_ref()).await {
-            Err(HttpError {
-                kind: HttpErrorKind::UnknownToken { soft_logout: true },
-            }) if self.can_refresh() => {
+            Err(HttpError { kind: HttpErrorKind::UnknownToken { soft_logout: true } }) if self.can_refresh() => {
                 self.refresh_unless_newer(tokens.as_ref()).await?;
                 self.attempt(request, class, self.tokens().as_ref()).await
             }
@@ -216,10 +185,7 @@ impl Http {
         let versions = if R::NEEDS_VERSIONS {
             self.versions().await?
         } else {
-            Arc::new(SupportedVersions {
-                versions: [].into(),
-                features: [].into(),
-            })
+            Arc::new(SupportedVersions { versions: [].into(), features: [].into() })
         };
         let token = tokens.map(|tokens| tokens.access.expose_secret());
         let request = request.into_http(self.inner.homeserver.as_str(), token, &versions)?;
@@ -233,12 +199,7 @@ impl Http {
 
     fn can_refresh(&self) -> bool {
         self.tokens().is_some_and(|tokens| tokens.refresh.is_some())
-            && self
-                .inner
-                .keeper
-                .read()
-                .unwrap_or_else(|lock| lock.into_inner())
-                .is_some()
+            && self.inner.keeper.read().unwrap_or_else(|lock| lock.into_inner()).is_some()
     }
 
     #[instrument(skip_all)]
@@ -249,25 +210,15 @@ impl Http {
         if access(now.as_ref()) != access(seen) {
             return Ok(());
         }
-        let keeper = self
-            .inner
-            .keeper
-            .read()
-            .unwrap_or_else(|lock| lock.into_inner())
-            .clone();
+        let keeper = self.inner.keeper.read().unwrap_or_else(|lock| lock.into_inner()).clone();
         let (Some(keeper), Some(old)) = (keeper, now.and_then(|tokens| tokens.refresh)) else {
             return Err(HttpErrorKind::UnknownToken { soft_logout: false }.into());
         };
         let request = refresh_token::v3::Request::new(old.expose_secret().to_owned());
         let answer = self.attempt(request, Class::Short, None).await?;
-        let tokens = Tokens {
-            access: answer.access_token.into(),
-            refresh: answer.refresh_token.map(Into::into).or(Some(old)),
-        };
-        keeper
-            .keep(&tokens)
-            .await
-            .map_err(|KeepFailed| HttpErrorKind::NotKept)?;
+        let tokens =
+            Tokens { access: answer.access_token.into(), refresh: answer.refresh_token.map(Into::into).or(Some(old)) };
+        keeper.keep(&tokens).await.map_err(|KeepFailed| HttpErrorKind::NotKept)?;
         self.set_tokens(tokens);
         debug!("Tokens refreshed.");
         Ok(())

@@ -28,14 +28,9 @@ impl Default for Retries {
 
 impl Retries {
     fn pause(&self, attempt: u32, error: &HttpError) -> Duration {
-        let doubled = self
-            .first
-            .saturating_mul(1 << attempt.min(16))
-            .min(self.longest);
+        let doubled = self.first.saturating_mul(1 << attempt.min(16)).min(self.longest);
         let jittered = doubled.mul_f64(0.5 + f64::from(random_u32()) / f64::from(u32::MAX) / 2.0);
-        error
-            .retry_after()
-            .map_or(jittered, |asked| asked.max(jittered))
+        error.retry_after().map_or(jittered, |asked| asked.max(jittered))
     }
 }
 
@@ -54,8 +49,7 @@ where
         };
         attempt += 1;
         let pause = policy.pause(attempt - 1, &error);
-        if !error.is_transient() || attempt >= policy.attempts || Instant::now() + pause > deadline
-        {
+        if !error.is_transient() || attempt >= policy.attempts || Instant::now() + pause > deadline {
             return Err(error);
         }
         sleep(pause).await;
@@ -75,21 +69,12 @@ mod tests {
 
     async fn calls_until_settled(kind: HttpErrorKind, succeed_at: u32) -> (u32, bool) {
         let calls = Cell::new(0);
-        let policy = Retries {
-            first: Duration::from_millis(1),
-            ..Retries::default()
-        };
+        let policy = Retries { first: Duration::from_millis(1), ..Retries::default() };
         let result = retrying(policy, || {
             calls.set(calls.get() + 1);
             let done = calls.get() >= succeed_at;
             let kind = kind.clone();
-            async move {
-                if done {
-                    Ok(())
-                } else {
-                    Err(HttpError::new(kind))
-                }
-            }
+            async move { if done { Ok(()) } else { Err(HttpError::new(kind)) } }
         })
         .await;
         (calls.get(), result.is_ok())
@@ -97,26 +82,15 @@ mod tests {
 
     #[tokio::test]
     async fn only_transient_failures_are_repeated() {
-        assert_eq!(
-            calls_until_settled(HttpErrorKind::Network, 3).await,
-            (3, true)
-        );
-        assert_eq!(
-            calls_until_settled(HttpErrorKind::Timeout, 99).await,
-            (6, false)
-        );
-        assert_eq!(
-            calls_until_settled(HttpErrorKind::Malformed, 2).await,
-            (1, false)
-        );
+        assert_eq!(calls_until_settled(HttpErrorKind::Network, 3).await, (3, true));
+        assert_eq!(calls_until_settled(HttpErrorKind::Timeout, 99).await, (6, false));
+        assert_eq!(calls_until_settled(HttpErrorKind::Malformed, 2).await, (1, false));
     }
 
     #[test]
     fn server_is_never_asked_again_before_it_allows() {
         let asked = Duration::from_secs(9);
-        let error = HttpError::new(HttpErrorKind::Limited {
-            retry_after: Some(asked),
-        });
+        let error = HttpError::new(HttpErrorKind::Limited { retry_after: Some(asked) });
         assert!(Retries::default().pause(0, &error) >= asked);
     }
 }

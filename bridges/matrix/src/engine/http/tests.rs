@@ -27,17 +27,11 @@ fn server(answers: Vec<String>) -> (Url, Arc<SyncMutex<Vec<String>>>) {
             let _ = socket.write_all(answer.as_bytes());
         }
     });
-    (
-        Url::parse(&format!("http://127.0.0.1:{port}")).expect("it is a URL"),
-        asked,
-    )
+    (Url::parse(&format!("http://127.0.0.1:{port}")).expect("it is a URL"), asked)
 }
 
 fn answer(status: &str, body: &str) -> String {
-    format!(
-        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    )
+    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
 }
 
 fn versions() -> String {
@@ -45,10 +39,7 @@ fn versions() -> String {
 }
 
 fn tokens(access: &str) -> Tokens {
-    Tokens {
-        access: access.to_owned().into(),
-        refresh: Some("refresh-canary".to_owned().into()),
-    }
+    Tokens { access: access.to_owned().into(), refresh: Some("refresh-canary".to_owned().into()) }
 }
 
 #[test]
@@ -57,19 +48,11 @@ fn cleartext_into_a_room_is_refused_before_the_wire() {
         let request = http::Request::put(format!("https://example.org{path}")).body(Vec::new());
         refuse_cleartext(&request.expect("it is a valid request")).is_ok()
     };
-    assert!(put(
-        "/_matrix/client/v3/rooms/!r:example.org/send/m.room.encrypted/1"
-    ));
+    assert!(put("/_matrix/client/v3/rooms/!r:example.org/send/m.room.encrypted/1"));
     assert!(put("/_matrix/client/v3/rooms/!r:example.org/redact/$e/1"));
-    assert!(!put(
-        "/_matrix/client/v3/rooms/!r:example.org/send/m.room.message/1"
-    ));
-    assert!(!put(
-        "/_matrix/client/v3/rooms/!r:example.org/send/m.reaction/1"
-    ));
-    assert!(!put(
-        "/_matrix/client/v3/rooms/!r:example.org/state/m.room.name/"
-    ));
+    assert!(!put("/_matrix/client/v3/rooms/!r:example.org/send/m.room.message/1"));
+    assert!(!put("/_matrix/client/v3/rooms/!r:example.org/send/m.reaction/1"));
+    assert!(!put("/_matrix/client/v3/rooms/!r:example.org/state/m.room.name/"));
 }
 
 #[test]
@@ -87,13 +70,7 @@ async fn redirect_is_not_followed() {
     let (url, _) = server(vec![moved.to_owned()]);
     let http = Http::new(&url).expect("loopback is allowed");
     let error = http.versions().await.expect_err("a redirect is no answer");
-    assert_eq!(
-        error.kind,
-        HttpErrorKind::Client {
-            status: 302,
-            errcode: String::new()
-        }
-    );
+    assert_eq!(error.kind, HttpErrorKind::Client { status: 302, errcode: String::new() });
 }
 
 #[tokio::test]
@@ -101,10 +78,7 @@ async fn answer_beyond_the_limit_is_cut_off() {
     let body = "x".repeat(Class::Short.size() + 1);
     let (url, _) = server(vec![answer("200 OK", &body)]);
     let http = Http::new(&url).expect("loopback is allowed");
-    assert_eq!(
-        http.versions().await.expect_err("it is too large").kind,
-        HttpErrorKind::TooLarge
-    );
+    assert_eq!(http.versions().await.expect_err("it is too large").kind, HttpErrorKind::TooLarge);
 }
 
 struct Keeper {
@@ -121,32 +95,18 @@ impl TokenKeeper for Keeper {
     }
 }
 
-async fn whoami_with_expired_token(
-    works: bool,
-) -> (Result<(), HttpError>, Vec<String>, Vec<String>) {
+async fn whoami_with_expired_token(works: bool) -> (Result<(), HttpError>, Vec<String>, Vec<String>) {
     let (url, asked) = server(vec![
         versions(),
-        answer(
-            "401 Unauthorized",
-            r#"{"errcode":"M_UNKNOWN_TOKEN","soft_logout":true}"#,
-        ),
-        answer(
-            "200 OK",
-            r#"{"access_token":"second","refresh_token":"r2"}"#,
-        ),
+        answer("401 Unauthorized", r#"{"errcode":"M_UNKNOWN_TOKEN","soft_logout":true}"#),
+        answer("200 OK", r#"{"access_token":"second","refresh_token":"r2"}"#),
         answer("200 OK", r#"{"user_id":"@a:example.org","device_id":"D"}"#),
     ]);
     let http = Http::new(&url).expect("loopback is allowed");
-    let keeper = Arc::new(Keeper {
-        kept: SyncMutex::default(),
-        works,
-    });
+    let keeper = Arc::new(Keeper { kept: SyncMutex::default(), works });
     http.set_tokens(tokens("first"));
     http.set_keeper(keeper.clone());
-    let result = http
-        .send(whoami::v3::Request::new(), Class::Short)
-        .await
-        .map(drop);
+    let result = http.send(whoami::v3::Request::new(), Class::Short).await.map(drop);
     let kept = keeper.kept.lock().expect("no holder panics").clone();
     let asked = asked.lock().expect("no holder panics").clone();
     (result, kept, asked)
@@ -164,21 +124,13 @@ async fn refreshed_token_is_kept_before_it_is_used() {
 #[tokio::test]
 async fn token_that_could_not_be_kept_is_not_used() {
     let (result, _, asked) = whoami_with_expired_token(false).await;
-    assert_eq!(
-        result.expect_err("nothing was kept").kind,
-        HttpErrorKind::NotKept
-    );
-    assert_eq!(
-        asked.len(),
-        3,
-        "nothing is sent with a token that a crash would lose"
-    );
+    assert_eq!(result.expect_err("nothing was kept").kind, HttpErrorKind::NotKept);
+    assert_eq!(asked.len(), 3, "nothing is sent with a token that a crash would lose");
 }
 
 #[test]
 fn tokens_do_not_show_in_debug() {
-    let http =
-        Http::new(&Url::parse("http://127.0.0.1:1").expect("it is a URL")).expect("loopback");
+    let http = Http::new(&Url::parse("http://127.0.0.1:1").expect("it is a URL")).expect("loopback");
     http.set_tokens(tokens("access-canary"));
     assert!(!format!("{http:?} {:?}", http.tokens()).contains("canary"));
 }
@@ -190,8 +142,6 @@ fn ids_in_paths_are_escaped() {
         room_id!("!a/../../send/m.room.message:example.org").to_owned(),
     );
     let versions = SupportedVersions::from_parts(&["v1.11".to_owned()], &Default::default());
-    let http = request
-        .into_http("https://example.org", Some("t"), &versions)
-        .expect("it builds");
+    let http = request.into_http("https://example.org", Some("t"), &versions).expect("it builds");
     assert!(!http.uri().path().contains("/send/"));
 }

@@ -9,11 +9,7 @@ use super::super::{Audience, Engine, EngineError, Readers, Withholding, error::c
 
 impl Engine {
     /// Claims one-time keys for readers without an encrypted channel.
-    pub(super) async fn open_channels(
-        &self,
-        members: &[OwnedUserId],
-        readers: Readers,
-    ) -> Result<(), EngineError> {
+    pub(super) async fn open_channels(&self, members: &[OwnedUserId], readers: Readers) -> Result<(), EngineError> {
         let audience = self.judge_audience(members, readers).await?;
         let mut without = BTreeSet::new();
         for (user, device) in audience.readers() {
@@ -24,8 +20,7 @@ impl Engine {
         if without.is_empty() {
             return Ok(());
         }
-        self.claim_missing(&without.into_iter().collect::<Vec<_>>())
-            .await
+        self.claim_missing(&without.into_iter().collect::<Vec<_>>()).await
     }
 
     async fn has_channel(&self, curve25519: Option<&str>) -> Result<bool, EngineError> {
@@ -39,10 +34,7 @@ impl Engine {
         }
     }
 
-    pub(super) async fn without_channels(
-        &self,
-        mut audience: Audience,
-    ) -> Result<Audience, EngineError> {
+    pub(super) async fn without_channels(&self, mut audience: Audience) -> Result<Audience, EngineError> {
         for person in audience.people.values_mut() {
             for device in person.devices.iter_mut().filter(|device| device.reads()) {
                 if !self.has_channel(device.curve25519.as_deref()).await? {

@@ -45,9 +45,7 @@ pub struct EncryptedContent {
 
 impl fmt::Debug for EncryptedContent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EncryptedContent")
-            .field("size", &self.size())
-            .finish_non_exhaustive()
+        f.debug_struct("EncryptedContent").field("size", &self.size()).finish_non_exhaustive()
     }
 }
 

@@ -15,9 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use matrix_sdk_crypto::types::{
-    events::room::encrypted::RoomEventEncryptionScheme, requests::ToDeviceRequest,
-};
+use matrix_sdk_crypto::types::{events::room::encrypted::RoomEventEncryptionScheme, requests::ToDeviceRequest};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, serde::Raw};
 use serde_json::value::RawValue;
 use tokio::sync::OwnedMutexGuard;
@@ -78,11 +76,7 @@ impl Engine {
     /// Waits for the room's lane and takes it.
     pub async fn lane(&self, room: &RoomId) -> Lane {
         let state = self.lane_state(room).lock_owned().await;
-        Lane {
-            engine: self.clone(),
-            room: room.to_owned(),
-            state,
-        }
+        Lane { engine: self.clone(), room: room.to_owned(), state }
     }
 }
 
@@ -115,14 +109,7 @@ impl Lane {
             let checked = settled.until - SETTLED_FOR;
             self.state.settled = Some(settled);
             let settings = settings.clone();
-            return Ok(Ready {
-                lane: self,
-                members,
-                settings,
-                moves,
-                checked,
-                audience,
-            });
+            return Ok(Ready { lane: self, members, settings, moves, checked, audience });
         }
 
         engine.track(members.iter().map(Deref::deref)).await?;
@@ -134,12 +121,7 @@ impl Lane {
         let list: Vec<OwnedUserId> = members.iter().cloned().collect();
         engine.open_channels(&list, settings.readers).await?;
 
-        let Shared {
-            requests,
-            audience,
-            moves,
-            checked,
-        } = self.share(&list, settings).await?;
+        let Shared { requests, audience, moves, checked } = self.share(&list, settings).await?;
         if !approve(&audience) {
             engine.throw_away(&self.room).await?;
             return Err(PrepareError::Refused);
@@ -152,43 +134,22 @@ impl Lane {
             engine.inner.wants_flush.notify_one();
         }
         let (audience, settings) = (Arc::new(audience), settings.clone());
-        Ok(Ready {
-            lane: self,
-            members,
-            settings,
-            moves,
-            checked,
-            audience,
-        })
+        Ok(Ready { lane: self, members, settings, moves, checked, audience })
     }
 
     /// Makes the key's messages to its readers and sends none of them.
-    async fn share(
-        &self,
-        members: &[OwnedUserId],
-        settings: &RoomSettings,
-    ) -> Result<Shared, PrepareError> {
+    async fn share(&self, members: &[OwnedUserId], settings: &RoomSettings) -> Result<Shared, PrepareError> {
         let engine = &self.engine;
         for _ in 0..ATTEMPTS {
             let moves = engine.inner.stale.moves();
             let checked = Instant::now();
-            let share = engine.machine().share_room_key(
-                &self.room,
-                members.iter().map(Deref::deref),
-                settings.for_machine(),
-            );
+            let share =
+                engine.machine().share_room_key(&self.room, members.iter().map(Deref::deref), settings.for_machine());
             let requests = contained(share).await?.map_err(share_failure)?;
             let audience = engine.judge_audience(members, settings.readers).await;
-            let audience = engine
-                .without_channels(audience.map_err(EngineError::from)?)
-                .await?;
+            let audience = engine.without_channels(audience.map_err(EngineError::from)?).await?;
             if all_expected(&requests, &audience) {
-                return Ok(Shared {
-                    requests,
-                    audience,
-                    moves,
-                    checked,
-                });
+                return Ok(Shared { requests, audience, moves, checked });
             }
             // A device left the audience while its message was made.
             engine.throw_away(&self.room).await?;
@@ -212,20 +173,9 @@ impl Ready<'_> {
 
     /// Encrypts one event. Of `m.relates_to`, which stays in clear, only the target's id and kind may be there.
     #[instrument(skip_all)]
-    pub async fn encrypt(
-        self,
-        event_type: &str,
-        content: &RawValue,
-    ) -> Result<EncryptedContent, EncryptError> {
+    pub async fn encrypt(self, event_type: &str, content: &RawValue) -> Result<EncryptedContent, EncryptError> {
         relation::check(content)?;
-        let Self {
-            lane,
-            members,
-            settings,
-            moves,
-            checked,
-            audience,
-        } = self;
+        let Self { lane, members, settings, moves, checked, audience } = self;
         lane.state.settled = None;
         let content = Raw::from_json(content.to_owned());
         let machine = lane.engine.machine();
@@ -246,20 +196,12 @@ impl Ready<'_> {
         let used = u64::from(message_index) + 1;
         lane.state.settled = Some(Settled {
             members,
-            left: settings
-                .rotation_messages
-                .clamp(1, 10_000)
-                .saturating_sub(used),
+            left: settings.rotation_messages.clamp(1, 10_000).saturating_sub(used),
             settings,
             moves,
             until: checked + SETTLED_FOR,
             audience,
         });
-        Ok(EncryptedContent {
-            room: lane.room.clone(),
-            raw,
-            session_id,
-            message_index,
-        })
+        Ok(EncryptedContent { room: lane.room.clone(), raw, session_id, message_index })
     }
 }

@@ -19,15 +19,10 @@ pub(super) fn check(content: &RawValue) -> Result<(), EncryptError> {
     if !content.get().trim_start().starts_with('{') {
         return Err(EncryptError::NotAnObject);
     }
-    let content: Content =
-        serde_json::from_str(content.get()).map_err(|_| EncryptError::NotAnObject)?;
+    let content: Content = serde_json::from_str(content.get()).map_err(|_| EncryptError::NotAnObject)?;
     match content.relation {
         None => Ok(()),
-        Some(Value::Object(relation))
-            if relation.iter().all(|(key, value)| is_clear(key, value)) =>
-        {
-            Ok(())
-        }
+        Some(Value::Object(relation)) if relation.iter().all(|(key, value)| is_clear(key, value)) => Ok(()),
         Some(_) => Err(EncryptError::Relation),
     }
 }
@@ -37,9 +32,9 @@ fn is_clear(key: &str, value: &Value) -> bool {
         ("rel_type", Value::String(kind)) => KINDS.contains(&kind.as_str()),
         ("event_id", Value::String(event)) => EventId::parse(event).is_ok(),
         ("is_falling_back", Value::Bool(_)) => true,
-        ("m.in_reply_to", Value::Object(target)) => target
-            .iter()
-            .all(|(key, value)| key == "event_id" && is_clear(key, value)),
+        ("m.in_reply_to", Value::Object(target)) => {
+            target.iter().all(|(key, value)| key == "event_id" && is_clear(key, value))
+        }
         _ => false,
     }
 }
@@ -72,17 +67,11 @@ mod tests {
             assert!(checked(content).is_ok(), "{content}");
         }
         for content in bad {
-            assert!(
-                matches!(checked(content), Err(EncryptError::Relation)),
-                "{content}"
-            );
+            assert!(matches!(checked(content), Err(EncryptError::Relation)), "{content}");
         }
         // A second key of the same name must not slip past the first.
         let twice = r#"{"m.relates_to":{"event_id":"$a"},"m.relates_to":{"key":"canary"}}"#;
         assert!(checked(twice).is_err());
-        assert!(matches!(
-            checked(r#"["m.relates_to"]"#),
-            Err(EncryptError::NotAnObject)
-        ));
+        assert!(matches!(checked(r#"["m.relates_to"]"#), Err(EncryptError::NotAnObject)));
     }
 }

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use matrix_sdk_crypto::{
-    CollectStrategy, EncryptionSettings, OlmError, SessionRecipientCollectionError,
-    types::EventEncryptionAlgorithm,
+    CollectStrategy, EncryptionSettings, OlmError, SessionRecipientCollectionError, types::EventEncryptionAlgorithm,
 };
 use ruma::{OwnedUserId, events::room::history_visibility::HistoryVisibility};
 

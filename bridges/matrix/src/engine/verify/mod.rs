@@ -54,17 +54,11 @@ pub(super) struct Watched(Mutex<BTreeSet<OwnedUserId>>);
 
 impl Watched {
     pub(super) fn note(&self, user: OwnedUserId) {
-        self.0
-            .lock()
-            .unwrap_or_else(|lock| lock.into_inner())
-            .insert(user);
+        self.0.lock().unwrap_or_else(|lock| lock.into_inner()).insert(user);
     }
 
     fn users(&self) -> BTreeSet<OwnedUserId> {
-        self.0
-            .lock()
-            .unwrap_or_else(|lock| lock.into_inner())
-            .clone()
+        self.0.lock().unwrap_or_else(|lock| lock.into_inner()).clone()
     }
 }
 
@@ -97,10 +91,7 @@ impl Verification {
 
     /// Agrees to a request of theirs.
     pub async fn accept(&self) -> Result<Vec<InRoomStep>, VerifyError> {
-        let step = self
-            .request
-            .accept_with_methods(methods())
-            .ok_or(VerifyError::NotNow)?;
+        let step = self.request.accept_with_methods(methods()).ok_or(VerifyError::NotNow)?;
         self.carry_out(Some(step)).await
     }
 
@@ -117,19 +108,14 @@ impl Verification {
 
     /// A person has compared, and all of it matched.
     pub async fn confirm(&self) -> Result<Vec<InRoomStep>, VerifyError> {
-        let sas = self
-            .sas()
-            .filter(Sas::can_be_presented)
-            .ok_or(VerifyError::NotNow)?;
+        let sas = self.sas().filter(Sas::can_be_presented).ok_or(VerifyError::NotNow)?;
         let (steps, signature) = contained(sas.confirm()).await?.map_err(EngineError::from)?;
         let sent = self.carry_out(steps).await?;
         if let Some(signature) = signature {
             let http = self.engine.http();
-            super::retrying(Retries::default(), || {
-                http.send_any(signature.clone(), Class::Short)
-            })
-            .await
-            .map_err(EngineError::from)?;
+            super::retrying(Retries::default(), || http.send_any(signature.clone(), Class::Short))
+                .await
+                .map_err(EngineError::from)?;
         }
         self.engine.inner.stale.moved();
         Ok(sent)
@@ -148,9 +134,7 @@ impl Verification {
 
     fn sas(&self) -> Option<Sas> {
         match self.request.state() {
-            VerificationRequestState::Transitioned { verification, .. } => {
-                verification.sas_v1().map(|sas| *sas)
-            }
+            VerificationRequestState::Transitioned { verification, .. } => verification.sas_v1().map(|sas| *sas),
             _ => None,
         }
     }

@@ -3,9 +3,7 @@
 use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt as _, stream};
-use matrix_sdk_crypto::{
-    CancelInfo, SasState, Verification as Method, VerificationRequest, VerificationRequestState,
-};
+use matrix_sdk_crypto::{CancelInfo, SasState, Verification as Method, VerificationRequest, VerificationRequestState};
 
 /// Where a verification stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,15 +55,9 @@ type Stages = Pin<Box<dyn Stream<Item = Stage> + Send>>;
 
 fn stages_within(state: VerificationRequestState) -> Stages {
     match state {
-        VerificationRequestState::Transitioned {
-            verification: Method::SasV1(sas),
-            ..
-        } => {
+        VerificationRequestState::Transitioned { verification: Method::SasV1(sas), .. } => {
             let now = sas.state();
-            stream::once(async { now })
-                .chain(sas.changes())
-                .map(|state| sas_stage(&state))
-                .boxed()
+            stream::once(async { now }).chain(sas.changes()).map(|state| sas_stage(&state)).boxed()
         }
         state => stream::once(async move { stage(&state) }).boxed(),
     }
@@ -73,14 +65,9 @@ fn stages_within(state: VerificationRequestState) -> Stages {
 
 pub(super) fn stage(state: &VerificationRequestState) -> Stage {
     match state {
-        VerificationRequestState::Created { .. } | VerificationRequestState::Requested { .. } => {
-            Stage::Requested
-        }
+        VerificationRequestState::Created { .. } | VerificationRequestState::Requested { .. } => Stage::Requested,
         VerificationRequestState::Ready { .. } => Stage::Ready,
-        VerificationRequestState::Transitioned {
-            verification: Method::SasV1(sas),
-            ..
-        } => sas_stage(&sas.state()),
+        VerificationRequestState::Transitioned { verification: Method::SasV1(sas), .. } => sas_stage(&sas.state()),
         VerificationRequestState::Transitioned { .. } => Stage::Started,
         VerificationRequestState::Done => Stage::Done,
         VerificationRequestState::Cancelled(info) => cancelled(info),
@@ -89,9 +76,7 @@ pub(super) fn stage(state: &VerificationRequestState) -> Stage {
 
 fn sas_stage(state: &SasState) -> Stage {
     match state {
-        SasState::Created { .. } | SasState::Started { .. } | SasState::Accepted { .. } => {
-            Stage::Started
-        }
+        SasState::Created { .. } | SasState::Started { .. } | SasState::Accepted { .. } => Stage::Started,
         SasState::KeysExchanged { emojis, decimals } => Stage::Compare {
             emoji: emojis
                 .iter()
@@ -107,8 +92,5 @@ fn sas_stage(state: &SasState) -> Stage {
 }
 
 fn cancelled(info: &CancelInfo) -> Stage {
-    Stage::Cancelled {
-        by_us: info.cancelled_by_us(),
-        reason: info.reason().to_owned(),
-    }
+    Stage::Cancelled { by_us: info.cancelled_by_us(), reason: info.reason().to_owned() }
 }
