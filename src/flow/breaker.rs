@@ -26,6 +26,8 @@ struct Crossed {
     length: usize,
     author: PersonId,
     chain: u32,
+    /// When the chain began: a slow one is agreement, not a loop.
+    began: Timestamp,
     at: Timestamp,
 }
 
@@ -55,15 +57,17 @@ impl Breaker {
             .iter()
             .rev()
             .find(|crossed| message.tail_hash(&self.key, crossed.length).is_some_and(|tail| tail == crossed.hash));
-        let chain = match before {
-            Some(crossed) if crossed.author != *message.author() => crossed.chain + 1,
-            Some(crossed) if crossed.chain > 0 => crossed.chain + 1,
-            _ => 0,
+        let (chain, began) = match before {
+            Some(crossed) if now.since(crossed.began) > WINDOW => (0, now),
+            Some(crossed) if crossed.author != *message.author() || crossed.chain > 0 => {
+                (crossed.chain + 1, crossed.began)
+            }
+            _ => (0, now),
         };
         if recent.len() == REMEMBERED {
             recent.pop_front();
         }
-        recent.push_back(Crossed { hash, length, author: message.author().clone(), chain, at: now });
+        recent.push_back(Crossed { hash, length, author: message.author().clone(), chain, began, at: now });
         chain >= LONGEST_CHAIN
     }
 

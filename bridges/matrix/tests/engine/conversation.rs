@@ -20,7 +20,7 @@ use crate::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_engines_talk_both_ways() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let mut alice = Peer::new(&server, "alice").await?;
@@ -44,7 +44,7 @@ async fn two_engines_talk_both_ways() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn first_messages_in_new_rooms_never_stall() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let alice = Peer::new(&server, "alice").await?;
@@ -118,7 +118,7 @@ async fn first_messages_in_new_rooms_never_stall() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sends_at_once_in_one_room_survive_rotation() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let mut alice = Peer::new(&server, "alice").await?;
@@ -147,7 +147,7 @@ async fn sends_at_once_in_one_room_survive_rotation() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sent_twice_under_one_transaction_is_one_event() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let alice = Peer::new(&server, "alice").await?;

@@ -11,7 +11,7 @@ use crate::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answer_fed_before_a_crash_is_read_in_full_after_it() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let alice = Peer::new(&server, "alice").await?;
@@ -44,7 +44,7 @@ async fn answer_fed_before_a_crash_is_read_in_full_after_it() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn feeding_runs_to_its_end_when_the_caller_is_dropped() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let alice = Peer::new(&server, "alice").await?;
@@ -68,7 +68,7 @@ async fn feeding_runs_to_its_end_when_the_caller_is_dropped() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn quiet_answers_do_not_hide_one_time_keys_that_run_out() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let mut alice = Peer::new(&server, "alice").await?;

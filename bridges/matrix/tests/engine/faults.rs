@@ -12,7 +12,7 @@ use crate::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_key_traffic_delays_the_message_and_loses_nothing() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let proxy = Proxy::before(&server).await?;
@@ -40,7 +40,7 @@ async fn failed_key_traffic_delays_the_message_and_loses_nothing() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hanging_key_query_slows_no_other_room_and_no_receiving() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let proxy = Proxy::before(&server).await?;
@@ -81,7 +81,7 @@ async fn hanging_key_query_slows_no_other_room_and_no_receiving() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_answer_to_a_key_upload_is_made_good_by_the_next_flush() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let proxy = Proxy::before(&server).await?;

@@ -12,7 +12,7 @@ use crate::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bootstrap_cross_signs_and_can_be_repeated() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let alice = Peer::unsigned(&server, "alice").await?;
@@ -30,7 +30,7 @@ async fn bootstrap_cross_signs_and_can_be_repeated() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn recovery_key_makes_a_second_device_cross_signed() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let first = Peer::new(&server, "alice").await?;
@@ -68,7 +68,7 @@ async fn recovery_key_makes_a_second_device_cross_signed() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_from_backup_opens_but_proves_no_sender() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let bob = Peer::new(&server, "bob").await?;
@@ -100,7 +100,7 @@ async fn key_from_backup_opens_but_proves_no_sender() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn token_of_a_device_with_foreign_keys_is_refused() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let alice = Peer::new(&server, "alice").await?;
@@ -114,7 +114,7 @@ async fn token_of_a_device_with_foreign_keys_is_refused() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn store_is_opened_by_one_process_with_the_right_key_for_its_own_device() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let alice = Peer::new(&server, "alice").await?;
@@ -141,7 +141,7 @@ async fn store_is_opened_by_one_process_with_the_right_key_for_its_own_device() 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_password_is_told_as_such() -> Outcome {
     use sealbridge_matrix::engine::{SessionError, log_in, new_device_id};
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let account = server.account("alice").await?;

@@ -1,4 +1,4 @@
-//! The engine against a real homeserver, named by `SEALBRIDGE_TEST_HOMESERVER` and `SEALBRIDGE_TEST_SECRET`.
+//! The engine against a real homeserver.
 
 mod conversation;
 mod crash;

@@ -18,7 +18,7 @@ fn rewritten(event: &RawValue, key: &str, value: &str) -> Outcome<Box<RawValue>>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unsigned_device_gets_no_keys_and_is_not_read() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let mut alice = Peer::new(&server, "alice").await?;
@@ -58,7 +58,7 @@ async fn unsigned_device_gets_no_keys_and_is_not_read() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn spoofed_sender_is_refused_however_lenient_the_trust() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let alice = Peer::new(&server, "alice").await?;
@@ -83,7 +83,7 @@ async fn spoofed_sender_is_refused_however_lenient_the_trust() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_audience_gets_no_key() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let alice = Peer::new(&server, "alice").await?;

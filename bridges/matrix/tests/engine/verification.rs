@@ -98,7 +98,7 @@ async fn compare(alice: &mut Peer, bob: &mut Peer, room: &OwnedRoomId) -> Outcom
 
 #[tokio::test(flavor = "multi_thread")]
 async fn devices_verify_by_emoji() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let mut alice = Peer::new(&server, "alice").await?;
@@ -115,7 +115,7 @@ async fn devices_verify_by_emoji() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn people_verify_by_emoji_in_their_room() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let mut alice = Peer::new(&server, "alice").await?;
@@ -131,7 +131,7 @@ async fn people_verify_by_emoji_in_their_room() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mismatch_ends_the_verification_on_both_sides() -> Outcome {
-    let Some(server) = server() else {
+    let Some(server) = server().await else {
         return Ok(());
     };
     let mut alice = Peer::new(&server, "alice").await?;
