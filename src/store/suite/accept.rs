@@ -98,6 +98,7 @@ pub(crate) async fn full_journal_takes_no_more_still_settles_and_goes_on_by_itse
     let pair = Pair::with(engine, Limits { payload_bytes: 4000, ..Limits::default() });
     let mut accepted = 0;
     loop {
+        assert!(accepted < 1000, "it takes more than its bound");
         let one = batch(&pair.a, vec![said("@ann", &format!("${accepted}"))]);
         match pair.journal.accept(&pair.a.account, one).await {
             Ok(()) => accepted += 1,

@@ -171,6 +171,9 @@ async fn row_that_was_moved_is_set_aside_by_name_and_the_rest_goes_on() {
         pair.journal.close().await;
         tamper(&folder, sql);
         let pair = Pair::new(&folder);
+        let first = pair.journal.head(&pair.b, 0, 1).await.expect("the journal reads");
+        let first: Vec<_> = first.iter().map(|pending| words(&pending.message)).collect();
+        assert_eq!(first, ["$2"], "{what}: a broken row is no empty lane");
         assert_eq!(pair.lane().await, ["$2", "$3"], "{what}");
         assert!(pair.journal.head(&pair.a, 0, 10).await.expect("it reads").is_empty(), "{what}");
         let letters = pair.journal.dead_letters(0, 10).await.expect("the journal reads");
