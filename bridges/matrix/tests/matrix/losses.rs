@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use sealbridge_contract::NotAccepted;
 use sealbridge_lab::{
     Lab, Person, Proxy,
     proxy::{Fault, Rule},
@@ -50,7 +51,7 @@ async fn killed_between_crypto_and_journal_the_message_still_comes_once() -> Res
         bob.new_session(&room).await?;
         let words = format!("in the window {round}");
         bob.send(&room, &words).await?;
-        bot.intake.be_stopping(true);
+        bot.intake.be_ending(Some(NotAccepted::Stopping));
         // Synapse gives an answer from its cache to a request that looks the same, and it may hold the key alone.
         bot.settings.sync_timeout = Span(Duration::from_secs(10 + round));
         let offered = bot.intake.offered().len();
@@ -58,7 +59,7 @@ async fn killed_between_crypto_and_journal_the_message_still_comes_once() -> Res
         until(|| (bot.intake.offered().len() > offered).then_some(())).await?;
         assert!(!bot.heard().contains(&words));
         running.kill().await;
-        bot.intake.be_stopping(false);
+        bot.intake.be_ending(None);
         running = bot.start().await?;
         bot.hears(&words).await?;
     }

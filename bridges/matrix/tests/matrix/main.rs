@@ -1,6 +1,8 @@
 //! The transport against a real homeserver, and people whose client shares no code with ours.
 
 mod bot;
+mod conformance;
+mod harness;
 mod login;
 mod losses;
 mod refusals;
