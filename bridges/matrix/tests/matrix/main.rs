@@ -4,6 +4,8 @@ mod bot;
 mod conformance;
 mod harness;
 mod login;
+mod limits;
 mod losses;
 mod refusals;
 mod talk;
+mod verifying;
