@@ -11,6 +11,8 @@ use tokio::{sync::Notify, time::Instant};
 
 /// How long an unanswered send counts.
 const COUNTS_FOR: Duration = Duration::from_secs(3);
+/// How long the others let a room go first that was told to come back.
+const COURTESY: Duration = Duration::from_millis(500);
 /// How long a room keeps its place in the line when nobody waits for it.
 const PLACE_KEPT: Duration = Duration::from_secs(60);
 /// A window as wide as this is no limit any more.
@@ -39,7 +41,14 @@ struct State {
 struct Place {
     room: OwnedRoomId,
     waiting: bool,
-    left_at: Instant,
+    /// Until when the others let it go first though nobody waits for it.
+    expected_until: Instant,
+}
+
+impl Place {
+    fn goes_first(&self, now: Instant) -> bool {
+        self.waiting || now < self.expected_until
+    }
 }
 
 impl Default for State {
@@ -60,6 +69,7 @@ impl Default for State {
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
     budget: &'a Budget,
+    room: OwnedRoomId,
     flight: u64,
 }
 
@@ -84,7 +94,7 @@ impl Budget {
             let wake = match self.lock().try_take(room) {
                 Ok(flight) => {
                     std::mem::forget(waiting);
-                    return Some(Turn { budget: self, flight });
+                    return Some(Turn { budget: self, room: room.to_owned(), flight });
                 }
                 Err(wake) => wake,
             };
@@ -115,13 +125,17 @@ impl State {
         if self.window < OPEN {
             match self.line.iter_mut().find(|place| place.room == room) {
                 Some(place) => place.waiting = true,
-                None => self.line.push_back(Place { room: room.to_owned(), waiting: true, left_at: now }),
+                None => self.line.push_back(Place { room: room.to_owned(), waiting: true, expected_until: now }),
             }
-            self.line.retain(|place| place.waiting || now.duration_since(place.left_at) < PLACE_KEPT);
+            self.line.retain(|place| place.waiting || now < place.expected_until + PLACE_KEPT);
             if let Some(at) = self.not_before.filter(|at| *at > now) {
                 return Err(at);
             }
-            let first = self.line.iter().find(|place| place.waiting).is_some_and(|place| place.room == room);
+            let first = self.line.iter().find(|place| place.goes_first(now));
+            if let Some(expected) = first.filter(|place| !place.waiting).map(|place| place.expected_until) {
+                return Err(expected);
+            }
+            let first = first.is_some_and(|place| place.room == room);
             let counting = self.flights.iter().filter(|(_, since)| now.duration_since(*since) < COUNTS_FOR);
             if !first || counting.count() >= self.window {
                 let oldest = self.flights.iter().map(|(_, since)| *since + COUNTS_FOR).filter(|at| *at > now).min();
@@ -146,7 +160,7 @@ impl Drop for Waiting<'_> {
         let mut state = self.budget.lock();
         if let Some(place) = state.line.iter_mut().find(|place| place.room == self.room) {
             place.waiting = false;
-            place.left_at = Instant::now();
+            place.expected_until = Instant::now() + COURTESY;
         }
         drop(state);
         self.budget.moved.notify_waiters();
@@ -168,7 +182,11 @@ impl Turn<'_> {
         state.limited += 1;
         state.last_pause = Some(pause);
         let until = Instant::now() + pause;
-        state.not_before = Some(state.not_before.map_or(until, |at| at.max(until)));
+        let until = state.not_before.map_or(until, |at| at.max(until));
+        state.not_before = Some(until);
+        // Its turn brought it nothing, so it is the next.
+        let place = Place { room: self.room.clone(), waiting: false, expected_until: until + COURTESY };
+        state.line.push_front(place);
         pause
     }
 }
@@ -211,9 +229,14 @@ mod tests {
             let (budget, order) = (Arc::clone(&budget), Arc::clone(&order));
             tasks.push(tokio::spawn(async move {
                 for _ in 0..3 {
+                    // Every other try is one too many.
+                    let refused = budget.turn(&room(n), PATIENCE).await.expect("its turn comes");
+                    let pause = refused.limited(Some(Duration::from_secs(5)));
+                    drop(refused);
+                    tokio::time::sleep(pause).await;
                     let turn = budget.turn(&room(n), PATIENCE).await.expect("its turn comes");
                     order.lock().expect("nobody panicked").push(n);
-                    turn.limited(Some(Duration::from_secs(5)));
+                    turn.took();
                 }
             }));
         }

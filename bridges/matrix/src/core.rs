@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     path::PathBuf,
     sync::{Mutex, OnceLock},
+    time::Duration,
 };
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
@@ -13,7 +14,7 @@ use sealbridge_contract::{
     transport::{Health, StoreKey},
 };
 use serde_json::value::RawValue;
-use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
+use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, watch};
 use tracing::warn;
 
 use crate::{
@@ -36,6 +37,7 @@ pub(crate) struct Core {
     pub(crate) budget: Budget,
     pub(crate) health: Mutex<Health>,
     pub(crate) signals: Signals,
+    online: watch::Sender<bool>,
     session: Session,
     folder: PathBuf,
     store_key: StoreKey,
@@ -119,6 +121,7 @@ impl Core {
             budget: Budget::default(),
             health: Mutex::new(Health { identity, ..Health::default() }),
             signals: Signals::default(),
+            online: watch::Sender::new(false),
             session,
             folder: context.folder,
             store_key: context.store_key,
@@ -159,6 +162,19 @@ impl Core {
         }
     }
 
+    /// Notes whether the homeserver answers.
+    pub(crate) fn set_online(&self, online: bool) {
+        self.online.send_if_modified(|known| std::mem::replace(known, online) != online);
+        self.note(|health| health.connected = online);
+    }
+
+    /// Waits a moment for the homeserver to answer. What is sent while it does not would be in doubt.
+    pub(crate) async fn is_online(&self, patience: Duration) -> bool {
+        let mut online = self.online.subscribe();
+        let waited = online.wait_for(|online| *online);
+        tokio::time::timeout(patience, waited).await.is_ok()
+    }
+
     /// Notes how the account is doing.
     pub(crate) fn note(&self, change: impl FnOnce(&mut Health)) {
         change(&mut self.health.lock().unwrap_or_else(|lock| lock.into_inner()));
@@ -188,6 +204,8 @@ pub(crate) async fn open_engine(
 pub(crate) fn opens_later(error: &OpenError) -> bool {
     match error {
         OpenError::Http(error) | OpenError::Engine(EngineError::Http(error)) => error.is_transient(),
+        // Whoever had it before in this process lets go of it soon.
+        OpenError::Busy => true,
         _ => false,
     }
 }

@@ -76,7 +76,7 @@ fn limits(core: &Core, findings: &mut Vec<Finding>) {
     let me = core.me();
     findings.push(Finding {
         grave: false,
-        topic: "limits",
+        topic: "rate-limit",
         words: format!(
             "The homeserver said \"too many requests\" {} times, lately for {pause:.1} s. All rooms of the account share \
              its limit. Its admin lifts it for this user with: POST /_synapse/admin/v1/users/{me}/override_ratelimit \

@@ -33,7 +33,9 @@ pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &Can
     let mut watch = Watch::default();
     loop {
         let asked = Instant::now();
-        let timeout = if since.is_some() { core.settings.sync_timeout.0 } else { Duration::ZERO };
+        // After a failure an answer is wanted at once: it tells that the homeserver is back.
+        let patient = since.is_some() && watch.failures == 0;
+        let timeout = if patient { core.settings.sync_timeout.0 } else { Duration::ZERO };
         let request = core.http.send(request(since.clone(), timeout), Class::LongPoll(timeout));
         let answer = tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -228,8 +230,8 @@ impl Watch {
             warn!("The homeserver sends events but its sync token never moves.");
         }
         let now = core.clock.now().0;
+        core.set_online(true);
         core.note(|health| {
-            health.connected = true;
             health.last_heard = Some(now);
             health.trouble = stuck.then(|| "the homeserver's sync token does not move".to_owned());
         });
@@ -247,8 +249,8 @@ fn failed(core: &Core, watch: &mut Watch, error: &HttpError) -> Result<Duration,
     if watch.failures == 1 || stalled {
         warn!(%error, failures = watch.failures, stalled, "The homeserver did not answer a sync.");
     }
+    core.set_online(false);
     core.note(|health| {
-        health.connected = false;
         let long = if stalled { " for long" } else { "" };
         health.trouble = Some(format!("nothing was received{long}: {error}"));
     });

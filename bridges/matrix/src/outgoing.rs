@@ -30,6 +30,9 @@ pub(crate) async fn deliver(core: &Core, message: Cleared<'_>, slip: &Slip) -> R
     };
     let txn: OwnedTransactionId = slip.delivery.to_string().into();
     ready_for(core, &room, slip)?;
+    if !core.is_online(Duration::from_secs(2)).await {
+        return Err(DeliveryError::retry_after(Duration::from_millis(250), "the homeserver does not answer"));
+    }
     let Some(turn) = core.budget.turn(&room, PATIENCE).await else {
         return Err(DeliveryError::retry_after(
             Duration::from_millis(200),

@@ -9,7 +9,7 @@ use sealbridge_contract::{
     gate::Encryption,
     transport::{ConversationInfo, Finding, Health},
 };
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, instrument, warn};
 
@@ -17,7 +17,7 @@ use crate::{
     config::Settings,
     core::{Core, fatal_http, fatal_open, opens_later, track},
     direct,
-    engine::{Engine, EngineError, IdentityError},
+    engine::{Engine, EngineError, IdentityError, OpenError},
     finding, gaps, incoming, invites, latekeys, outgoing, session_store, traffic, translate,
     verify::Comparison,
 };
@@ -42,6 +42,9 @@ const ABILITIES: Abilities = Abilities {
     finds: true,
     most_bytes: translate::MOST_BYTES,
 };
+
+/// How long a crypto store may still be in use by the one that had it before.
+const BUSY_FOR: Duration = Duration::from_secs(10);
 
 impl Matrix {
     /// Opens the account that [`Setup`](crate::Setup) logged in. The homeserver need not be reachable.
@@ -70,22 +73,27 @@ impl Matrix {
             if !opens_later(&error) {
                 return Err(fatal_open(&error));
             }
-            core.note(|health| health.trouble = Some(format!("the homeserver can't be reached: {error}")));
+            core.note(|health| health.trouble = Some(format!("not connected yet: {error}")));
         }
         Ok(Arc::new(Self { core: Arc::new(core) }))
     }
 
     /// Opens the engine, however long the homeserver is away. `None`: we are to stop.
     async fn open(&self, stop: &CancellationToken) -> Result<Option<Engine>, Fatal> {
-        let mut pause = Duration::from_millis(250);
+        let began = Instant::now();
+        let mut pause = Duration::from_millis(50);
         loop {
             let failed = match self.try_open().await {
                 Ok(engine) => return Ok(Some(engine)),
                 Err(Opening::Fatal(fatal)) => return Err(fatal),
+                Err(Opening::Busy) if began.elapsed() > BUSY_FOR => {
+                    return Err(Fatal::Policy(OpenError::Busy.to_string()));
+                }
+                Err(Opening::Busy) => OpenError::Busy.to_string(),
                 Err(Opening::Later(words)) => words,
             };
-            warn!(error = failed, "The homeserver was not reached.");
-            self.core.note(|health| health.trouble = Some(format!("the homeserver can't be reached: {failed}")));
+            warn!(error = failed, "The account can't be opened yet.");
+            self.core.note(|health| health.trouble = Some(format!("not connected yet: {failed}")));
             tokio::select! {
                 () = stop.cancelled() => return Ok(None),
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(5)),
@@ -96,6 +104,7 @@ impl Matrix {
     async fn try_open(&self) -> Result<Engine, Opening> {
         let engine = match self.core.open().await {
             Ok(engine) => engine.clone(),
+            Err(OpenError::Busy) => return Err(Opening::Busy),
             Err(error) if opens_later(&error) => return Err(Opening::Later(error.to_string())),
             Err(error) => return Err(Opening::Fatal(fatal_open(&error))),
         };
@@ -114,6 +123,7 @@ impl Matrix {
 }
 
 enum Opening {
+    Busy,
     Later(String),
     Fatal(Fatal),
 }
@@ -166,10 +176,8 @@ impl EndToEnd for Matrix {
         self.core.signals.invites.notify_one();
         let ended = self.run_tasks(&engine, &inbox, &stop).await;
         let words = ended.as_ref().err().map(Fatal::to_string);
-        self.core.note(|health| {
-            health.connected = false;
-            health.trouble = words;
-        });
+        self.core.set_online(false);
+        self.core.note(|health| health.trouble = words);
         ended
     }
 

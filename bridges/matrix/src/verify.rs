@@ -18,6 +18,9 @@ use crate::{
 /// As long as the specification lets a verification wait.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// Who asked begins. If they don't, we do after this long.
+const BEGIN: Duration = Duration::from_secs(5);
+
 /// One comparison.
 pub(crate) struct Comparison {
     core: Arc<Core>,
@@ -37,6 +40,8 @@ struct Running {
     verification: Verification,
     stages: Pin<Box<dyn Stream<Item = Stage> + Send>>,
     give_up: Instant,
+    /// When we begin, if they have not.
+    begin: Option<Instant>,
     /// The emoji are shown, and a person compares.
     comparing: bool,
 }
@@ -63,25 +68,31 @@ impl Comparison {
         };
         let stages = verification.stages().boxed();
         let give_up = Instant::now() + PATIENCE;
-        self.state = State::Running(Running { verification, stages, give_up, comparing: false });
+        self.state = State::Running(Running { verification, stages, give_up, begin: None, comparing: false });
         Ok(())
     }
 
     /// Goes on until there is something to say.
     async fn go_on(&mut self, running: &mut Running) -> Result<Step, FlowError> {
         loop {
-            let next = timeout_at(running.give_up, running.stages.next()).await;
+            let until = running.begin.unwrap_or(running.give_up);
+            let next = timeout_at(until, running.stages.next()).await;
+            if next.is_err() && running.begin.take().is_some() {
+                send(&self.core, running.verification.start_emoji().await).await?;
+                continue;
+            }
             let Ok(Some(stage)) = next else {
                 send(&self.core, running.verification.cancel().await).await?;
                 return Err(FlowError::Cancelled("nobody answered in ten minutes".into()));
             };
+            running.begin = None;
             let verification = &running.verification;
             match stage {
                 Stage::Requested if !verification.we_started() => {
                     send(&self.core, verification.accept().await).await?;
                 }
-                // Both may start; who asked does, so that two starts don't cross.
                 Stage::Ready if verification.we_started() => send(&self.core, verification.start_emoji().await).await?,
+                Stage::Ready => running.begin = Some(Instant::now() + BEGIN),
                 Stage::Started => match verification.start_emoji().await {
                     // We began it; it is theirs to accept.
                     Err(VerifyError::NotNow) => {}
@@ -105,7 +116,7 @@ impl Comparison {
                     let who = if by_us { "the bridge" } else { "the other side" };
                     return Err(FlowError::Cancelled(format!("{who} stopped it: {reason}")));
                 }
-                Stage::Requested | Stage::Ready => {}
+                Stage::Requested => {}
             }
         }
     }

@@ -48,12 +48,22 @@ pub(crate) struct Running {
 impl Bot {
     /// A new account on `server`, logged in by the setup flow, at `url` (which may be a proxy's).
     pub(crate) async fn new(server: &Synapse, url: &str, settings: serde_json::Value) -> Result<Self> {
+        Self::with_intake(server, url, settings, Arc::default()).await
+    }
+
+    pub(crate) async fn with_intake(
+        server: &Synapse,
+        url: &str,
+        settings: serde_json::Value,
+        intake: Arc<MemoryIntake>,
+    ) -> Result<Self> {
         // The first test of the process wins; `RUST_LOG` says what is shown.
-        let _ = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_test_writer().try_init();
+        if std::env::var_os("RUST_LOG").is_some() {
+            let _ = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_test_writer().try_init();
+        }
         let user = server.register_unique("bridge").await?;
         let mut settings: Settings = serde_json::from_value(settings)?;
         settings.homeserver = Some(url.to_owned());
-        let intake = Arc::new(MemoryIntake::default());
         let folder = tempfile::tempdir()?;
         let mut bot = Self { user, intake, clock: Clock::system(), settings, recovery_key: None, folder, key: [7; 32] };
         bot.set_up(&[]).await?;
@@ -96,6 +106,11 @@ impl Bot {
             store: AccountStore::new(account, intake),
             clock: self.clock.clone(),
         }
+    }
+
+    /// The settings and the folder; the login is in the intake.
+    pub(crate) fn into_parts(self) -> (Settings, TempDir) {
+        (self.settings, self.folder)
     }
 
     /// Forgets the login and the crypto store, as on a new machine.

@@ -1,0 +1,320 @@
+//! The conformance kit's far side: a real homeserver, a fault proxy, and a person with mautrix-python.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use sealbridge_contract::{
+    AccountName, AnyTransport, Clock, Context, ConversationId, DeliveryId, PersonId, RemoteId, Trail, Transport as _,
+    conformance::{Failure, Harness, How, MemoryIntake, Near, Overheard, Peer, Rig, Say, Stop, Told},
+    inbox::AccountStore,
+    transport::StoreKey,
+};
+use sealbridge_lab::{
+    Lab, Person, Proxy,
+    person::{Message, Text},
+    proxy::{Fault, Rule},
+};
+use sealbridge_matrix::{Matrix, Settings};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use crate::bot::{Bot, SOON};
+
+const PROFILE: &str = "com.beeper.per_message_profile";
+
+/// Rigs on the shared homeserver.
+pub(crate) struct Matrices {
+    pub(crate) lab: &'static Lab,
+}
+
+type Connected = Arc<Mutex<Option<Arc<Matrix>>>>;
+
+struct Ours {
+    settings: Settings,
+    folder: TempDir,
+    connected: Connected,
+}
+
+struct Bob {
+    person: Arc<Person>,
+    proxy: Proxy,
+    server: &'static Path,
+    bridge: String,
+    room: String,
+    connected: Connected,
+    joining: JoinHandle<()>,
+}
+
+fn broken(error: impl Into<anyhow::Error>) -> Stop {
+    Stop::failed(format!("{:#}", error.into()))
+}
+
+#[async_trait]
+impl Harness for Matrices {
+    async fn rig(&self, intake: &Arc<MemoryIntake>) -> Told<Rig> {
+        self.set(intake).await.map_err(broken)
+    }
+
+    fn patience(&self) -> Duration {
+        SOON
+    }
+
+    fn quiet(&self) -> Duration {
+        Duration::from_millis(500)
+    }
+}
+
+impl Matrices {
+    async fn set(&self, intake: &Arc<MemoryIntake>) -> anyhow::Result<Rig> {
+        let person = Arc::new(Person::new_on(&self.lab.a, "bob").await?);
+        let proxy = Proxy::before(self.lab.a.url()).await?;
+        let invites = json!({ "invites": { "from": [person.user_id()] } });
+        let bot = Bot::with_intake(&self.lab.a, proxy.url(), invites, Arc::clone(intake)).await?;
+        let running = bot.start().await?;
+        let room = person.create_encrypted_room("talk", &[&bot.user.id]).await?;
+        running.joins(&room, 2).await?;
+        person.wait_member(&room, &bot.user.id, "join", SOON).await?;
+        running.stop().await?;
+        let bridge = bot.user.id.clone();
+        let (settings, folder) = bot.into_parts();
+        let connected = Connected::default();
+        let joining = tokio::spawn(join_all(Arc::clone(&person)));
+        let peer = Bob {
+            person,
+            proxy,
+            server: self.lab.a.data_dir(),
+            bridge,
+            room: room.clone(),
+            connected: Arc::clone(&connected),
+            joining,
+        };
+        Ok(Rig {
+            account: AccountName::parse("work")?,
+            conversation: ConversationId::new(room),
+            near: Box::new(Ours { settings, folder, connected }),
+            peer: Box::new(peer),
+        })
+    }
+}
+
+/// Accepts every invitation, as a person does who waits for one.
+async fn join_all(person: Arc<Person>) {
+    let mut joined = 0;
+    loop {
+        let invites = person.received().into_iter().filter_map(|one| match one {
+            sealbridge_lab::person::Received::Invite(invite) => Some(invite.room),
+            _ => None,
+        });
+        for room in invites.skip(joined) {
+            joined += 1;
+            // An invitation may have been taken back.
+            let _ = person.join(&room).await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[async_trait]
+impl Near for Ours {
+    async fn connect(&self, store: AccountStore, clock: Clock) -> Told<AnyTransport> {
+        let context = Context {
+            account: AccountName::parse("work").map_err(broken)?,
+            folder: self.folder.path().to_owned(),
+            store_key: StoreKey::new([7; 32].into()),
+            store,
+            clock,
+        };
+        let matrix = Matrix::connect(context, self.settings.clone()).await.map_err(broken)?;
+        *self.connected.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&matrix));
+        Ok(AnyTransport::EndToEnd(matrix))
+    }
+}
+
+impl Bob {
+    fn rule(&self, method: &str, path: &str, fault: Fault) -> Told {
+        self.proxy.add(Rule::new(method, path, fault).map_err(broken)?.times(1));
+        Ok(())
+    }
+
+    /// Waits until our account knows whether the network is there.
+    async fn until_connected(&self, wanted: bool) -> Told {
+        crate::bot::until(|| {
+            let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+            connected.as_ref().is_none_or(|matrix| matrix.health().connected == wanted).then_some(())
+        })
+        .await
+        .map_err(broken)
+    }
+}
+
+impl Drop for Bob {
+    fn drop(&mut self) {
+        self.joining.abort();
+        // Else the account would outlive its case.
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+#[async_trait]
+impl Peer for Bob {
+    fn id(&self) -> PersonId {
+        PersonId::new(self.person.user_id())
+    }
+
+    fn name(&self) -> Option<String> {
+        let id = self.person.user_id();
+        id.strip_prefix('@').and_then(|id| id.split_once(':')).map(|(name, _)| name.to_owned())
+    }
+
+    fn echoes(&self) -> Told {
+        Ok(())
+    }
+
+    async fn say(&self, say: Say) -> Told<RemoteId> {
+        let msgtype = match say.how {
+            How::Text => "m.text",
+            How::Emote => "m.emote",
+            How::Notice => "m.notice",
+        };
+        let marks = say.trail.to_texts();
+        let text = Text {
+            body: &say.words,
+            formatted: say.html.as_deref(),
+            msgtype: Some(msgtype),
+            reply_to: say.reply_to.as_ref().map(RemoteId::as_str),
+            extra: (!marks.is_empty()).then(|| json!({ "org.sealbridge.trail": marks })),
+        };
+        self.person.send_text(&self.room, text).await.map(RemoteId::new).map_err(broken)
+    }
+
+    async fn heard(&self) -> Told<Vec<Overheard>> {
+        Ok(self.person.messages().into_iter().filter(|message| message.encrypted).map(overheard).collect())
+    }
+
+    async fn say_in_clear(&self, words: &str) -> Told<RemoteId> {
+        let content = json!({ "msgtype": "m.text", "body": words });
+        let sent = self.person.send_raw_plain(&self.room, "m.room.message", content).await;
+        sent.map(RemoteId::new).map_err(broken)
+    }
+
+    async fn say_without_key(&self, words: &str) -> Told<RemoteId> {
+        self.person.withhold(&self.room, &[&self.bridge], false).await.map_err(broken)?;
+        let said = self.person.send(&self.room, words).await.map_err(broken)?;
+        self.person.call("share_later", json!({ "room": self.room })).await.map_err(broken)?;
+        Ok(RemoteId::new(said))
+    }
+
+    async fn share_key(&self) -> Told {
+        self.person.share_key(&self.room).await.map(drop).map_err(broken)
+    }
+
+    async fn replay(&self, id: &RemoteId) -> Told<RemoteId> {
+        let event = self.person.raw_event(&self.room, id.as_str()).await.map_err(broken)?;
+        let sent = self.person.send_raw_plain(&self.room, "m.room.encrypted", event["content"].clone()).await;
+        sent.map(RemoteId::new).map_err(broken)
+    }
+
+    async fn limit_answers(&self, _most: usize) -> Told {
+        Err(Stop::cannot("the homeserver decides how much an answer holds; a longer gap has a test of its own"))
+    }
+
+    async fn stop_encrypting(&self) -> Told {
+        let sent = self.person.send_state(&self.room, "m.room.encryption", "", json!({})).await;
+        sent.map(drop).map_err(broken)
+    }
+
+    async fn unencrypted_conversation(&self) -> Told<ConversationId> {
+        let room = self.person.create_plain_room("open", &[&self.bridge]).await.map_err(broken)?;
+        // It joins, looks, and leaves.
+        let left = self.person.wait_member(&room, &self.bridge, "leave", SOON).await;
+        left.map_err(broken)?;
+        Ok(ConversationId::new(room))
+    }
+
+    async fn go_away(&self) -> Told {
+        self.proxy.go_offline();
+        self.until_connected(false).await
+    }
+
+    async fn come_back(&self) -> Told {
+        self.proxy.go_online();
+        Ok(())
+    }
+
+    async fn fail_next(&self, failure: Failure) -> Told {
+        let fault = match failure {
+            Failure::Refuse => {
+                Fault::Answer { status: 400, body: json!({ "errcode": "M_INVALID_PARAM", "error": "no" }) }
+            }
+            Failure::Throttle(wait) => {
+                Fault::Throttle { retry_after_ms: u64::try_from(wait.as_millis()).map_err(broken)? }
+            }
+            Failure::LoseAnswer => Fault::DropAfter,
+        };
+        self.rule("PUT", "/send/m.room.encrypted/", fault)
+    }
+
+    async fn stored(&self) -> Told<Vec<Vec<u8>>> {
+        let mut stored = Vec::new();
+        read_all(self.server, &mut stored).map_err(broken)?;
+        Ok(stored)
+    }
+
+    async fn parcels(&self) -> Told<Vec<Vec<u8>>> {
+        Err(Stop::cannot("Matrix encrypts by itself"))
+    }
+
+    async fn inject(&self, _bytes: Vec<u8>) -> Told<RemoteId> {
+        Err(Stop::cannot("Matrix encrypts by itself"))
+    }
+}
+
+fn overheard(message: Message) -> Overheard {
+    let content = &message.content;
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let author = text(&content[PROFILE]["displayname"]);
+    // What a client that knows profiles shows: the name by itself, and the words without it.
+    let (mut words, mut html) = (message.body.clone(), text(&content["formatted_body"]));
+    if let Some(author) = &author {
+        words = words.strip_prefix(&format!("{author}: ")).map_or(words.clone(), str::to_owned);
+        html = html.and_then(|html| html.split_once("</strong>").map(|(_, rest)| rest.to_owned()));
+    }
+    let marks = content["org.sealbridge.trail"].as_array().cloned().unwrap_or_default();
+    Overheard {
+        id: RemoteId::new(message.event_id),
+        delivery: content["org.sealbridge.delivery"].as_str().and_then(|id| DeliveryId::parse(id).ok()),
+        author,
+        words,
+        html,
+        how: match message.msgtype.as_str() {
+            "m.emote" => How::Emote,
+            "m.notice" => How::Notice,
+            _ => How::Text,
+        },
+        reply_to: content["m.relates_to"]["m.in_reply_to"]["event_id"].as_str().map(RemoteId::new),
+        trail: Trail::from_texts(marks.iter().filter_map(Value::as_str)),
+    }
+}
+
+/// Database, log and media of a homeserver, as they lie on disk.
+fn read_all(folder: &Path, into: &mut Vec<Vec<u8>>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            read_all(&path, into)?;
+            continue;
+        }
+        match std::fs::read(&path) {
+            Ok(bytes) => into.push(bytes),
+            // A database's side files come and go.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Emoji are compared by people, whoever starts, and nothing confirms itself.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use sealbridge_contract::{Answer, Flow, FlowError, PersonId, Step, Transport as _};
+use sealbridge_lab::{
+    Lab,
+    person::{Person, Received, Verification},
+};
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use crate::{bot::SOON, losses::Scene};
+
+/// Plays the operator: gives `answer` to the emoji. Ends with what was shown and how it ended.
+fn compare(mut flow: Box<dyn Flow>, answer: Answer) -> JoinHandle<(Vec<String>, Result<String, FlowError>)> {
+    tokio::spawn(async move {
+        let (mut shown, mut given) = (Vec::new(), None);
+        let mut answer = Some(answer);
+        loop {
+            match flow.next(given.take()).await {
+                Ok(Step::Compare(emoji)) => {
+                    shown = emoji.iter().map(|emoji| emoji.name.to_owned()).collect();
+                    given = answer.take();
+                }
+                Ok(Step::Done(words)) => return (shown, Ok(words)),
+                Ok(_) => {}
+                Err(error) => return (shown, Err(error)),
+            }
+        }
+    })
+}
+
+async fn step(person: &Person, wanted: &str) -> Result<Verification> {
+    let pick = |one: &Received| match one {
+        Received::Verification(seen) if seen.step == wanted => Some(seen.clone()),
+        _ => None,
+    };
+    person.wait_event(pick, SOON).await.with_context(|| format!("No step {wanted}"))
+}
+
+async fn confirms(person: &Person) -> Result<Vec<String>> {
+    let seen = step(person, "emoji").await?;
+    person.call("verify_confirm", json!({ "flow": seen.flow })).await?;
+    Ok(seen.emoji)
+}
+
+fn same(ours: &[String], theirs: &[String]) -> bool {
+    ours.len() == 7 && ours.iter().zip(theirs).all(|(a, b)| a.eq_ignore_ascii_case(b))
+}
+
+#[tokio::test]
+async fn bridge_asks_and_both_see_the_same_emoji() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, running, room, bot, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    bob.send(&room, "hello").await?;
+    bot.hears("hello").await?;
+    let with = PersonId::new(bob.user_id());
+    let direct = running.matrix.open_direct(&with).await?;
+    bob.wait_invite(direct.as_str(), SOON).await?;
+    bob.join(direct.as_str()).await?;
+    let flow = running.matrix.comparison(Some(&with)).context("Matrix has comparisons")?;
+    let ours = compare(flow, Answer::Yes);
+    let asked = step(&bob, "requested").await?;
+    assert_eq!(asked.room.as_deref(), Some(direct.as_str()));
+    bob.call("verify_accept", json!({ "flow": asked.flow })).await?;
+    let theirs = confirms(&bob).await?;
+    let (shown, ended) = tokio::time::timeout(SOON, ours).await??;
+    assert!(same(&shown, &theirs), "{shown:?} {theirs:?}");
+    ended?;
+    step(&bob, "done").await?;
+    assert!(!bot.intake.incidents().iter().any(|told| told.topic.starts_with("plaintext")));
+    assert_eq!(bot.heard(), ["hello"]);
+    running.stop().await
+}
+
+#[tokio::test]
+async fn person_asks_a_device_and_a_room_alike() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    for in_room in [false, true] {
+        let Scene { bob, running, room, bot, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+        bob.send(&room, "hello").await?;
+        bot.hears("hello").await?;
+        let flow = running.matrix.comparison(None).context("Matrix has comparisons")?;
+        let ours = compare(flow, Answer::Yes);
+        let room = in_room.then_some(&room);
+        let asked = json!({ "user": bot.user.id, "in_room": room });
+        bob.call("verify_request", asked).await?;
+        let ready = step(&bob, "ready").await?;
+        bob.call("verify_begin", json!({ "flow": ready.flow })).await?;
+        let theirs = confirms(&bob).await?;
+        let (shown, ended) = tokio::time::timeout(SOON, ours).await??;
+        assert!(same(&shown, &theirs), "{shown:?} {theirs:?}");
+        ended?;
+        running.stop().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn emoji_that_differ_end_it_and_verify_nobody() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, running, room, bot, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    bob.send(&room, "hello").await?;
+    bot.hears("hello").await?;
+    let flow = running.matrix.comparison(None).context("Matrix has comparisons")?;
+    let ours = compare(flow, Answer::No);
+    bob.call("verify_request", json!({ "user": bot.user.id, "in_room": room })).await?;
+    let ready = step(&bob, "ready").await?;
+    bob.call("verify_begin", json!({ "flow": ready.flow })).await?;
+    let (shown, ended) = tokio::time::timeout(SOON, ours).await??;
+    assert_eq!(shown.len(), 7);
+    let Err(FlowError::Cancelled(words)) = ended else { bail!("it ended otherwise: {ended:?}") };
+    assert!(words.contains("did not match"));
+    let cancelled = step(&bob, "cancelled").await?;
+    assert!(cancelled.reason.is_some());
+    drop(Arc::clone(&running.matrix));
+    running.stop().await
+}
