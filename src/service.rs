@@ -48,6 +48,8 @@ pub struct Service {
     dispatch: Arc<Dispatch>,
     accounts: Mutex<HashMap<AccountName, Opened>>,
     started_at: Timestamp,
+    /// Reading the links and putting the table in place is one act.
+    reloading: tokio::sync::Mutex<()>,
 }
 
 /// Keys derived from the root key for others than the journal.
@@ -101,6 +103,7 @@ impl Service {
             tripped: Mutex::new(Some(tripped)),
             dispatch,
             accounts: Mutex::default(),
+            reloading: tokio::sync::Mutex::default(),
         };
         service.follow_config().await?;
         service.reload().await?;
@@ -155,6 +158,7 @@ impl Service {
 
     /// Reads the links, makes the table anew, and wakes who waits for it.
     async fn reload(&self) -> Result<(), JournalError> {
+        let _turn = self.reloading.lock().await;
         let links = self.journal.links().await?;
         let before = self.table.now();
         for link in links.iter().filter(|link| link.paused.is_none()) {
@@ -177,6 +181,18 @@ impl Service {
         });
         self.table.put(Table::new(with_rules.collect(), transports.collect(), HashMap::new()));
         self.changes.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// Puts back what a link held that is not paused: a crash may fall between the two halves of pausing or resuming.
+    async fn release_held(&self) -> Result<(), JournalError> {
+        if self.journal.counts().await?.held == 0 {
+            return Ok(());
+        }
+        let table = self.table.now();
+        for link in table.links().filter(|link| link.paused.is_none()) {
+            self.journal.release(&link.name).await?;
+        }
         Ok(())
     }
 
@@ -376,6 +392,7 @@ impl Assembled for Service {
             self.desk.set_admin(room);
         }
         self.open_accounts().await?;
+        self.release_held().await?;
         info!(accounts = self.config.accounts.len(), links = self.table.now().links().count(), "Running.");
         let stop = stop.child_token();
         let mut tasks = JoinSet::new();

@@ -59,6 +59,8 @@ impl Attempts {
             return known;
         }
         fail_point!("flow::before-deliver");
+        // Looking may have taken long: the gate judges by what is so now.
+        let table = self.table.now();
         let outcome = match self.deliver(&table, transport, to, pending, &slip).await {
             Ok(receipt) => Outcome::Delivered(receipt.id),
             Err(Stop::Gate(outcome)) => outcome,
@@ -89,7 +91,16 @@ impl Attempts {
         match transport.common().find(slip).await {
             Ok(Found::There(id)) => Some(Outcome::Delivered(id)),
             Ok(Found::NotThere) => None,
-            Err(error) => Some(Outcome::Later(pause(slip.attempt), format!("looking for it failed: {error}"))),
+            Err(DeliveryError { fate: Fate::GiveUp, cause }) => Some(Outcome::Dead(format!(
+                "nobody knows whether it was delivered, and it can't be looked for: {cause}; not sent again"
+            ))),
+            Err(DeliveryError { fate: Fate::Retry(after), cause }) => {
+                let after = after.unwrap_or_else(|| pause(slip.attempt));
+                Some(Outcome::Later(after, format!("looking for it failed: {cause}")))
+            }
+            Err(DeliveryError { fate: Fate::Unknown, cause }) => {
+                Some(Outcome::Later(pause(slip.attempt), format!("looking for it failed: {cause}")))
+            }
         }
     }
 
@@ -104,8 +115,8 @@ impl Attempts {
         let rule = match &pending.link {
             None => sealbridge_contract::Rule::default(),
             Some(link) => {
-                let gone = || Stop::Gate(Outcome::Dead(format!("the link {link} is gone")));
-                table.rule(link).ok_or_else(gone)?
+                let gone = || Stop::Gate(Outcome::Dead(format!("the link {link} does not lead here any more")));
+                table.rule(link).filter(|_| table.joins(link, to)).ok_or_else(gone)?
             }
         };
         let destination = table.destination(to).ok_or_else(|| Stop::Gate(no_transport(table, to)))?;

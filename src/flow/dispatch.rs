@@ -3,12 +3,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use fail::fail_point;
-use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::FutureExt as _;
 use sealbridge_contract::{Address, AnyTransport, Clock, Deduplication, gate::Hold};
 use serde::Serialize;
 use tokio::{
@@ -16,7 +17,7 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::{
     attempt::{Attempts, Outcome},
@@ -28,6 +29,8 @@ use crate::store::{JournalError, Pending, SharedJournal};
 const AT_ONCE: usize = 16;
 /// How many confirmations a lane has under way at once.
 const SETTLING: usize = 64;
+/// How often a delivery that breaks its transport is tried again.
+const BREAKS: u32 = 3;
 /// How long a lane that waits for its destination sleeps before it looks again, if nothing wakes it.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -73,14 +76,13 @@ impl Dispatch {
         self.delivered.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    fn note(&self, lane: &Address, state: Option<LaneState>) {
+    /// Notes what a lane does; true if that is new.
+    fn note(&self, lane: &Address, state: Option<LaneState>) -> bool {
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        match state {
-            None => drop(states.remove(lane)),
-            Some(state) => match states.get_mut(lane) {
-                Some(known) => *known = state,
-                None => drop(states.insert(lane.clone(), state)),
-            },
+        match (state, states.get_mut(lane)) {
+            (None, _) => states.remove(lane).is_some(),
+            (Some(state), Some(known)) => std::mem::replace(known, state.clone()) != state,
+            (Some(state), None) => states.insert(lane.clone(), state).is_none(),
         }
     }
 
@@ -104,7 +106,7 @@ impl Dispatch {
                 }
                 let bell = Notify::new();
                 lanes.insert(lane.clone(), bell);
-                let run = Lane { dispatch: Arc::clone(&self), at: lane, changed: changed.clone(), after: 0 };
+                let run = Lane { dispatch: Arc::clone(&self), at: lane, changed: changed.clone() };
                 running.spawn(run.run(stop.child_token()));
             }
             tokio::select! {
@@ -145,10 +147,9 @@ struct Lane {
     dispatch: Arc<Dispatch>,
     at: Address,
     changed: watch::Receiver<u64>,
-    after: i64,
 }
 
-type Settling<'a> = FuturesUnordered<BoxFuture<'a, Result<(), JournalError>>>;
+type Settling = JoinSet<Result<(), JournalError>>;
 
 impl Lane {
     async fn run(mut self, stop: CancellationToken) -> (Address, Result<(), JournalError>) {
@@ -160,25 +161,31 @@ impl Lane {
     }
 
     /// Delivers until there is nothing left. What is still being confirmed goes into `settling`.
-    async fn carry<'a>(
+    async fn carry(
         &mut self,
-        dispatch: &'a Dispatch,
-        settling: &mut Settling<'a>,
+        dispatch: &Dispatch,
+        settling: &mut Settling,
         stop: &CancellationToken,
     ) -> Result<(), JournalError> {
         while !stop.is_cancelled() {
-            let head = dispatch.journal.head(&self.at, self.after, AT_ONCE).await?;
+            // What was delivered is written down first: a reply is taken out only when its counterpart is known, and
+            // what is released or retried in its old place is at the head again.
+            drain(settling, 0).await?;
+            let head = dispatch.journal.head(&self.at, 0, AT_ONCE).await?;
             if head.is_empty() {
                 return Ok(());
             }
             for pending in head {
                 let early = pending.not_before.since(dispatch.clock.now());
-                if !early.is_zero() && !self.sleep(early, stop, false).await {
+                if !early.is_zero() {
+                    drain(settling, 0).await?;
+                    self.sleep(early, stop, false).await;
                     break;
                 }
                 dispatch.note(&self.at, Some(LaneState::Busy));
+                let attempt = AssertUnwindSafe(dispatch.attempts.attempt(&self.at, &pending)).catch_unwind();
                 let outcome = tokio::select! {
-                    outcome = dispatch.attempts.attempt(&self.at, &pending) => outcome,
+                    outcome = attempt => outcome.unwrap_or_else(|_| broke(&pending)),
                     // A transport keeps its word to be cut off at any time; the delivery is simply tried again.
                     () = stop.cancelled() => return Ok(()),
                 };
@@ -191,25 +198,26 @@ impl Lane {
     }
 
     /// Writes down what came of an attempt. False: the lane waited and must look at its head anew.
-    async fn conclude<'a>(
+    async fn conclude(
         &mut self,
-        dispatch: &'a Dispatch,
+        dispatch: &Dispatch,
         pending: Pending,
         outcome: Outcome,
-        settling: &mut Settling<'a>,
+        settling: &mut Settling,
         stop: &CancellationToken,
     ) -> Result<bool, JournalError> {
         let Pending { number, delivery, attempt, .. } = pending;
+        let journal = &dispatch.journal;
         match outcome {
             Outcome::Delivered(id) => {
-                self.after = number;
                 dispatch.delivered.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 debug!(%delivery, attempt, "Delivered.");
-                settling.push(Box::pin(async move {
-                    dispatch.journal.settle(number, &id).await?;
+                let (journal, stop) = (Arc::clone(journal), stop.clone());
+                settling.spawn(async move {
+                    written(&stop, || journal.settle(number, &id)).await?;
                     fail_point!("flow::after-settle", |_| Ok(()));
                     Ok(())
-                }));
+                });
                 // Where the network would show a second attempt, nothing more is sent before this one is written down.
                 let most = if self.deduplicates() { SETTLING } else { 0 };
                 drain(settling, most).await?;
@@ -218,24 +226,27 @@ impl Lane {
             Outcome::Later(pause, cause) => {
                 warn!(%delivery, attempt, %cause, "Not delivered yet.");
                 dispatch.note(&self.at, Some(LaneState::Retries(cause.clone())));
-                dispatch.journal.postpone(number, dispatch.clock.now().plus(pause), &cause).await?;
+                drain(settling, 0).await?;
+                let not_before = dispatch.clock.now().plus(pause);
+                written(stop, || journal.postpone(number, not_before, &cause)).await?;
                 self.sleep(pause, stop, false).await;
                 Ok(false)
             }
             Outcome::LaneWaits(why) => {
-                dispatch.note(&self.at, Some(LaneState::Waits(why)));
+                if dispatch.note(&self.at, Some(LaneState::Waits(why))) {
+                    warn!(at = ?self.at, %why, "A conversation has to wait.");
+                }
+                drain(settling, 0).await?;
                 self.sleep(LOOK_AGAIN, stop, true).await;
                 Ok(false)
             }
             Outcome::Held(why) => {
-                self.after = number;
-                dispatch.journal.hold(number, why).await?;
+                written(stop, || journal.hold(number, why)).await?;
                 Ok(true)
             }
             Outcome::Dead(reason) => {
-                self.after = number;
                 warn!(%delivery, %reason, "Dead letter.");
-                dispatch.journal.bury(number, &reason).await?;
+                written(stop, || journal.bury(number, &reason)).await?;
                 Ok(true)
             }
         }
@@ -259,11 +270,39 @@ impl Lane {
     }
 }
 
+/// A panic in a transport or a library: it stays with its delivery, which is tried a few times more and then buried, so
+/// that one message can't stop a lane for ever.
+fn broke(pending: &Pending) -> Outcome {
+    error!(delivery = %pending.delivery, attempt = pending.attempt, "A delivery broke its transport.");
+    let cause = "the transport broke while it was delivered; its log says where";
+    if pending.attempt < BREAKS { Outcome::Later(LOOK_AGAIN, cause.into()) } else { Outcome::Dead(cause.into()) }
+}
+
+/// Writes to the journal, however long the disk is full. What somebody else concluded meanwhile, such as the echo that
+/// came before the answer, or an operator, is concluded.
+async fn written<F, W>(stop: &CancellationToken, write: F) -> Result<(), JournalError>
+where
+    F: Fn() -> W,
+    W: Future<Output = Result<(), JournalError>>,
+{
+    loop {
+        match write().await {
+            Err(JournalError::NoSuch(_)) => return Ok(()),
+            Err(JournalError::Full) if !stop.is_cancelled() => tokio::time::sleep(LOOK_AGAIN).await,
+            // It stays where it is, and is found there at the next start.
+            Err(JournalError::Full) => return Ok(()),
+            other => return other,
+        }
+    }
+}
+
 /// Waits until no more than `most` confirmations are under way.
-async fn drain(settling: &mut Settling<'_>, most: usize) -> Result<(), JournalError> {
+async fn drain(settling: &mut Settling, most: usize) -> Result<(), JournalError> {
     while settling.len() > most {
-        if let Some(result) = settling.next().await {
-            result?;
+        match settling.join_next().await {
+            Some(Ok(result)) => result?,
+            Some(Err(panic)) => return Err(JournalError::Failed(panic.to_string())),
+            None => break,
         }
     }
     Ok(())

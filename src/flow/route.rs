@@ -55,7 +55,7 @@ impl Router for JourneyRouter {
         let table = self.table.now();
         let ours = message.trail().marks().iter().any(|mark| self.marks.made(mark));
         table
-            .listeners(from)
+            .listeners(from, message.sent_at())
             .map(|(link, to, rule)| {
                 let verdict = if ours {
                     FirstVerdict::Echo

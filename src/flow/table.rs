@@ -3,11 +3,15 @@
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use sealbridge_contract::{AccountName, Address, AnyTransport, Destination, PeerKey, Rule, Timestamp};
 
 use crate::store::{Link, LinkName};
+
+/// By how much the clock of a network may be behind ours.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
 
 /// The links, the accounts and the keys of far peers, as they are now.
 #[derive(Debug, Default)]
@@ -42,18 +46,27 @@ impl Table {
         self.by_address.get(at)?.iter().map(|(_, since)| *since).min()
     }
 
-    /// The conversations that hear what is said at `from`: each with its link and rule. A conversation that is reached
-    /// by two links is named once, by the first.
-    pub fn listeners<'a>(&'a self, from: &'a Address) -> impl Iterator<Item = (&'a LinkName, &'a Address, Rule)> {
+    /// The conversations that hear what was said at `from` at a moment: each with its link and rule. What was said
+    /// before a conversation was linked does not reach it, though it may come late. One that is reached by two links is
+    /// named once, by the first.
+    pub fn listeners<'a>(
+        &'a self,
+        from: &'a Address,
+        said_at: Timestamp,
+    ) -> impl Iterator<Item = (&'a LinkName, &'a Address, Rule)> {
         let mut seen = std::collections::HashSet::new();
+        // A network's clock is not ours.
+        let said_at = said_at.plus(CLOCKS_DIFFER);
         self.by_address
             .get(from)
             .into_iter()
             .flatten()
+            .filter(move |(_, since)| *since <= said_at)
             .map(|(index, _)| &self.links[*index])
-            .flat_map(|(link, rule)| {
+            .flat_map(move |(link, rule)| {
                 let rule = Rule { paused: rule.paused || link.paused.is_some(), ..*rule };
-                link.ends.iter().map(move |end| (&link.name, &end.at, rule))
+                let heard = link.ends.iter().filter(move |end| end.since <= said_at);
+                heard.map(move |end| (&link.name, &end.at, rule))
             })
             .filter(move |(_, to, _)| *to != from && seen.insert((*to).clone()))
     }
@@ -63,6 +76,13 @@ impl Table {
     pub fn rule(&self, link: &LinkName) -> Option<Rule> {
         let (link, rule) = self.links.iter().find(|(known, _)| known.name == *link)?;
         Some(Rule { paused: rule.paused || link.paused.is_some(), ..*rule })
+    }
+
+    /// Whether a link leads to a conversation.
+    #[must_use]
+    pub fn joins(&self, link: &LinkName, at: &Address) -> bool {
+        let known = self.by_address.get(at).into_iter().flatten();
+        known.into_iter().any(|(index, _)| self.links[*index].0.name == *link)
     }
 
     /// All links.

@@ -28,7 +28,10 @@ pub async fn keep_up(journal: SharedJournal, clock: Clock, stop: CancellationTok
             due => due?,
         };
         if clock.now() >= sweep_at {
-            let forgotten = journal.sweep().await?;
+            let forgotten = match journal.sweep().await {
+                Err(JournalError::Full) => 0,
+                forgotten => forgotten?,
+            };
             if forgotten == 0 {
                 sweep_at = clock.now().plus(SWEEP);
             } else {

@@ -5,3 +5,4 @@ mod config;
 mod operator;
 mod journeys;
 mod recovery;
+mod refusals;

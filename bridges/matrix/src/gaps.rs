@@ -27,6 +27,8 @@ use crate::{
 /// Rooms filled at once.
 const AT_ONCE: usize = 4;
 const PAGE: u32 = 100;
+/// However long a server says to wait, the gap is looked at again after this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
 /// Fills gaps as they come, for ever. Those of one room one after another, oldest first.
 pub(crate) async fn fill_gaps(core: &Arc<Core>, inbox: &Inbox) -> Result<(), Fatal> {
@@ -111,6 +113,7 @@ async fn fill(core: &Core, inbox: &Inbox, mut gap: OpenGap) -> Option<Fatal> {
                 if let Some(fatal) = fatal_http(&error.kind) {
                     return Some(fatal);
                 }
+                warn!(%error, failures, "A page of a gap was not answered.");
             }
             Unfilled::Journal(error) => {
                 if let Some(fatal) = fatal_journal(*error) {
@@ -127,7 +130,7 @@ async fn fill(core: &Core, inbox: &Inbox, mut gap: OpenGap) -> Option<Fatal> {
             return None;
         }
         let pause = Duration::from_millis(500) * 2_u32.pow(failures);
-        tokio::time::sleep(error.retry_after().unwrap_or(pause)).await;
+        tokio::time::sleep(error.retry_after().unwrap_or(pause).min(LONGEST_PAUSE)).await;
     }
 }
 
@@ -146,9 +149,11 @@ impl Unfilled {
     }
 }
 
-/// The homeserver will never show it: we are not in the room any more, or it does not know the place.
+/// The homeserver will never show it: we are not in the room any more, or it does not know the place. Only its own
+/// word counts: what stands before it may answer with a page of its own.
 fn is_final(error: &HttpError) -> bool {
-    matches!(error.kind, HttpErrorKind::Client { status: 400 | 403 | 404, .. })
+    let ours = ["M_FORBIDDEN", "M_NOT_FOUND", "M_INVALID_PARAM", "M_UNKNOWN"];
+    matches!(&error.kind, HttpErrorKind::Client { status: 400 | 403 | 404, errcode } if ours.contains(&errcode.as_str()))
 }
 
 /// Commits one page. Gives where to read on, or `None` when the gap is closed.
@@ -189,7 +194,8 @@ async fn page(core: &Core, inbox: &Inbox, room: &OwnedRoomId, gap: &OpenGap) -> 
     // A whole page from before the link: what is older is older still.
     let before_link = !answer.chunk.is_empty() && newest < gap.not_before;
     let moved = answer.end.filter(|end| *end != gap.from && Some(end) != gap.until.as_ref());
-    let next = moved.filter(|_| !at_join && !before_link && !answer.chunk.is_empty());
+    // A page may be empty and yet not the last: the homeserver may hide all of its events.
+    let next = moved.filter(|_| !at_join && !before_link);
     inbox.fill(Filling { gap: gap.id, arrivals, next: next.clone() }).await.map_err(Unfilled::Journal)?;
     core.signals.tell(news);
     Ok(next)

@@ -200,7 +200,7 @@ fn heard_of(fed: Fed, core: &Core) -> Vec<News> {
         core.signals.verifications.notify_waiters();
     }
     if fed.undecryptable > 0 {
-        debug!(count = fed.undecryptable, "To-device messages could not be opened.");
+        warn!(count = fed.undecryptable, "To-device messages could not be opened: keys may be missing.");
     }
     let keys = fed.room_keys.into_iter().map(|key| (key.room, key.session_id));
     let withheld = fed.withheld.into_iter().map(|withheld| (withheld.room, withheld.session_id));

@@ -70,13 +70,23 @@ async fn round(core: &Core, inbox: &Inbox) -> Result<(), Unfollowed> {
         }
         _ => None,
     });
+    // One room that always fails must not keep the others waiting; its error is told when all had their turn.
+    let mut failed = Ok(());
     for (room, by, direct) in invited {
-        join(core, inbox, &room, &by, direct).await?;
+        failed = failed.and(passing(join(core, inbox, &room, &by, direct).await)?);
     }
     for room in core.rooms.select(|room, facts| facts.on_trial.then(|| room.to_owned())) {
-        look(core, inbox, &room).await?;
+        failed = failed.and(passing(look(core, inbox, &room).await)?);
     }
-    Ok(())
+    failed
+}
+
+/// Tells what failed at one room from what ends the round.
+fn passing(result: Result<(), Unfollowed>) -> Result<Result<(), Unfollowed>, Unfollowed> {
+    match result {
+        Err(Unfollowed::Http(error)) if fatal_http(&error.kind).is_none() => Ok(Err(Unfollowed::Http(error))),
+        other => other.map(Ok),
+    }
 }
 
 async fn join(

@@ -30,6 +30,8 @@ const BACKUP_PAUSES: [Duration; 5] = [
     Duration::from_secs(7200),
 ];
 const TICK: Duration = Duration::from_secs(15);
+/// How often everything that waits is tried once more, whatever the news.
+const SWEEP: Duration = Duration::from_secs(120);
 
 type Session = (OwnedRoomId, String);
 
@@ -49,11 +51,14 @@ pub(crate) async fn read_late(core: &Arc<Core>, engine: &Engine, inbox: &Inbox) 
     let mut missing = Missing::default();
     survived(retry(core, inbox, WaitingFor::default(), &mut missing).await)?;
     let mut tick = tokio::time::interval(TICK);
+    let mut sweep = tokio::time::interval(SWEEP);
     loop {
         let mut news = BTreeSet::new();
         tokio::select! {
             one = heard.recv() => news.extend(one),
             _ = tick.tick() => {}
+            // News that came while the journal was full, and what an operator put back, is found here.
+            _ = sweep.tick() => survived(retry(core, inbox, WaitingFor::default(), &mut missing).await)?,
         }
         while let Ok(more) = heard.try_recv() {
             news.insert(more);

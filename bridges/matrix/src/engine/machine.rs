@@ -90,6 +90,8 @@ pub(super) struct Inner {
     pub(super) http: Http,
     pub(super) machine: OlmMachine,
     pub(super) stale: Stale,
+    /// Held while Olm sessions are moved and stored: by the taking in of a sync answer, by the making of a room key.
+    pub(super) olm: Mutex<()>,
     /// One at a time: a further `outgoing_requests` makes the library forget the key query in flight.
     pub(super) querying: Mutex<()>,
     pub(super) claiming: Mutex<()>,
@@ -135,6 +137,7 @@ impl Engine {
             http,
             machine,
             stale,
+            olm: Mutex::default(),
             querying: Mutex::default(),
             claiming: Mutex::default(),
             flushing: Mutex::default(),

@@ -98,7 +98,9 @@ impl Engine {
         };
         // Room events are judged when they are decrypted. Here the Olm sessions must stay whole, whoever writes.
         let settings = DecryptionSettings { sender_device_trust_requirement: TrustRequirement::Untrusted };
+        let turn = self.inner.olm.lock().await;
         let (events, keys) = contained(self.machine().receive_sync_changes(changes, &settings)).await??;
+        drop(turn);
 
         self.inner.standing.set(standing);
         let mut fed = Fed {

@@ -63,13 +63,18 @@ impl Outcome {
 const TURNS: usize = 6;
 const BURST: usize = 20;
 
-/// Shows it.
+/// Builds the service, and shows it.
 pub async fn run(options: Options) -> Result<Outcome> {
     let stage = Stage::new(options.json);
     stage.heading("Building the service");
     let binary = tokio::task::spawn_blocking(|| Binary::build(Build::Usual)).await??;
+    run_with(&binary, &stage, options).await
+}
+
+/// Shows it with this binary.
+pub async fn run_with(binary: &Binary, stage: &Stage, options: Options) -> Result<Outcome> {
     let start = Instant::now();
-    let scene = Scene::set(&binary, &stage).await?;
+    let scene = Scene::set(binary, stage).await?;
 
     stage.heading("Two people talk across the bridge");
     let mut said = Said::default();
@@ -79,7 +84,7 @@ pub async fn run(options: Options) -> Result<Outcome> {
         let words = format!("{} {}", scene::LINES[turn % scene::LINES.len()], tag.text());
         let event = scene.people[speaker].send(&scene.rooms[speaker], &words).await?;
         let heard = scene.hear(listener, &tag).await?;
-        scene.transcript(&stage, speaker, &event, &words, listener, &heard).await?;
+        scene.transcript(stage, speaker, &event, &words, listener, &heard).await?;
     }
     stage.line(&format!("… and {BURST} more from each side, at once"));
     let burst: Vec<_> =
@@ -132,7 +137,7 @@ pub async fn run(options: Options) -> Result<Outcome> {
     let sentence = if outcome.is_clean() { "Everything arrived, and nothing leaked" } else { "NOT as promised" };
     stage.report(sentence, &outcome)?;
     if options.keep {
-        scene.keep(&stage).await?;
+        scene.keep(stage).await?;
     }
     Ok(outcome)
 }

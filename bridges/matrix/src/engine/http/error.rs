@@ -88,9 +88,9 @@ impl HttpError {
         }
     }
 
-    /// The thing asked for does not exist.
+    /// The thing asked for does not exist, by the homeserver's own word: what stands before it may say 404 too.
     pub fn is_not_found(&self) -> bool {
-        matches!(&self.kind, HttpErrorKind::Client { status: 404, errcode } if errcode != "M_UNRECOGNIZED")
+        matches!(&self.kind, HttpErrorKind::Client { status: 404, errcode } if errcode == "M_NOT_FOUND")
     }
 
     pub(super) fn from_transport(error: &reqwest::Error) -> Self {

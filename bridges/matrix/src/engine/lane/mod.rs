@@ -143,9 +143,7 @@ impl Lane {
         for _ in 0..ATTEMPTS {
             let moves = engine.inner.stale.moves();
             let checked = Instant::now();
-            let share =
-                engine.machine().share_room_key(&self.room, members.iter().map(Deref::deref), settings.for_machine());
-            let requests = contained(share).await?.map_err(share_failure)?;
+            let requests = self.encrypt_key(members, settings).await?;
             let audience = engine.judge_audience(members, settings.readers).await;
             let audience = engine.without_channels(audience.map_err(EngineError::from)?).await?;
             if all_expected(&requests, &audience) {
@@ -155,6 +153,34 @@ impl Lane {
             engine.throw_away(&self.room).await?;
         }
         Err(PrepareError::AudienceMoved)
+    }
+}
+
+impl Lane {
+    /// Encrypts the room key for its readers, and stores how far their Olm sessions have moved.
+    ///
+    /// Runs to its end even when the caller is dropped, and never beside the taking in of a sync answer: both write the
+    /// same sessions, and one that is stored further than what was read with it could not be read again after a crash.
+    /// When it fails the key is thrown away, since what the library keeps in memory may never have been stored.
+    async fn encrypt_key(
+        &self,
+        members: &[OwnedUserId],
+        settings: &RoomSettings,
+    ) -> Result<Vec<Arc<ToDeviceRequest>>, PrepareError> {
+        let (engine, room, members) = (self.engine.clone(), self.room.clone(), members.to_vec());
+        let settings = settings.for_machine();
+        let encrypting = tokio::spawn(async move {
+            let _turn = engine.inner.olm.lock().await;
+            let share = engine.machine().share_room_key(&room, members.iter().map(Deref::deref), settings);
+            match contained(share).await {
+                Ok(Ok(requests)) => Ok(requests),
+                failed => {
+                    engine.throw_away(&room).await?;
+                    Err(failed?.map_err(share_failure).err().unwrap_or(PrepareError::AudienceMoved))
+                }
+            }
+        });
+        encrypting.await.map_err(|_| EngineError::Panicked)?
     }
 }
 
