@@ -18,13 +18,16 @@ use tracing::{debug, info, warn};
 
 use crate::{
     core::{Core, News, fatal_http, fatal_journal, track},
-    engine::{Class, Engine, EngineError, Fed, HttpError, SyncPart},
+    engine::{Class, Engine, EngineError, Fed, HttpError, HttpErrorKind, SyncPart},
     intake::{self, Built, CURSOR},
 };
 
 /// Answers in a row with events and an unmoved cursor, before somebody is told.
 const UNMOVED: u32 = 5;
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const FIRST_ANSWER: Duration = Duration::from_secs(60);
+/// Events of one room in one answer; Synapse gives no more than this.
+const MOST_EVENTS: u32 = 100;
 
 /// Receives until `stop`.
 pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &CancellationToken) -> Result<(), Fatal> {
@@ -36,7 +39,10 @@ pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &Can
         // After a failure an answer is wanted at once: it tells that the homeserver is back.
         let patient = since.is_some() && watch.failures == 0;
         let timeout = if patient { core.settings.sync_timeout.0 } else { Duration::ZERO };
-        let request = core.http.send(request(since.clone(), timeout), Class::LongPoll(timeout));
+        // The first answer tells the state of every room, and takes the homeserver a while.
+        let patience = if since.is_some() { timeout } else { FIRST_ANSWER };
+        let asking = request(since.clone(), timeout, watch.most_events());
+        let request = core.http.send(asking, Class::LongPoll(patience));
         let answer = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             answer = request => answer,
@@ -79,7 +85,7 @@ pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &Can
     }
 }
 
-fn request(since: Option<String>, timeout: Duration) -> Request {
+fn request(since: Option<String>, timeout: Duration, most_events: u32) -> Request {
     let mut filter = FilterDefinition::default();
     let everything = || vec!["*".to_owned()];
     filter.presence.not_types = everything();
@@ -89,7 +95,7 @@ fn request(since: Option<String>, timeout: Duration) -> Request {
     let state = ["encryption", "history_visibility", "member", "name", "tombstone"];
     filter.room.state.types = Some(state.map(|kind| format!("m.room.{kind}")).into());
     // Nothing older than our first sync crosses, so it needs no messages.
-    filter.room.timeline.limit = Some(UInt::from(if since.is_some() { 100_u32 } else { 1 }));
+    filter.room.timeline.limit = Some(UInt::from(if since.is_some() { most_events } else { 1 }));
     let mut request = Request::new();
     request.filter = Some(Filter::FilterDefinition(filter));
     request.since = since;
@@ -214,10 +220,18 @@ struct Watch {
     failing_since: Option<Instant>,
     unmoved: u32,
     idle: Duration,
+    /// How often the number of events asked for was halved, since an answer was too large to take.
+    halved: u32,
 }
 
 impl Watch {
+    /// How many events of a room to ask for. What is left out is a gap, and is read page by page.
+    fn most_events(&self) -> u32 {
+        (MOST_EVENTS >> self.halved.min(31)).max(1)
+    }
+
     fn heard(&mut self, core: &Core, answer: &Response, since: Option<&str>) {
+        self.halved = self.halved.saturating_sub(1);
         if self.failures > 0 {
             info!(failures = self.failures, "Receiving again.");
         }
@@ -244,6 +258,9 @@ fn failed(core: &Core, watch: &mut Watch, error: &HttpError) -> Result<Duration,
         return Err(fatal);
     }
     watch.failures += 1;
+    if matches!(error.kind, HttpErrorKind::TooLarge | HttpErrorKind::Malformed) {
+        watch.halved = (watch.halved + 1).min(MOST_EVENTS.ilog2() + 1);
+    }
     let since = *watch.failing_since.get_or_insert_with(Instant::now);
     let stalled = since.elapsed() >= core.settings.stall_after.0;
     if watch.failures == 1 || stalled {
@@ -263,5 +280,20 @@ async fn sleep(stop: &CancellationToken, pause: Duration) -> std::ops::ControlFl
     tokio::select! {
         () = stop.cancelled() => std::ops::ControlFlow::Break(()),
         () = tokio::time::sleep(pause) => std::ops::ControlFlow::Continue(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answer_too_large_to_take_is_asked_for_in_smaller_pieces() {
+        let mut watch = Watch::default();
+        assert_eq!(watch.most_events(), MOST_EVENTS);
+        for (halved, most) in [(1, 50), (2, 25), (6, 1), (7, 1), (40, 1)] {
+            watch.halved = halved;
+            assert_eq!(watch.most_events(), most);
+        }
     }
 }

@@ -83,7 +83,10 @@ impl TokenKeeper for Keeper {
     async fn keep(&self, tokens: &Tokens) -> Result<(), KeepFailed> {
         let mut session = self.session.lock().await;
         let renewed = session.with_tokens(tokens);
-        keep_session(&self.store, &renewed).await.map_err(|_| KeepFailed)?;
+        // The homeserver may have retired the old tokens already, so a full journal is waited for.
+        while let Err(error) = keep_session(&self.store, &renewed).await {
+            tokio::time::sleep(error.again_in().ok_or(KeepFailed)?).await;
+        }
         *session = renewed;
         Ok(())
     }
