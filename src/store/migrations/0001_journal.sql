@@ -38,6 +38,7 @@ CREATE TABLE link (
 CREATE TABLE received (
     id INTEGER PRIMARY KEY,
     conversation INTEGER NOT NULL,
+    era INTEGER NOT NULL,
     key INTEGER NOT NULL,
     remote TEXT NOT NULL,
     state INTEGER NOT NULL,
@@ -47,8 +48,8 @@ CREATE TABLE received (
     note TEXT,
     payload BLOB
 ) STRICT;
--- Eight bytes of a digest instead of the name: an index of a million names would not stay in memory.
-CREATE INDEX received_key ON received (key);
+-- `key` is eight bytes of a digest of the name. Names of one time lie together, so that a commit writes few pages.
+CREATE INDEX received_key ON received (era, key);
 CREATE INDEX received_waiting ON received (conversation, id) WHERE state = 0;
 CREATE INDEX received_done ON received (at) WHERE state = 3;
 
@@ -76,7 +77,7 @@ CREATE INDEX delivery_held ON delivery (link, number) WHERE state = 1;
 CREATE INDEX delivery_dead ON delivery (number) WHERE state = 2;
 CREATE INDEX delivery_open ON delivery (id) WHERE state < 3;
 CREATE INDEX delivery_source ON delivery (source) WHERE source IS NOT NULL;
-CREATE INDEX delivery_settled ON delivery (settled_key) WHERE settled_key IS NOT NULL;
+CREATE INDEX delivery_settled ON delivery (number >> 12, settled_key) WHERE settled_key IS NOT NULL;
 CREATE INDEX delivery_words ON delivery (done_at) WHERE source IS NULL AND done_at IS NOT NULL;
 
 -- state: 0 waits, 1 dead letter, 2 quarantined.

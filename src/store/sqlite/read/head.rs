@@ -6,7 +6,7 @@ use sealbridge_contract::{Address, Cleartext, DeliveryId, RemoteId, SenderTrust,
 use super::{
     super::{
         Outcome, delivery,
-        keys::{self, Place, name_key, trust_from_row},
+        keys::{self, Place, trust_from_row},
     },
     Reader,
 };
@@ -36,18 +36,10 @@ pub(in crate::store::sqlite) fn lanes(reader: &Reader) -> Outcome<Vec<Address>> 
     Ok(names.into_iter().filter_map(|(account, name)| keys::address(&account, name)).collect())
 }
 
-fn lane_of(reader: &Reader, at: &Address) -> Outcome<Option<i64>> {
-    reader.one(
-        "SELECT id FROM conversation WHERE account = ?1 AND name = ?2",
-        params![at.account.as_str(), at.conversation.as_str()],
-        |row| row.get(0),
-    )
-}
-
 /// The next deliveries of a lane after number `after`, oldest first.
 pub(in crate::store::sqlite) fn head(reader: &Reader, to: &Address, after: i64, limit: usize) -> Outcome<Head> {
     let mut head = Head::default();
-    let Some(lane) = lane_of(reader, to)? else { return Ok(head) };
+    let Some(lane) = reader.conversation(to)? else { return Ok(head) };
     let mut statement = reader.connection.prepare_cached(
         "SELECT d.number, d.id, l.name, d.attempts, d.not_before, d.enqueued_at, d.tag, d.payload, d.source,
                 r.remote, r.trust, r.payload, c.account, c.name
@@ -139,23 +131,15 @@ fn answered(reader: &Reader, lane: i64, pending: &Pending) -> Outcome<Answered> 
     let (Some((from, _)), Some(target)) = (&pending.from, pending.message.reply_to()) else {
         return Ok(Answered::Unknown);
     };
-    let Some(origin) = lane_of(reader, from)? else { return Ok(Answered::Unknown) };
-    let key = name_key(origin, target.as_str());
+    let Some(origin) = reader.conversation(from)? else { return Ok(Answered::Unknown) };
     // It was received here and carried there.
-    let source: Option<i64> = reader.one(
-        "SELECT id FROM received WHERE key = ?1 AND conversation = ?2 AND remote = ?3",
-        params![key, origin, target.as_str()],
-        |row| row.get(0),
-    )?;
-    if let Some(source) = source {
+    if let Some(source) = reader.received_as(origin, target.as_str())? {
         return carried(reader, source, lane);
     }
     // It is one of ours here: it was received there, or was carried there beside.
-    let source: Option<Option<i64>> = reader.one(
-        "SELECT source FROM delivery WHERE settled_key = ?1 AND lane = ?2 AND settled_as = ?3",
-        params![key, origin, target.as_str()],
-        |row| row.get(0),
-    )?;
+    let Some(ours) = reader.delivered_as(origin, target.as_str())? else { return Ok(Answered::Unknown) };
+    let source: Option<Option<i64>> =
+        reader.one("SELECT source FROM delivery WHERE number = ?1", [ours], |row| row.get(0))?;
     let Some(source) = source.flatten() else { return Ok(Answered::Unknown) };
     let there: Option<String> =
         reader

@@ -1,6 +1,6 @@
 //! What operators and transports ask for: links, gaps, waiting events, dead letters, and what became of a message.
 
-use rusqlite::{params, types::Value};
+use rusqlite::types::Value;
 use sealbridge_contract::{
     AccountName, Address, PersonId, RemoteId, Timestamp, Vault,
     inbox::{OpenGap, Waiting, WaitingFor},
@@ -9,7 +9,7 @@ use sealbridge_contract::{
 use super::{
     super::{
         Outcome, delivery,
-        keys::{self, Place, name_key, trust_from_row},
+        keys::{self, Place, trust_from_row},
         received, unreadable,
         write::Bounds,
     },
@@ -185,37 +185,32 @@ fn describe_delivery(vault: &Vault, letter: &mut DeadLetter, row: &rusqlite::Row
 
 /// What became of a message: one that was received there, or one that we delivered there.
 pub(in crate::store::sqlite) fn why(reader: &Reader, at: &Address, id: &RemoteId) -> Outcome<Vec<Fact>> {
-    let conversation: Option<i64> = reader.one(
-        "SELECT id FROM conversation WHERE account = ?1 AND name = ?2",
-        [at.account.as_str(), at.conversation.as_str()],
-        |row| row.get(0),
-    )?;
-    let Some(conversation) = conversation else { return Ok(Vec::new()) };
-    let key = name_key(conversation, id.as_str());
-    let row = reader.one(
-        "SELECT id, state, note FROM received WHERE key = ?1 AND conversation = ?2 AND remote = ?3",
-        params![key, conversation, id.as_str()],
-        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<String>>(2)?)),
-    )?;
+    let Some(conversation) = reader.conversation(at)? else { return Ok(Vec::new()) };
+    let row = match reader.received_as(conversation, id.as_str())? {
+        Some(place) => reader.one("SELECT id, state, note FROM received WHERE id = ?1", [place], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<String>>(2)?))
+        })?,
+        None => None,
+    };
     match row {
         Some((place, state, note)) => {
-            let deliveries = facts(reader, "d.source = ?1", [place])?;
+            let deliveries = facts(reader, "d.source = ?1", place)?;
             Ok(line(reader, place, state, note)?.into_iter().chain(deliveries).collect())
         }
-        None => {
-            let ours = "d.settled_key = ?1 AND d.settled_as = ?2 AND d.lane = ?3";
-            facts(reader, ours, params![key, id.as_str(), conversation])
-        }
+        None => match reader.delivered_as(conversation, id.as_str())? {
+            Some(number) => facts(reader, "d.number = ?1", number),
+            None => Ok(Vec::new()),
+        },
     }
 }
 
-fn facts(reader: &Reader, condition: &str, params: impl rusqlite::Params) -> Outcome<Vec<Fact>> {
+fn facts(reader: &Reader, condition: &str, key: i64) -> Outcome<Vec<Fact>> {
     let sql = format!(
         "SELECT l.name, c.account, c.name, d.state, d.reason, d.settled_as
          FROM delivery d LEFT JOIN link l ON l.id = d.link LEFT JOIN conversation c ON c.id = d.lane
          WHERE {condition} ORDER BY d.number"
     );
-    reader.all(&sql, params, |row| {
+    reader.all(&sql, [key], |row| {
         let (account, name): (Option<String>, Option<String>) = (row.get(1)?, row.get(2)?);
         Ok(Fact {
             link: row.get::<_, Option<String>>(0)?.and_then(|name| LinkName::parse(&name).ok()),

@@ -3,6 +3,7 @@
 mod accounts;
 mod head;
 mod lists;
+mod names;
 
 use std::{path::Path, sync::Arc, time::Duration};
 

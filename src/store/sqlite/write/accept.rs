@@ -124,11 +124,18 @@ pub(super) fn put(
 
 /// Where an event stands that was seen before: its place and state.
 pub(super) fn seen(ledger: &Ledger, conversation: i64, id: &RemoteId) -> Outcome<Option<(i64, i64)>> {
-    ledger.one(
-        "SELECT id, state FROM received WHERE key = ?1 AND conversation = ?2 AND remote = ?3",
-        params![name_key(conversation, id.as_str()), conversation, id.as_str()],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )
+    let key = name_key(conversation, id.as_str());
+    for era in ledger.names.may_have(key) {
+        let found = ledger.one(
+            "SELECT id, state FROM received WHERE era = ?1 AND key = ?2 AND conversation = ?3 AND remote = ?4",
+            params![era, key, conversation, id.as_str()],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }
 
 /// Remembers a replay value.
@@ -224,13 +231,16 @@ fn store(
         (false, true) => received::ROUTED,
         (false, false) => received::DONE,
     };
+    let key = name_key(standing.id, id);
+    let era = ledger.names.add(key);
     ledger.run(
-        "INSERT INTO received (id, conversation, key, remote, state, at, trust, sender, payload)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO received (id, conversation, era, key, remote, state, at, trust, sender, payload)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![
             place,
             standing.id,
-            name_key(standing.id, id),
+            era,
+            key,
             id,
             state,
             ledger.now().0,
@@ -243,25 +253,28 @@ fn store(
 }
 
 /// Writes a line without content, so that the same event is passed over when it comes again.
-fn line(ledger: &Ledger, conversation: i64, id: &RemoteId, place: i64, note: Option<&str>) -> Outcome<()> {
+fn line(ledger: &mut Ledger, conversation: i64, id: &RemoteId, place: i64, note: Option<&str>) -> Outcome<()> {
     put_line(ledger, conversation, id, place, received::DONE, note)
 }
 
 fn put_line(
-    ledger: &Ledger,
+    ledger: &mut Ledger,
     conversation: i64,
     id: &RemoteId,
     place: i64,
     state: i64,
     note: Option<&str>,
 ) -> Outcome<()> {
+    let key = name_key(conversation, id.as_str());
+    let era = ledger.names.add(key);
     ledger.run(
-        "INSERT INTO received (id, conversation, key, remote, state, at, trust, note)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO received (id, conversation, era, key, remote, state, at, trust, note)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         params![
             place,
             conversation,
-            name_key(conversation, id.as_str()),
+            era,
+            key,
             id.as_str(),
             state,
             ledger.now().0,

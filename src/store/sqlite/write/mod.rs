@@ -6,6 +6,7 @@ mod gaps;
 mod group;
 mod letters;
 mod links;
+mod names;
 mod order;
 mod outbox;
 mod unreadable;
@@ -19,6 +20,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use sealbridge_contract::{Address, Clock, Timestamp};
 
 pub(super) use self::group::{Ask, Asked, Writer};
+use self::names::Names;
 use super::{
     Outcome,
     keys::{self, Keys, Place},
@@ -48,6 +50,7 @@ pub(super) struct Ledger {
     number: i64,
     place: i64,
     totals: Totals,
+    names: Names,
     conversations: HashMap<Address, i64>,
     links: HashMap<LinkName, i64>,
     /// What was put into the two maps since the last commit, to be forgotten if that fails.
@@ -92,6 +95,7 @@ impl Ledger {
         let totals = connection.query_row("SELECT payload_bytes, settled FROM total", [], |row| {
             Ok(Totals { payload_bytes: row.get(0)?, settled: row.get(1)? })
         })?;
+        let names = Names::read(&connection)?;
         Ok(Self {
             connection,
             keys,
@@ -101,6 +105,7 @@ impl Ledger {
             number,
             place,
             totals,
+            names,
             conversations: HashMap::new(),
             links: HashMap::new(),
             new_names: NewNames::default(),

@@ -231,6 +231,11 @@ pub(in crate::store::sqlite) fn sweep(ledger: &mut Ledger) -> Outcome<usize> {
         ledger.run("DELETE FROM delivery WHERE source = ?1", [place])?;
         ledger.run("DELETE FROM received WHERE id = ?1", [place])?;
     }
+    if !places.is_empty() {
+        let oldest = ledger.one("SELECT min(era) FROM received", [], |row| row.get::<_, Option<i64>>(0))?;
+        // What a failed commit forgets here is only asked for in vain.
+        ledger.names.forget_before(oldest.flatten().unwrap_or(i64::MAX));
+    }
     let words: Vec<i64> = ledger.all(
         "DELETE FROM delivery WHERE number IN
          (SELECT number FROM delivery WHERE source IS NULL AND state IN (3, 6) AND done_at < ?1 ORDER BY done_at LIMIT ?2)
