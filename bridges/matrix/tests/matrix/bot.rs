@@ -59,7 +59,8 @@ impl Bot {
     ) -> Result<Self> {
         // The first test of the process wins; `RUST_LOG` says what is shown.
         if std::env::var_os("RUST_LOG").is_some() {
-            let _ = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_test_writer().try_init();
+            let _ =
+                tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_test_writer().try_init();
         }
         let user = server.register_unique("bridge").await?;
         let mut settings: Settings = serde_json::from_value(settings)?;

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Result;
 use sealbridge_contract::Fate;
 use sealbridge_lab::{
-    Lab, Person, Proxy, Synapse, servers,
+    Lab, Person, Proxy, Synapse,
     proxy::{Fault, Rule},
+    servers,
     synapse::Options,
 };
 use serde_json::json;

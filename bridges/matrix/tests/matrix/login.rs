@@ -2,7 +2,10 @@
 
 use anyhow::Result;
 use sealbridge_contract::{Fatal, FlowError};
-use sealbridge_lab::{Lab, Person, Proxy, proxy::{Fault, Rule}};
+use sealbridge_lab::{
+    Lab, Person, Proxy,
+    proxy::{Fault, Rule},
+};
 use sealbridge_matrix::{Matrix, is_set_up};
 use serde_json::json;
 
