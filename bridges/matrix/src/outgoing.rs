@@ -16,6 +16,8 @@ use crate::{
 
 /// How long a delivery waits for its room's turn before it goes back to the queue.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a delivery waits for the first to join its room.
+const JOINING: Duration = Duration::from_secs(3);
 /// An audience that moves while its key is made is tried again this often at once.
 const TRIES: usize = 4;
 /// A refusal that people or the next sync may lift is tried again this often.
@@ -29,7 +31,7 @@ pub(crate) async fn deliver(core: &Core, message: Cleared<'_>, slip: &Slip) -> R
         return Err(DeliveryError::give_up("it is longer than what fits into a Matrix event"));
     };
     let txn: OwnedTransactionId = slip.delivery.to_string().into();
-    ready_for(core, &room, slip)?;
+    ready_for(core, &room, slip).await?;
     if !core.is_online(Duration::from_secs(2)).await {
         return Err(DeliveryError::retry_after(Duration::from_millis(250), "the homeserver does not answer"));
     }
@@ -60,20 +62,19 @@ pub(crate) async fn deliver(core: &Core, message: Cleared<'_>, slip: &Slip) -> R
 }
 
 /// Whether somebody could read what is sent there now.
-fn ready_for(core: &Core, room: &RoomId, slip: &Slip) -> Result<(), DeliveryError> {
+async fn ready_for(core: &Core, room: &RoomId, slip: &Slip) -> Result<(), DeliveryError> {
     let me = core.me();
-    let alone = |facts: &Facts| facts.people.joined.keys().all(|user| user == me);
-    let state = core.rooms.look(room, |facts| (facts.encryption(), alone(facts)));
-    match state {
-        // The gate asked before; it may have changed since.
-        Some((Encryption::Pinned, false)) => Ok(()),
-        // Keys go to those who are there: what is sent before would stay unreadable for ever.
-        Some((Encryption::Pinned, true)) => {
-            let pause = Duration::from_secs(1) * 2_u32.pow(slip.attempt.min(5));
-            Err(DeliveryError::retry_after(pause, "nobody else has joined the room yet"))
-        }
-        _ => Err(DeliveryError::retry("the room can't be spoken to now")),
+    // The gate asked before; it may have changed since.
+    if core.rooms.encryption(room) != Encryption::Pinned {
+        return Err(DeliveryError::retry("the room can't be spoken to now"));
     }
+    // Keys go to those who are there: what is sent before would stay unreadable for ever.
+    let joined = core.rooms.wait_for(room, |facts| facts.people.joined.keys().any(|user| user != me).then_some(()));
+    if tokio::time::timeout(JOINING, joined).await.is_err() {
+        let pause = Duration::from_secs(1) * 2_u32.pow(slip.attempt.min(5));
+        return Err(DeliveryError::retry_after(pause, "nobody else has joined the room yet"));
+    }
+    Ok(())
 }
 
 /// Encrypts one event for those who are in the room.

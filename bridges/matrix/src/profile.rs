@@ -19,7 +19,8 @@ const MOST_TAGS: usize = 2_000;
 pub(crate) fn safe_name(name: &str) -> String {
     let mut safe = String::new();
     for c in name.chars().map(|c| if c.is_whitespace() { ' ' } else { c }) {
-        if !(c.is_control() || is_invisible(c) || c == ' ' && safe.ends_with(' ')) {
+        let doubled = c == ' ' && safe.ends_with(' ');
+        if !(c.is_control() || is_invisible(c) || doubled) {
             safe.push(c);
         }
         if safe.len() >= LONGEST_NAME {
