@@ -204,8 +204,6 @@ pub(crate) async fn open_engine(
 pub(crate) fn opens_later(error: &OpenError) -> bool {
     match error {
         OpenError::Http(error) | OpenError::Engine(EngineError::Http(error)) => error.is_transient(),
-        // Whoever had it before in this process lets go of it soon.
-        OpenError::Busy => true,
         _ => false,
     }
 }

@@ -185,7 +185,10 @@ async fn try_commit(
     fail::fail_point!("matrix::before-accept");
     inbox.accept(batch).await.map_err(NotCommitted::Journal)?;
     fail::fail_point!("matrix::after-accept");
-    track(engine, changes.correspondents()).await;
+    let correspondents = changes.correspondents(&core.rooms);
+    if !correspondents.is_empty() {
+        track(engine, correspondents).await;
+    }
     core.rooms.publish(changes);
     if let Some(direct) = direct {
         core.direct.replace(&direct);

@@ -16,6 +16,8 @@ use crate::{
 
 /// How long a delivery waits for its room's turn before it goes back to the queue.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a delivery waits for a homeserver that does not answer.
+const ONLINE: Duration = Duration::from_secs(10);
 /// How long a delivery waits for the first to join its room.
 const JOINING: Duration = Duration::from_secs(3);
 /// An audience that moves while its key is made is tried again this often at once.
@@ -32,7 +34,7 @@ pub(crate) async fn deliver(core: &Core, message: Cleared<'_>, slip: &Slip) -> R
     };
     let txn: OwnedTransactionId = slip.delivery.to_string().into();
     ready_for(core, &room, slip).await?;
-    if !core.is_online(Duration::from_secs(2)).await {
+    if !core.is_online(ONLINE).await {
         return Err(DeliveryError::retry_after(Duration::from_millis(250), "the homeserver does not answer"));
     }
     let Some(turn) = core.budget.turn(&room, PATIENCE).await else {

@@ -46,8 +46,13 @@ const ABILITIES: Abilities = Abilities {
 /// How long a crypto store may still be in use by the one that had it before.
 const BUSY_FOR: Duration = Duration::from_secs(10);
 
+/// How long the engine may ask for our device before it starts anew: it waits longer and longer, and we would notice
+/// late that the homeserver is back.
+const OPENING: Duration = Duration::from_secs(8);
+
 impl Matrix {
-    /// Opens the account that [`Setup`](crate::Setup) logged in. The homeserver need not be reachable.
+    /// Opens the account that [`Setup`](crate::Setup) logged in. Asks nobody: the homeserver is reached, and the crypto
+    /// store opened, by `run`.
     ///
     /// # Errors
     /// [`Fatal::Auth`] if nobody logged in yet, or another than `settings` says.
@@ -69,12 +74,6 @@ impl Matrix {
             return Err(Fatal::Auth(words));
         }
         let core = Core::new(context, settings, session).await?;
-        if let Err(error) = core.open().await {
-            if !opens_later(&error) {
-                return Err(fatal_open(&error));
-            }
-            core.note(|health| health.trouble = Some(format!("not connected yet: {error}")));
-        }
         Ok(Arc::new(Self { core: Arc::new(core) }))
     }
 
@@ -83,7 +82,11 @@ impl Matrix {
         let began = Instant::now();
         let mut pause = Duration::from_millis(50);
         loop {
-            let failed = match self.try_open().await {
+            let opened = tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                opened = tokio::time::timeout(OPENING, self.try_open()) => opened,
+            };
+            let failed = match opened.unwrap_or_else(|_| Err(Opening::Later("the homeserver does not answer".into()))) {
                 Ok(engine) => return Ok(Some(engine)),
                 Err(Opening::Fatal(fatal)) => return Err(fatal),
                 Err(Opening::Busy) if began.elapsed() > BUSY_FOR => {

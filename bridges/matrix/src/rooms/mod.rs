@@ -176,10 +176,13 @@ impl Changes {
         writes
     }
 
-    /// People who became known as members of encrypted rooms, perhaps among others.
-    pub(crate) fn correspondents(&self) -> BTreeSet<OwnedUserId> {
-        let encrypted = self.0.values().filter(|facts| facts.is_joined() && facts.pin.is_some());
-        encrypted.flat_map(|facts| facts.people.joined.keys().cloned()).collect()
+    /// People who may have become members of encrypted rooms by these changes.
+    pub(crate) fn correspondents(&self, rooms: &Rooms) -> BTreeSet<OwnedUserId> {
+        let moved = |(id, facts): &(&OwnedRoomId, &Facts)| {
+            let same = |before: &Facts| Arc::ptr_eq(&before.people, &facts.people) && before.pin.is_some();
+            facts.is_joined() && facts.pin.is_some() && rooms.look(id, same) != Some(true)
+        };
+        self.0.iter().filter(moved).flat_map(|(_, facts)| facts.people.joined.keys().cloned()).collect()
     }
 }
 

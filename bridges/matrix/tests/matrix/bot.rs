@@ -122,17 +122,7 @@ impl Bot {
     }
 
     pub(crate) async fn connect(&self) -> Result<Arc<Matrix>> {
-        // One that was killed lets go of its store a moment later.
-        let give_up = Instant::now() + SOON;
-        loop {
-            match Matrix::connect(self.context(), self.settings.clone()).await {
-                Ok(matrix) => return Ok(matrix),
-                Err(fatal) if Instant::now() > give_up || !fatal.to_string().contains("another process") => {
-                    return Err(anyhow!(fatal));
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
+        Matrix::connect(self.context(), self.settings.clone()).await.map_err(|fatal| anyhow!(fatal))
     }
 
     /// Connects, and receives until stopped or killed.

@@ -187,3 +187,64 @@ async fn unreachable_homeserver_is_waited_for() -> Result<()> {
     bob.wait_for(|it| it.body == "Ann: and now", SOON).await?;
     running.stop().await
 }
+
+#[tokio::test]
+async fn key_that_its_sender_withholds_is_said_and_holds_up_nobody() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    bob.withhold(&room, &[&bot.user.id], true).await?;
+    bob.send(&room, "not for bridges").await?;
+    until(|| (bot.intake.still_waiting() == 1).then_some(())).await?;
+    bob.call("share_later", json!({ "room": room })).await?;
+    bob.send(&room, "for all").await?;
+    bot.hears("for all").await?;
+    assert_eq!(bot.heard(), ["for all"]);
+    bob.share_key(&room).await?;
+    bot.hears("not for bridges").await?;
+    running.stop().await
+}
+
+/// The bridge on a new machine hears a message whose key only the backup has. Gives the message's name.
+async fn with_a_key_from_the_backup(lab: &Lab, backup_keys: &str) -> Result<(Scene, String)> {
+    let mut scene = Scene::set(lab, json!({ "backup_keys": backup_keys })).await?;
+    scene.proxy.record();
+    scene.bob.send(&scene.room, "old key").await?;
+    let heard = scene.bot.hears("old key").await?;
+    let backed_up = || {
+        let seen = scene.proxy.take_seen();
+        seen.iter().any(|seen| seen.method == "PUT" && seen.path.contains("/room_keys/keys")).then_some(())
+    };
+    until(backed_up).await?;
+    scene.bob.send(&scene.room, "the backup has it by now").await?;
+    scene.bot.hears("the backup has it by now").await?;
+    let event = scene.bob.raw_event(&scene.room, heard.id.as_str()).await?;
+    scene.running.stop().await?;
+    let key = scene.bot.recovery_key.clone().unwrap_or_default();
+    scene.bot.on_a_new_machine()?;
+    scene.bot.set_up(&[("recovery_key", &key)]).await?;
+    scene.running = scene.bot.start().await?;
+    scene.running.joins(&scene.room, 2).await?;
+    let again = event["content"].clone();
+    let sent = scene.bob.send_raw_plain(&scene.room, "m.room.encrypted", again).await?;
+    Ok((scene, sent))
+}
+
+#[tokio::test]
+async fn key_from_the_backup_proves_no_sender_and_opens_nothing_by_default() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let (Scene { bot, running, bob: _bob, proxy: _proxy, .. }, event) =
+        with_a_key_from_the_backup(lab, "refuse").await?;
+    let refused = || bot.intake.refused().into_iter().find(|(id, _)| id.as_str() == event).map(|(_, why)| why);
+    let why = until(refused).await?;
+    assert!(why.contains("backup"), "{why}");
+    running.stop().await
+}
+
+#[tokio::test]
+async fn key_from_the_backup_opens_what_is_then_marked_if_the_account_says_so() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let (Scene { bot, running, bob: _bob, proxy: _proxy, .. }, event) = with_a_key_from_the_backup(lab, "mark").await?;
+    let heard = bot.hears("old key").await?;
+    assert_eq!(heard.id.as_str(), event);
+    running.stop().await
+}
