@@ -37,6 +37,8 @@ pub(crate) struct Core {
     pub(crate) budget: Budget,
     pub(crate) health: Mutex<Health>,
     pub(crate) signals: Signals,
+    /// Of whom it was said already that they can't read, so that it is not said with every message.
+    unreading: Mutex<BTreeSet<(OwnedRoomId, OwnedUserId)>>,
     online: watch::Sender<bool>,
     session: Session,
     folder: PathBuf,
@@ -63,6 +65,9 @@ pub(crate) struct Signals {
     news: mpsc::UnboundedSender<News>,
     /// Held by the one task that reads them.
     pub(crate) heard: AsyncMutex<mpsc::UnboundedReceiver<News>>,
+    telling: mpsc::UnboundedSender<Incident>,
+    /// What sending found that a person must be told. Held by the one task that tells it.
+    pub(crate) told: AsyncMutex<mpsc::UnboundedReceiver<Incident>>,
     steps: mpsc::UnboundedSender<(OwnedRoomId, Box<RawValue>)>,
     /// Steps of verifications seen in rooms. Held by the one task that takes them in.
     pub(crate) observed: AsyncMutex<mpsc::UnboundedReceiver<(OwnedRoomId, Box<RawValue>)>>,
@@ -83,9 +88,10 @@ impl Default for Signals {
     fn default() -> Self {
         let (news, heard) = mpsc::unbounded_channel();
         let (steps, observed) = mpsc::unbounded_channel();
+        let (telling, told) = mpsc::unbounded_channel();
         let [gaps, invites, verifications] = std::array::from_fn(|_| Notify::new());
-        let (heard, observed) = (AsyncMutex::new(heard), AsyncMutex::new(observed));
-        Self { gaps, invites, verifications, news, heard, steps, observed }
+        let (heard, observed, told) = (AsyncMutex::new(heard), AsyncMutex::new(observed), AsyncMutex::new(told));
+        Self { gaps, invites, verifications, news, heard, telling, told, steps, observed }
     }
 }
 
@@ -95,6 +101,10 @@ impl Signals {
             // The receiver lives as long as we do.
             let _ = self.news.send(news);
         }
+    }
+
+    pub(crate) fn tell_people(&self, incident: Incident) {
+        let _ = self.telling.send(incident);
     }
 
     pub(crate) fn observe(&self, steps: impl IntoIterator<Item = (OwnedRoomId, Box<RawValue>)>) {
@@ -121,6 +131,7 @@ impl Core {
             budget: Budget::default(),
             health: Mutex::new(Health { identity, ..Health::default() }),
             signals: Signals::default(),
+            unreading: Mutex::default(),
             online: watch::Sender::new(false),
             session,
             folder: context.folder,
@@ -159,6 +170,14 @@ impl Core {
         SenderTrust {
             unsigned_devices: self.settings.trust == Trust::AnyDevice,
             backup_keys: self.settings.backup_keys == BackupKeys::Mark,
+        }
+    }
+
+    /// Tells a room, once, that somebody's devices are not trusted: their messages do not cross, and they get no keys.
+    pub(crate) fn tell_distrust(&self, room: &RoomId, user: &UserId) {
+        let mut known = self.unreading.lock().unwrap_or_else(|lock| lock.into_inner());
+        if known.insert((room.to_owned(), user.to_owned())) {
+            self.signals.tell_people(distrusted(room, user));
         }
     }
 
@@ -237,6 +256,15 @@ pub(crate) fn fatal_journal(error: NotAccepted) -> Option<Fatal> {
 
 pub(crate) fn conversation(room: &RoomId) -> ConversationId {
     ConversationId::new(room.as_str())
+}
+
+/// Why somebody's messages do not cross, for those who can change it.
+pub(crate) fn distrusted(room: &RoomId, user: &UserId) -> Incident {
+    let words = format!(
+        "Messages of {user} are not carried, and they can't read what the bridge sends: their device is not verified by \
+         themselves. They can do that in their client's security settings."
+    );
+    tell_room(room, format!("not-trusted/{user}"), words)
 }
 
 /// Something to tell the operator about a room.

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use tracing::{debug, info, warn};
 
 use crate::{
-    core::{Core, News, conversation, fatal_journal, tell_room},
+    core::{self, Core, News, conversation, fatal_journal, tell_room},
     engine::{Distrust, Engine, message_position},
     reading::{self, Read, Waits},
 };
@@ -177,10 +177,7 @@ fn distrusted(room: &RoomId, sender: &UserId, why: Distrust) -> Incident {
             "Messages of {sender} are not carried: their identity is another than the one that was verified. \
              Verify them again with `sealbridge verify`."
         ),
-        _ => format!(
-            "Messages of {sender} are not carried, and they can't read what the bridge sends: their device is not \
-             verified by themselves. They can do that in their client's security settings."
-        ),
+        _ => return core::distrusted(room, sender),
     };
     tell_room(room, format!("not-trusted/{sender}"), words)
 }

@@ -8,8 +8,11 @@ use serde_json::value::RawValue;
 use tracing::{debug, instrument, warn};
 
 use crate::{
-    core::Core,
-    engine::{Audience, EncryptError, EncryptedContent, HttpError, HttpErrorKind, PrepareError, RoomSettings},
+    core::{Core, tell_operator},
+    engine::{
+        Audience, DeviceFacts, EncryptError, EncryptedContent, HttpError, HttpErrorKind, PrepareError, RoomSettings,
+        Withholding,
+    },
     rooms::Facts,
     translate,
 };
@@ -94,10 +97,10 @@ pub(crate) async fn encrypt(
             return Err(DeliveryError::retry("the room can't be spoken to now"));
         };
         fail::fail_point!("matrix::before-share");
-        let ready = match lane.prepare(&members, &settings, note).await {
+        let ready = match lane.prepare(&members, &settings, |audience| note(core, room, audience)).await {
             Ok(ready) => ready,
             Err(PrepareError::AudienceMoved) => continue,
-            Err(error) => return Err(prepare_error(&error)),
+            Err(error) => return Err(prepare_error(core, room, &error)),
         };
         match ready.encrypt(event_type, content).await {
             Ok(encrypted) => return Ok(encrypted),
@@ -119,29 +122,41 @@ fn audience(core: &Core, room: &RoomId) -> Option<(Vec<OwnedUserId>, RoomSetting
 }
 
 /// Every reader passes here before a key leaves. Freezing a room on an unknown one is a later matter.
-fn note(audience: &Audience) -> bool {
+fn note(core: &Core, room: &RoomId, audience: &Audience) -> bool {
     debug!(
         readers = audience.readers().count(),
         withheld = audience.withheld().count(),
         without_devices = audience.without_devices().count(),
         "The audience of a room key."
     );
+    let distrusts =
+        |device: &DeviceFacts| matches!(device.withheld, Some(Withholding::Unsigned | Withholding::NoIdentity));
+    for (user, person) in &audience.people {
+        let devices = &person.devices;
+        if user != core.me() && !devices.is_empty() && devices.iter().all(distrusts) {
+            core.tell_distrust(room, user);
+        }
+    }
     true
 }
 
-fn prepare_error(error: &PrepareError) -> DeliveryError {
+fn prepare_error(core: &Core, room: &RoomId, error: &PrepareError) -> DeliveryError {
     match error {
         PrepareError::Http(error) => http_error(error),
         PrepareError::VerifiedUserChanged(users) => {
-            let users: Vec<_> = users.iter().map(|user| user.as_str()).collect();
+            let users = users.iter().map(|user| user.as_str()).collect::<Vec<_>>().join(", ");
             let cause = format!(
-                "the identity of {} is another than the one that was verified; verify them again with `sealbridge verify`",
-                users.join(", ")
+                "the identity of {users} is another than the one that was verified; verify them again with \
+                 `sealbridge verify`"
             );
+            let words = format!("Nothing is sent to a room: {cause}.");
+            core.signals.tell_people(tell_operator(room, format!("identity-changed/{users}"), words));
             DeliveryError::retry_after(Duration::from_secs(60), cause)
         }
         PrepareError::OwnDeviceUnsigned => {
-            DeliveryError::retry_after(Duration::from_secs(60), "the bridge's own device is not cross-signed any more")
+            let cause = "the bridge's own device is not cross-signed any more; run `sealbridge account add` again";
+            core.signals.tell_people(tell_operator(room, "own-device-unsigned", format!("Nothing is sent: {cause}.")));
+            DeliveryError::retry_after(Duration::from_secs(60), cause)
         }
         error => DeliveryError::retry(error.to_string()),
     }

@@ -78,14 +78,39 @@ async fn settle(core: &Arc<Core>, engine: &Engine, inbox: &Inbox, flushed: Flush
     Ok(())
 }
 
-/// Takes in steps of verifications seen in rooms, for ever.
-pub(crate) async fn observe(core: &Arc<Core>, engine: &Engine) -> Result<(), Fatal> {
+/// Takes in steps of verifications seen in rooms, and tells what sending found, for ever.
+pub(crate) async fn observe(core: &Arc<Core>, engine: &Engine, inbox: &Inbox) -> Result<(), Fatal> {
     let mut observed = core.signals.observed.lock().await;
-    while let Some((room, step)) = observed.recv().await {
-        match engine.observe_in_room(&room, &step).await {
-            Ok(()) => core.signals.verifications.notify_waiters(),
-            Err(error) => warn!(%error, "A step of a verification could not be taken in."),
+    let mut told = core.signals.told.lock().await;
+    loop {
+        tokio::select! {
+            Some((room, step)) = observed.recv() => match engine.observe_in_room(&room, &step).await {
+                Ok(()) => core.signals.verifications.notify_waiters(),
+                Err(error) => warn!(%error, "A step of a verification could not be taken in."),
+            },
+            Some(incident) = told.recv() => {
+                let mut incidents = vec![incident];
+                while let Ok(more) = told.try_recv() {
+                    incidents.push(more);
+                }
+                tell(inbox, incidents).await?;
+            }
         }
     }
-    Ok(())
+}
+
+/// Hands incidents in, however long the journal is full.
+async fn tell(inbox: &Inbox, incidents: Vec<Incident>) -> Result<(), Fatal> {
+    loop {
+        let batch = Batch { incidents: incidents.clone(), ..Batch::default() };
+        match inbox.accept(batch).await {
+            Ok(()) => return Ok(()),
+            Err(error) => match (fatal_journal(error), error.again_in()) {
+                (Some(fatal), _) => return Err(fatal),
+                (None, Some(pause)) => tokio::time::sleep(pause).await,
+                // The service stops; it is found again.
+                (None, None) => return std::future::pending().await,
+            },
+        }
+    }
 }

@@ -223,7 +223,7 @@ impl Task {
             Self::Gaps => gaps::fill_gaps(core, inbox).await,
             Self::Late => latekeys::read_late(core, engine, inbox).await,
             Self::Invites => invites::follow(core, inbox).await,
-            Self::Verifications => traffic::observe(core, engine).await,
+            Self::Verifications => traffic::observe(core, engine, inbox).await,
         }
     }
 }

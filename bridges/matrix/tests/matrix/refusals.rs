@@ -193,6 +193,21 @@ async fn device_without_its_owners_signature_is_not_read_gets_no_key_and_is_told
 }
 
 #[tokio::test]
+async fn silent_member_who_gets_no_key_is_told_too() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    let eve = Person::new_with(&lab.a, "eve", Options { kind: Kind::Nio, ..Options::default() }).await?;
+    bob.invite(&room, eve.user_id()).await?;
+    eve.wait_invite(&room, SOON).await?;
+    eve.join(&room).await?;
+    running.joins(&room, 3).await?;
+    running.says(&room, "not for eve").await?;
+    let told = bot.tells("not-trusted/").await?;
+    assert!(told.contains(eve.user_id()));
+    running.stop().await
+}
+
+#[tokio::test]
 async fn any_device_is_read_and_gets_keys_if_the_account_says_so() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
     let eve = Person::new_with(&lab.a, "eve", Options { kind: Kind::Nio, ..Options::default() }).await?;
