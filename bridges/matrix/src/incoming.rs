@@ -36,8 +36,8 @@ pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &Can
     let mut watch = Watch::default();
     loop {
         let asked = Instant::now();
-        // After a failure an answer is wanted at once: it tells that the homeserver is back.
-        let patient = since.is_some() && watch.failures == 0;
+        // At the start and after a failure an answer is wanted at once: it tells that the homeserver is there.
+        let patient = since.is_some() && watch.hears;
         let timeout = if patient { core.settings.sync_timeout.0 } else { Duration::ZERO };
         // The first answer tells the state of every room, and takes the homeserver a while.
         let patience = if since.is_some() { timeout } else { FIRST_ANSWER };
@@ -219,6 +219,8 @@ fn heard_of(fed: Fed, core: &Core) -> Vec<News> {
 /// What shows whether receiving goes well.
 #[derive(Debug, Default)]
 struct Watch {
+    /// The last request was answered.
+    hears: bool,
     failures: u32,
     failing_since: Option<Instant>,
     unmoved: u32,
@@ -238,6 +240,7 @@ impl Watch {
         if self.failures > 0 {
             info!(failures = self.failures, "Receiving again.");
         }
+        self.hears = true;
         self.failures = 0;
         self.failing_since = None;
         let quiet = answer.rooms.is_empty() && answer.to_device.events.is_empty();
@@ -260,6 +263,7 @@ fn failed(core: &Core, watch: &mut Watch, error: &HttpError) -> Result<Duration,
     if let Some(fatal) = fatal_http(&error.kind) {
         return Err(fatal);
     }
+    watch.hears = false;
     watch.failures += 1;
     if matches!(error.kind, HttpErrorKind::TooLarge | HttpErrorKind::Malformed) {
         watch.halved = (watch.halved + 1).min(MOST_EVENTS.ilog2() + 1);
