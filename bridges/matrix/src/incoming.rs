@@ -25,6 +25,8 @@ use crate::{
 /// Answers in a row with events and an unmoved cursor, before somebody is told.
 const UNMOVED: u32 = 5;
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A cursor alone is committed no more often than this.
+const CURSOR_KEPT: Duration = Duration::from_secs(60);
 const FIRST_ANSWER: Duration = Duration::from_secs(60);
 /// Events of one room in one answer; Synapse gives no more than this.
 const MOST_EVENTS: u32 = 100;
@@ -67,7 +69,7 @@ pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &Can
         );
         let Some(fed) = feed(core, engine, &answer, stop).await? else { return Ok(()) };
         fail::fail_point!("matrix::crypto-fed");
-        if !commit(core, engine, inbox, &answer, since.as_deref(), stop).await? {
+        if !commit(core, engine, inbox, &answer, since.as_deref(), &mut watch.kept, stop).await? {
             return Ok(());
         }
         core.signals.tell(heard_of(fed, core));
@@ -133,11 +135,12 @@ async fn commit(
     inbox: &Inbox,
     answer: &Response,
     since: Option<&str>,
+    kept: &mut Option<Instant>,
     stop: &CancellationToken,
 ) -> Result<bool, Fatal> {
     let mut failures = 0;
     loop {
-        let tried = try_commit(core, engine, inbox, answer, since).await;
+        let tried = try_commit(core, engine, inbox, answer, since, kept).await;
         if let Err(NotCommitted::Journal(error)) = &tried {
             debug!(%error, "The journal did not take it.");
         }
@@ -177,13 +180,25 @@ async fn try_commit(
     inbox: &Inbox,
     answer: &Response,
     since: Option<&str>,
+    kept: &mut Option<Instant>,
 ) -> Result<(), NotCommitted> {
     let _turn = core.rooms.change().await;
     let built = intake::build(core, answer, since).await.map_err(NotCommitted::Engine)?;
     let Built { batch, changes, news, gaps, invites, direct, verifications } = built;
+    let bare = batch.arrivals.is_empty() && batch.echoes.is_empty() && batch.incidents.is_empty();
+    let bare = bare && batch.store.iter().all(|write| write.key == CURSOR);
+    // Only keys came, and the engine has them: to be asked for from an older cursor again does no harm.
+    if bare && (batch.store.is_empty() || kept.is_some_and(|at| at.elapsed() < CURSOR_KEPT)) {
+        return Ok(());
+    }
     debug!(arrivals = batch.arrivals.len(), echoes = batch.echoes.len(), "Offered to the journal.");
     fail::fail_point!("matrix::before-accept");
-    inbox.accept(batch).await.map_err(NotCommitted::Journal)?;
+    match inbox.accept(batch).await {
+        Ok(()) => *kept = Some(Instant::now()),
+        // A full journal must not keep keys from coming.
+        Err(NotAccepted::Full) if bare => return Ok(()),
+        Err(error) => return Err(NotCommitted::Journal(error)),
+    }
     fail::fail_point!("matrix::after-accept");
     let correspondents = changes.correspondents(&core.rooms);
     if !correspondents.is_empty() {
@@ -221,6 +236,8 @@ fn heard_of(fed: Fed, core: &Core) -> Vec<News> {
 struct Watch {
     /// The last request was answered.
     hears: bool,
+    /// When the cursor was last committed.
+    kept: Option<Instant>,
     failures: u32,
     failing_since: Option<Instant>,
     unmoved: u32,

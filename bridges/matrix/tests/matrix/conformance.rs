@@ -9,7 +9,7 @@ use crate::harness::Matrices;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn matrix_keeps_its_promises() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
-    let harness = Matrices { lab };
+    let harness = Matrices::new(lab);
     // One case alone, for whoever looks for a fault.
     if let Ok(part) = std::env::var("SEALBRIDGE_CASE") {
         let report = run_only(&harness, &part).await;

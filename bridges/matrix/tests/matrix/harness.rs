@@ -2,7 +2,10 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,9 +30,11 @@ use crate::bot::{Bot, SOON};
 
 const PROFILE: &str = "com.beeper.per_message_profile";
 
-/// Rigs on the shared homeserver.
+/// Rigs on a shared homeserver.
 pub(crate) struct Matrices {
-    pub(crate) lab: &'static Lab,
+    lab: &'static Lab,
+    /// Somebody spoke in clear on the first homeserver: what it stores is no evidence any more.
+    soiled: Arc<AtomicBool>,
 }
 
 type Connected = Arc<Mutex<Option<Arc<Matrix>>>>;
@@ -44,6 +49,7 @@ struct Bob {
     person: Arc<Person>,
     proxy: Proxy,
     server: &'static Path,
+    soiled: Arc<AtomicBool>,
     bridge: String,
     room: String,
     connected: Connected,
@@ -70,11 +76,16 @@ impl Harness for Matrices {
 }
 
 impl Matrices {
+    pub(crate) fn new(lab: &'static Lab) -> Self {
+        Self { lab, soiled: Arc::default() }
+    }
+
     async fn set(&self, intake: &Arc<MemoryIntake>) -> anyhow::Result<Rig> {
-        let person = Arc::new(Person::new_on(&self.lab.a, "bob").await?);
-        let proxy = Proxy::before(self.lab.a.url()).await?;
+        let server = if self.soiled.load(Ordering::SeqCst) { &self.lab.b } else { &self.lab.a };
+        let person = Arc::new(Person::new_on(server, "bob").await?);
+        let proxy = Proxy::before(server.url()).await?;
         let invites = json!({ "invites": { "from": [person.user_id()] } });
-        let bot = Bot::with_intake(&self.lab.a, proxy.url(), invites, Arc::clone(intake)).await?;
+        let bot = Bot::with_intake(server, proxy.url(), invites, Arc::clone(intake)).await?;
         let running = bot.start().await?;
         let room = person.create_encrypted_room("talk", &[&bot.user.id]).await?;
         running.joins(&room, 2).await?;
@@ -87,7 +98,8 @@ impl Matrices {
         let peer = Bob {
             person,
             proxy,
-            server: self.lab.a.data_dir(),
+            server: server.data_dir(),
+            soiled: Arc::clone(&self.soiled),
             bridge,
             room: room.clone(),
             connected: Arc::clone(&connected),
@@ -197,6 +209,7 @@ impl Peer for Bob {
     }
 
     async fn say_in_clear(&self, words: &str) -> Told<RemoteId> {
+        self.soiled.store(true, Ordering::SeqCst);
         let content = json!({ "msgtype": "m.text", "body": words });
         let sent = self.person.send_raw_plain(&self.room, "m.room.message", content).await;
         sent.map(RemoteId::new).map_err(broken)
