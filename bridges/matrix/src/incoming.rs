@@ -12,7 +12,7 @@ use ruma::{
     },
     presence::PresenceState,
 };
-use sealbridge_contract::{Fatal, Inbox, NotAccepted};
+use sealbridge_contract::{Batch, Fatal, Inbox, NotAccepted};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -188,18 +188,10 @@ async fn try_commit(
     let bare = batch.arrivals.is_empty() && batch.echoes.is_empty() && batch.incidents.is_empty();
     let bare = bare && batch.store.iter().all(|write| write.key == CURSOR);
     // Only keys came, and the engine has them: to be asked for from an older cursor again does no harm.
-    if bare && (batch.store.is_empty() || kept.is_some_and(|at| at.elapsed() < CURSOR_KEPT)) {
-        return Ok(());
+    let needless = bare && (batch.store.is_empty() || kept.is_some_and(|at| at.elapsed() < CURSOR_KEPT));
+    if !needless {
+        accept(inbox, batch, bare, kept).await.map_err(NotCommitted::Journal)?;
     }
-    debug!(arrivals = batch.arrivals.len(), echoes = batch.echoes.len(), "Offered to the journal.");
-    fail::fail_point!("matrix::before-accept");
-    match inbox.accept(batch).await {
-        Ok(()) => *kept = Some(Instant::now()),
-        // A full journal must not keep keys from coming.
-        Err(NotAccepted::Full) if bare => return Ok(()),
-        Err(error) => return Err(NotCommitted::Journal(error)),
-    }
-    fail::fail_point!("matrix::after-accept");
     let correspondents = changes.correspondents(&core.rooms);
     if !correspondents.is_empty() {
         track(engine, correspondents).await;
@@ -216,6 +208,19 @@ async fn try_commit(
     if invites {
         core.signals.invites.notify_one();
     }
+    Ok(())
+}
+
+async fn accept(inbox: &Inbox, batch: Batch, bare: bool, kept: &mut Option<Instant>) -> Result<(), NotAccepted> {
+    debug!(arrivals = batch.arrivals.len(), echoes = batch.echoes.len(), "Offered to the journal.");
+    fail::fail_point!("matrix::before-accept");
+    match inbox.accept(batch).await {
+        Ok(()) => *kept = Some(Instant::now()),
+        // A full journal must not keep keys from coming.
+        Err(NotAccepted::Full) if bare => {}
+        Err(error) => return Err(error),
+    }
+    fail::fail_point!("matrix::after-accept");
     Ok(())
 }
 
