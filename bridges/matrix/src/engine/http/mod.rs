@@ -74,7 +74,9 @@ impl Http {
         match homeserver.scheme() {
             "https" => {}
             "http" if loopback => {}
-            "http" => return Err(HttpErrorKind::Refused("plain http is for loopback only; give an https address").into()),
+            "http" => {
+                return Err(HttpErrorKind::Refused("plain http is for loopback only; give an https address").into());
+            }
             _ => return Err(HttpErrorKind::Refused("the address is not http or https").into()),
         }
         let mut builder = reqwest::Client::builder()
