@@ -9,8 +9,9 @@ use sealbridge_lab::{
     chaos,
     checker::Tag,
     demo::{self, Scene, Setting, Stage},
+    outage,
     proxy::{Fault, Rule},
-    servers, synapse,
+    servers, synapse, talk,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -64,20 +65,10 @@ async fn homeserver_that_stops_and_is_killed_in_mid_traffic_loses_nothing() -> R
     if !servers::available().await {
         return Ok(());
     }
-    let scene = Scene::set(&binary(), &stage()).await?;
-    let mut said = [say(&scene, 0, 0..5).await?, Vec::new()];
-    scene.lab.b.stop().await?;
-    said[0].extend(say(&scene, 0, 5..15).await?);
-    scene.lab.b.restart().await?;
-    said[1].extend(say(&scene, 1, 0..5).await?);
-    for turn in 0..3 {
-        scene.lab.b.kill().await?;
-        said[0].extend(say(&scene, 0, 15 + turn * 5..20 + turn * 5).await?);
-        scene.lab.b.restart().await?;
-    }
-    let tally = chaos::settle(&scene, &said).await;
-    ensure!(tally.lost + tally.duplicated + tally.reordered == 0, "{tally:?}\n{}", scene.bridge.tail());
-    scene.close().await
+    let options = outage::Options { down: Duration::from_secs(5), kills: 3, pause: Duration::from_millis(100) };
+    let outcome = outage::run(&binary(), &stage(), options).await?;
+    ensure!(outcome.is_clean(), "{outcome:?}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,7 +147,7 @@ async fn stock_rate_limits_delay_and_lose_nothing() -> Result<()> {
     // People are freed of the limit; the bridge is not.
     scene.lab.a.exempt_from_limits(scene.people[0].user_id()).await?;
     let said = [say(&scene, 0, 0..14).await?, Vec::new()];
-    let tally = chaos::settle(&scene, &said).await;
+    let tally = talk::settle(&scene, &said).await;
     ensure!(tally.lost + tally.duplicated + tally.reordered == 0, "{tally:?}\n{}", scene.bridge.tail());
     let doctor = scene.bridge.cli(&["doctor"]).await?;
     ensure!(doctor.stdout.contains("override_ratelimit"), "doctor says how the limit is lifted: {doctor:?}");

@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use crate::{
     bridge::Binary,
-    chaos,
     checker::Tag,
     demo::{Scene, Stage},
+    talk,
 };
 
 /// What came of it. The names of these fields are kept: scripts rely on them.
@@ -70,7 +70,7 @@ pub async fn run(binary: &Binary, stage: &Stage, messages: usize) -> Result<Outc
 
     let start = Instant::now();
     scene.bridge.spawn().await?;
-    let tally = chaos::settle(&scene, &said).await;
+    let tally = talk::settle(&scene, &said).await;
     let seconds = start.elapsed().as_secs_f64();
     scene.close().await?;
     if tally.lost > 0 {

@@ -1,20 +1,14 @@
 //! The service is killed again and again while people talk, and a checker that sees only what they see judges.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use crate::{
     bridge::Binary,
-    checker::{self, Tag, Tally},
-    demo::{Scene, Setting, Stage, heard_by},
+    demo::{Scene, Setting, Stage},
+    talk::{PATIENCE, Talk, judge, missing, settle},
 };
 
 /// How much.
@@ -58,10 +52,6 @@ impl Outcome {
     }
 }
 
-/// Patience for what must come.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// So long is listened for what may be doubled, once all was heard.
-const LINGER: Duration = Duration::from_secs(2);
 /// So long a named place may not be reached before the process is killed where it stands.
 const NOT_REACHED: Duration = Duration::from_secs(10);
 
@@ -159,53 +149,6 @@ pub async fn places(binary: &Binary) -> Result<Vec<String>> {
     Ok(places)
 }
 
-/// Waits until all that was said was heard, or until nothing has come for a while.
-pub async fn settle(scene: &Scene, said: &[Vec<Tag>; 2]) -> Tally {
-    let mut last = (0, Instant::now());
-    loop {
-        let tally = judge(scene, said);
-        if tally.delivered != last.0 {
-            last = (tally.delivered, Instant::now());
-        }
-        if tally.lost == 0 {
-            // What is doubled comes after the first.
-            tokio::time::sleep(LINGER).await;
-            return judge(scene, said);
-        }
-        if last.1.elapsed() > PATIENCE {
-            return tally;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-/// Judges both directions.
-pub fn judge(scene: &Scene, said: &[Vec<Tag>; 2]) -> Tally {
-    let one = |speaker: usize| {
-        checker::judge(&said[speaker], &heard_by(&scene.people[1 - speaker], &scene.rooms[1 - speaker]))
-    };
-    one(0) + one(1)
-}
-
-/// The numbers of what was never heard, each side's in ranges.
-fn missing(scene: &Scene, said: &[Vec<Tag>; 2]) -> String {
-    let mut words = String::new();
-    for speaker in [0, 1] {
-        let heard = heard_by(&scene.people[1 - speaker], &scene.rooms[1 - speaker]);
-        let heard: Vec<_> = heard.iter().filter_map(|one| Tag::find(&scene.run, &one.text)).collect();
-        let lost = said[speaker].iter().filter(|tag| !heard.contains(tag)).map(|tag| tag.number);
-        let mut ranges: Vec<(usize, usize)> = Vec::new();
-        for number in lost {
-            match ranges.last_mut() {
-                Some((_, last)) if *last + 1 == number => *last = number,
-                _ => ranges.push((number, number)),
-            }
-        }
-        words += &format!("of {} by {speaker}: {ranges:?}; ", said[speaker].len());
-    }
-    words
-}
-
 fn heard_in_all(scene: &Scene) -> usize {
     [0, 1].iter().map(|side| scene.people[*side].messages_in(&scene.rooms[*side]).len()).sum()
 }
@@ -222,47 +165,4 @@ async fn first_heard(scene: &Scene, before: usize, start: Instant) -> u64 {
 pub fn percentile(sorted: &[u64], percent: usize) -> u64 {
     let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
     sorted.get(at).copied().unwrap_or(0)
-}
-
-/// Two people who talk without end.
-struct Talk {
-    stop: Arc<AtomicBool>,
-    said: Arc<[AtomicUsize; 2]>,
-    tasks: Vec<tokio::task::JoinHandle<Result<Vec<Tag>>>>,
-}
-
-impl Talk {
-    fn start(scene: &Scene, pause: Duration) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let said = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
-        let tasks = [0, 1].map(|side| {
-            let (stop, said, run) = (Arc::clone(&stop), Arc::clone(&said), scene.run.clone());
-            let (person, room) = (Arc::clone(&scene.people[side]), scene.rooms[side].clone());
-            tokio::spawn(async move {
-                let mut tags = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
-                    let tag = Tag { run: run.clone(), sender: side, number: tags.len() };
-                    person.send(&room, &tag.text()).await.context("Say something")?;
-                    tags.push(tag);
-                    said[side].fetch_add(1, Ordering::Relaxed);
-                    tokio::time::sleep(pause).await;
-                }
-                Ok(tags)
-            })
-        });
-        Self { stop, said, tasks: tasks.into() }
-    }
-
-    fn said(&self) -> usize {
-        self.said.iter().map(|said| said.load(Ordering::Relaxed)).sum()
-    }
-
-    async fn stop(self) -> Result<[Vec<Tag>; 2]> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut said = Vec::new();
-        for task in self.tasks {
-            said.push(task.await??);
-        }
-        <[Vec<Tag>; 2]>::try_from(said).ok().context("There are two people")
-    }
 }

@@ -9,6 +9,7 @@ pub mod chaos;
 pub mod checker;
 pub mod demo;
 pub mod leash;
+pub mod outage;
 pub mod paths;
 pub mod person;
 pub mod proxy;
@@ -16,6 +17,7 @@ pub mod search;
 pub mod servers;
 pub mod skip;
 pub mod synapse;
+pub mod talk;
 pub mod venv;
 
 pub use person::Person;

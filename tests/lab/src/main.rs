@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{backlog, chaos, demo, test, up};
+use commands::{backlog, chaos, demo, outage, test, up};
 
 /// Real servers and clients on loopback, for demonstrations and tests.
 #[derive(Debug, Parser)]
@@ -24,6 +24,8 @@ enum Command {
     Demo(demo::Demo),
     /// Kill the service again and again while people talk.
     Chaos(chaos::Chaos),
+    /// Stop and kill a homeserver while people talk.
+    Outage(outage::Outage),
     /// Let many messages wait while the service is down, and see them cross.
     Backlog(backlog::Backlog),
     /// Check formatting and lints, and run every test.
@@ -36,6 +38,7 @@ async fn main() -> ExitCode {
         Command::Up(up) => up.run().await,
         Command::Demo(demo) => demo.run().await,
         Command::Chaos(chaos) => chaos.run().await,
+        Command::Outage(outage) => outage.run().await,
         Command::Backlog(backlog) => backlog.run().await,
         Command::Test(test) => test.run(),
     };

@@ -3,6 +3,7 @@
 pub(crate) mod backlog;
 pub(crate) mod chaos;
 pub(crate) mod demo;
+pub(crate) mod outage;
 pub(crate) mod test;
 pub(crate) mod up;
 
