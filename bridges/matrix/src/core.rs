@@ -208,6 +208,9 @@ pub(crate) async fn track(engine: &Engine, users: BTreeSet<OwnedUserId>) {
     }
 }
 
+/// Where the engine keeps its keys, in the transport's folder.
+const CRYPTO: &str = "crypto";
+
 /// Opens the engine in the transport's folder.
 pub(crate) async fn open_engine(
     session: &Session,
@@ -216,7 +219,15 @@ pub(crate) async fn open_engine(
     key: &StoreKey,
 ) -> Result<Engine, OpenError> {
     let key = crate::engine::StoreKey::from_bytes(key.expose());
-    Engine::open(session, http, &folder.join("crypto"), &key).await
+    Engine::open(session, http, &folder.join(CRYPTO), &key).await
+}
+
+/// Forgets the keys of a device that is no more.
+pub(crate) fn forget_keys(folder: &std::path::Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(folder.join(CRYPTO)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Whether opening may succeed later without anybody doing anything.
@@ -233,7 +244,9 @@ pub(crate) fn fatal_open(error: &OpenError) -> Fatal {
         OpenError::Http(error) | OpenError::Engine(EngineError::Http(error)) => {
             fatal_http(&error.kind).unwrap_or_else(|| Fatal::Broken(error.to_string()))
         }
-        OpenError::ForeignDevice | OpenError::DeviceGone | OpenError::OtherDevice => Fatal::Policy(error.to_string()),
+        OpenError::ForeignDevice | OpenError::DeviceGone | OpenError::OtherDevice => {
+            Fatal::Policy(format!("{error}; `sealbridge init` does"))
+        }
         error => Fatal::Broken(error.to_string()),
     }
 }
@@ -243,7 +256,7 @@ pub(crate) fn fatal_http(kind: &HttpErrorKind) -> Option<Fatal> {
     match kind {
         HttpErrorKind::UnknownToken { soft_logout } => {
             let why = if *soft_logout { "has let our session expire" } else { "does not know our session any more" };
-            Some(Fatal::Auth(format!("the homeserver {why}; log in again with `sealbridge account add`")))
+            Some(Fatal::Auth(format!("the homeserver {why}; `sealbridge init` logs in again as a new device")))
         }
         HttpErrorKind::NotKept => Some(Fatal::Journal),
         _ => None,

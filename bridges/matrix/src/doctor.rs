@@ -38,7 +38,9 @@ async fn identity(core: &Core, findings: &mut Vec<Finding>) {
         Ok(state) => state,
         Err(IdentityError::Engine(EngineError::Http(error))) => {
             let words = match error.kind {
-                HttpErrorKind::UnknownToken { .. } => "The session is not accepted any more; log in again.".to_owned(),
+                HttpErrorKind::UnknownToken { .. } => {
+                    "The session is not accepted any more; `sealbridge init` logs in again as a new device.".to_owned()
+                }
                 _ => format!("The homeserver does not answer: {error}"),
             };
             find(true, "homeserver", words);
@@ -50,7 +52,11 @@ async fn identity(core: &Core, findings: &mut Vec<Finding>) {
         }
     };
     if !state.cross_signed {
-        find(true, "device", "The device is not cross-signed; run `sealbridge account add` again.".into());
+        find(
+            true,
+            "device",
+            "The device is not cross-signed; stop the service and run `sealbridge init` again.".into(),
+        );
     }
     if !state.secret_storage {
         find(false, "backup", "The account has no secret storage: its identity can't be recovered.".into());

@@ -154,7 +154,7 @@ fn prepare_error(core: &Core, room: &RoomId, error: &PrepareError) -> DeliveryEr
             DeliveryError::retry_after(Duration::from_secs(60), cause)
         }
         PrepareError::OwnDeviceUnsigned => {
-            let cause = "the bridge's own device is not cross-signed any more; run `sealbridge account add` again";
+            let cause = "the bridge's own device is not cross-signed any more; stop the service and run `sealbridge init` again";
             core.signals.tell_people(tell_operator(room, "own-device-unsigned", format!("Nothing is sent: {cause}.")));
             DeliveryError::retry_after(Duration::from_secs(60), cause)
         }

@@ -7,13 +7,18 @@ use sealbridge_contract::{
     inbox::{AccountStore, StoreWrite},
 };
 use tokio::sync::Mutex;
+use url::Url;
 
-use crate::engine::{KeepFailed, RecoveryKey, Session, TokenKeeper, Tokens, new_device_id};
+use crate::{
+    config::Settings,
+    engine::{KeepFailed, RecoveryKey, Session, TokenKeeper, Tokens, new_device_id},
+};
 
 const SESSION: &str = "session";
 const DEVICE: &str = "device";
 const RECOVERY_KEY: &str = "recovery-key";
 const READY: &str = "set-up";
+const DEVICE_LOST: &str = "device-lost";
 
 /// Reads the session, if somebody logged in.
 pub(crate) async fn session(store: &AccountStore) -> Result<Option<Session>, SessionUnread> {
@@ -28,6 +33,30 @@ pub(crate) enum SessionUnread {
     Corrupt,
     #[error(transparent)]
     Journal(#[from] NotAccepted),
+}
+
+/// The session, at the address that the config gives now: a homeserver may move.
+pub(crate) async fn session_at(store: &AccountStore, settings: &Settings) -> Result<Option<Session>, SessionUnread> {
+    let address = settings.homeserver.as_deref().filter(|address| address.contains("://"));
+    let address = address.and_then(|address| Url::parse(address).ok());
+    Ok(session(store).await?.map(|session| match address {
+        Some(homeserver) => session.with_homeserver(homeserver),
+        None => session,
+    }))
+}
+
+/// Forgets the login, so that another can be made. The recovery key stays, and so does what was received.
+pub(crate) async fn forget(store: &AccountStore) -> Result<(), NotAccepted> {
+    store.write([SESSION, DEVICE, READY, DEVICE_LOST].map(StoreWrite::delete).into()).await
+}
+
+/// Notes that the device can't be used any more, whatever the homeserver says of the session.
+pub(crate) async fn set_device_lost(store: &AccountStore) -> Result<(), NotAccepted> {
+    store.write(vec![StoreWrite::put(DEVICE_LOST, b"1".as_slice())]).await
+}
+
+pub(crate) async fn is_device_lost(store: &AccountStore) -> Result<bool, NotAccepted> {
+    Ok(store.read(DEVICE_LOST).await?.is_some())
 }
 
 pub(crate) async fn keep_session(store: &AccountStore, session: &Session) -> Result<(), NotAccepted> {

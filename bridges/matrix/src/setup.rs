@@ -10,15 +10,16 @@ use tracing::info;
 
 use crate::{
     config::Settings,
-    core::open_engine,
+    core::{forget_keys, open_engine, opens_later},
     engine::{
-        Engine, EngineError, Http, HttpError, IdentityError, OpenError, RecoveryKey, Session, SessionError,
-        adopt_token, discover, log_in,
+        Engine, EngineError, Http, HttpError, HttpErrorKind, IdentityError, OpenError, RecoveryKey, Session,
+        SessionError, adopt_token, discover, log_in, log_out,
     },
     session_store,
 };
 
-/// The login flow, for `init` and `account add`. Drop it before the account is connected: it holds the crypto store.
+/// The login flow. For an account that is logged in it looks whether it still is, and logs in anew as another device if
+/// it is not. Drop it before the account is connected: it holds the crypto store.
 #[derive(Debug)]
 pub struct Setup {
     context: Context,
@@ -82,17 +83,16 @@ impl Setup {
                 Ok(self.go(At::Discover, "Looking for the homeserver"))
             }
             At::Discover => self.discover().await,
-            At::AskPassword => Ok(self.ask(
-                At::Password,
-                "password",
-                "The account's password (leave it empty to give an access token instead)",
-                true,
-            )),
+            At::AskPassword => {
+                let label =
+                    format!("The password of {} (leave it empty to give an access token instead)", self.whose());
+                Ok(self.ask(At::Password, "password", &label, true))
+            }
             At::Password => {
                 let given = words(answer)?;
                 if given.is_empty() {
-                    let label = "An access token of a device that nobody else uses";
-                    return Ok(self.ask(At::Token, "token", label, true));
+                    let label = format!("An access token of {}, of a device that nobody else uses", self.whose());
+                    return Ok(self.ask(At::Token, "token", &label, true));
                 }
                 self.password = Some(given.as_str().to_owned().into());
                 Ok(self.go(At::LogIn, "Logging in"))
@@ -117,12 +117,8 @@ impl Setup {
 
     async fn start(&mut self) -> Result<Step, FlowError> {
         self.settings.check().map_err(FlowError::BadAnswer)?;
-        match session_store::session(&self.context.store).await {
-            Ok(Some(session)) => {
-                self.note(&session);
-                self.session = Some(session);
-                Ok(self.go(At::Identity, "Going on with the login that was made before"))
-            }
+        match session_store::session_at(&self.context.store, &self.settings).await {
+            Ok(Some(session)) => self.go_on(session).await,
             Ok(None) => match &self.settings.user {
                 Some(_) => self.after_user(),
                 None => Ok(self.ask(
@@ -134,6 +130,57 @@ impl Setup {
             },
             Err(error) => Err(FlowError::Failed(error.to_string())),
         }
+    }
+
+    /// Somebody logged in before: to the end, or it was broken off, or the homeserver does not know of it any more.
+    async fn go_on(&mut self, session: Session) -> Result<Step, FlowError> {
+        let store = &self.context.store;
+        let ready = session_store::is_ready(store).await.map_err(journal)?;
+        if session_store::is_device_lost(store).await.map_err(journal)? {
+            return self.anew(session).await;
+        }
+        self.note(&session);
+        match self.try_open(&session).await {
+            Ok(engine) => {
+                let signed = ready && engine.require_cross_signed().await.is_ok();
+                self.engine = Some(engine);
+                self.session = Some(session);
+                if signed {
+                    return self.finish().await;
+                }
+                Ok(self.go(At::Identity, "Going on with the login that was made before"))
+            }
+            Err(error) if is_lost(&error) => self.anew(session).await,
+            // Nothing can be done now, and nothing has to be: the account connects by itself later.
+            Err(error) if ready && opens_later(&error) => {
+                self.at = At::Done;
+                Ok(Step::Done(format!("Logged in already; it can't be looked at now: {error}.")))
+            }
+            Err(error) => Err(opening(error)),
+        }
+    }
+
+    /// Logs in as a new device. What was received stays, and the account's identity with it.
+    async fn anew(&mut self, session: Session) -> Result<Step, FlowError> {
+        let made_at =
+            session_store::session(&self.context.store).await.map_err(|error| FlowError::Failed(error.to_string()))?;
+        if let Some(made_at) = made_at.map(|made| made.homeserver).filter(|made_at| *made_at != session.homeserver) {
+            return Err(FlowError::Refused(format!(
+                "{} does not know the session that was made at {made_at}; mend `homeserver` in the config",
+                session.homeserver
+            )));
+        }
+        // A device that is left behind would still get keys. It may be gone already.
+        if let Ok(http) = session.http() {
+            let _ = log_out(&http).await;
+        }
+        // First the keys, then the login: broken off in between, the login is found lost again.
+        forget_keys(&self.context.folder).map_err(|error| FlowError::Failed(format!("the crypto store: {error}")))?;
+        session_store::forget(&self.context.store).await.map_err(journal)?;
+        info!("The login is lost; logging in as a new device.");
+        self.settings.user = Some(session.user_id.to_string());
+        self.settings.homeserver.get_or_insert_with(|| session.homeserver.to_string());
+        Ok(self.go(At::Discover, "The homeserver does not know the old login any more; logging in as a new device"))
     }
 
     fn after_user(&mut self) -> Result<Step, FlowError> {
@@ -188,22 +235,25 @@ impl Setup {
         Ok(self.go(At::Identity, "Logged in; setting up the device and its identity"))
     }
 
+    /// Whose login it is, for a question.
+    fn whose(&self) -> &str {
+        self.settings.user.as_deref().unwrap_or("the account")
+    }
+
     fn note(&mut self, session: &Session) {
         self.settings.user = Some(session.user_id.to_string());
         self.settings.homeserver = Some(session.homeserver.to_string());
     }
 
     async fn open(&self, session: &Session) -> Result<Engine, FlowError> {
-        let http = session.http().map_err(|error| unreachable(&error))?;
+        self.try_open(session).await.map_err(opening)
+    }
+
+    async fn try_open(&self, session: &Session) -> Result<Engine, OpenError> {
+        let http = session.http()?;
         let keeper = session_store::Keeper::new(self.context.store.clone(), session.clone());
         http.set_keeper(std::sync::Arc::new(keeper));
-        open_engine(session, http, &self.context.folder, &self.context.store_key).await.map_err(|error| match error {
-            OpenError::Http(error) | OpenError::Engine(EngineError::Http(error)) => unreachable(&error),
-            OpenError::ForeignDevice | OpenError::DeviceGone | OpenError::OtherDevice => {
-                FlowError::Policy(error.to_string())
-            }
-            error => FlowError::Failed(error.to_string()),
-        })
+        open_engine(session, http, &self.context.folder, &self.context.store_key).await
     }
 
     fn engine(&self) -> Result<&Engine, FlowError> {
@@ -220,29 +270,44 @@ impl Setup {
                 self.at = At::Recovery;
                 Box::pin(self.step(None)).await
             }
-            Err(IdentityError::NeedsRecoveryKey) => Ok(self.ask_recovery_key()),
+            Err(IdentityError::NeedsRecoveryKey) => self.take_over().await,
             Err(IdentityError::NeedsPassword) => {
-                let label = "The account's password, which the homeserver wants before it takes a new identity";
-                Ok(self.ask(At::IdentityPassword, "password", label, true))
+                let label = format!(
+                    "The password of {}, which the homeserver wants before it takes a new identity",
+                    self.whose()
+                );
+                Ok(self.ask(At::IdentityPassword, "password", &label, true))
             }
             Err(error) => Err(identity(error)),
         }
     }
 
+    /// Takes over the account's identity: with the recovery key that we made ourselves, or with one that is asked for.
+    async fn take_over(&mut self) -> Result<Step, FlowError> {
+        if let Some(key) = self.kept_recovery_key().await?
+            && self.engine()?.recover(&key.shown()).await.is_ok()
+        {
+            return Ok(self.go(At::Finish, "The account's identity was taken over; this device is signed"));
+        }
+        Ok(self.ask_recovery_key())
+    }
+
+    async fn kept_recovery_key(&self) -> Result<Option<RecoveryKey>, FlowError> {
+        let kept = session_store::recovery_key(&self.context.store).await.map_err(journal)?;
+        Ok(kept.and_then(|kept| RecoveryKey::from_secret_bytes(kept.expose())))
+    }
+
     fn ask_recovery_key(&mut self) -> Step {
-        let label = "The account has an identity already. Its recovery key";
-        self.ask(At::RecoveryKey, "recovery_key", label, true)
+        let label = format!("{} has an identity already. Its recovery key", self.whose());
+        self.ask(At::RecoveryKey, "recovery_key", &label, true)
     }
 
     async fn recovery(&mut self) -> Result<Step, FlowError> {
-        let store = &self.context.store;
-        let kept = session_store::recovery_key(store).await.map_err(journal)?;
-        let kept = kept.and_then(|kept| RecoveryKey::from_secret_bytes(kept.expose()));
-        let key = match kept {
+        let key = match self.kept_recovery_key().await? {
             Some(key) => key,
             None => {
                 let key = RecoveryKey::generate();
-                session_store::keep_recovery_key(store, &key).await.map_err(journal)?;
+                session_store::keep_recovery_key(&self.context.store, &key).await.map_err(journal)?;
                 key
             }
         };
@@ -298,9 +363,30 @@ fn journal(error: NotAccepted) -> FlowError {
     FlowError::Failed(error.to_string())
 }
 
+/// Whether no waiting brings the login back.
+fn is_lost(error: &OpenError) -> bool {
+    match error {
+        OpenError::Http(error) | OpenError::Engine(EngineError::Http(error)) => {
+            matches!(error.kind, HttpErrorKind::UnknownToken { .. })
+        }
+        OpenError::ForeignDevice | OpenError::DeviceGone | OpenError::OtherDevice => true,
+        _ => false,
+    }
+}
+
+fn opening(error: OpenError) -> FlowError {
+    match error {
+        OpenError::Http(error) | OpenError::Engine(EngineError::Http(error)) => unreachable(&error),
+        OpenError::ForeignDevice | OpenError::DeviceGone | OpenError::OtherDevice => {
+            FlowError::Policy(error.to_string())
+        }
+        error => FlowError::Failed(error.to_string()),
+    }
+}
+
 fn unreachable(error: &HttpError) -> FlowError {
     match &error.kind {
-        crate::engine::HttpErrorKind::UnknownToken { .. } => {
+        HttpErrorKind::UnknownToken { .. } => {
             FlowError::Refused("the homeserver does not accept the access token".into())
         }
         _ => FlowError::Unreachable(format!("the homeserver can't be used: {error}")),

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use crate::{
     core::{Core, News, fatal_http, fatal_journal},
     engine::{Engine, EngineError, Flushed},
-    outgoing,
+    outgoing, session_store,
 };
 
 /// Sends what the engine wants sent, for ever.
@@ -36,9 +36,10 @@ pub(crate) async fn flush_keys(core: &Arc<Core>, engine: &Engine, inbox: &Inbox)
 
 async fn settle(core: &Arc<Core>, engine: &Engine, inbox: &Inbox, flushed: Flushed) -> Result<(), Fatal> {
     if flushed.one_time_key_conflict {
+        session_store::set_device_lost(&core.store).await.map_err(|_| Fatal::Journal)?;
         return Err(Fatal::Policy(
             "the homeserver holds other keys for this device: its crypto store was rolled back. \
-             Log in again as a new device with `sealbridge account add`"
+             `sealbridge init` logs in again as a new device"
                 .into(),
         ));
     }
@@ -63,7 +64,7 @@ async fn settle(core: &Arc<Core>, engine: &Engine, inbox: &Inbox, flushed: Flush
     }
     if flushed.backup_replaced {
         let words = "Another client replaced the account's key backup. The bridge no longer writes to it; \
-                     run `sealbridge account add` again to take it up.";
+                     run `sealbridge init` again to take it up.";
         let told = Incident {
             conversation: None,
             topic: "backup-replaced".into(),

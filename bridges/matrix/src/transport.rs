@@ -58,10 +58,10 @@ impl Matrix {
     /// [`Fatal::Auth`] if nobody logged in yet, or another than `settings` says.
     pub async fn connect(context: Context, settings: Settings) -> Result<Arc<Self>, Fatal> {
         settings.check().map_err(Fatal::Broken)?;
-        let session = match session_store::session(&context.store).await {
+        let session = match session_store::session_at(&context.store, &settings).await {
             Ok(Some(session)) => session,
             Ok(None) => {
-                return Err(Fatal::Auth("nobody has logged in yet; run `sealbridge account add`".into()));
+                return Err(Fatal::Auth("nobody has logged in yet; run `sealbridge init`".into()));
             }
             Err(session_store::SessionUnread::Journal(_)) => return Err(Fatal::Journal),
             Err(error) => return Err(Fatal::Broken(error.to_string())),
@@ -118,7 +118,7 @@ impl Matrix {
                 None => Err(Opening::Later(error.to_string())),
             },
             Err(error) => {
-                let words = format!("{error}; run `sealbridge account add` again to sign it");
+                let words = format!("{error}; run `sealbridge init` again to sign it");
                 Err(Opening::Fatal(Fatal::Policy(words)))
             }
         }

@@ -263,3 +263,49 @@ fn completions_and_manual_come_from_the_commands_themselves() {
     assert_eq!(bench.run(&["man", "--folder", "man"]).exit, 0);
     assert!(bench.read("man/sealbridge-links-add.1").contains("ENDS"));
 }
+
+/// What people are told to run exists: every `sealbridge …` in our sources is a command line that parses, once the
+/// words in capitals are filled in.
+#[test]
+fn every_command_that_a_message_names_exists() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<_> = ["src", "bridges", "docs"].map(|folder| root.join(folder)).into();
+    let mut named = std::collections::BTreeSet::new();
+    let mut texts = vec![root.join("README.md"), root.join("SECURITY.md")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("it is a folder of ours").flatten() {
+            let path = entry.path();
+            match path.extension().and_then(|extension| extension.to_str()) {
+                _ if path.is_dir() && !path.ends_with("tests") => folders.push(path),
+                Some("rs" | "md") => texts.push(path),
+                _ => {}
+            }
+        }
+    }
+    for path in texts {
+        let text = std::fs::read_to_string(&path).expect("it is text");
+        let text = text.replace("\\\n", " ");
+        let commands = text.split("`sealbridge ").skip(1).filter_map(|rest| rest.split_once('`'));
+        named.extend(commands.map(|(command, _)| command.split_whitespace().collect::<Vec<_>>().join(" ")));
+    }
+    assert!(named.len() > 10, "the search finds them: {named:?}");
+    for command in named {
+        // Of `links list|add` and the like each is a command; what is only a placeholder has no place on a command line.
+        let words: Vec<_> = command.split(' ').filter(|word| !word.contains(['{', '[', '…'])).collect();
+        let choices = words.iter().map(|word| word.split("\\|").flat_map(|word| word.split('|')).collect::<Vec<_>>());
+        let lines = choices.fold(vec![vec![]], |lines: Vec<Vec<&str>>, choices| {
+            let longer = lines.iter().flat_map(|line| choices.iter().map(|word| [line.as_slice(), &[word]].concat()));
+            longer.collect()
+        });
+        for line in lines {
+            let upper = |word: &&&str| word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            let command: Vec<_> = line.iter().take_while(|word| !upper(word)).copied().collect();
+            let mut parser = sealbridge::operator::cli::command();
+            let known = command
+                .iter()
+                .take_while(|word| !word.starts_with('-'))
+                .try_fold(&mut parser, |parser, word| parser.find_subcommand_mut(word).ok_or(*word));
+            assert!(known.is_ok(), "`sealbridge {}` is no command: {known:?}", line.join(" "));
+        }
+    }
+}

@@ -66,7 +66,7 @@ pub enum OpenError {
     WrongKey,
     #[error("the crypto store can't be read: {0}")]
     Corrupt(&'static str),
-    #[error("the crypto store belongs to another device")]
+    #[error("the crypto store belongs to another device; log in as a new device")]
     OtherDevice,
     /// The device has keys that we don't hold: another program uses it, or our store was lost or rolled back.
     #[error("this device has keys on the homeserver that are not ours; log in as a new device")]

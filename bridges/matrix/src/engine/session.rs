@@ -73,6 +73,11 @@ impl Session {
         Self { tokens: tokens.clone(), ..self.clone() }
     }
 
+    /// The same login at another address.
+    pub fn with_homeserver(self, homeserver: Url) -> Self {
+        Self { homeserver, ..self }
+    }
+
     /// A client that acts as this session.
     pub fn http(&self) -> Result<Http, HttpError> {
         let http = Http::new(&self.homeserver)?;

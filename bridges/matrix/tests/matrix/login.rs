@@ -9,7 +9,7 @@ use sealbridge_lab::{
 use sealbridge_matrix::{Matrix, is_set_up};
 use serde_json::json;
 
-use crate::bot::{Bot, SOON};
+use crate::bot::{Bot, SOON, until};
 
 fn refusal(error: &anyhow::Error) -> Option<&FlowError> {
     error.downcast_ref::<FlowError>()
@@ -105,4 +105,57 @@ async fn session_that_was_ended_elsewhere_ends_the_account_and_says_why() -> Res
     let error = running.ended().await.expect_err("the session is gone");
     assert!(matches!(error.downcast_ref::<Fatal>(), Some(Fatal::Auth(_))), "{error:?}");
     Ok(())
+}
+
+#[tokio::test]
+async fn login_that_the_homeserver_forgot_is_made_anew_and_nothing_else_is_forgotten() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let bob = Person::new_on(&lab.a, "bob").await?;
+    let mut bot = Bot::new(&lab.a, lab.a.url(), json!({ "invites": { "from": [bob.user_id()] } })).await?;
+    let running = bot.start().await?;
+    let room = bob.create_encrypted_room("talk", &[&bot.user.id]).await?;
+    running.joins(&room, 2).await?;
+    bob.send(&room, "before").await?;
+    bot.hears("before").await?;
+    running.stop().await?;
+
+    lab.a.log_out_everywhere(&bot.user).await?;
+    let key = bot.recovery_key.take();
+    let error = bot.start().await?.ended().await.expect_err("the session is gone");
+    assert!(error.to_string().contains("`sealbridge init`"), "it says the way out: {error}");
+    bot.set_up(&[]).await?;
+    assert!(key.is_some() && bot.recovery_key.is_none(), "the identity stays, so there is no new recovery key");
+
+    let running = bot.start().await?;
+    bob.send(&room, "after").await?;
+    bot.hears("after").await?;
+    assert_eq!(bot.heard(), ["before", "after"], "each once");
+    running.says(&room, "here again").await?;
+    let read = bob.wait_for(|it| it.body == "Ann: here again", SOON).await?;
+    assert!(read.verified, "the new device is signed");
+    running.stop().await?;
+    assert_eq!(
+        bot.set_up(&[("password", "not asked for")]).await?,
+        format!("{} is logged in, and its device is cross-signed.", bot.user.id)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn another_homeserver_in_the_config_is_gone_to_and_loses_no_login() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let mut bot = Bot::new(&lab.a, lab.a.url(), json!({})).await?;
+    // The same homeserver at another address.
+    let proxy = Proxy::before(lab.a.url()).await?;
+    bot.settings.homeserver = Some(proxy.url().to_owned());
+    proxy.record();
+    let running = bot.start().await?;
+    until(|| (!proxy.take_seen().is_empty()).then_some(())).await?;
+    running.stop().await?;
+    // Another homeserver, which has never heard of the session.
+    bot.settings.homeserver = Some(lab.b.url().to_owned());
+    let error = bot.set_up(&[]).await.expect_err("it is another homeserver");
+    assert!(matches!(refusal(&error), Some(FlowError::Refused(words)) if words.contains("homeserver")), "{error:?}");
+    bot.settings.homeserver = Some(lab.a.url().to_owned());
+    bot.start().await?.stop().await
 }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     config::{self, Problems, secrets},
-    operator::{Failure, FailureKind, output::Output},
+    operator::{Failure, FailureKind, control::StepFrame, output::Output},
     transports,
 };
 
@@ -72,39 +72,45 @@ impl Answers {
 
     /// Asks a person.
     pub(super) fn ask(output: Output) -> Result<Self, Failure> {
-        let mut accounts = Table::new();
-        let mut first = None;
+        let mut accounts: Vec<(String, String, String)> = Vec::new();
         loop {
             let default = if accounts.is_empty() { "home" } else { "" };
-            let name = ask_or(output, "A short name for the account", default)?;
-            if name.is_empty() {
-                break;
-            }
-            AccountName::parse(&name).map_err(|error| Failure::usage(error.to_string()))?;
-            let mut section = Table::new();
-            section.insert("network".into(), "matrix".into());
-            let user =
-                ask_or(output, "The bot's own Matrix user id, such as @bot:example.org (an ordinary account)", "")?;
-            section.insert("user".into(), user.into());
+            let name = ask_until(output, "A short name for the account", default, |name| {
+                let taken = accounts.iter().any(|(taken, ..)| taken == name);
+                let sound = AccountName::parse(name).map(drop).map_err(|error| error.to_string());
+                if taken { Err(format!("there is an account `{name}` already")) } else { sound }
+            })?;
+            let label = "The bot's own Matrix user id, such as @bot:example.org (an ordinary account)";
+            let user = ask_until(output, label, "", is_matrix_id)?;
             let homeserver = ask_or(output, "Its homeserver's address, if the user id is not enough to find it", "")?;
-            if !homeserver.is_empty() {
-                section.insert("homeserver".into(), homeserver.into());
-            }
-            first.get_or_insert_with(|| name.clone());
-            accounts.insert(name, section.into());
-            if ask_or(output, "Another account, to carry messages between? (yes/no)", "no")? != "yes" {
+            accounts.push((name, user, homeserver));
+            if !ask_yes(output, "Another account, to carry messages between?")? {
                 break;
             }
         }
-        let Some(first) = first else { return Err(Failure::usage("without an account there is nothing to do")) };
-        let person =
-            ask_or(output, "You, the operator, on the same network as the first account: @you:example.org", "")?;
-        for (_, section) in &mut accounts {
-            let from = Table::from_iter([("from".to_owned(), Value::from(vec![Value::from(person.as_str())]))]);
-            section.as_table_mut().map(|section| section.insert("invites".into(), from.into()));
+        let (first, bot, _) = &accounts[0];
+        let label = format!("You, the operator: your own user id on the network of {bot}, such as @you:example.org");
+        let person = ask_until(output, &label, "", is_matrix_id)?;
+        let admin = [("account", first.as_str()), ("person", person.as_str())];
+        let admin = Table::from_iter(admin.map(|(key, value)| (key.to_owned(), value.into())));
+        let mut sections = Table::new();
+        for (name, user, homeserver) in &accounts {
+            // Where the operator has no user, somebody of the bot's own server has to invite it.
+            let default = if server_of(user) == server_of(&person) { &person } else { server_of(user) };
+            let label = format!("Who may invite {user} into rooms: user ids or server names, separated by commas");
+            let from = ask_until(output, &label, default, are_inviters)?;
+            let from = from.split(',').map(|who| Value::from(who.trim())).collect::<Vec<_>>();
+            let mut section = Table::from_iter([
+                ("network".to_owned(), "matrix".into()),
+                ("user".to_owned(), user.as_str().into()),
+                ("invites".to_owned(), Table::from_iter([("from".to_owned(), Value::from(from))]).into()),
+            ]);
+            if !homeserver.is_empty() {
+                section.insert("homeserver".into(), homeserver.as_str().into());
+            }
+            sections.insert(name.clone(), section.into());
         }
-        let admin = Table::from_iter([("account".to_owned(), first.into()), ("person".to_owned(), person.into())]);
-        let config = Table::from_iter([("accounts".to_owned(), accounts.into()), ("admin".to_owned(), admin.into())]);
+        let config = Table::from_iter([("accounts".to_owned(), sections.into()), ("admin".to_owned(), admin.into())]);
         Ok(Self { config, replies: BTreeMap::new() })
     }
 
@@ -149,6 +155,50 @@ fn reply_name<'k>(network: Option<&str>, key: &'k str) -> Option<&'k str> {
 /// Beside the config, so that both can be moved; a config of the whole system has its state where a system keeps it.
 fn default_state(config: &Path) -> &'static str {
     if config.starts_with("/etc") { "/var/lib/sealbridge" } else { "sealbridge-state" }
+}
+
+/// Asks again until the answer is one.
+fn ask_until(
+    output: Output,
+    label: &str,
+    default: &str,
+    sound: impl Fn(&str) -> Result<(), String>,
+) -> Result<String, Failure> {
+    loop {
+        let given = ask_or(output, label, default)?;
+        match sound(&given) {
+            Ok(()) => return Ok(given),
+            Err(words) => output.step(&StepFrame::Show { words: format!("That is none: {words}.") }),
+        }
+    }
+}
+
+fn ask_yes(output: Output, label: &str) -> Result<bool, Failure> {
+    let sound = |given: &str| match given.to_ascii_lowercase().as_str() {
+        "y" | "yes" | "n" | "no" => Ok(()),
+        _ => Err("answer yes or no".to_owned()),
+    };
+    let given = ask_until(output, &format!("{label} (yes/no)"), "no", sound)?;
+    Ok(given.to_ascii_lowercase().starts_with('y'))
+}
+
+fn is_matrix_id(given: &str) -> Result<(), String> {
+    let parts = given.strip_prefix('@').and_then(|id| id.split_once(':'));
+    let sound = parts.is_some_and(|(name, server)| !name.is_empty() && is_server(server));
+    if sound { Ok(()) } else { Err("a Matrix user id is written like @name:example.org".into()) }
+}
+
+fn are_inviters(given: &str) -> Result<(), String> {
+    let wrong = given.split(',').map(str::trim).find(|who| is_matrix_id(who).is_err() && !is_server(who));
+    wrong.map_or(Ok(()), |who| Err(format!("`{who}` is neither like @name:example.org nor like example.org")))
+}
+
+fn is_server(name: &str) -> bool {
+    !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || "@/,".contains(c))
+}
+
+fn server_of(user: &str) -> &str {
+    user.split_once(':').map_or(user, |(_, server)| server)
 }
 
 fn ask_or(output: Output, label: &str, default: &str) -> Result<String, Failure> {

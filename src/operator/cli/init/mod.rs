@@ -87,12 +87,12 @@ fn quiet(global: &Global) -> config::Level {
 
 /// Says how to go on after a failure: what was done is kept.
 fn mendable(mut failure: Failure, path: &Path) -> Failure {
-    let words = format!(
-        "{}. What was done is kept: mend {} if that is it, and run `sealbridge init` again",
-        failure.words.trim_end_matches('.'),
-        path.display()
-    );
-    failure.words = words;
+    let mend = match failure.kind {
+        FailureKind::Config | FailureKind::Unreachable => format!("mend {} if that is it, and ", path.display()),
+        _ => String::new(),
+    };
+    let words = failure.words.trim_end_matches('.');
+    failure.words = format!("{words}. What was done is kept: {mend}run `sealbridge init` again");
     failure
 }
 
@@ -129,10 +129,7 @@ impl Setting<'_> {
         mut replies: BTreeMap<String, BTreeMap<String, Text>>,
     ) -> Result<Option<Address>, Failure> {
         for account in self.config.accounts.keys() {
-            if self.service.is_set_up(account).await? {
-                show(self.output, format!("The account {account} is logged in already."));
-                continue;
-            }
+            // It looks by itself whether there is anything to do: a login may have been lost since.
             let flow = self.service.setup(account).await?;
             let replies = replies.remove(account.as_str()).unwrap_or_default();
             self.log_in(account, flow, replies)

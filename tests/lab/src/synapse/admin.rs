@@ -63,6 +63,19 @@ impl Synapse {
         Ok(())
     }
 
+    /// Ends every session of a user and deletes their devices, as "log out everywhere" does in a client.
+    pub async fn log_out_everywhere(&self, user: &User) -> Result<()> {
+        let login = json!({
+            "type": "m.login.password",
+            "identifier": { "type": "m.id.user", "user": user.localpart },
+            "password": user.password,
+        });
+        let answer = self.call("POST", "/_matrix/client/v3/login", None, Some(login)).await?;
+        let token = answer["access_token"].as_str().context("No token after the login")?;
+        self.call("POST", "/_matrix/client/v3/logout/all", Some(token), Some(json!({}))).await?;
+        Ok(())
+    }
+
     /// An access token with the rights of a server admin.
     pub async fn admin_token(&self) -> Result<String> {
         let localpart = format!("admin-{}", super::random_hex::<4>()?);
