@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use sealbridge_contract::{
     AccountName, Address, AnyTransport, Clock, Context, Fatal, Flow, Inbox, Intake, RootKey, Rule, SealedInbox,
-    Timestamp, Vault, inbox::AccountStore, trail::MarkKey, transport::StoreKey,
+    Timestamp, Vault, inbox::AccountStore, names::Tags, trail::MarkKey, transport::StoreKey,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -25,6 +25,7 @@ use crate::{
         Failure, FailureKind, admin,
         host::{Account, Assembled, Host},
     },
+    spool::SpoolFolder,
     store::{JournalError, Link, LinkEnd, LinkName, SharedJournal, sqlite::SqliteJournal},
 };
 
@@ -46,6 +47,7 @@ pub struct Service {
     router: Arc<JourneyRouter>,
     tripped: Mutex<Option<mpsc::UnboundedReceiver<LinkName>>>,
     dispatch: Arc<Dispatch>,
+    spool: SpoolFolder,
     accounts: Mutex<HashMap<AccountName, Opened>>,
     started_at: Timestamp,
     /// Reading the links and putting the table in place is one act.
@@ -74,12 +76,16 @@ impl Service {
         crate::testing::follow_clock_file(&clock);
         let vault = Vault::new(root);
         let marks = || MarkKey::new(vault.key_for("loop marks v1"));
+        let tags = Tags::new(vault.key_for("name tags v1"));
         let stores = config.accounts.keys().map(|name| (name.clone(), vault.key_for(&format!("account store {name}"))));
         let keys = Keys { stores: stores.collect() };
         let table = TableHandle::default();
         let (router, tripped) = JourneyRouter::new(table.clone(), marks(), clock.clone());
         let router = Arc::new(router);
-        let attempts = Attempts::new(table.clone(), marks(), clock.clone());
+        let attempts = Attempts::new(table.clone(), marks(), tags, clock.clone());
+        let spool = config.service.state.join("spool");
+        let spool = SpoolFolder::open(&spool, vault.key_for("spool v1"), config.journal.most_files.0)
+            .map_err(|error| Failure::new(FailureKind::Config, format!("the spool can't be used: {error}")))?;
         let journal = SqliteJournal::open(
             &config.service.state,
             vault,
@@ -102,6 +108,7 @@ impl Service {
             router,
             tripped: Mutex::new(Some(tripped)),
             dispatch,
+            spool,
             accounts: Mutex::default(),
             reloading: tokio::sync::Mutex::default(),
         };
@@ -123,6 +130,7 @@ impl Service {
             folder,
             store_key: StoreKey::new(key.clone()),
             store: self.store_of(account),
+            spool: Arc::new(self.spool.clone()),
             clock: self.clock.clone(),
         })
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use fail::fail_point;
 use sealbridge_contract::{
-    Address, AnyTransport, Clock, Deduplication, DeliveryError, Fate, Found, Origin, Receipt, RemoteId, Slip, Verdict,
-    gate::Hold, judge, trail::MarkKey,
+    Adapted, Address, AnyTransport, Clock, Deduplication, DeliveryError, Fate, Found, Manner, Origin, Receipt,
+    RemoteId, Slip, Verdict, adapt, gate::Hold, judge, names::Tags, trail::MarkKey,
 };
 
 use super::table::{Table, TableHandle};
@@ -31,14 +31,15 @@ pub enum Outcome {
 pub struct Attempts {
     table: TableHandle,
     marks: MarkKey,
+    tags: Tags,
     clock: Clock,
 }
 
 impl Attempts {
     /// Attempts by the table that is valid at each.
     #[must_use]
-    pub fn new(table: TableHandle, marks: MarkKey, clock: Clock) -> Self {
-        Self { table, marks, clock }
+    pub fn new(table: TableHandle, marks: MarkKey, tags: Tags, clock: Clock) -> Self {
+        Self { table, marks, tags, clock }
     }
 
     /// Tries once. May take as long as the transport's own timeouts.
@@ -48,12 +49,10 @@ impl Attempts {
             return no_transport(&table, to);
         };
         let slip = Slip {
-            to: to.conversation.clone(),
-            delivery: pending.delivery,
             attempt: pending.attempt,
-            enqueued_at: pending.enqueued_at,
             trail: self.trail(pending),
             reply_to: pending.reply_to.clone(),
+            ..Slip::new(to.conversation.clone(), pending.delivery, pending.enqueued_at)
         };
         if let Some(known) = self.look(transport, &slip).await {
             return known;
@@ -120,7 +119,16 @@ impl Attempts {
             }
         };
         let destination = table.destination(to).ok_or_else(|| Stop::Gate(no_transport(table, to)))?;
-        let verdict = judge(&pending.message, Origin { sender: pending.trust }, &destination, &rule);
+        let abilities = transport.common().abilities();
+        let manner = Manner { abilities, reactions: rule.reactions, tags: &self.tags, namesake: false };
+        let crossing = match adapt(&pending.message, slip.clone(), &manner) {
+            Adapted::Crosses(crossing) => crossing,
+            Adapted::LeftOut(loss) | Adapted::Rejected(loss) => {
+                return Err(Stop::Gate(Outcome::Dead(loss.to_string())));
+            }
+        };
+        let slip = &crossing.slip;
+        let verdict = judge(crossing.message(), Origin { sender: pending.trust }, &destination, &rule);
         match (verdict, transport) {
             (Verdict::Refuse(why), _) => Err(Stop::Gate(Outcome::Dead(why.to_string()))),
             (Verdict::Hold(why @ Hold::Paused), _) => Err(Stop::Gate(Outcome::Held(why))),

@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
-    AccountName, Cleartext, ConversationId, DeliveryId, PersonId, RemoteId, Sealed, SecretBytes, SenderTrust, Timestamp,
+    AccountName, Cleartext, ConversationId, DeliveryId, PersonId, RemoteId, Sealed, SecretBytes, SenderTrust, Signal,
+    Timestamp,
 };
 
 /// What one answer of a network held. [`Inbox::accept`] commits all of it or nothing.
@@ -269,6 +270,8 @@ pub trait Intake: Send + Sync {
     async fn read_all(&self, account: &AccountName, prefix: &str) -> Result<Vec<(String, SecretBytes)>, NotAccepted>;
     /// Writes to the account's own store; returns after the durable commit.
     async fn write(&self, account: &AccountName, writes: Vec<StoreWrite>) -> Result<(), NotAccepted>;
+    /// Passes on what somebody does just now. Never waits, and keeps nothing.
+    fn signal(&self, _account: &AccountName, _conversation: &ConversationId, _signal: Signal) {}
 }
 
 /// What a carrier brought in one conversation.
@@ -334,6 +337,11 @@ impl Inbox {
     /// [`NotAccepted`]: it still waits.
     pub async fn resolve(&self, waiting: i64, resolution: Resolution) -> Result<(), NotAccepted> {
         self.intake.resolve(&self.account, waiting, resolution).await
+    }
+
+    /// Passes on what somebody does just now. Never waits; where nobody wants to know, it is forgotten.
+    pub fn signal(&self, conversation: &ConversationId, signal: Signal) {
+        self.intake.signal(&self.account, conversation, signal);
     }
 
     /// The account's own store.

@@ -42,6 +42,7 @@ impl FixedLink {
             accept_not_proven: self.accept_not_proven,
             most_hops: self.most_hops,
             most_bytes: usize::try_from(self.most_bytes.0).unwrap_or(usize::MAX),
+            ..Rule::default()
         }
     }
 }

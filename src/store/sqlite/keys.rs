@@ -141,13 +141,15 @@ pub(super) fn trust_to_row(trust: SenderTrust) -> i64 {
         SenderTrust::Proven => 1,
         SenderTrust::Unsigned => 2,
         SenderTrust::NotProven => 3,
+        SenderTrust::ServerSays => 4,
     }
 }
 
+const TRUSTS: [SenderTrust; 5] =
+    [SenderTrust::Local, SenderTrust::Proven, SenderTrust::Unsigned, SenderTrust::NotProven, SenderTrust::ServerSays];
+
 pub(super) fn trust_from_row(trust: i64) -> Option<SenderTrust> {
-    [SenderTrust::Local, SenderTrust::Proven, SenderTrust::Unsigned, SenderTrust::NotProven]
-        .get(usize::try_from(trust).ok()?)
-        .copied()
+    TRUSTS.get(usize::try_from(trust).ok()?).copied()
 }
 
 /// An address from a row; `None` if a changed byte made it something that is none.
@@ -168,10 +170,10 @@ mod tests {
 
     #[test]
     fn trust_survives_its_row() {
-        for trust in [SenderTrust::Local, SenderTrust::Proven, SenderTrust::Unsigned, SenderTrust::NotProven] {
+        for trust in TRUSTS {
             assert_eq!(trust_from_row(trust_to_row(trust)), Some(trust));
         }
-        assert_eq!(trust_from_row(4), None);
+        assert_eq!(trust_from_row(5), None);
         assert_eq!(trust_from_row(-1), None);
     }
 }

@@ -7,8 +7,7 @@ use std::{
 
 use sealbridge_contract::{
     AccountName, Address, Arrival, Arrived, Author, Batch, Cleartext, Clock, ConversationId, DeliveryId, Destination,
-    Message, Origin, PeerKey, PersonId, RemoteId, ReplyTo, Rule, SecretBytes, SenderTrust, Slip, Timestamp, Trail,
-    Verdict,
+    Message, Origin, PeerKey, PersonId, RemoteId, Rule, SecretBytes, SenderTrust, Slip, Target, Timestamp, Verdict,
     gate::Encryption,
     inbox::{Incoming, Parcel, Unreadable},
     judge,
@@ -177,7 +176,7 @@ pub(crate) fn said(sender: &str, id: &str) -> Arrived {
 
 pub(crate) fn reply(sender: &str, id: &str, to: &RemoteId) -> Arrived {
     let mut message = message(sender, id);
-    message.reply_to = Some(ReplyTo { id: to.clone() });
+    message.reply_to = Some(Target::new(to.clone()));
     Arrived::Message(incoming(id, message))
 }
 
@@ -203,14 +202,7 @@ pub(crate) fn parcel(at: &Address, id: &str, delivery: DeliveryId, words: &str) 
     let Verdict::Seal(sealing) = judge(&message, Origin { sender: SenderTrust::Local }, &to, &rule) else {
         panic!("a carrier whose peer is known gets what is sealed");
     };
-    let slip = Slip {
-        to: at.conversation.clone(),
-        delivery,
-        attempt: 0,
-        enqueued_at: Timestamp(0),
-        trail: Trail::default(),
-        reply_to: None,
-    };
+    let slip = Slip::new(at.conversation.clone(), delivery, Timestamp(0));
     Parcel { conversation: at.conversation.clone(), id: RemoteId::new(id), sealed: sealing.seal(&slip) }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Accepted, FarBridge};
+use super::{Accepted, FarBridge, MemorySpool};
 use crate::{
     AccountName, Arrived, Batch, ConversationId, DeliveryId, Intake, NotAccepted, PersonId, RemoteId, SecretBytes,
     Timestamp,
@@ -19,6 +19,7 @@ use crate::{
 /// An inbox in memory. It belongs to one case and one account.
 pub struct MemoryIntake {
     state: Mutex<State>,
+    spool: MemorySpool,
     far: FarBridge,
 }
 
@@ -57,7 +58,7 @@ struct Row {
 
 impl Default for MemoryIntake {
     fn default() -> Self {
-        Self { state: Mutex::default(), far: FarBridge::new() }
+        Self { state: Mutex::default(), spool: MemorySpool::default(), far: FarBridge::new() }
     }
 }
 
@@ -66,6 +67,12 @@ impl MemoryIntake {
     #[must_use]
     pub fn far(&self) -> &FarBridge {
         &self.far
+    }
+
+    /// Where files lie on their way in and out.
+    #[must_use]
+    pub fn spool(&self) -> &MemorySpool {
+        &self.spool
     }
 
     /// The next `times` offers are answered with "full".
@@ -88,7 +95,7 @@ impl MemoryIntake {
     pub fn accepted(&self) -> Vec<Accepted> {
         let state = self.lock();
         let messages = state.timeline.iter().filter_map(|entry| match entry {
-            Entry::Message(conversation, incoming) => Some(Accepted::of(conversation, incoming)),
+            Entry::Message(conversation, incoming) => Some(Accepted::of(conversation, incoming, &self.spool)),
             Entry::Gap(_) => None,
         });
         messages.collect()

@@ -6,6 +6,7 @@
 mod comparison;
 mod event;
 mod faults;
+mod more;
 mod person;
 mod said;
 mod seat;
@@ -25,10 +26,11 @@ use sealbridge_contract::{
 use tokio::sync::Notify;
 
 pub(crate) use comparison::Comparison;
+pub use event::Says;
 pub(crate) use event::{Bytes, Cargo, Content, Cursor, Event, Item, Page, Polled, Put, Readable, Server, What};
-pub use event::{How, Says};
 pub(crate) use faults::{After, lock};
 pub use faults::{Fault, Faults};
+pub use more::{How, More, SentFile};
 pub use person::LoopbackPerson;
 use person::Screen;
 pub use said::{Heard, ParcelSeen, Saying};

@@ -94,14 +94,7 @@ mod tests {
     use super::*;
 
     fn slip() -> Slip {
-        Slip {
-            to: ConversationId::new("!r:x"),
-            delivery: DeliveryId::from_bytes([1; 16]),
-            attempt: 0,
-            enqueued_at: Timestamp(0),
-            trail: Trail::default(),
-            reply_to: None,
-        }
+        Slip::new(ConversationId::new("!r:x"), DeliveryId::from_bytes([1; 16]), Timestamp(0))
     }
 
     fn ann(words: &str) -> Message {
