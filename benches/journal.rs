@@ -30,7 +30,7 @@ impl Router for Pairs {
 
     fn route(&self, from: &Address, _: &RemoteId, _: &Cleartext, _: SenderTrust) -> Vec<Routed> {
         let to = Address { account: self.b.clone(), conversation: from.conversation.clone() };
-        vec![Routed { link: self.link.clone(), to, verdict: FirstVerdict::Enqueue }]
+        vec![Routed { link: self.link.clone(), to, verdict: FirstVerdict::Enqueue, tell: None }]
     }
 
     fn open(&self, _: &Address, _: &Parcel) -> Option<(DeliveryId, Cleartext)> {

@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, Address, AnyTransport, Clock, Context, Fatal, Flow, Inbox, Intake, RootKey, Rule, SealedInbox,
+    AccountName, Address, AnyTransport, Clock, Context, Fatal, Flow, Inbox, Intake, RootKey, Rule, SealedInbox, Signal,
     Timestamp, Vault, inbox::AccountStore, names::Tags, trail::MarkKey, transport::StoreKey,
 };
 use tokio::{
@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     config::Config,
-    flow::{Desk, Dispatch, JourneyRouter, Table, TableHandle, attempt::Attempts, upkeep},
+    flow::{Desk, Dispatch, JourneyRouter, Table, TableHandle, attempt::Attempts, signals, upkeep},
     operator::{
         Failure, FailureKind, admin,
         host::{Account, Assembled, Host},
@@ -46,6 +46,7 @@ pub struct Service {
     changes: watch::Sender<u64>,
     router: Arc<JourneyRouter>,
     tripped: Mutex<Option<mpsc::UnboundedReceiver<LinkName>>>,
+    signalled: Mutex<Option<mpsc::Receiver<(Address, Signal)>>>,
     dispatch: Arc<Dispatch>,
     spool: SpoolFolder,
     accounts: Mutex<HashMap<AccountName, Opened>>,
@@ -94,7 +95,8 @@ impl Service {
             clock.clone(),
         )?;
         let journal: SharedJournal = Arc::new(journal);
-        let desk = Desk::new(Arc::clone(&journal), clock.clone());
+        let (signals, signalled) = signals::line();
+        let desk = Desk::new(Arc::clone(&journal), signals, clock.clone());
         let dispatch = Dispatch::new(Arc::clone(&journal), table.clone(), attempts, clock.clone());
         let service = Self {
             config,
@@ -107,6 +109,7 @@ impl Service {
             changes: watch::Sender::new(0),
             router,
             tripped: Mutex::new(Some(tripped)),
+            signalled: Mutex::new(Some(signalled)),
             dispatch,
             spool,
             accounts: Mutex::default(),
@@ -405,7 +408,11 @@ impl Assembled for Service {
         let stop = stop.child_token();
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&self.dispatch).run(self.changes.subscribe(), stop.clone()));
-        tasks.spawn(upkeep::keep_up(Arc::clone(&self.journal), self.clock.clone(), stop.clone()));
+        tasks.spawn(upkeep::keep_up(Arc::clone(&self.journal), self.spool.clone(), self.clock.clone(), stop.clone()));
+        if let Some(signalled) = self.signalled.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let (table, journal) = (self.table.clone(), Arc::clone(&self.journal));
+            tasks.spawn(signals::pass_on(signalled, table, journal, self.clock.clone(), stop.clone()));
+        }
         let tripped = self.tripped.lock().unwrap_or_else(PoisonError::into_inner).take();
         let breaker = async {
             match tripped {

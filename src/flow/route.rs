@@ -4,8 +4,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use sealbridge_contract::{
-    Address, Cleartext, Clock, DeliveryId, Origin, RemoteId, SenderTrust, Timestamp, Verdict, gate::Hold,
-    inbox::Parcel, judge, trail::MarkKey,
+    Address, Cleartext, Clock, DeliveryId, Origin, Refusal, RemoteId, Rule, SenderTrust, Timestamp, Verdict,
+    adapt::bytes, gate::Hold, inbox::Parcel, judge, trail::MarkKey,
 };
 use tokio::sync::mpsc;
 
@@ -46,6 +46,18 @@ impl JourneyRouter {
     }
 }
 
+/// What the author of a message is told that the gate refuses for something that they can mend.
+fn told(verdict: &FirstVerdict, message: &Cleartext, rule: &Rule) -> Option<String> {
+    let FirstVerdict::Refuse(why) = verdict else { return None };
+    let most = match () {
+        () if *why == Refusal::FileTooLarge.to_string() => bytes(rule.most_file),
+        () if *why == Refusal::TooLong.to_string() => bytes(rule.most_bytes as u64),
+        () => return None,
+    };
+    let what = if message.file_size().is_some() { "A file" } else { "A message" };
+    Some(format!("{what} did not cross: {why}. The most is {most}."))
+}
+
 impl Router for JourneyRouter {
     fn linked_since(&self, from: &Address) -> Option<Timestamp> {
         self.table.now().linked_since(from)
@@ -72,7 +84,7 @@ impl Router for JourneyRouter {
                         },
                     }
                 };
-                Routed { link: link.clone(), to: to.clone(), verdict }
+                Routed { link: link.clone(), to: to.clone(), tell: told(&verdict, message, &rule), verdict }
             })
             .collect()
     }

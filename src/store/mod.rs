@@ -7,11 +7,11 @@ pub mod sqlite;
 #[cfg(test)]
 mod suite;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, Address, Cleartext, DeliveryId, RemoteId, SecretBytes, SenderTrust, Timestamp,
+    AccountName, Address, Cleartext, DeliveryId, RemoteId, SecretBytes, SenderTrust, SpoolId, Timestamp,
     gate::Hold,
     inbox::{Batch, Filling, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
 };
@@ -37,6 +37,8 @@ pub struct Routed {
     pub to: Address,
     /// The gate's first word; it speaks again at delivery.
     pub verdict: FirstVerdict,
+    /// What its author is to be told about that, where it was written.
+    pub tell: Option<String>,
 }
 
 /// What the gate said when the message came in.
@@ -136,6 +138,13 @@ pub struct Pending {
     pub trust: SenderTrust,
     /// What it answers, by its name at the destination, if it is known there.
     pub reply_to: Option<RemoteId>,
+    /// The message that began its thread, in the same way.
+    pub thread: Option<RemoteId>,
+    /// What it changes, takes back or reacts to, in the same way.
+    pub about: Option<RemoteId>,
+    /// What it takes back was itself on its way there as this delivery when it was erased. Nobody here knows whether it
+    /// arrived.
+    pub erased: Option<DeliveryId>,
     /// How often it was tried before.
     pub attempt: u32,
     /// Not to be tried before.
@@ -283,7 +292,9 @@ pub enum OpenError {
 pub trait Journal: Send + Sync {
     /// Commits a batch: received messages with their deliveries, unreadables, gaps, echoes, store writes. A message
     /// seen before is passed over; a `once` value seen under another id becomes a dead letter with the reason
-    /// "replayed". Incidents are the caller's to tell.
+    /// "replayed". Incidents are the caller's to tell. A deletion erases, in the same commit, whatever is still kept of
+    /// what it names: queued, held, dead or waiting. An edit of somebody else's message is a dead letter. A newer edit
+    /// or reaction takes the place of one by the same author that is still queued.
     async fn accept(&self, account: &AccountName, batch: Batch) -> Result<(), JournalError>;
     /// The same for what a carrier brought: opened by [`Router::open`]; what does not open is a dead letter.
     async fn accept_sealed(
@@ -338,11 +349,20 @@ pub trait Journal: Send + Sync {
     /// Waits until a conversation may have something new in the outbox, and says which. Wakes once for many.
     async fn woken(&self) -> Vec<Address>;
     /// The next deliveries of a conversation, oldest first, unlocked; those numbered up to `after` are left out. A row
-    /// that does not open is set aside in quarantine, by name, and left out. An answer ends before a message that
-    /// replies to an earlier one in it: what that is called there is known once it is settled.
+    /// that does not open is set aside in quarantine, by name, and left out. An answer ends before a message that is
+    /// about an earlier one in it: what that is called there is known once it is settled.
     async fn head(&self, lane: &Address, after: i64, limit: usize) -> Result<Vec<Pending>, JournalError>;
     /// It arrived: keep what it is called there, erase the payload once nobody else needs it.
     async fn settle(&self, number: i64, as_id: &RemoteId) -> Result<(), JournalError>;
+    /// It is not to arrive, and that is as it should be: a line says why.
+    async fn leave_out(&self, number: i64, why: &str) -> Result<(), JournalError>;
+    /// How often something was erased from the outbox since the start. Whoever took deliveries out before that looks
+    /// at the head anew.
+    fn erasures(&self) -> u64;
+    /// What a message is called at another conversation that it was carried to, or came from.
+    async fn called(&self, from: &Address, id: &RemoteId, at: &Address) -> Result<Option<RemoteId>, JournalError>;
+    /// The files that messages still need.
+    async fn files(&self) -> Result<HashSet<SpoolId>, JournalError>;
     /// It did not arrive; try again, not before `not_before`. Counts the attempt.
     async fn postpone(&self, number: i64, not_before: Timestamp, cause: &str) -> Result<(), JournalError>;
     /// Keep it until somebody resumes its link.

@@ -198,6 +198,28 @@ impl Abilities {
     }
 }
 
+/// The table of these datasheets, as Markdown: a line for each verb, a column for each network.
+#[must_use]
+pub fn table(sheets: &[Abilities]) -> String {
+    let names: Vec<_> = sheets.iter().map(|sheet| sheet.network).collect();
+    let mut table = format!("| | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
+    for verb in Verb::ALL {
+        let cells: Vec<_> = sheets.iter().map(|sheet| cell(sheet.of(*verb), *verb)).collect();
+        table.push_str(&format!("| {} | {} |\n", verb.name(), cells.join(" | ")));
+    }
+    table
+}
+
+fn cell(ability: Ability, verb: Verb) -> String {
+    match (ability, verb.degraded()) {
+        (Ability::Full, _) => "full".to_owned(),
+        (Ability::Within(limits), _) => format!("full: {limits}"),
+        (Ability::Degrade, Some(how)) => format!("degraded: {how}"),
+        (Ability::Degrade, None) | (Ability::Reject, _) => "rejected".to_owned(),
+        (Ability::Drop, _) => "dropped".to_owned(),
+    }
+}
+
 /// What a link does with reactions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -147,7 +147,9 @@ impl Settings {
         }
     }
 
-    pub(crate) fn abilities(&self) -> Abilities {
+    /// What the network that they describe can do.
+    #[must_use]
+    pub fn abilities(&self) -> Abilities {
         Abilities {
             network: "loopback",
             verbs: match (self.kind, self.datasheet) {

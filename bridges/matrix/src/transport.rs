@@ -28,7 +28,8 @@ pub struct Matrix {
     pub(crate) core: Arc<Core>,
 }
 
-const ABILITIES: Abilities = Abilities {
+/// What Matrix can do.
+pub const ABILITIES: Abilities = Abilities {
     network: "matrix",
     verbs: &[
         (Verb::Text, Ability::Full),

@@ -1,8 +1,10 @@
 //! The trait, method by method: what is asked of which thread.
 
+use std::{collections::HashSet, sync::atomic::Ordering};
+
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, Address, Cleartext, RemoteId, SecretBytes, Timestamp,
+    AccountName, Address, Cleartext, RemoteId, SecretBytes, SpoolId, Timestamp,
     gate::Hold,
     inbox::{Batch, Filling, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
 };
@@ -144,6 +146,24 @@ impl Journal for SqliteJournal {
     async fn settle(&self, number: i64, as_id: &RemoteId) -> Result<(), JournalError> {
         let as_id = as_id.clone();
         self.writer.ask(Ask::of(1, move |ledger| write::settle(ledger, number, &as_id))).await
+    }
+
+    async fn leave_out(&self, number: i64, why: &str) -> Result<(), JournalError> {
+        let why = why.to_owned();
+        self.writer.ask(Ask::of(1, move |ledger| write::leave_out(ledger, number, &why))).await
+    }
+
+    fn erasures(&self) -> u64 {
+        self.woken.erasures.load(Ordering::Acquire)
+    }
+
+    async fn called(&self, from: &Address, id: &RemoteId, at: &Address) -> Result<Option<RemoteId>, JournalError> {
+        let (from, id, at) = (from.clone(), id.clone(), at.clone());
+        self.heads.ask(read::ask(move |reader| read::called(reader, &from, &id, &at))).await
+    }
+
+    async fn files(&self) -> Result<HashSet<SpoolId>, JournalError> {
+        self.lists.ask(read::ask(read::files)).await
     }
 
     async fn postpone(&self, number: i64, not_before: Timestamp, cause: &str) -> Result<(), JournalError> {

@@ -1,7 +1,7 @@
 //! What binds a row to its place: associated data for what is locked, tags for what is in clear.
 
 use hmac::{Hmac, Mac};
-use sealbridge_contract::{AccountName, Address, ConversationId, DeliveryId, SenderTrust, Vault};
+use sealbridge_contract::{AccountName, Address, ConversationId, DeliveryId, PersonId, SenderTrust, Vault, Verb};
 use sha2::{Digest, Sha256};
 
 /// The vault, and the key of the tags.
@@ -92,6 +92,11 @@ impl Place {
         Self::of("entry").with(account.as_bytes()).with(key.as_bytes())
     }
 
+    /// Who wrote a message.
+    pub(super) fn author(conversation: &Address, author: &PersonId) -> Self {
+        Self::of("author").at(conversation).with(author.as_str().as_bytes())
+    }
+
     /// What a delivery's row says in clear about which words go where.
     pub(super) fn delivery(
         number: i64,
@@ -116,6 +121,11 @@ impl Place {
 pub(super) fn name_key(conversation: i64, remote: &str) -> i64 {
     let digest = Sha256::new().chain_update(conversation.to_le_bytes()).chain_update(remote).finalize();
     i64::from_le_bytes(digest[..8].try_into().expect("eight bytes are eight bytes"))
+}
+
+/// Eight bytes that stand for what a message does to an earlier one, in an index.
+pub(super) fn about_key(conversation: i64, verb: Verb, remote: &str) -> i64 {
+    name_key(conversation, &format!("{verb:?} {remote}"))
 }
 
 /// Sixteen bytes that stand for a replay value of an account.

@@ -17,7 +17,7 @@ use std::{
     collections::HashSet,
     fs::File,
     path::Path,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicU64},
     thread::{self, JoinHandle},
 };
 
@@ -157,6 +157,8 @@ impl<T: Send + 'static> Lane<T> {
 struct Woken {
     lanes: Mutex<HashSet<Address>>,
     bell: Notify,
+    /// How often something was erased from the outbox.
+    erasures: AtomicU64,
 }
 
 impl Woken {

@@ -80,7 +80,7 @@ pub(crate) fn peer() -> PeerKey {
 }
 
 pub(crate) fn routed(to: &Address, verdict: FirstVerdict) -> Routed {
-    Routed { link: link("l"), to: to.clone(), verdict }
+    Routed { link: link("l"), to: to.clone(), verdict, tell: None }
 }
 
 pub(crate) fn link(name: &str) -> LinkName {

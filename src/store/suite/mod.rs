@@ -1,5 +1,6 @@
 //! What every engine of the journal must keep: plain functions over something that opens one.
 
+pub(super) mod about;
 pub(super) mod accept;
 mod kit;
 pub(super) mod letters;
@@ -13,6 +14,15 @@ pub(super) use self::kit::*;
 macro_rules! journal_suite {
     ($engine:expr) => {
         crate::store::suite::journal_suite!(@each $engine;
+            about: [
+                deletion_erases_what_is_queued_held_dead_waiting_or_unreadable,
+                edit_deletion_and_reaction_name_their_counterpart_in_both_directions,
+                message_about_one_in_the_same_answer_waits_for_it,
+                deletion_of_what_is_just_being_delivered_still_finds_it,
+                edit_of_somebody_elses_message_is_a_dead_letter,
+                newer_reaction_or_edit_takes_the_place_of_a_queued_one,
+                files_are_named_as_long_as_their_message_is_needed,
+            ];
             accept: [
                 message_seen_twice_is_carried_once,
                 message_goes_to_every_conversation_of_its_links,

@@ -87,9 +87,7 @@ fn caveats(content: &mut Map<String, Value>, message: &Message) {
 
 #[cfg(test)]
 mod tests {
-    use sealbridge_contract::{
-        Author, ConversationId, DeliveryId, PersonId, RemoteId, Timestamp, Trail, message::Caveats,
-    };
+    use sealbridge_contract::{Author, ConversationId, DeliveryId, PersonId, RemoteId, Timestamp, message::Caveats};
 
     use super::*;
 

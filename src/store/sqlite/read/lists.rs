@@ -1,8 +1,10 @@
 //! What operators and transports ask for: links, gaps, waiting events, dead letters, and what became of a message.
 
+use std::collections::HashSet;
+
 use rusqlite::types::Value;
 use sealbridge_contract::{
-    AccountName, Address, PersonId, RemoteId, Timestamp, Vault,
+    AccountName, Address, PersonId, RemoteId, SpoolId, Timestamp, Vault,
     inbox::{OpenGap, Waiting, WaitingFor},
 };
 
@@ -252,6 +254,12 @@ fn state_name(state: i64) -> &'static str {
         delivery::QUARANTINED => "quarantined",
         _ => "dropped",
     }
+}
+
+/// The files that messages still need.
+pub(in crate::store::sqlite) fn files(reader: &Reader) -> Outcome<HashSet<SpoolId>> {
+    let lists: Vec<String> = reader.all("SELECT spool FROM received WHERE spool IS NOT NULL", [], |row| row.get(0))?;
+    Ok(lists.iter().flat_map(|list| list.split(' ')).filter_map(SpoolId::parse).collect())
 }
 
 /// How full it is.

@@ -12,7 +12,9 @@ use super::{
         keys::{Place, name_key, once_key, trust_to_row},
         received, unreadable as waiting,
     },
-    Ledger, accounts, gaps, letters, order, outbox, unreadable,
+    Ledger,
+    about::{self, Notes},
+    accounts, gaps, letters, order, outbox, unreadable,
 };
 
 /// A value that no two messages share, and how it is told from values of another kind.
@@ -200,8 +202,10 @@ fn message(
         || ledger.unfinished.contains(&standing.id)
         || standing.unreadables && order::is_held(ledger, standing.id, incoming.message.author(), place)?;
     let carried = Carried { id: &incoming.id, message: &incoming.message, trust: incoming.trust };
+    let notes = Notes::of(ledger, standing.id, &standing.at, carried.message);
+    about::follow(ledger, standing.id, &notes, carried.message)?;
     let needed = waits || order::route(ledger, standing.id, &standing.at, place, &carried)?;
-    store(ledger, standing, &carried, place, waits, needed)?;
+    store(ledger, standing, &carried, &notes, place, waits, needed)?;
     Ok(true)
 }
 
@@ -216,6 +220,7 @@ fn store(
     ledger: &mut Ledger,
     standing: &Standing,
     carried: &Carried<'_>,
+    notes: &Notes,
     place: i64,
     waits: bool,
     needed: bool,
@@ -234,8 +239,8 @@ fn store(
     let key = name_key(standing.id, id);
     let era = ledger.names.add(key);
     ledger.run(
-        "INSERT INTO received (id, conversation, era, key, remote, state, at, trust, sender, payload)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO received (id, conversation, era, key, remote, state, at, trust, sender, payload, author, about, spool)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         params![
             place,
             standing.id,
@@ -247,6 +252,9 @@ fn store(
             trust_to_row(carried.trust),
             waits.then(|| carried.message.author().as_str()),
             locked.as_ref().map(|locked| ledger.keys.vault.to_row(locked)),
+            notes.author,
+            notes.about.filter(|_| needed),
+            notes.spool.as_ref().filter(|_| needed),
         ],
     )?;
     Ok(())

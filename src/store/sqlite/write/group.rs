@@ -4,7 +4,7 @@ use std::{
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use tokio::sync::{mpsc, oneshot};
@@ -175,6 +175,9 @@ impl Writer {
             Ok(_) => {
                 self.ledger.new_names.conversations.clear();
                 self.ledger.new_names.links.clear();
+                // Counted before the lanes are woken, and only once it is durable.
+                let erased = std::mem::take(&mut self.ledger.erased);
+                self.woken.erasures.fetch_add(u64::from(erased), Ordering::Release);
                 self.woken.add(self.ledger.woken.drain());
             }
             Err(_) => {
@@ -186,6 +189,7 @@ impl Writer {
                 self.ledger.unfinished = unfinished;
                 self.ledger.forget_new_names();
                 self.ledger.woken.clear();
+                self.ledger.erased = false;
             }
         }
         outcome

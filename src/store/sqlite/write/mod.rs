@@ -1,5 +1,6 @@
 //! The writer's side: what changes the file.
 
+mod about;
 mod accept;
 mod accounts;
 mod gaps;
@@ -36,7 +37,7 @@ pub(super) use self::{
     letters::{drop_letter, quarantine_delivery, quarantine_unreadable, retry},
     links::{put_link, release, remove_link},
     order::expire,
-    outbox::{bury, hold, postpone, say, settle, sweep},
+    outbox::{bury, hold, leave_out, postpone, say, settle, sweep},
     unreadable::resolve,
 };
 
@@ -57,6 +58,8 @@ pub(super) struct Ledger {
     new_names: NewNames,
     /// Conversations that got something new in the outbox.
     woken: HashSet<Address>,
+    /// Whether something was erased from the outbox.
+    erased: bool,
     /// Conversations in which more messages may be routed than one commit takes. Until they are, what arrives there
     /// waits behind them.
     unfinished: BTreeSet<i64>,
@@ -110,6 +113,7 @@ impl Ledger {
             links: HashMap::new(),
             new_names: NewNames::default(),
             woken: HashSet::new(),
+            erased: false,
             unfinished: BTreeSet::new(),
         })
     }
@@ -256,7 +260,8 @@ impl Ledger {
     fn erase(&mut self, place: i64, held: usize, note: Option<&str>) -> Outcome<()> {
         self.let_go(held);
         self.run(
-            "UPDATE received SET state = ?2, at = ?3, sender = NULL, payload = NULL, note = ?4 WHERE id = ?1",
+            "UPDATE received SET state = ?2, at = ?3, sender = NULL, payload = NULL, about = NULL, spool = NULL,
+                    note = ?4 WHERE id = ?1",
             params![place, received::DONE, self.now().0, note],
         )?;
         Ok(())
