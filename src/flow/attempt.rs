@@ -22,6 +22,8 @@ pub enum Outcome {
     LaneWaits(Hold),
     /// Its link is paused: it is kept aside, and the others of the lane go on.
     Held(Hold),
+    /// Its link does not lead here any more: it was moved along with the link, or nobody will take it.
+    NotHere(String),
     /// It will not arrive.
     Dead(String),
 }
@@ -115,7 +117,7 @@ impl Attempts {
         let rule = match &pending.link {
             None => sealbridge_contract::Rule::default(),
             Some(link) => {
-                let gone = || Stop::Gate(Outcome::Dead(format!("the link {link} does not lead here any more")));
+                let gone = || Stop::Gate(Outcome::NotHere(format!("the link {link} does not lead here any more")));
                 table.rule(link).filter(|_| table.joins(link, to)).ok_or_else(gone)?
             }
         };

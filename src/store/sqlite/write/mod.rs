@@ -34,7 +34,7 @@ pub(super) use self::{
     accounts::write,
     gaps::fill,
     letters::{drop_letter, quarantine_delivery, quarantine_unreadable, retry},
-    links::{put_link, release, remove_link},
+    links::{put_link, remove_link, replace_end, resume},
     order::expire,
     outbox::{bury, hold, postpone, say, settle, sweep},
     unreadable::resolve,
@@ -60,6 +60,8 @@ pub(super) struct Ledger {
     /// Conversations in which more messages may be routed than one commit takes. Until they are, what arrives there
     /// waits behind them.
     unfinished: BTreeSet<i64>,
+    /// The router has to learn of it once it is committed, and till then nothing more is routed.
+    links_changed: bool,
 }
 
 /// What is counted as it goes.
@@ -111,6 +113,7 @@ impl Ledger {
             new_names: NewNames::default(),
             woken: HashSet::new(),
             unfinished: BTreeSet::new(),
+            links_changed: false,
         })
     }
 
