@@ -129,7 +129,7 @@ pub(crate) fn arrived(event: &Event, known: Known) -> Option<Arrived> {
     match readable {
         Readable::Now => {
             let message = Cleartext::new(message(event, content.copy()));
-            Some(Arrived::Message(Incoming { id, message, trust: *trust, once: *once }))
+            Some(Arrived::Message(Incoming { id, message, trust: *trust, once: once.clone() }))
         }
         Readable::WithKey(key) => unreadable(key.clone(), "its key has not arrived", true),
         Readable::Untrusted => {

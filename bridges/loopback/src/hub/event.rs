@@ -4,7 +4,8 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    ConversationId, DeliveryError, DeliveryId, PersonId, RemoteId, SenderTrust, Text, Timestamp, Trail, inbox::Echo,
+    ConversationId, DeliveryError, DeliveryId, PersonId, RemoteId, SenderTrust, Text, Timestamp, Trail,
+    inbox::{Echo, Once},
 };
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +80,7 @@ pub(crate) struct Event {
 
 #[derive(Debug)]
 pub(crate) enum What {
-    Said { content: Content, encrypted: bool, readable: Readable, trust: SenderTrust, once: Option<[u8; 32]> },
+    Said { content: Content, encrypted: bool, readable: Readable, trust: SenderTrust, once: Option<Once> },
     Parcel(Bytes),
     Key(String),
     Joined(Says),

@@ -7,6 +7,7 @@ mod group;
 mod letters;
 mod links;
 mod names;
+mod once;
 mod order;
 mod outbox;
 mod unreadable;
@@ -62,6 +63,8 @@ pub(super) struct Ledger {
     unfinished: BTreeSet<i64>,
     /// The router has to learn of it once it is committed, and till then nothing more is routed.
     links_changed: bool,
+    /// There are replay values outside of any series: of parcels, or of the first version of the file.
+    lone_values: bool,
 }
 
 /// What is counted as it goes.
@@ -97,6 +100,7 @@ impl Ledger {
         let totals = connection.query_row("SELECT payload_bytes, settled FROM total", [], |row| {
             Ok(Totals { payload_bytes: row.get(0)?, settled: row.get(1)? })
         })?;
+        let lone_values = one("SELECT EXISTS (SELECT 1 FROM once)")? == 1;
         let names = Names::read(&connection)?;
         Ok(Self {
             connection,
@@ -114,6 +118,7 @@ impl Ledger {
             woken: HashSet::new(),
             unfinished: BTreeSet::new(),
             links_changed: false,
+            lone_values,
         })
     }
 
