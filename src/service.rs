@@ -1,7 +1,7 @@
 //! The service, assembled: journal, accounts, links and journey.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     config::Config,
-    flow::{Desk, Dispatch, JourneyRouter, Table, TableHandle, attempt::Attempts, signals, upkeep},
+    flow::{Desk, Dispatch, JourneyRouter, TableHandle, attempt::Attempts, signals, upkeep},
     operator::{
         Failure, FailureKind, admin,
         host::{Account, Assembled, Host},
@@ -51,8 +51,16 @@ pub struct Service {
     spool: SpoolFolder,
     accounts: Mutex<HashMap<AccountName, Opened>>,
     started_at: Timestamp,
-    /// Reading the links and putting the table in place is one act.
-    reloading: tokio::sync::Mutex<()>,
+    /// Conversations that were told that they are bridged.
+    told: tokio::sync::Mutex<HashSet<Address>>,
+}
+
+/// The rule of a link, by the config.
+fn rule(config: &Config, link: &Link) -> Rule {
+    let rule = config.links.get(&link.name).map_or_else(Rule::default, |fixed| fixed.rule(false));
+    let marks = link.ends.iter().filter_map(|end| config.accounts.get(&end.at.account));
+    let accept_not_proven = rule.accept_not_proven || marks.into_iter().any(|a| a.accepts_not_proven());
+    Rule { accept_not_proven, ..rule }
 }
 
 /// Keys derived from the root key for others than the journal.
@@ -80,7 +88,8 @@ impl Service {
         let tags = Tags::new(vault.key_for("name tags v1"));
         let stores = config.accounts.keys().map(|name| (name.clone(), vault.key_for(&format!("account store {name}"))));
         let keys = Keys { stores: stores.collect() };
-        let table = TableHandle::default();
+        let rules = Arc::clone(&config);
+        let table = TableHandle::new(Arc::new(move |link: &Link| rule(&rules, link)));
         let (router, tripped) = JourneyRouter::new(table.clone(), marks(), clock.clone());
         let router = Arc::new(router);
         let attempts = Attempts::new(table.clone(), marks(), tags, clock.clone());
@@ -113,10 +122,12 @@ impl Service {
             dispatch,
             spool,
             accounts: Mutex::default(),
-            reloading: tokio::sync::Mutex::default(),
+            told: tokio::sync::Mutex::default(),
         };
         service.follow_config().await?;
-        service.reload().await?;
+        crate::store::Router::links_are(&*service.router, service.journal.links().await?);
+        service.follow_accounts();
+        service.follow_links().await?;
         Ok(Arc::new(service))
     }
 
@@ -167,32 +178,29 @@ impl Service {
         Ok(())
     }
 
-    /// Reads the links, makes the table anew, and wakes who waits for it.
-    async fn reload(&self) -> Result<(), JournalError> {
-        let _turn = self.reloading.lock().await;
-        let links = self.journal.links().await?;
-        let before = self.table.now();
-        for link in links.iter().filter(|link| link.paused.is_none()) {
-            if before.rule(&link.name).is_some_and(|rule| rule.paused) {
-                self.router.resumed(&link.name);
-            }
-        }
-        for end in links.iter().flat_map(|link| &link.ends) {
-            if before.linked_since(&end.at).is_none() {
+    /// Tells conversations that are linked for the first time, and wakes who waits for a change. The journal itself has
+    /// put the links into the table.
+    async fn follow_links(&self) -> Result<(), JournalError> {
+        let mut told = self.told.lock().await;
+        for end in self.table.now().links().flat_map(|link| &link.ends) {
+            if !told.contains(&end.at) {
                 self.desk.tell(&end.at, READABLE, Some("readable-on-host")).await?;
+                told.insert(end.at.clone());
             }
         }
-        let with_rules = links.into_iter().map(|link| {
-            let rule = self.rule(&link);
-            (link, rule)
-        });
-        let transports = self.config.accounts.keys().map(|name| {
-            let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-            (name.clone(), accounts.get(name).and_then(|opened| opened.transport.clone()))
-        });
-        self.table.put(Table::new(with_rules.collect(), transports.collect(), HashMap::new()));
         self.changes.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    /// Puts the accounts that run into the table, and wakes who waits for one.
+    fn follow_accounts(&self) {
+        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let transports = self.config.accounts.keys().map(|name| {
+            let transport = accounts.get(name).and_then(|opened| opened.transport.clone());
+            (name.clone(), transport)
+        });
+        self.table.accounts_are(transports.collect());
+        self.changes.send_modify(|count| *count += 1);
     }
 
     /// Puts back what a link held that is not paused: a crash may fall between the two halves of pausing or resuming.
@@ -202,16 +210,9 @@ impl Service {
         }
         let table = self.table.now();
         for link in table.links().filter(|link| link.paused.is_none()) {
-            self.journal.release(&link.name).await?;
+            self.journal.resume(&link.name).await?;
         }
         Ok(())
-    }
-
-    fn rule(&self, link: &Link) -> Rule {
-        let rule = self.config.links.get(&link.name).map_or_else(Rule::default, |fixed| fixed.rule(false));
-        let marks = link.ends.iter().filter_map(|end| self.config.accounts.get(&end.at.account));
-        let accept_not_proven = rule.accept_not_proven || marks.into_iter().any(|a| a.accepts_not_proven());
-        Rule { accept_not_proven, ..rule }
     }
 
     /// Opens every account that has been set up and is not open yet.
@@ -230,7 +231,7 @@ impl Service {
             };
             self.accounts.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), opened);
         }
-        self.reload().await?;
+        self.follow_accounts();
         Ok(())
     }
 
@@ -266,8 +267,8 @@ impl Service {
             opened.stopped = Some(fatal.to_string());
             opened.transport = None;
         }
-        self.desk.tell_operator(&format!("The account {name} stopped: {fatal}"), None).await?;
-        self.reload().await
+        self.follow_accounts();
+        self.desk.tell_operator(&format!("The account {name} stopped: {fatal}"), None).await
     }
 
     /// Pauses a link whose circuit breaker tripped, and says so at all its ends.
@@ -281,7 +282,6 @@ impl Service {
             "circuit breaker: the same words went round and round, so another bridge must join these conversations";
         let ends = link.ends.clone();
         self.journal.put_link(Link { paused: Some(why.into()), ..link }).await?;
-        self.reload().await?;
         let words =
             format!("The link {name} is paused by its {why}. Nothing is lost: `sealbridge links resume` goes on.");
         self.desk.tell_operator(&words, None).await?;
@@ -379,7 +379,7 @@ impl Host for Service {
     }
 
     async fn links_changed(&self) -> Result<(), JournalError> {
-        self.reload().await
+        self.follow_links().await
     }
 }
 

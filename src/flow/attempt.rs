@@ -27,6 +27,8 @@ pub enum Outcome {
     Held(Hold),
     /// It is not to arrive, and that is as it should be.
     LeftOut(String),
+    /// Its link does not lead here any more: it was moved along with the link, or nobody will take it.
+    NotHere(String),
     /// It will not arrive.
     Dead(String),
 }
@@ -145,7 +147,7 @@ impl Attempts {
         let rule = match &pending.link {
             None => sealbridge_contract::Rule::default(),
             Some(link) => {
-                let gone = || Stop::Gate(Outcome::Dead(format!("the link {link} does not lead here any more")));
+                let gone = || Stop::Gate(Outcome::NotHere(format!("the link {link} does not lead here any more")));
                 table.rule(link).filter(|_| table.joins(link, to)).ok_or_else(gone)?
             }
         };

@@ -106,7 +106,7 @@ impl Dispatch {
                 }
                 let bell = Notify::new();
                 lanes.insert(lane.clone(), bell);
-                let run = Lane { dispatch: Arc::clone(&self), at: lane, changed: changed.clone() };
+                let run = Lane { dispatch: Arc::clone(&self), at: lane, changed: changed.clone(), stray: None };
                 running.spawn(run.run(stop.child_token()));
             }
             tokio::select! {
@@ -147,6 +147,8 @@ struct Lane {
     dispatch: Arc<Dispatch>,
     at: Address,
     changed: watch::Receiver<u64>,
+    /// A delivery that was found here after its link had led elsewhere.
+    stray: Option<i64>,
 }
 
 type Settling = JoinSet<Result<(), JournalError>>;
@@ -250,14 +252,17 @@ impl Lane {
             }
             Outcome::Held(why) => {
                 written(stop, || journal.hold(number, why)).await?;
-                Ok(true)
+                // It may not be held, if its link went on meanwhile; then it is at the head again.
+                Ok(false)
             }
             Outcome::LeftOut(why) => {
                 debug!(%delivery, %why, "Left out.");
                 written(stop, || journal.leave_out(number, &why)).await?;
                 Ok(true)
             }
-            Outcome::Dead(reason) => {
+            // A link's outbox moves before its table does, so what is still here when looked for again was left behind.
+            Outcome::NotHere(_) if self.stray.replace(number) != Some(number) => Ok(false),
+            Outcome::NotHere(reason) | Outcome::Dead(reason) => {
                 warn!(%delivery, %reason, "Dead letter.");
                 written(stop, || journal.bury(number, &reason)).await?;
                 Ok(true)

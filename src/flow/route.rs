@@ -10,7 +10,7 @@ use sealbridge_contract::{
 use tokio::sync::mpsc;
 
 use super::{breaker::Breaker, table::TableHandle};
-use crate::store::{FirstVerdict, LinkName, Routed, Router};
+use crate::store::{FirstVerdict, Link, LinkName, Routed, Router};
 
 /// Routes by the table that is valid now.
 #[derive(Debug)]
@@ -28,11 +28,6 @@ impl JourneyRouter {
     pub fn new(table: TableHandle, marks: MarkKey, clock: Clock) -> (Self, mpsc::UnboundedReceiver<LinkName>) {
         let (trips, tripped) = mpsc::unbounded_channel();
         (Self { table, marks, breaker: Mutex::new(Breaker::new()), trips, clock }, tripped)
-    }
-
-    /// Forgets what crossed a link, when it is resumed.
-    pub fn resumed(&self, link: &LinkName) {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner).forget(link);
     }
 
     fn tripped(&self, link: &LinkName, message: &Cleartext) -> bool {
@@ -91,5 +86,15 @@ impl Router for JourneyRouter {
 
     fn open(&self, from: &Address, parcel: &Parcel) -> Option<(DeliveryId, Cleartext)> {
         self.table.now().peer(from)?.open(&parcel.sealed)
+    }
+
+    fn links_are(&self, links: Vec<Link>) {
+        let before = self.table.now();
+        for link in links.iter().filter(|link| link.paused.is_none()) {
+            if before.rule(&link.name).is_some_and(|rule| rule.paused) {
+                self.breaker.lock().unwrap_or_else(PoisonError::into_inner).forget(&link.name);
+            }
+        }
+        self.table.links_are(links);
     }
 }

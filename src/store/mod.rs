@@ -26,6 +26,9 @@ pub trait Router: Send + Sync + 'static {
     fn route(&self, from: &Address, id: &RemoteId, message: &Cleartext, trust: SenderTrust) -> Vec<Routed>;
     /// Opens what a carrier brought, with the key of the peer at that conversation.
     fn open(&self, from: &Address, parcel: &Parcel) -> Option<(DeliveryId, Cleartext)>;
+    /// These are the links from now on. Told by the journal when a change of them is durable, before it takes in or
+    /// routes anything more: so what a change moves in the outbox stays in order with what comes after it.
+    fn links_are(&self, links: Vec<Link>);
 }
 
 /// One conversation that a message goes to.
@@ -334,12 +337,15 @@ pub trait Journal: Send + Sync {
 
     /// All links.
     async fn links(&self) -> Result<Vec<Link>, JournalError>;
-    /// Adds or replaces a link.
+    /// Adds or replaces a link. What it has in the outbox stays as it is.
     async fn put_link(&self, link: Link) -> Result<(), JournalError>;
     /// Removes a link. What it still has in the outbox becomes dead letters, kept.
     async fn remove_link(&self, name: &LinkName) -> Result<(), JournalError>;
-    /// Puts a link's held deliveries back into the outbox, in their old places. Says how many.
-    async fn release(&self, link: &LinkName) -> Result<usize, JournalError>;
+    /// Puts a conversation in the place of another one of a link, and sends there what was on its way to the other:
+    /// what is queued or held, and dead letters, in their old order. Says how many.
+    async fn replace_end(&self, link: &LinkName, old: &Address, new: LinkEnd) -> Result<usize, JournalError>;
+    /// Lets a link go on, with its held deliveries back in the outbox, in their old places. Says how many.
+    async fn resume(&self, link: &LinkName) -> Result<usize, JournalError>;
 
     /// Enqueues words of the bridge itself. With `once`, the same words for the same place and topic are said only one
     /// time ever; says whether they were enqueued.
@@ -365,7 +371,7 @@ pub trait Journal: Send + Sync {
     async fn files(&self) -> Result<HashSet<SpoolId>, JournalError>;
     /// It did not arrive; try again, not before `not_before`. Counts the attempt.
     async fn postpone(&self, number: i64, not_before: Timestamp, cause: &str) -> Result<(), JournalError>;
-    /// Keep it until somebody resumes its link.
+    /// Keep it until somebody resumes its link. If somebody has, since the gate looked, it stays queued.
     async fn hold(&self, number: i64, why: Hold) -> Result<(), JournalError>;
     /// It will not arrive: a dead letter, with its content kept, locked.
     async fn bury(&self, number: i64, reason: &str) -> Result<(), JournalError>;

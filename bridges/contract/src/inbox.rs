@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     AccountName, Cleartext, ConversationId, DeliveryId, PersonId, RemoteId, Sealed, SecretBytes, SenderTrust, Signal,
@@ -65,9 +66,25 @@ pub struct Incoming {
     pub message: Cleartext,
     /// How sure we are of who wrote it.
     pub trust: SenderTrust,
-    /// A value that no two messages of this account share, if the encryption has one (Matrix: Megolm session and
-    /// message index). The same value under another name is a replay and is refused, for ever.
-    pub once: Option<[u8; 32]>,
+    /// A value that no two messages of this account share, if the encryption has one. The same value under another name
+    /// is a replay and is refused, for ever.
+    pub once: Option<Once>,
+}
+
+/// A value that no two messages of an account share: a number within a series. Values of one series lie together on
+/// disk, so remembering one costs little, however many there are.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Once {
+    /// Names the series (Matrix: room and Megolm session). Not a secret.
+    pub series: Vec<u8>,
+    /// The number within it (Matrix: the message index).
+    pub index: u64,
+}
+
+impl fmt::Debug for Once {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Once({})", self.index)
+    }
 }
 
 /// An event that can't be read yet.

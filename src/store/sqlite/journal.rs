@@ -13,7 +13,7 @@ use super::{
     SqliteJournal, read,
     write::{self, Ask},
 };
-use crate::store::{Counts, DeadLetter, Fact, Journal, JournalError, Link, LinkName, Pending};
+use crate::store::{Counts, DeadLetter, Fact, Journal, JournalError, Link, LinkEnd, LinkName, Pending};
 
 /// The service's own settings are the store of no account: no account can be named so.
 const NO_ACCOUNT: &str = "";
@@ -104,17 +104,22 @@ impl Journal for SqliteJournal {
     }
 
     async fn put_link(&self, link: Link) -> Result<(), JournalError> {
-        self.writer.ask(Ask::of(1, move |ledger| write::put_link(ledger, &link))).await
+        self.writer.ask(Ask::last(move |ledger| write::put_link(ledger, &link))).await
     }
 
     async fn remove_link(&self, name: &LinkName) -> Result<(), JournalError> {
         let name = name.clone();
-        self.writer.ask(Ask::of(64, move |ledger| write::remove_link(ledger, &name))).await
+        self.writer.ask(Ask::last(move |ledger| write::remove_link(ledger, &name))).await
     }
 
-    async fn release(&self, link: &LinkName) -> Result<usize, JournalError> {
+    async fn replace_end(&self, link: &LinkName, old: &Address, new: LinkEnd) -> Result<usize, JournalError> {
+        let (link, old) = (link.clone(), old.clone());
+        self.writer.ask(Ask::last(move |ledger| write::replace_end(ledger, &link, &old, &new))).await
+    }
+
+    async fn resume(&self, link: &LinkName) -> Result<usize, JournalError> {
         let link = link.clone();
-        self.writer.ask(Ask::of(64, move |ledger| write::release(ledger, &link))).await
+        self.writer.ask(Ask::last(move |ledger| write::resume(ledger, &link))).await
     }
 
     async fn say(&self, to: &Address, message: Cleartext, once: Option<&str>) -> Result<bool, JournalError> {

@@ -6,6 +6,7 @@
 mod checkup;
 mod journal;
 mod keys;
+mod links;
 mod open;
 mod read;
 mod schema;

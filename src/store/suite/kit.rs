@@ -8,12 +8,12 @@ use std::{
 use sealbridge_contract::{
     AccountName, Address, Arrival, Arrived, Author, Batch, Cleartext, Clock, ConversationId, DeliveryId, Destination,
     Message, Origin, PeerKey, PersonId, RemoteId, Rule, SecretBytes, SenderTrust, Slip, Target, Timestamp, Verdict,
-    gate::Encryption,
+    gate::{Encryption, Hold},
     inbox::{Incoming, Parcel, Unreadable},
     judge,
 };
 
-use crate::store::{FirstVerdict, Journal, Limits, LinkName, Pending, Routed, Router};
+use crate::store::{FirstVerdict, Journal, Limits, Link, LinkEnd, LinkName, Pending, Routed, Router};
 
 /// One place where a journal is kept, and the way to open it. Opening it again finds what was there.
 pub(crate) trait Engine: Sync {
@@ -28,6 +28,7 @@ pub(crate) const START: Timestamp = Timestamp(1_700_000_000_000);
 pub(crate) struct TestRouter {
     routes: Mutex<HashMap<Address, Vec<Routed>>>,
     since: Mutex<HashMap<Address, Timestamp>>,
+    links: Mutex<Vec<Link>>,
     peer: Option<PeerKey>,
 }
 
@@ -51,6 +52,11 @@ impl TestRouter {
         lock(&self.since).insert(from.clone(), since);
     }
 
+    /// The links as the journal told them last.
+    pub(crate) fn links(&self) -> Vec<Link> {
+        lock(&self.links).clone()
+    }
+
     pub(crate) fn unlink(&self, from: &Address) {
         lock(&self.since).remove(from);
     }
@@ -67,11 +73,21 @@ impl Router for TestRouter {
 
     fn route(&self, from: &Address, id: &RemoteId, _: &Cleartext, _: SenderTrust) -> Vec<Routed> {
         assert_ne!(id.as_str(), "$panic", "a router that panics");
-        lock(&self.routes).get(from).cloned().unwrap_or_default()
+        let paused: Vec<_> =
+            lock(&self.links).iter().filter(|link| link.paused.is_some()).map(|link| link.name.clone()).collect();
+        let mut routes = lock(&self.routes).get(from).cloned().unwrap_or_default();
+        for routed in routes.iter_mut().filter(|routed| paused.contains(&routed.link)) {
+            routed.verdict = FirstVerdict::Hold(Hold::Paused);
+        }
+        routes
     }
 
     fn open(&self, _: &Address, parcel: &Parcel) -> Option<(DeliveryId, Cleartext)> {
         self.peer.as_ref()?.open(&parcel.sealed)
+    }
+
+    fn links_are(&self, links: Vec<Link>) {
+        *lock(&self.links) = links;
     }
 }
 
@@ -85,6 +101,12 @@ pub(crate) fn routed(to: &Address, verdict: FirstVerdict) -> Routed {
 
 pub(crate) fn link(name: &str) -> LinkName {
     LinkName::parse(name).expect("a link's name")
+}
+
+/// A link between conversations that can be changed.
+pub(crate) fn linking(name: &str, ends: &[&Address]) -> Link {
+    let end = |at: &&Address| LinkEnd { at: (*at).clone(), since: START };
+    Link { name: link(name), ends: ends.iter().map(end).collect(), paused: None, fixed: false }
 }
 
 pub(crate) fn account(name: &str) -> AccountName {

@@ -4,6 +4,7 @@ pub(super) mod about;
 pub(super) mod accept;
 mod kit;
 pub(super) mod letters;
+pub(super) mod links;
 pub(super) mod order;
 pub(super) mod outbox;
 pub(super) mod unreadable;
@@ -70,9 +71,15 @@ macro_rules! journal_suite {
                 topic_is_said_once_for_ever,
                 lanes_wake_when_something_is_new,
                 every_lane_that_has_something_is_listed,
-                links_are_kept_and_removed_with_their_outbox,
                 old_lines_are_forgotten_and_the_rest_stays,
                 head_goes_on_after_a_number,
+            ];
+            links: [
+                links_are_kept_and_removed_with_their_outbox,
+                replaced_end_takes_its_outbox_along_in_order,
+                message_that_another_link_carries_there_is_not_doubled,
+                link_that_goes_on_keeps_the_order_while_more_arrives,
+                attempt_that_ends_after_its_link_went_on_holds_nothing,
             ];
             letters: [
                 buried_delivery_can_be_retried_and_dropped,

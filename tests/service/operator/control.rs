@@ -17,7 +17,7 @@ use sealbridge::{
         control::{self, Called, Server, StepFrame},
         host::{Account, Host},
     },
-    store::{JournalError, Limits, Routed, Router, SharedJournal, sqlite::SqliteJournal},
+    store::{JournalError, Limits, Link, Routed, Router, SharedJournal, sqlite::SqliteJournal},
 };
 use sealbridge_contract::{
     Abilities, AccountName, Address, Answer, AnyTransport, Carrier, Cleartext, Clock, ConversationId, Deduplication,
@@ -47,6 +47,7 @@ impl Router for Nowhere {
     fn open(&self, _from: &Address, _parcel: &Parcel) -> Option<(DeliveryId, Cleartext)> {
         None
     }
+    fn links_are(&self, _links: Vec<Link>) {}
 }
 
 const ABILITIES: Abilities = Abilities {

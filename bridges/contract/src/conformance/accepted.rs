@@ -3,7 +3,10 @@
 use std::fmt;
 
 use super::{Details, How, MemorySpool, details};
-use crate::{ConversationId, PersonId, RemoteId, Text, Timestamp, Trail, inbox::Incoming};
+use crate::{
+    ConversationId, PersonId, RemoteId, Text, Timestamp, Trail,
+    inbox::{Incoming, Once},
+};
 
 /// A message that was accepted.
 #[derive(Clone, Debug)]
@@ -30,7 +33,7 @@ pub struct Accepted {
     /// Which bridges carried it.
     pub trail: Trail,
     /// Its value that no two messages share.
-    pub once: Option<[u8; 32]>,
+    pub once: Option<Once>,
     /// Whatever else there is.
     pub details: Details,
 }
@@ -60,7 +63,7 @@ impl Accepted {
             sent_at: message.sent_at,
             reply_to: message.reply_to.as_ref().map(|reply| reply.id.clone()),
             trail: message.trail.clone(),
-            once: incoming.once,
+            once: incoming.once.clone(),
             details: Details::of(message, spool),
         }
     }

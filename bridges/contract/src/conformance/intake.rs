@@ -13,7 +13,7 @@ use super::{Accepted, FarBridge, MemorySpool};
 use crate::{
     AccountName, Arrived, Batch, ConversationId, DeliveryId, Intake, NotAccepted, PersonId, RemoteId, SecretBytes,
     Timestamp,
-    inbox::{Echo, Filling, Incident, Incoming, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
+    inbox::{Echo, Filling, Incident, Incoming, Once, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
 };
 
 /// An inbox in memory. It belongs to one case and one account.
@@ -28,7 +28,7 @@ struct State {
     store: BTreeMap<String, Vec<u8>>,
     timeline: Vec<Entry>,
     names: HashSet<(ConversationId, RemoteId)>,
-    once: HashMap<[u8; 32], RemoteId>,
+    once: HashMap<Once, RemoteId>,
     deliveries: HashSet<DeliveryId>,
     waiting: BTreeMap<i64, Row>,
     gaps: BTreeMap<i64, OpenGap>,
@@ -196,7 +196,7 @@ impl State {
         if !self.names.insert((conversation.clone(), incoming.id.clone())) {
             return;
         }
-        let first = incoming.once.map(|once| self.once.entry(once).or_insert(incoming.id.clone()).clone());
+        let first = incoming.once.clone().map(|once| self.once.entry(once).or_insert(incoming.id.clone()).clone());
         if first.is_some_and(|first| first != incoming.id) {
             self.refused.push((incoming.id, "a replay".to_owned()));
             return;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sealbridge_contract::{ConversationId, PersonId, RemoteId, SenderTrust, Text, Timestamp, Trail};
+use sealbridge_contract::{ConversationId, PersonId, RemoteId, SenderTrust, Text, Timestamp, Trail, inbox::Once};
 use serde::{Deserialize, Serialize};
 
 use crate::hub::{Bytes, Content, Event, How, More, Readable, What};
@@ -54,7 +54,7 @@ pub struct SaidLine {
     pub trust: Option<SenderTrust>,
     /// A value that no two messages share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub once: Option<[u8; 32]>,
+    pub once: Option<Once>,
 }
 
 /// One line of `heard-<account>.jsonl`: what the bridge brought.
@@ -137,7 +137,7 @@ impl SaidLine {
                 Readable::Untrusted => Some(format!("trust:{sender}")),
             },
             trust: Some(*trust),
-            once: *once,
+            once: once.clone(),
             ..line
         }
     }
@@ -164,7 +164,7 @@ impl SaidLine {
                 encrypted: true,
                 readable: self.needs_key.map_or(Readable::Now, Readable::WithKey),
                 trust: self.trust.unwrap_or(SenderTrust::Proven),
-                once: self.once,
+                once: self.once.clone(),
             },
         };
         Event {

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use sealbridge_contract::{
     ConversationId, DeliveryError, DeliveryId, PersonId, RemoteId, SenderTrust, Signal, Text, Timestamp, Trail,
-    inbox::Echo,
+    inbox::{Echo, Once},
 };
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +70,7 @@ pub(crate) struct Event {
 
 #[derive(Debug)]
 pub(crate) enum What {
-    Said { content: Content, encrypted: bool, readable: Readable, trust: SenderTrust, once: Option<[u8; 32]> },
+    Said { content: Content, encrypted: bool, readable: Readable, trust: SenderTrust, once: Option<Once> },
     Parcel(Bytes),
     Key(String),
     Signal(Signal),

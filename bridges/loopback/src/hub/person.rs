@@ -101,7 +101,7 @@ impl LoopbackPerson {
         };
         let What::Said { content, encrypted, readable, trust, once } = &recent.what else { return None };
         let content = content.copy();
-        let (encrypted, readable, trust, once) = (*encrypted, readable.clone(), *trust, *once);
+        let (encrypted, readable, trust, once) = (*encrypted, readable.clone(), *trust, once.clone());
         Some(self.put(conversation, What::Said { content, encrypted, readable, trust, once }))
     }
 

@@ -12,7 +12,7 @@ use super::{
     super::{
         Outcome, delivery,
         keys::{self, Place, trust_from_row},
-        received, unreadable,
+        links, received, unreadable,
         write::Bounds,
     },
     Reader,
@@ -21,16 +21,7 @@ use crate::store::{Counts, DeadLetter, Fact, JournalError, Link, LinkName};
 
 /// All links.
 pub(in crate::store::sqlite) fn links(reader: &Reader) -> Outcome<Vec<Link>> {
-    let rows: Vec<(String, Vec<u8>)> =
-        reader.all("SELECT name, content FROM link WHERE content IS NOT NULL ORDER BY name", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
-    let open = |(name, content): (String, Vec<u8>)| {
-        let content = reader.unlock(&Place::link(&name), content, || format!("the link {name:?}"))?;
-        serde_json::from_slice(content.expose())
-            .map_err(|_| JournalError::Damaged(format!("the link {name:?} was written by another version")))
-    };
-    rows.into_iter().map(open).collect()
+    links::all(&reader.connection, &reader.keys)
 }
 
 /// Gaps that are open, of an account's linked conversations.

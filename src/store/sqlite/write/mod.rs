@@ -8,6 +8,7 @@ mod group;
 mod letters;
 mod links;
 mod names;
+mod once;
 mod order;
 mod outbox;
 mod unreadable;
@@ -35,7 +36,7 @@ pub(super) use self::{
     accounts::write,
     gaps::fill,
     letters::{drop_letter, quarantine_delivery, quarantine_unreadable, retry},
-    links::{put_link, release, remove_link},
+    links::{put_link, remove_link, replace_end, resume},
     order::expire,
     outbox::{bury, hold, leave_out, postpone, say, settle, sweep},
     unreadable::resolve,
@@ -63,6 +64,10 @@ pub(super) struct Ledger {
     /// Conversations in which more messages may be routed than one commit takes. Until they are, what arrives there
     /// waits behind them.
     unfinished: BTreeSet<i64>,
+    /// The router has to learn of it once it is committed, and till then nothing more is routed.
+    links_changed: bool,
+    /// There are replay values outside of any series: of parcels, or of the first version of the file.
+    lone_values: bool,
 }
 
 /// What is counted as it goes.
@@ -98,6 +103,7 @@ impl Ledger {
         let totals = connection.query_row("SELECT payload_bytes, settled FROM total", [], |row| {
             Ok(Totals { payload_bytes: row.get(0)?, settled: row.get(1)? })
         })?;
+        let lone_values = one("SELECT EXISTS (SELECT 1 FROM once)")? == 1;
         let names = Names::read(&connection)?;
         Ok(Self {
             connection,
@@ -115,6 +121,8 @@ impl Ledger {
             woken: HashSet::new(),
             erased: false,
             unfinished: BTreeSet::new(),
+            links_changed: false,
+            lone_values,
         })
     }
 

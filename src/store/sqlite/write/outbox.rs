@@ -9,7 +9,7 @@ use super::{
         keys::{Place, name_key, topic_key},
         received,
     },
-    Ledger,
+    Ledger, links,
 };
 use crate::store::{FirstVerdict, JournalError, Routed};
 
@@ -222,6 +222,9 @@ pub(in crate::store::sqlite) fn leave_out(ledger: &mut Ledger, number: i64, why:
 
 /// It waits until somebody resumes its link.
 pub(in crate::store::sqlite) fn hold(ledger: &mut Ledger, number: i64, why: Hold) -> Outcome<()> {
+    if why == Hold::Paused && links::goes_on(ledger, number)? {
+        return Ok(());
+    }
     let sql = "UPDATE delivery SET state = 1, reason = ?2 WHERE number = ?1 AND state IN (0, 1)";
     change(ledger, number, sql, &[&number, &why.to_string()])
 }

@@ -14,8 +14,9 @@ use super::{
     },
     Ledger,
     about::{self, Notes},
-    accept::{self, Fresh, Once},
-    letters, order,
+    accept, letters,
+    once::{self, Fresh, Once},
+    order,
     outbox::no_such,
 };
 
@@ -106,8 +107,8 @@ pub(super) fn readable_by_name(ledger: &mut Ledger, conversation: i64, incoming:
 fn readable(ledger: &mut Ledger, event: &Event, incoming: &mut Incoming) -> Outcome<()> {
     let at = ledger.address(event.conversation)?;
     forget(ledger, event)?;
-    let once = Once::of(&at.account, incoming);
-    let fresh = accept::remember_once(ledger, once.as_ref(), event.conversation, &event.remote)?;
+    let once = incoming.once.as_ref().map(|once| Once::numbered(ledger, &at.account, once));
+    let fresh = once::remember(ledger, once.as_ref(), event.conversation, &event.remote)?;
     if fresh == Fresh::Replayed {
         letters::write(ledger, event.conversation, &event.remote, Some(&event.sender), accept::REPLAYED)?;
     }
