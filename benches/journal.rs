@@ -10,11 +10,11 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use sealbridge::store::{FirstVerdict, Journal, Limits, LinkName, Routed, Router, sqlite::SqliteJournal};
+use sealbridge::store::{FirstVerdict, Journal, Limits, Link, LinkName, Routed, Router, sqlite::SqliteJournal};
 use sealbridge_contract::{
     AccountName, Address, Arrival, Arrived, Author, Batch, Cleartext, Clock, ConversationId, DeliveryId, Message,
     PersonId, RemoteId, RootKey, SenderTrust, Timestamp, Vault,
-    inbox::{Incoming, Parcel},
+    inbox::{Incoming, Once, Parcel},
 };
 
 /// Every conversation of account a goes to the one of the same name of account b.
@@ -30,29 +30,40 @@ impl Router for Pairs {
 
     fn route(&self, from: &Address, _: &RemoteId, _: &Cleartext, _: SenderTrust) -> Vec<Routed> {
         let to = Address { account: self.b.clone(), conversation: from.conversation.clone() };
-        vec![Routed { link: self.link.clone(), to, verdict: FirstVerdict::Enqueue }]
+        vec![Routed { link: self.link.clone(), to, verdict: FirstVerdict::Enqueue, tell: None }]
     }
 
     fn open(&self, _: &Address, _: &Parcel) -> Option<(DeliveryId, Cleartext)> {
         None
     }
+
+    fn links_are(&self, _: Vec<Link>) {}
 }
 
 fn conversation(lane: u64) -> ConversationId {
     ConversationId::new(format!("!room-number-{lane:06}:homeserver.example"))
 }
 
+/// How many messages were written in each conversation.
+static WRITTEN: [AtomicU64; 1000] = [const { AtomicU64::new(0) }; 1000];
+/// A Megolm session has so many messages.
+const SESSION: u64 = 100;
+
 fn batch(lane: u64, first: u64, size: u64) -> Batch {
     let arrivals = (first..first + size).map(|number| {
         let author = Author { id: PersonId::new("@somebody:homeserver.example"), name: Some("Somebody".into()) };
         let message = Message::text(author, Timestamp(1_700_000_000_000), &"words of somebody ".repeat(8));
+        let written = WRITTEN[usize::try_from(lane).expect("a lane's number is small")].fetch_add(1, Ordering::Relaxed);
         let digest = <sha2::Sha256 as sha2::Digest>::digest(number.to_le_bytes());
         let id = digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let incoming = Incoming {
             id: RemoteId::new(format!("${}", &id[..43])),
             message: Cleartext::new(message),
             trust: SenderTrust::Proven,
-            once: Some(digest.into()),
+            once: Some(Once {
+                series: [lane, written / SESSION].map(u64::to_le_bytes).concat(),
+                index: written % SESSION,
+            }),
         };
         Arrival { conversation: conversation(lane), what: Arrived::Message(incoming) }
     });

@@ -7,6 +7,7 @@ pub mod config;
 pub mod flow;
 pub mod operator;
 pub mod service;
+pub mod spool;
 pub mod store;
 #[cfg(feature = "failpoints")]
 pub mod testing;

@@ -1,15 +1,15 @@
 //! The service, assembled: journal, accounts, links and journey.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, Address, AnyTransport, Clock, Context, Fatal, Flow, Inbox, Intake, RootKey, Rule, SealedInbox,
-    Timestamp, Vault, inbox::AccountStore, trail::MarkKey, transport::StoreKey,
+    AccountName, Address, AnyTransport, Clock, Context, Fatal, Flow, Inbox, Intake, RootKey, Rule, SealedInbox, Signal,
+    Timestamp, Vault, inbox::AccountStore, names::Tags, trail::MarkKey, transport::StoreKey,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -20,11 +20,12 @@ use tracing::{error, info, warn};
 
 use crate::{
     config::Config,
-    flow::{Desk, Dispatch, JourneyRouter, Table, TableHandle, attempt::Attempts, upkeep},
+    flow::{Desk, Dispatch, JourneyRouter, TableHandle, attempt::Attempts, signals, upkeep},
     operator::{
         Failure, FailureKind, admin,
         host::{Account, Assembled, Host},
     },
+    spool::SpoolFolder,
     store::{JournalError, Link, LinkEnd, LinkName, SharedJournal, sqlite::SqliteJournal},
 };
 
@@ -45,11 +46,21 @@ pub struct Service {
     changes: watch::Sender<u64>,
     router: Arc<JourneyRouter>,
     tripped: Mutex<Option<mpsc::UnboundedReceiver<LinkName>>>,
+    signalled: Mutex<Option<mpsc::Receiver<(Address, Signal)>>>,
     dispatch: Arc<Dispatch>,
+    spool: SpoolFolder,
     accounts: Mutex<HashMap<AccountName, Opened>>,
     started_at: Timestamp,
-    /// Reading the links and putting the table in place is one act.
-    reloading: tokio::sync::Mutex<()>,
+    /// Conversations that were told that they are bridged.
+    told: tokio::sync::Mutex<HashSet<Address>>,
+}
+
+/// The rule of a link, by the config.
+fn rule(config: &Config, link: &Link) -> Rule {
+    let rule = config.links.get(&link.name).map_or_else(Rule::default, |fixed| fixed.rule(false));
+    let marks = link.ends.iter().filter_map(|end| config.accounts.get(&end.at.account));
+    let accept_not_proven = rule.accept_not_proven || marks.into_iter().any(|a| a.accepts_not_proven());
+    Rule { accept_not_proven, ..rule }
 }
 
 /// Keys derived from the root key for others than the journal.
@@ -74,12 +85,17 @@ impl Service {
         crate::testing::follow_clock_file(&clock);
         let vault = Vault::new(root);
         let marks = || MarkKey::new(vault.key_for("loop marks v1"));
+        let tags = Tags::new(vault.key_for("name tags v1"));
         let stores = config.accounts.keys().map(|name| (name.clone(), vault.key_for(&format!("account store {name}"))));
         let keys = Keys { stores: stores.collect() };
-        let table = TableHandle::default();
+        let rules = Arc::clone(&config);
+        let table = TableHandle::new(Arc::new(move |link: &Link| rule(&rules, link)));
         let (router, tripped) = JourneyRouter::new(table.clone(), marks(), clock.clone());
         let router = Arc::new(router);
-        let attempts = Attempts::new(table.clone(), marks(), clock.clone());
+        let attempts = Attempts::new(table.clone(), marks(), tags, clock.clone());
+        let spool = config.service.state.join("spool");
+        let spool = SpoolFolder::open(&spool, vault.key_for("spool v1"), config.journal.most_files.0)
+            .map_err(|error| Failure::new(FailureKind::Config, format!("the spool can't be used: {error}")))?;
         let journal = SqliteJournal::open(
             &config.service.state,
             vault,
@@ -88,7 +104,8 @@ impl Service {
             clock.clone(),
         )?;
         let journal: SharedJournal = Arc::new(journal);
-        let desk = Desk::new(Arc::clone(&journal), clock.clone());
+        let (signals, signalled) = signals::line();
+        let desk = Desk::new(Arc::clone(&journal), signals, clock.clone());
         let dispatch = Dispatch::new(Arc::clone(&journal), table.clone(), attempts, clock.clone());
         let service = Self {
             config,
@@ -101,12 +118,16 @@ impl Service {
             changes: watch::Sender::new(0),
             router,
             tripped: Mutex::new(Some(tripped)),
+            signalled: Mutex::new(Some(signalled)),
             dispatch,
+            spool,
             accounts: Mutex::default(),
-            reloading: tokio::sync::Mutex::default(),
+            told: tokio::sync::Mutex::default(),
         };
         service.follow_config().await?;
-        service.reload().await?;
+        crate::store::Router::links_are(&*service.router, service.journal.links().await?);
+        service.follow_accounts();
+        service.follow_links().await?;
         Ok(Arc::new(service))
     }
 
@@ -123,6 +144,7 @@ impl Service {
             folder,
             store_key: StoreKey::new(key.clone()),
             store: self.store_of(account),
+            spool: Arc::new(self.spool.clone()),
             clock: self.clock.clone(),
         })
     }
@@ -156,32 +178,29 @@ impl Service {
         Ok(())
     }
 
-    /// Reads the links, makes the table anew, and wakes who waits for it.
-    async fn reload(&self) -> Result<(), JournalError> {
-        let _turn = self.reloading.lock().await;
-        let links = self.journal.links().await?;
-        let before = self.table.now();
-        for link in links.iter().filter(|link| link.paused.is_none()) {
-            if before.rule(&link.name).is_some_and(|rule| rule.paused) {
-                self.router.resumed(&link.name);
-            }
-        }
-        for end in links.iter().flat_map(|link| &link.ends) {
-            if before.linked_since(&end.at).is_none() {
+    /// Tells conversations that are linked for the first time, and wakes who waits for a change. The journal itself has
+    /// put the links into the table.
+    async fn follow_links(&self) -> Result<(), JournalError> {
+        let mut told = self.told.lock().await;
+        for end in self.table.now().links().flat_map(|link| &link.ends) {
+            if !told.contains(&end.at) {
                 self.desk.tell(&end.at, READABLE, Some("readable-on-host")).await?;
+                told.insert(end.at.clone());
             }
         }
-        let with_rules = links.into_iter().map(|link| {
-            let rule = self.rule(&link);
-            (link, rule)
-        });
-        let transports = self.config.accounts.keys().map(|name| {
-            let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-            (name.clone(), accounts.get(name).and_then(|opened| opened.transport.clone()))
-        });
-        self.table.put(Table::new(with_rules.collect(), transports.collect(), HashMap::new()));
         self.changes.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    /// Puts the accounts that run into the table, and wakes who waits for one.
+    fn follow_accounts(&self) {
+        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let transports = self.config.accounts.keys().map(|name| {
+            let transport = accounts.get(name).and_then(|opened| opened.transport.clone());
+            (name.clone(), transport)
+        });
+        self.table.accounts_are(transports.collect());
+        self.changes.send_modify(|count| *count += 1);
     }
 
     /// Puts back what a link held that is not paused: a crash may fall between the two halves of pausing or resuming.
@@ -191,16 +210,9 @@ impl Service {
         }
         let table = self.table.now();
         for link in table.links().filter(|link| link.paused.is_none()) {
-            self.journal.release(&link.name).await?;
+            self.journal.resume(&link.name).await?;
         }
         Ok(())
-    }
-
-    fn rule(&self, link: &Link) -> Rule {
-        let rule = self.config.links.get(&link.name).map_or_else(Rule::default, |fixed| fixed.rule(false));
-        let marks = link.ends.iter().filter_map(|end| self.config.accounts.get(&end.at.account));
-        let accept_not_proven = rule.accept_not_proven || marks.into_iter().any(|a| a.accepts_not_proven());
-        Rule { accept_not_proven, ..rule }
     }
 
     /// Opens every account that has been set up and is not open yet.
@@ -219,7 +231,7 @@ impl Service {
             };
             self.accounts.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), opened);
         }
-        self.reload().await?;
+        self.follow_accounts();
         Ok(())
     }
 
@@ -255,8 +267,8 @@ impl Service {
             opened.stopped = Some(fatal.to_string());
             opened.transport = None;
         }
-        self.desk.tell_operator(&format!("The account {name} stopped: {fatal}"), None).await?;
-        self.reload().await
+        self.follow_accounts();
+        self.desk.tell_operator(&format!("The account {name} stopped: {fatal}"), None).await
     }
 
     /// Pauses a link whose circuit breaker tripped, and says so at all its ends.
@@ -270,7 +282,6 @@ impl Service {
             "circuit breaker: the same words went round and round, so another bridge must join these conversations";
         let ends = link.ends.clone();
         self.journal.put_link(Link { paused: Some(why.into()), ..link }).await?;
-        self.reload().await?;
         let words =
             format!("The link {name} is paused by its {why}. Nothing is lost: `sealbridge links resume` goes on.");
         self.desk.tell_operator(&words, None).await?;
@@ -368,7 +379,7 @@ impl Host for Service {
     }
 
     async fn links_changed(&self) -> Result<(), JournalError> {
-        self.reload().await
+        self.follow_links().await
     }
 }
 
@@ -397,7 +408,11 @@ impl Assembled for Service {
         let stop = stop.child_token();
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&self.dispatch).run(self.changes.subscribe(), stop.clone()));
-        tasks.spawn(upkeep::keep_up(Arc::clone(&self.journal), self.clock.clone(), stop.clone()));
+        tasks.spawn(upkeep::keep_up(Arc::clone(&self.journal), self.spool.clone(), self.clock.clone(), stop.clone()));
+        if let Some(signalled) = self.signalled.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let (table, journal) = (self.table.clone(), Arc::clone(&self.journal));
+            tasks.spawn(signals::pass_on(signalled, table, journal, self.clock.clone(), stop.clone()));
+        }
         let tripped = self.tripped.lock().unwrap_or_else(PoisonError::into_inner).take();
         let breaker = async {
             match tripped {

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use async_trait::async_trait;
 use config::{ConfigError, Value};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use sealbridge_contract::{Answer, AnyTransport, Context, Fatal, Flow, FlowError, Step, inbox::AccountStore};
+use sealbridge_contract::{
+    Abilities, Answer, AnyTransport, Context, Fatal, Flow, FlowError, Step, inbox::AccountStore,
+};
 use serde::Serialize;
 
 /// One account's section: its network, and the settings of that network's transport.
@@ -20,6 +22,12 @@ pub enum AccountConfig {
 
 /// The networks, as the config names them.
 pub const NETWORKS: &[&str] = &["matrix", "loopback"];
+
+/// What each network can do.
+#[must_use]
+pub fn datasheets() -> Vec<Abilities> {
+    vec![sealbridge_matrix::ABILITIES, sealbridge_loopback::Settings::default().abilities()]
+}
 
 /// What the login on a network may ask that is never in its settings, by the names of an answers file.
 #[must_use]

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use fail::fail_point;
 use sealbridge_contract::{
-    Address, AnyTransport, Clock, Deduplication, DeliveryError, Fate, Found, Origin, Receipt, RemoteId, Slip, Verdict,
-    gate::Hold, judge, trail::MarkKey,
+    Adapted, Address, AnyTransport, Clock, Deduplication, DeliveryError, DeliveryId, Fate, Found, Loss, Manner, Origin,
+    Receipt, RemoteId, Slip, Verdict, adapt, gate::Hold, judge, names::Tags, trail::MarkKey,
 };
 
-use super::table::{Table, TableHandle};
+use super::{
+    namesakes::Namesakes,
+    table::{Table, TableHandle},
+};
 use crate::store::Pending;
 
 /// What came of an attempt.
@@ -22,8 +25,27 @@ pub enum Outcome {
     LaneWaits(Hold),
     /// Its link is paused: it is kept aside, and the others of the lane go on.
     Held(Hold),
+    /// It is not to arrive, and that is as it should be.
+    LeftOut(String),
+    /// Its link does not lead here any more: it was moved along with the link, or nobody will take it.
+    NotHere(String),
     /// It will not arrive.
     Dead(String),
+}
+
+/// An attempt: what came of it, and what its author meant and the readers do not get as it was meant.
+#[derive(Debug)]
+pub struct Attempt {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// What was lost on the way.
+    pub lost: Vec<Loss>,
+}
+
+impl From<Outcome> for Attempt {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, lost: Vec::new() }
+    }
 }
 
 /// Makes attempts.
@@ -31,43 +53,52 @@ pub enum Outcome {
 pub struct Attempts {
     table: TableHandle,
     marks: MarkKey,
+    tags: Tags,
+    namesakes: Namesakes,
     clock: Clock,
 }
 
 impl Attempts {
     /// Attempts by the table that is valid at each.
     #[must_use]
-    pub fn new(table: TableHandle, marks: MarkKey, clock: Clock) -> Self {
-        Self { table, marks, clock }
+    pub fn new(table: TableHandle, marks: MarkKey, tags: Tags, clock: Clock) -> Self {
+        Self { table, marks, tags, namesakes: Namesakes::new(), clock }
     }
 
     /// Tries once. May take as long as the transport's own timeouts.
-    pub async fn attempt(&self, to: &Address, pending: &Pending) -> Outcome {
+    pub async fn attempt(&self, to: &Address, pending: &Pending) -> Attempt {
         let table = self.table.now();
         let Some(transport) = table.transport(&to.account) else {
-            return no_transport(&table, to);
+            return no_transport(&table, to).into();
         };
-        let slip = Slip {
-            to: to.conversation.clone(),
-            delivery: pending.delivery,
+        let mut slip = Slip {
             attempt: pending.attempt,
-            enqueued_at: pending.enqueued_at,
             trail: self.trail(pending),
             reply_to: pending.reply_to.clone(),
+            thread: pending.thread.clone(),
+            about: pending.about.clone(),
+            ..Slip::new(to.conversation.clone(), pending.delivery, pending.enqueued_at)
         };
         if let Some(known) = self.look(transport, &slip).await {
-            return known;
+            return known.into();
+        }
+        if let Some(erased) = pending.erased {
+            match look_for_erased(transport, &slip, erased).await {
+                Ok(there) => slip.about = Some(there),
+                Err(outcome) => return outcome.into(),
+            }
         }
         fail_point!("flow::before-deliver");
         // Looking may have taken long: the gate judges by what is so now.
         let table = self.table.now();
-        let outcome = match self.deliver(&table, transport, to, pending, &slip).await {
+        let mut lost = Vec::new();
+        let outcome = match self.deliver(&table, transport, to, pending, &slip, &mut lost).await {
             Ok(receipt) => Outcome::Delivered(receipt.id),
             Err(Stop::Gate(outcome)) => outcome,
             Err(Stop::Network(error)) => after_failure(transport, &slip, error),
         };
         fail_point!("flow::after-deliver");
-        outcome
+        Attempt { outcome, lost }
     }
 
     fn trail(&self, pending: &Pending) -> sealbridge_contract::Trail {
@@ -111,16 +142,33 @@ impl Attempts {
         to: &Address,
         pending: &Pending,
         slip: &Slip,
+        lost: &mut Vec<Loss>,
     ) -> Result<Receipt, Stop> {
         let rule = match &pending.link {
             None => sealbridge_contract::Rule::default(),
             Some(link) => {
-                let gone = || Stop::Gate(Outcome::Dead(format!("the link {link} does not lead here any more")));
+                let gone = || Stop::Gate(Outcome::NotHere(format!("the link {link} does not lead here any more")));
                 table.rule(link).filter(|_| table.joins(link, to)).ok_or_else(gone)?
             }
         };
         let destination = table.destination(to).ok_or_else(|| Stop::Gate(no_transport(table, to)))?;
-        let verdict = judge(&pending.message, Origin { sender: pending.trust }, &destination, &rule);
+        let abilities = transport.common().abilities();
+        let namesake = self.namesakes.meets(to, &pending.message);
+        let manner = Manner { abilities, reactions: rule.reactions, tags: &self.tags, namesake };
+        let crossing = match adapt(&pending.message, slip.clone(), &manner) {
+            Adapted::Crosses(crossing) => crossing,
+            Adapted::LeftOut(loss) => {
+                lost.push(loss);
+                return Err(Stop::Gate(Outcome::LeftOut(loss.to_string())));
+            }
+            Adapted::Rejected(loss) => {
+                lost.push(loss);
+                return Err(Stop::Gate(Outcome::Dead(loss.to_string())));
+            }
+        };
+        lost.extend(&crossing.lost);
+        let slip = &crossing.slip;
+        let verdict = judge(crossing.message(), Origin { sender: pending.trust }, &destination, &rule);
         match (verdict, transport) {
             (Verdict::Refuse(why), _) => Err(Stop::Gate(Outcome::Dead(why.to_string()))),
             (Verdict::Hold(why @ Hold::Paused), _) => Err(Stop::Gate(Outcome::Held(why))),
@@ -130,6 +178,29 @@ impl Attempts {
             (Verdict::Seal(sealing), AnyTransport::Carrier(t)) => Ok(t.carry(&sealing.seal(slip), slip).await?),
             // The destination's kind and the transport come from the same table, so this is a fault of ours: it stays.
             (Verdict::Speak(_) | Verdict::Seal(_), _) => Err(Stop::Gate(Outcome::LaneWaits(Hold::EncryptionUnknown))),
+        }
+    }
+}
+
+/// Finds what was erased while it was on its way, so that it can be deleted there. Where that can't be looked for, what
+/// was erased was never confirmed, and is taken not to be there.
+async fn look_for_erased(transport: &AnyTransport, slip: &Slip, erased: DeliveryId) -> Result<RemoteId, Outcome> {
+    let never_crossed = || Outcome::LeftOut("what it deletes never crossed".into());
+    if !transport.common().abilities().finds {
+        return Err(never_crossed());
+    }
+    match transport.common().find(&Slip { delivery: erased, ..slip.clone() }).await {
+        Ok(Found::There(id)) => Ok(id),
+        Ok(Found::NotThere) => Err(never_crossed()),
+        Err(DeliveryError { fate: Fate::GiveUp, cause }) => Err(Outcome::Dead(format!(
+            "nobody knows whether what it deletes arrived, and it can't be looked for: {cause}"
+        ))),
+        Err(DeliveryError { fate, cause }) => {
+            let after = match fate {
+                Fate::Retry(Some(after)) => after,
+                _ => pause(slip.attempt),
+            };
+            Err(Outcome::Later(after, format!("looking for what it deletes failed: {cause}")))
         }
     }
 }

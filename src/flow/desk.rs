@@ -4,9 +4,10 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, Address, Cleartext, Clock, Message, NotAccepted, SecretBytes,
+    AccountName, Address, Cleartext, Clock, ConversationId, Message, NotAccepted, SecretBytes, Signal,
     inbox::{Audience, Batch, Filling, Incident, Intake, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
 };
+use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use crate::store::{JournalError, SharedJournal};
@@ -15,14 +16,15 @@ use crate::store::{JournalError, SharedJournal};
 pub struct Desk {
     journal: SharedJournal,
     admin: OnceLock<Address>,
+    signals: mpsc::Sender<(Address, Signal)>,
     clock: Clock,
 }
 
 impl Desk {
     /// A desk that commits to `journal`.
     #[must_use]
-    pub fn new(journal: SharedJournal, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { journal, admin: OnceLock::new(), clock })
+    pub fn new(journal: SharedJournal, signals: mpsc::Sender<(Address, Signal)>, clock: Clock) -> Arc<Self> {
+        Arc::new(Self { journal, admin: OnceLock::new(), signals, clock })
     }
 
     /// Says where the operator is told things. The first word stands.
@@ -136,5 +138,11 @@ impl Intake for Desk {
 
     async fn write(&self, account: &AccountName, writes: Vec<StoreWrite>) -> Result<(), NotAccepted> {
         self.journal.write(account, writes).await.map_err(refuse)
+    }
+
+    fn signal(&self, account: &AccountName, conversation: &ConversationId, signal: Signal) {
+        let from = Address { account: account.clone(), conversation: conversation.clone() };
+        // Where too many wait, this one is forgotten.
+        let _ = self.signals.try_send((from, signal));
     }
 }

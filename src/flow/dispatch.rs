@@ -10,7 +10,7 @@ use std::{
 
 use fail::fail_point;
 use futures_util::FutureExt as _;
-use sealbridge_contract::{Address, AnyTransport, Clock, Deduplication, gate::Hold};
+use sealbridge_contract::{Address, AnyTransport, Cleartext, Clock, Deduplication, Loss, Message, Verb, gate::Hold};
 use serde::Serialize;
 use tokio::{
     sync::{Notify, watch},
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::{
-    attempt::{Attempts, Outcome},
+    attempt::{Attempt, Attempts, Outcome},
     table::TableHandle,
 };
 use crate::store::{JournalError, Pending, SharedJournal};
@@ -106,7 +106,7 @@ impl Dispatch {
                 }
                 let bell = Notify::new();
                 lanes.insert(lane.clone(), bell);
-                let run = Lane { dispatch: Arc::clone(&self), at: lane, changed: changed.clone() };
+                let run = Lane { dispatch: Arc::clone(&self), at: lane, changed: changed.clone(), stray: None };
                 running.spawn(run.run(stop.child_token()));
             }
             tokio::select! {
@@ -147,6 +147,8 @@ struct Lane {
     dispatch: Arc<Dispatch>,
     at: Address,
     changed: watch::Receiver<u64>,
+    /// A delivery that was found here after its link had led elsewhere.
+    stray: Option<i64>,
 }
 
 type Settling = JoinSet<Result<(), JournalError>>;
@@ -171,11 +173,16 @@ impl Lane {
             // What was delivered is written down first: a reply is taken out only when its counterpart is known, and
             // what is released or retried in its old place is at the head again.
             drain(settling, 0).await?;
+            let erasures = dispatch.journal.erasures();
             let head = dispatch.journal.head(&self.at, 0, AT_ONCE).await?;
             if head.is_empty() {
                 return Ok(());
             }
             for pending in head {
+                if dispatch.journal.erasures() != erasures {
+                    // One of these may be what was erased.
+                    break;
+                }
                 let early = pending.not_before.since(dispatch.clock.now());
                 if !early.is_zero() {
                     drain(settling, 0).await?;
@@ -184,11 +191,14 @@ impl Lane {
                 }
                 dispatch.note(&self.at, Some(LaneState::Busy));
                 let attempt = AssertUnwindSafe(dispatch.attempts.attempt(&self.at, &pending)).catch_unwind();
-                let outcome = tokio::select! {
-                    outcome = attempt => outcome.unwrap_or_else(|_| broke(&pending)),
+                let Attempt { outcome, lost } = tokio::select! {
+                    attempt = attempt => attempt.unwrap_or_else(|_| broke(&pending).into()),
                     // A transport keeps its word to be cut off at any time; the delivery is simply tried again.
                     () = stop.cancelled() => return Ok(()),
                 };
+                if matches!(outcome, Outcome::Delivered(_) | Outcome::LeftOut(_) | Outcome::Dead(_)) {
+                    self.tell(dispatch, &pending, &lost, stop).await?;
+                }
                 if !self.conclude(dispatch, pending, outcome, settling, stop).await? {
                     break;
                 }
@@ -242,14 +252,47 @@ impl Lane {
             }
             Outcome::Held(why) => {
                 written(stop, || journal.hold(number, why)).await?;
+                // It may not be held, if its link went on meanwhile; then it is at the head again.
+                Ok(false)
+            }
+            Outcome::LeftOut(why) => {
+                debug!(%delivery, %why, "Left out.");
+                written(stop, || journal.leave_out(number, &why)).await?;
                 Ok(true)
             }
-            Outcome::Dead(reason) => {
+            // A link's outbox moves before its table does, so what is still here when looked for again was left behind.
+            Outcome::NotHere(_) if self.stray.replace(number) != Some(number) => Ok(false),
+            Outcome::NotHere(reason) | Outcome::Dead(reason) => {
                 warn!(%delivery, %reason, "Dead letter.");
                 written(stop, || journal.bury(number, &reason)).await?;
                 Ok(true)
             }
         }
+    }
+
+    /// Tells, where a message was written, what of it does not cross as it was meant: once for each kind and link.
+    async fn tell(
+        &self,
+        dispatch: &Dispatch,
+        pending: &Pending,
+        lost: &[Loss],
+        stop: &CancellationToken,
+    ) -> Result<(), JournalError> {
+        let (Some((from, _)), Some(link)) = (&pending.from, &pending.link) else { return Ok(()) };
+        for loss in lost.iter().filter(|loss| is_worth_telling(**loss)) {
+            let topic = match loss {
+                // Somebody waits for each file.
+                Loss::TooLarge { .. } => format!("lost {} {}", loss.topic(), pending.delivery),
+                loss => format!("lost {} {link} {}", loss.topic(), self.at),
+            };
+            let words = format!("Over the link {link}: {loss}.");
+            written(stop, || async {
+                let notice = Cleartext::new(Message::notice(dispatch.clock.now(), &words));
+                dispatch.journal.say(from, notice, Some(&topic)).await.map(drop)
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     fn deduplicates(&self) -> bool {
@@ -268,6 +311,11 @@ impl Lane {
             () = stop.cancelled() => false,
         }
     }
+}
+
+/// What has no other form anywhere is told to nobody.
+fn is_worth_telling(loss: Loss) -> bool {
+    !matches!(loss, Loss::Degraded(Verb::Timer | Verb::Membership | Verb::NameAndPicture | Verb::Other | Verb::Mention))
 }
 
 /// A panic in a transport or a library: it stays with its delivery, which is tried a few times more and then buried, so

@@ -13,7 +13,9 @@ pub mod attempt;
 pub mod breaker;
 pub mod desk;
 pub mod dispatch;
+pub mod namesakes;
 pub mod route;
+pub mod signals;
 pub mod table;
 pub mod upkeep;
 

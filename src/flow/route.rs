@@ -4,13 +4,13 @@
 use std::sync::{Mutex, PoisonError};
 
 use sealbridge_contract::{
-    Address, Cleartext, Clock, DeliveryId, Origin, RemoteId, SenderTrust, Timestamp, Verdict, gate::Hold,
-    inbox::Parcel, judge, trail::MarkKey,
+    Address, Cleartext, Clock, DeliveryId, Origin, Refusal, RemoteId, Rule, SenderTrust, Timestamp, Verdict,
+    adapt::bytes, gate::Hold, inbox::Parcel, judge, trail::MarkKey,
 };
 use tokio::sync::mpsc;
 
 use super::{breaker::Breaker, table::TableHandle};
-use crate::store::{FirstVerdict, LinkName, Routed, Router};
+use crate::store::{FirstVerdict, Link, LinkName, Routed, Router};
 
 /// Routes by the table that is valid now.
 #[derive(Debug)]
@@ -30,11 +30,6 @@ impl JourneyRouter {
         (Self { table, marks, breaker: Mutex::new(Breaker::new()), trips, clock }, tripped)
     }
 
-    /// Forgets what crossed a link, when it is resumed.
-    pub fn resumed(&self, link: &LinkName) {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner).forget(link);
-    }
-
     fn tripped(&self, link: &LinkName, message: &Cleartext) -> bool {
         let now = self.clock.now();
         let trips = self.breaker.lock().unwrap_or_else(PoisonError::into_inner).trips(link, message, now);
@@ -44,6 +39,18 @@ impl JourneyRouter {
         }
         trips
     }
+}
+
+/// What the author of a message is told that the gate refuses for something that they can mend.
+fn told(verdict: &FirstVerdict, message: &Cleartext, rule: &Rule) -> Option<String> {
+    let FirstVerdict::Refuse(why) = verdict else { return None };
+    let most = match () {
+        () if *why == Refusal::FileTooLarge.to_string() => bytes(rule.most_file),
+        () if *why == Refusal::TooLong.to_string() => bytes(rule.most_bytes as u64),
+        () => return None,
+    };
+    let what = if message.file_size().is_some() { "A file" } else { "A message" };
+    Some(format!("{what} did not cross: {why}. The most is {most}."))
 }
 
 impl Router for JourneyRouter {
@@ -72,12 +79,22 @@ impl Router for JourneyRouter {
                         },
                     }
                 };
-                Routed { link: link.clone(), to: to.clone(), verdict }
+                Routed { link: link.clone(), to: to.clone(), tell: told(&verdict, message, &rule), verdict }
             })
             .collect()
     }
 
     fn open(&self, from: &Address, parcel: &Parcel) -> Option<(DeliveryId, Cleartext)> {
         self.table.now().peer(from)?.open(&parcel.sealed)
+    }
+
+    fn links_are(&self, links: Vec<Link>) {
+        let before = self.table.now();
+        for link in links.iter().filter(|link| link.paused.is_none()) {
+            if before.rule(&link.name).is_some_and(|rule| rule.paused) {
+                self.breaker.lock().unwrap_or_else(PoisonError::into_inner).forget(&link.name);
+            }
+        }
+        self.table.links_are(links);
     }
 }

@@ -119,19 +119,50 @@ impl Table {
     }
 }
 
-/// The table that is valid now. Cheap to clone; readers never wait for each other.
-#[derive(Clone, Debug, Default)]
-pub struct TableHandle(Arc<RwLock<Arc<Table>>>);
+/// Which rule a link has, by the config.
+pub type Rules = dyn Fn(&Link) -> Rule + Send + Sync;
+
+/// The table that is valid now. Cheap to clone; readers never wait for each other. The journal says which links there
+/// are and the service which accounts run, each for itself, so that neither undoes what the other said.
+#[derive(Clone)]
+pub struct TableHandle {
+    now: Arc<RwLock<Arc<Table>>>,
+    rules: Arc<Rules>,
+}
 
 impl TableHandle {
+    /// An empty table, for links with these rules.
+    #[must_use]
+    pub fn new(rules: Arc<Rules>) -> Self {
+        Self { now: Arc::default(), rules }
+    }
+
     /// The table as it is now.
     #[must_use]
     pub fn now(&self) -> Arc<Table> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts another in its place.
-    pub fn put(&self, table: Table) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+    /// Puts these links in the place of those that there were.
+    pub fn links_are(&self, links: Vec<Link>) {
+        let with_rules = links.into_iter().map(|link| {
+            let rule = (self.rules)(&link);
+            (link, rule)
+        });
+        let with_rules = with_rules.collect();
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        *now = Arc::new(Table::new(with_rules, now.accounts.clone(), now.peers.clone()));
+    }
+
+    /// Puts these accounts in the place of those that there were.
+    pub fn accounts_are(&self, accounts: HashMap<AccountName, Option<AnyTransport>>) {
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        *now = Arc::new(Table::new(now.links.clone(), accounts, now.peers.clone()));
+    }
+}
+
+impl std::fmt::Debug for TableHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TableHandle")
     }
 }

@@ -26,10 +26,10 @@ pub trait Host: Send + Sync {
     fn started_at(&self) -> Timestamp;
     /// Its accounts that are open.
     fn accounts(&self) -> Vec<Account>;
-    /// Reads the links again. Called after each change of theirs, when the journal holds the change already.
+    /// Does what a change of the links brings with it. Called after each, when it is in force already.
     ///
     /// # Errors
-    /// [`JournalError`]: the old ones are still in force.
+    /// [`JournalError`]: not all of that was done.
     async fn links_changed(&self) -> Result<(), JournalError>;
 }
 

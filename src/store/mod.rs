@@ -7,11 +7,11 @@ pub mod sqlite;
 #[cfg(test)]
 mod suite;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, Address, Cleartext, DeliveryId, RemoteId, SecretBytes, SenderTrust, Timestamp,
+    AccountName, Address, Cleartext, DeliveryId, RemoteId, SecretBytes, SenderTrust, SpoolId, Timestamp,
     gate::Hold,
     inbox::{Batch, Filling, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
 };
@@ -26,6 +26,9 @@ pub trait Router: Send + Sync + 'static {
     fn route(&self, from: &Address, id: &RemoteId, message: &Cleartext, trust: SenderTrust) -> Vec<Routed>;
     /// Opens what a carrier brought, with the key of the peer at that conversation.
     fn open(&self, from: &Address, parcel: &Parcel) -> Option<(DeliveryId, Cleartext)>;
+    /// These are the links from now on. Told by the journal when a change of them is durable, before it takes in or
+    /// routes anything more: so what a change moves in the outbox stays in order with what comes after it.
+    fn links_are(&self, links: Vec<Link>);
 }
 
 /// One conversation that a message goes to.
@@ -37,6 +40,8 @@ pub struct Routed {
     pub to: Address,
     /// The gate's first word; it speaks again at delivery.
     pub verdict: FirstVerdict,
+    /// What its author is to be told about that, where it was written.
+    pub tell: Option<String>,
 }
 
 /// What the gate said when the message came in.
@@ -136,6 +141,13 @@ pub struct Pending {
     pub trust: SenderTrust,
     /// What it answers, by its name at the destination, if it is known there.
     pub reply_to: Option<RemoteId>,
+    /// The message that began its thread, in the same way.
+    pub thread: Option<RemoteId>,
+    /// What it changes, takes back or reacts to, in the same way.
+    pub about: Option<RemoteId>,
+    /// What it takes back was itself on its way there as this delivery when it was erased. Nobody here knows whether it
+    /// arrived.
+    pub erased: Option<DeliveryId>,
     /// How often it was tried before.
     pub attempt: u32,
     /// Not to be tried before.
@@ -283,7 +295,9 @@ pub enum OpenError {
 pub trait Journal: Send + Sync {
     /// Commits a batch: received messages with their deliveries, unreadables, gaps, echoes, store writes. A message
     /// seen before is passed over; a `once` value seen under another id becomes a dead letter with the reason
-    /// "replayed". Incidents are the caller's to tell.
+    /// "replayed". Incidents are the caller's to tell. A deletion erases, in the same commit, whatever is still kept of
+    /// what it names: queued, held, dead or waiting. An edit of somebody else's message is a dead letter. A newer edit
+    /// or reaction takes the place of one by the same author that is still queued.
     async fn accept(&self, account: &AccountName, batch: Batch) -> Result<(), JournalError>;
     /// The same for what a carrier brought: opened by [`Router::open`]; what does not open is a dead letter.
     async fn accept_sealed(
@@ -323,12 +337,15 @@ pub trait Journal: Send + Sync {
 
     /// All links.
     async fn links(&self) -> Result<Vec<Link>, JournalError>;
-    /// Adds or replaces a link.
+    /// Adds or replaces a link. What it has in the outbox stays as it is.
     async fn put_link(&self, link: Link) -> Result<(), JournalError>;
     /// Removes a link. What it still has in the outbox becomes dead letters, kept.
     async fn remove_link(&self, name: &LinkName) -> Result<(), JournalError>;
-    /// Puts a link's held deliveries back into the outbox, in their old places. Says how many.
-    async fn release(&self, link: &LinkName) -> Result<usize, JournalError>;
+    /// Puts a conversation in the place of another one of a link, and sends there what was on its way to the other:
+    /// what is queued or held, and dead letters, in their old order. Says how many.
+    async fn replace_end(&self, link: &LinkName, old: &Address, new: LinkEnd) -> Result<usize, JournalError>;
+    /// Lets a link go on, with its held deliveries back in the outbox, in their old places. Says how many.
+    async fn resume(&self, link: &LinkName) -> Result<usize, JournalError>;
 
     /// Enqueues words of the bridge itself. With `once`, the same words for the same place and topic are said only one
     /// time ever; says whether they were enqueued.
@@ -338,14 +355,23 @@ pub trait Journal: Send + Sync {
     /// Waits until a conversation may have something new in the outbox, and says which. Wakes once for many.
     async fn woken(&self) -> Vec<Address>;
     /// The next deliveries of a conversation, oldest first, unlocked; those numbered up to `after` are left out. A row
-    /// that does not open is set aside in quarantine, by name, and left out. An answer ends before a message that
-    /// replies to an earlier one in it: what that is called there is known once it is settled.
+    /// that does not open is set aside in quarantine, by name, and left out. An answer ends before a message that is
+    /// about an earlier one in it: what that is called there is known once it is settled.
     async fn head(&self, lane: &Address, after: i64, limit: usize) -> Result<Vec<Pending>, JournalError>;
     /// It arrived: keep what it is called there, erase the payload once nobody else needs it.
     async fn settle(&self, number: i64, as_id: &RemoteId) -> Result<(), JournalError>;
+    /// It is not to arrive, and that is as it should be: a line says why.
+    async fn leave_out(&self, number: i64, why: &str) -> Result<(), JournalError>;
+    /// How often something was erased from the outbox since the start. Whoever took deliveries out before that looks
+    /// at the head anew.
+    fn erasures(&self) -> u64;
+    /// What a message is called at another conversation that it was carried to, or came from.
+    async fn called(&self, from: &Address, id: &RemoteId, at: &Address) -> Result<Option<RemoteId>, JournalError>;
+    /// The files that messages still need.
+    async fn files(&self) -> Result<HashSet<SpoolId>, JournalError>;
     /// It did not arrive; try again, not before `not_before`. Counts the attempt.
     async fn postpone(&self, number: i64, not_before: Timestamp, cause: &str) -> Result<(), JournalError>;
-    /// Keep it until somebody resumes its link.
+    /// Keep it until somebody resumes its link. If somebody has, since the gate looked, it stays queued.
     async fn hold(&self, number: i64, why: Hold) -> Result<(), JournalError>;
     /// It will not arrive: a dead letter, with its content kept, locked.
     async fn bury(&self, number: i64, reason: &str) -> Result<(), JournalError>;

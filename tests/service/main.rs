@@ -4,5 +4,7 @@ mod architecture;
 mod config;
 mod operator;
 mod journeys;
+mod kinds;
 mod recovery;
 mod refusals;
+mod relations;

@@ -27,12 +27,15 @@ impl Talk {
     }
 
     fn say(&mut self, count: usize) -> Result<()> {
-        for side in [0, 1] {
-            for _ in 0..count {
-                let tag = Tag { run: self.run.clone(), sender: side, number: self.said[side] };
-                self.peers[side].say("room", ["ann", "bob"][side], &tag.text())?;
-                self.said[side] += 1;
-            }
+        self.say_on(0, count)?;
+        self.say_on(1, count)
+    }
+
+    fn say_on(&mut self, side: usize, count: usize) -> Result<()> {
+        for _ in 0..count {
+            let tag = Tag { run: self.run.clone(), sender: side, number: self.said[side] };
+            self.peers[side].say("room", ["ann", "bob"][side], &tag.text())?;
+            self.said[side] += 1;
         }
         Ok(())
     }
@@ -62,20 +65,32 @@ impl Talk {
 }
 
 async fn stage() -> Result<(Bridge, Talk, tempfile::TempDir)> {
+    stage_with("\n[links.both]\nends = [\"a/room\", \"b/room\"]\n").await
+}
+
+async fn stage_with(link: &str) -> Result<(Bridge, Talk, tempfile::TempDir)> {
     let network = tempfile::tempdir()?;
     let account = |name: &str| {
         format!(
             "\n[accounts.{name}]\nnetwork = \"loopback\"\ndirectory = {:?}\n\
-             i_know_this_is_not_encrypted_on_disk = true\nconversations = [\"room\"]\n",
+             i_know_this_is_not_encrypted_on_disk = true\nconversations = [\"room\", \"next\"]\n",
             network.path()
         )
     };
-    let link = "\n[links.both]\nends = [\"a/room\", \"b/room\"]\n";
     let extra = format!("{}{}{link}", account("a"), account("b"));
     let plan = Plan { extra, ..Plan::default() };
     let bridge = Bridge::set_up(&Binary::at(env!("CARGO_BIN_EXE_sealbridge")), &plan).await?;
     let talk = Talk::new(network.path())?;
     Ok((bridge, talk, network))
+}
+
+async fn wait_held(bridge: &Bridge, count: u64) -> Result<()> {
+    let start = tokio::time::Instant::now();
+    while bridge.status().await?["journal"]["held"] != count {
+        ensure!(start.elapsed() < PATIENCE, "{}", bridge.tail());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 fn assert_clean(tally: Tally, bridge: &Bridge) -> Result<()> {
@@ -117,6 +132,65 @@ async fn killed_at_random_nothing_is_lost_doubled_or_reordered() -> Result<()> {
     bridge.spawn().await?;
     let tally = talk.all_heard().await?;
     assert_clean(tally, &bridge)?;
+    bridge.stop().await
+}
+
+#[tokio::test]
+async fn killed_while_a_link_is_led_elsewhere_its_outbox_goes_there_whole_and_in_order() -> Result<()> {
+    let (mut bridge, mut talk, _network) = stage_with("").await?;
+    bridge.start().await?;
+    bridge.link("moving", &["a/room", "b/room"]).await?;
+    bridge.stop().await?;
+    let (mut killed, mut ends) = (0, ["room", "next"]);
+    for (turn, place) in ["journal::before-commit", "journal::after-commit"].into_iter().cycle().take(16).enumerate() {
+        bridge.unset_env("FAILPOINT_KILL_AT");
+        bridge.start().await?;
+        bridge.cli(&["links", "pause", "moving"]).await?.ok()?;
+        talk.say_on(0, 5)?;
+        wait_held(&bridge, 5).await?;
+        bridge.stop().await?;
+
+        // The moment comes sometimes before the change, sometimes with it, and sometimes after it.
+        bridge.set_env("FAILPOINT_KILL_AT", &format!("{place}={}", 1 + turn / 2));
+        bridge.spawn().await?;
+        let replace = ["links", "replace", "moving", &format!("b/{}", ends[0]), &format!("b/{}", ends[1])];
+        while bridge.is_running() && bridge.cli(&replace).await?.code != 0 {}
+        killed += usize::from(!bridge.is_running());
+        bridge.stop().await?;
+        bridge.unset_env("FAILPOINT_KILL_AT");
+        bridge.start().await?;
+        // It was done whole or not at all, so the same again is done, or is refused since it was.
+        bridge.cli(&replace).await?;
+        bridge.cli(&["links", "resume", "moving"]).await?.ok()?;
+        let tally = talk.all_heard().await?;
+        assert_clean(tally, &bridge)?;
+        let last = talk.peers[1].heard()?.into_iter().rev().take(5).map(|line| line.conversation).collect::<Vec<_>>();
+        ensure!(last.iter().all(|heard_in| heard_in == ends[1]), "turn {turn}: {last:?}");
+        ends.reverse();
+        bridge.stop().await?;
+    }
+    ensure!(killed > 4, "it was killed {killed} times");
+    Ok(())
+}
+
+#[tokio::test]
+async fn link_that_goes_on_while_people_talk_keeps_their_order() -> Result<()> {
+    let (mut bridge, mut talk, _network) = stage().await?;
+    bridge.start().await?;
+    for _ in 0..8 {
+        bridge.cli(&["links", "pause", "both"]).await?.ok()?;
+        talk.say(10)?;
+        let resume = bridge.cli(&["links", "resume", "both"]);
+        tokio::pin!(resume);
+        loop {
+            tokio::select! {
+                answer = &mut resume => { answer?.ok()?; break }
+                () = tokio::time::sleep(Duration::from_millis(1)) => talk.say(1)?,
+            };
+        }
+        talk.say(5)?;
+        assert_clean(talk.all_heard().await?, &bridge)?;
+    }
     bridge.stop().await
 }
 

@@ -5,18 +5,22 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-use crate::{Message, PersonId, RemoteId, Timestamp, Trail, message::Caveats};
+use crate::{
+    Kind, Message, PersonId, RemoteId, Text, Timestamp, Trail, Verb,
+    message::Caveats,
+    spool::{Pass, SpoolId, Spooled},
+};
 
 /// A message that we can read. Held by the journey's own steps; erased on drop; neither printed, serialised nor cloned.
 ///
 /// Its words are out of reach here: only the gate lets them through, as [`Cleared`].
-pub struct Cleartext(pub(crate) Message);
+pub struct Cleartext(pub(crate) Box<Message>);
 
 impl Cleartext {
     /// Takes what a transport decrypted, or what the bridge itself says.
     #[must_use]
     pub fn new(message: Message) -> Self {
-        Self(message)
+        Self(Box::new(message))
     }
 
     /// Who said it.
@@ -43,6 +47,49 @@ impl Cleartext {
         self.0.reply_to.as_ref().map(|reply| &reply.id)
     }
 
+    /// The message that began its thread, by its name in the conversation where it was written.
+    #[must_use]
+    pub fn thread(&self) -> Option<&RemoteId> {
+        self.0.thread.as_ref().map(|root| &root.id)
+    }
+
+    /// The earlier message that it changes, takes back or reacts to, by its name in the conversation where it was
+    /// written.
+    #[must_use]
+    pub fn about(&self) -> Option<&RemoteId> {
+        self.0.about().map(|target| &target.id)
+    }
+
+    /// The earlier message that it takes back: whatever is still kept of that must go.
+    #[must_use]
+    pub fn takes_back(&self) -> Option<&RemoteId> {
+        matches!(self.0.kind, Kind::Redaction(_)).then(|| self.about()).flatten()
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn verb(&self) -> Verb {
+        Verb::of(&self.0)
+    }
+
+    /// What lies in the spool for it.
+    pub fn spooled(&self) -> impl Iterator<Item = SpoolId> {
+        self.0.media().into_iter().flat_map(|media| media.spooled().map(|spooled| spooled.id))
+    }
+
+    /// How many bytes of files it has; none if it has no file.
+    #[must_use]
+    pub fn file_size(&self) -> Option<u64> {
+        self.0.media().map(crate::message::Media::size)
+    }
+
+    /// A hash, under a random key that the process forgets, of what its author's name looks like. `None` if they have
+    /// no name.
+    #[must_use]
+    pub fn name_hash(&self, key: &RandomState) -> Option<u64> {
+        self.0.author.name.as_ref().map(|name| key.hash_one(crate::names::looks(name.as_str())))
+    }
+
     /// Which bridges carried it.
     #[must_use]
     pub fn trail(&self) -> &Trail {
@@ -65,7 +112,7 @@ impl Cleartext {
     /// How many bytes of words it has, plain and formatted together.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.0.body().map_or(0, |body| body.plain.len() + body.html.as_ref().map_or(0, crate::Text::len))
+        self.0.texts().map(Text::len).sum()
     }
 
     /// A hash of the last `tail` bytes of its plain words under a random key that the process forgets, to notice that
@@ -98,6 +145,13 @@ impl Cleared<'_> {
     #[must_use]
     pub fn message(&self) -> &Message {
         self.0
+    }
+
+    /// Leave to read one of its files in the spool. `None` if it is none of this message.
+    #[must_use]
+    pub fn pass(&self, file: SpoolId) -> Option<Pass<'_>> {
+        let mut files = self.0.media().into_iter().flat_map(|media| media.spooled());
+        files.find(|spooled: &&Spooled| spooled.id == file).map(Pass)
     }
 }
 

@@ -19,6 +19,19 @@ pub struct Slip {
     pub trail: Trail,
     /// What it answers, by its name in the conversation it goes to; absent when that is not known there.
     pub reply_to: Option<RemoteId>,
+    /// The message that began its thread, in the same way.
+    pub thread: Option<RemoteId>,
+    /// The earlier message that it changes, takes back or reacts to, in the same way.
+    pub about: Option<RemoteId>,
+}
+
+impl Slip {
+    /// A first attempt at something in no relation to anything.
+    #[must_use]
+    pub fn new(to: ConversationId, delivery: DeliveryId, enqueued_at: Timestamp) -> Self {
+        let (trail, reply_to, thread, about) = Default::default();
+        Self { to, delivery, attempt: 0, enqueued_at, trail, reply_to, thread, about }
+    }
 }
 
 /// The network took it.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cleared, Cleartext, PeerKey, sealed::Sealing};
+use crate::{Cleared, Cleartext, PeerKey, Verb, abilities::Reactions, sealed::Sealing};
 
 /// What we know of where a message came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,9 @@ pub enum SenderTrust {
     Unsigned,
     /// The key came from a backup: anyone who can write to the backup may have written the message.
     NotProven,
+    /// The network does not encrypt this kind, and its server alone says who did it. Only deletions and reactions with
+    /// emoji of Unicode's own list cross on a server's word.
+    ServerSays,
 }
 
 /// What we know of where a message would go. Facts kept locally: judging makes no request.
@@ -76,11 +79,25 @@ pub struct Rule {
     pub most_hops: usize,
     /// The largest message that crosses, in bytes of words.
     pub most_bytes: usize,
+    /// The largest file that crosses, in bytes.
+    pub most_file: u64,
+    /// What becomes of reactions.
+    pub reactions: Reactions,
+    /// Whether typing and read receipts cross.
+    pub signals: bool,
 }
 
 impl Default for Rule {
     fn default() -> Self {
-        Self { paused: false, accept_not_proven: false, most_hops: 4, most_bytes: 64 * 1024 }
+        Self {
+            paused: false,
+            accept_not_proven: false,
+            most_hops: 4,
+            most_bytes: 64 * 1024,
+            most_file: 100 << 20,
+            reactions: Reactions::default(),
+            signals: false,
+        }
     }
 }
 
@@ -146,6 +163,12 @@ pub enum Refusal {
     /// Too long.
     #[error("it is longer than what crosses")]
     TooLong,
+    /// The file is too large.
+    #[error("its file is larger than what crosses")]
+    FileTooLarge,
+    /// A carrier takes no files.
+    #[error("files are not carried over somebody else's server")]
+    FileNotSealed,
 }
 
 /// Judges one message for one destination.
@@ -154,11 +177,17 @@ pub fn judge<'a>(message: &'a Cleartext, origin: Origin, to: &'a Destination<'a>
     if origin.sender == SenderTrust::NotProven && !rule.accept_not_proven {
         return Verdict::Refuse(Refusal::SenderNotProven);
     }
+    if origin.sender == SenderTrust::ServerSays && !crosses_on_a_servers_word(message) {
+        return Verdict::Refuse(Refusal::SenderNotProven);
+    }
     if message.trail().hops() >= rule.most_hops {
         return Verdict::Refuse(Refusal::TooManyHops);
     }
     if message.size() > rule.most_bytes {
         return Verdict::Refuse(Refusal::TooLong);
+    }
+    if message.file_size().is_some_and(|size| size > rule.most_file) {
+        return Verdict::Refuse(Refusal::FileTooLarge);
     }
     if rule.paused && origin.sender != SenderTrust::Local {
         return Verdict::Hold(Hold::Paused);
@@ -177,8 +206,17 @@ pub fn judge<'a>(message: &'a Cleartext, origin: Origin, to: &'a Destination<'a>
         }
         Destination::OperatorRun(facts) if !facts.private_channel => Verdict::Hold(Hold::ChannelNotPrivate),
         Destination::OperatorRun(_) => Verdict::Speak(Cleared(&message.0)),
+        Destination::Carrier(_) if message.file_size().is_some() => Verdict::Refuse(Refusal::FileNotSealed),
         Destination::Carrier(Some(peer)) => Verdict::Seal(Sealing { message, peer }),
         Destination::Carrier(None) => Verdict::Hold(Hold::PeerKeyMissing),
+    }
+}
+
+/// A server can make these up, and can say nothing by them.
+fn crosses_on_a_servers_word(message: &Cleartext) -> bool {
+    match &message.0.kind {
+        crate::Kind::Reaction(reaction) => reaction.is_standard(),
+        _ => message.verb() == Verb::Redaction,
     }
 }
 
@@ -272,6 +310,29 @@ mod tests {
     }
 
     #[test]
+    fn server_can_make_up_deletions_and_emoji_and_nothing_else() {
+        use crate::{
+            Kind, RemoteId,
+            message::{Reaction, Target},
+        };
+        let target = || Target::new(RemoteId::new("$e"));
+        let of = |kind| {
+            let author = Author { id: PersonId::new("@a:x"), name: None };
+            Cleartext::new(Message::of(author, Timestamp(0), kind))
+        };
+        let to = Destination::EndToEnd(Encryption::Pinned);
+        let refused = || Said::Refuse(Refusal::SenderNotProven);
+        for (kind, expected) in [
+            (Kind::Redaction(target()), Said::Speak),
+            (Kind::Reaction(Reaction::new(target(), ["👍"])), Said::Speak),
+            (Kind::Reaction(Reaction::new(target(), ["hello"])), refused()),
+            (Kind::Text(crate::Body::plain("hello")), refused()),
+        ] {
+            check(&of(kind), SenderTrust::ServerSays, &to, Rule::default(), expected);
+        }
+    }
+
+    #[test]
     fn sealed_message_opens_for_its_peer_alone() {
         let key = PeerKey::new(&Zeroizing::new([7; 32]));
         let words = message("hi", 0);
@@ -280,14 +341,7 @@ mod tests {
         else {
             panic!("a carrier with a key gets what is sealed");
         };
-        let slip = Slip {
-            to: ConversationId::new("c"),
-            delivery: DeliveryId::random(),
-            attempt: 0,
-            enqueued_at: Timestamp(0),
-            trail: Trail::default(),
-            reply_to: None,
-        };
+        let slip = Slip::new(ConversationId::new("c"), DeliveryId::random(), Timestamp(0));
         let sealed = sealing.seal(&slip);
         assert_eq!(key.open(&sealed).map(|(id, m)| (id, m.size())), Some((slip.delivery, 2)));
         assert!(PeerKey::new(&Zeroizing::new([8; 32])).open(&sealed).is_none());

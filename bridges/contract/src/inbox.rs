@@ -3,9 +3,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountName, Cleartext, ConversationId, DeliveryId, PersonId, RemoteId, Sealed, SecretBytes, SenderTrust, Timestamp,
+    AccountName, Cleartext, ConversationId, DeliveryId, PersonId, RemoteId, Sealed, SecretBytes, SenderTrust, Signal,
+    Timestamp,
 };
 
 /// What one answer of a network held. [`Inbox::accept`] commits all of it or nothing.
@@ -64,9 +66,25 @@ pub struct Incoming {
     pub message: Cleartext,
     /// How sure we are of who wrote it.
     pub trust: SenderTrust,
-    /// A value that no two messages of this account share, if the encryption has one (Matrix: Megolm session and
-    /// message index). The same value under another name is a replay and is refused, for ever.
-    pub once: Option<[u8; 32]>,
+    /// A value that no two messages of this account share, if the encryption has one. The same value under another name
+    /// is a replay and is refused, for ever.
+    pub once: Option<Once>,
+}
+
+/// A value that no two messages of an account share: a number within a series. Values of one series lie together on
+/// disk, so remembering one costs little, however many there are.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Once {
+    /// Names the series (Matrix: room and Megolm session). Not a secret.
+    pub series: Vec<u8>,
+    /// The number within it (Matrix: the message index).
+    pub index: u64,
+}
+
+impl fmt::Debug for Once {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Once({})", self.index)
+    }
 }
 
 /// An event that can't be read yet.
@@ -269,6 +287,8 @@ pub trait Intake: Send + Sync {
     async fn read_all(&self, account: &AccountName, prefix: &str) -> Result<Vec<(String, SecretBytes)>, NotAccepted>;
     /// Writes to the account's own store; returns after the durable commit.
     async fn write(&self, account: &AccountName, writes: Vec<StoreWrite>) -> Result<(), NotAccepted>;
+    /// Passes on what somebody does just now. Never waits, and keeps nothing.
+    fn signal(&self, _account: &AccountName, _conversation: &ConversationId, _signal: Signal) {}
 }
 
 /// What a carrier brought in one conversation.
@@ -334,6 +354,11 @@ impl Inbox {
     /// [`NotAccepted`]: it still waits.
     pub async fn resolve(&self, waiting: i64, resolution: Resolution) -> Result<(), NotAccepted> {
         self.intake.resolve(&self.account, waiting, resolution).await
+    }
+
+    /// Passes on what somebody does just now. Never waits; where nobody wants to know, it is forgotten.
+    pub fn signal(&self, conversation: &ConversationId, signal: Signal) {
+        self.intake.signal(&self.account, conversation, signal);
     }
 
     /// The account's own store.

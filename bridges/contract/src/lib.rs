@@ -13,6 +13,7 @@
 //! Each has a doctest that must fail to compile, beside a twin that must compile, in [`forbidden`].
 
 pub mod abilities;
+pub mod adapt;
 pub mod cleartext;
 pub mod clock;
 #[cfg(feature = "conformance")]
@@ -23,7 +24,10 @@ pub mod gate;
 pub mod ids;
 pub mod inbox;
 pub mod message;
+pub mod names;
 pub mod sealed;
+pub mod signal;
+pub mod spool;
 pub mod steps;
 pub mod text;
 pub mod trail;
@@ -32,14 +36,17 @@ pub mod vault;
 mod wire;
 
 pub use abilities::{Abilities, Ability, Deduplication, Verb};
+pub use adapt::{Adapted, Loss, Manner, adapt};
 pub use cleartext::{Cleared, Cleartext};
 pub use clock::{Clock, Timestamp};
 pub use delivery::{DeliveryError, Fate, Found, Receipt, Slip};
 pub use gate::{Destination, Hold, Origin, Refusal, Rule, SenderTrust, Verdict, judge};
 pub use ids::{AccountName, Address, ConversationId, DeliveryId, PersonId, RemoteId};
 pub use inbox::{Arrival, Arrived, Batch, Inbox, Intake, NotAccepted, SealedInbox};
-pub use message::{Author, Body, Kind, Message, ReplyTo};
+pub use message::{Author, Body, Kind, Media, Message, Target};
 pub use sealed::{PeerKey, Sealed};
+pub use signal::Signal;
+pub use spool::{Spool, SpoolError, SpoolId, Spooled};
 pub use steps::{Answer, Field, Flow, FlowError, Step};
 pub use text::{SecretBytes, Text};
 pub use trail::{Mark, Trail};

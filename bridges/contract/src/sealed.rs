@@ -66,12 +66,15 @@ impl PeerKey {
         let payload = Payload { msg: ciphertext, aad: CONTEXT };
         let bytes = Zeroizing::new(self.cipher.decrypt(XNonce::from_slice(nonce), payload).ok()?);
         let (delivery, message) = bytes.split_at_checked(16)?;
-        Some((DeliveryId::from_bytes(delivery.try_into().ok()?), Cleartext(wire::decode(message)?)))
+        let message = wire::decode(message)?;
+        // A peer has no files in our spool to speak of; what it says of one would name somebody else's.
+        let sound = message.media().is_none();
+        sound.then_some((DeliveryId::from_bytes(delivery.try_into().ok()?), Cleartext::new(message)))
     }
 
     fn seal(&self, slip: &Slip, message: &crate::Message) -> Sealed {
         let mut bytes = Zeroizing::new(slip.delivery.as_bytes().to_vec());
-        bytes.extend_from_slice(wire::encode(message, &slip.trail, slip.reply_to.as_ref()).expose());
+        bytes.extend_from_slice(wire::encode_for(message, slip).expose());
         // The nonce is a keyed digest of what it encrypts: another attempt at the same delivery gives the same bytes,
         // and no two different messages ever share a nonce.
         let mut digest =

@@ -31,6 +31,17 @@ impl Text {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Several pieces as one, put together in one place of memory.
+    #[must_use]
+    pub fn joined(pieces: &[&str]) -> Self {
+        Self(Zeroizing::new(pieces.concat()))
+    }
+
+    /// Another copy, for a form of the same message that goes elsewhere.
+    pub(crate) fn copy(&self) -> Self {
+        Self::new(self.as_str())
+    }
 }
 
 impl From<&str> for Text {

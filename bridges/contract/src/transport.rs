@@ -9,13 +9,12 @@ use zeroize::Zeroizing;
 
 use crate::{
     Abilities, AccountName, Cleared, Clock, ConversationId, DeliveryError, Flow, Found, Inbox, PersonId, Receipt,
-    Sealed, SealedInbox, Slip,
+    Sealed, SealedInbox, Signal, Slip, Spool,
     gate::{Encryption, OperatorRunFacts},
     inbox::AccountStore,
 };
 
 /// What every transport is given when it is made.
-#[derive(Debug)]
 pub struct Context {
     /// Its account.
     pub account: AccountName,
@@ -25,8 +24,16 @@ pub struct Context {
     pub store_key: StoreKey,
     /// Its own small store in the journal.
     pub store: AccountStore,
+    /// Where files lie on their way in and out.
+    pub spool: Arc<dyn Spool>,
     /// The clock.
     pub clock: Clock,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("account", &self.account).field("folder", &self.folder).finish_non_exhaustive()
+    }
 }
 
 /// A key for a store that a library keeps itself.
@@ -128,6 +135,9 @@ pub trait Transport: Send + Sync {
     /// A flow that compares identities with a person: started by us, or, with `None`, the next one that somebody else
     /// starts. `None` if the network has no such thing.
     fn comparison(&self, with: Option<&PersonId>) -> Option<Box<dyn Flow>>;
+    /// Tells the people in a conversation what somebody elsewhere does just now, if the datasheet says that it is
+    /// carried. Bounded in time; what can't be told is forgotten.
+    async fn signal(&self, _to: &ConversationId, _signal: &Signal) {}
     /// Looks closer than [`health`](Self::health), with requests if need be, and says only what is not in order.
     /// Bounded in time.
     async fn doctor(&self) -> Vec<Finding> {

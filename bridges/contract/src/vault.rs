@@ -133,7 +133,7 @@ impl Vault {
     /// Locks a message into its place.
     #[must_use]
     pub fn lock_message(&self, place: &[u8], message: &Cleartext) -> Locked {
-        self.lock(place, wire::encode(&message.0, message.trail(), message.reply_to()).expose())
+        self.lock(place, wire::encode(&message.0).expose())
     }
 
     /// Opens a message from its place.
@@ -142,7 +142,7 @@ impl Vault {
     /// [`VaultError::DoesNotOpen`], or [`VaultError::UnknownForm`] for a message that a newer version wrote.
     pub fn unlock_message(&self, place: &[u8], locked: &Locked) -> Result<Cleartext, VaultError> {
         let bytes = self.unlock(place, locked)?;
-        wire::decode(bytes.expose()).map(Cleartext).ok_or(VaultError::UnknownForm)
+        wire::decode(bytes.expose()).map(Cleartext::new).ok_or(VaultError::UnknownForm)
     }
 
     /// The bytes of a row. Only the vault's holder can get them, and only to write them to its own database.

@@ -32,6 +32,8 @@ pub struct Settings {
     pub datasheet: Datasheet,
     /// The most bytes of words in one message.
     pub most_bytes: usize,
+    /// The most bytes of one file.
+    pub most_file: u64,
     /// How many events one answer of the network has at most.
     pub batch: usize,
     /// How long an attempt may take before it is in doubt.
@@ -94,6 +96,7 @@ impl Default for Settings {
             finds: true,
             datasheet: Datasheet::default(),
             most_bytes: 64 * 1024,
+            most_file: 16 << 20,
             batch: 256,
             timeout_ms: 10_000,
             delay_ms: 0,
@@ -144,16 +147,21 @@ impl Settings {
         }
     }
 
-    pub(crate) fn abilities(&self) -> Abilities {
+    /// What the network that they describe can do.
+    #[must_use]
+    pub fn abilities(&self) -> Abilities {
         Abilities {
             network: "loopback",
-            verbs: match self.datasheet {
-                Datasheet::Full => FULL,
-                Datasheet::Plain => PLAIN,
+            verbs: match (self.kind, self.datasheet) {
+                (NetworkKind::Carrier, Datasheet::Full) => SEALED,
+                (_, Datasheet::Full) => FULL,
+                (_, Datasheet::Plain) => PLAIN,
             },
             deduplication: self.remembers(),
             finds: self.finds,
             most_bytes: self.most_bytes,
+            most_file: self.most_file,
+            reactions_in_clear: false,
         }
     }
 }
@@ -163,14 +171,50 @@ const FULL: &[(Verb, Ability)] = &[
     (Verb::Formatting, Ability::Full),
     (Verb::Emote, Ability::Full),
     (Verb::Notice, Ability::Full),
+    (Verb::Mention, Ability::Within("people of this network can be called, and nobody else")),
     (Verb::Reply, Ability::Full),
+    (Verb::Thread, Ability::Full),
+    (Verb::Edit, Ability::Full),
+    (Verb::Redaction, Ability::Full),
+    (Verb::Reaction, Ability::Full),
+    (Verb::Image, Ability::Full),
+    (Verb::Video, Ability::Full),
+    (Verb::Audio, Ability::Full),
+    (Verb::Voice, Ability::Full),
+    (Verb::File, Ability::Full),
+    (Verb::Sticker, Ability::Full),
+    (Verb::Location, Ability::Full),
+    (Verb::Poll, Ability::Full),
+    (Verb::Typing, Ability::Full),
+    (Verb::Receipt, Ability::Full),
+];
+
+/// A sealed parcel is one piece, so there is no room for files in it.
+const SEALED: &[(Verb, Ability)] = &[
+    (Verb::Text, Ability::Full),
+    (Verb::Formatting, Ability::Full),
+    (Verb::Emote, Ability::Full),
+    (Verb::Notice, Ability::Full),
+    (Verb::Mention, Ability::Full),
+    (Verb::Reply, Ability::Full),
+    (Verb::Thread, Ability::Full),
+    (Verb::Edit, Ability::Full),
+    (Verb::Redaction, Ability::Full),
+    (Verb::Reaction, Ability::Full),
+    (Verb::File, Ability::Degrade),
+    (Verb::Location, Ability::Full),
+    (Verb::Poll, Ability::Full),
 ];
 
 /// One of each kind, so that whoever reads the table is seen to follow it.
 const PLAIN: &[(Verb, Ability)] = &[
     (Verb::Text, Ability::Full),
     (Verb::Formatting, Ability::Drop),
-    (Verb::Emote, Ability::Degrade("as words, after an asterisk")),
+    (Verb::Emote, Ability::Degrade),
+    (Verb::Mention, Ability::Drop),
     (Verb::Reply, Ability::Drop),
+    (Verb::Thread, Ability::Drop),
     (Verb::Notice, Ability::Reject),
+    (Verb::Reaction, Ability::Drop),
+    (Verb::Sticker, Ability::Reject),
 ];

@@ -9,6 +9,7 @@ use std::{
 
 use sealbridge_contract::{
     Abilities, Clock, Context, ConversationId, DeliveryError, Fatal, Found, NotAccepted, PersonId, Receipt, Slip,
+    Spool,
     gate::Encryption,
     inbox::AccountStore,
     transport::{ConversationInfo, Finding, Health},
@@ -31,6 +32,7 @@ pub(crate) struct Core {
     pub(crate) server: Arc<dyn Server>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) batch: usize,
+    pub(crate) spool: Arc<dyn Spool>,
     store: AccountStore,
     kind: NetworkKind,
     clock: Clock,
@@ -71,6 +73,7 @@ impl Core {
             ahead: Mutex::default(),
             health: Mutex::new(health),
             store: context.store,
+            spool: context.spool,
             server,
             faults,
         })

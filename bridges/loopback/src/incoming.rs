@@ -3,18 +3,19 @@
 //! Nothing is acknowledged to the network before the inbox accepted it, with the cursor, in one commit. So whenever
 //! this is dropped, the next start sees either the old cursor or the new one, and nothing in between.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sealbridge_contract::{
-    Fatal, Inbox, NotAccepted, SecretBytes,
+    Fatal, Inbox, NotAccepted,
     inbox::{Filling, OpenGap, Resolution, WaitingFor},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     core::{Core, KEY},
-    hub::Cursor,
-    translate::{self, Known},
+    files::{self, Files},
+    hub::{Cursor, Event, Item, Polled, What},
+    translate::{self, Known, Waited},
 };
 
 const PAGE: usize = 100;
@@ -61,6 +62,18 @@ macro_rules! insist {
 }
 pub(crate) use insist;
 
+/// Tries until the spool has room. What can't be kept stays on the network.
+macro_rules! insist_on_room {
+    ($take:expr) => {
+        while $take.await.is_err() {
+            tokio::time::sleep(AGAIN).await;
+        }
+    };
+}
+
+/// How long to wait for room in the spool.
+const AGAIN: Duration = Duration::from_secs(1);
+
 async fn receive(core: &Core, inbox: &Inbox) -> Result<(), Ended> {
     let mut cursor = insist!(core.cursor());
     read_what_waited(core, inbox, None).await?;
@@ -85,7 +98,7 @@ pub(crate) async fn reached(core: &Core) -> Result<(), Ended> {
 }
 
 /// One answer of the network, or `None` if it could not be reached meanwhile.
-pub(crate) async fn answer(core: &Core, cursor: Cursor, wait: bool) -> Result<Option<crate::hub::Polled>, Ended> {
+pub(crate) async fn answer(core: &Core, cursor: Cursor, wait: bool) -> Result<Option<Polled>, Ended> {
     let mut reachable = core.faults.reachable();
     tokio::select! {
         biased;
@@ -103,8 +116,9 @@ async fn fetch(core: &Core, inbox: &Inbox, cursor: Cursor, wait: bool) -> Result
     if polled.items.is_empty() && polled.echoes.is_empty() {
         return Ok(cursor);
     }
+    let files = take_files(core, polled.items.iter().filter_map(Item::event)).await;
     let translated = loop {
-        let mut translated = translate::batch(&polled, |conversation| core.known(conversation));
+        let mut translated = translate::batch(&polled, &files, |conversation| core.known(conversation));
         core.fear(&translated.news);
         let batch = std::mem::take(&mut translated.batch);
         match inbox.accept(batch).await {
@@ -113,6 +127,7 @@ async fn fetch(core: &Core, inbox: &Inbox, cursor: Cursor, wait: bool) -> Result
         }
     };
     core.learn(&translated.news);
+    tell_signals(inbox, &polled);
     core.server.acknowledge(polled.cursor);
     for key in translated.keys {
         read_what_waited(core, inbox, Some(key)).await?;
@@ -129,23 +144,39 @@ async fn read_what_waited(core: &Core, inbox: &Inbox, key: Option<String>) -> Re
         let Some(last) = waiting.last() else { return Ok(()) };
         after = last.id;
         for event in waiting {
-            if !readable(core, &event.raw).await? {
+            let Some(waited) = Waited::from_raw(&event.raw) else {
+                insist!(inbox.resolve(event.id, Resolution::Refused { reason: UNKNOWN_FORM.to_owned() }));
+                continue;
+            };
+            if insist!(core.store().read(&format!("{KEY}{}", waited.hint))).is_none() {
                 continue;
             }
-            insist!(inbox.resolve(event.id, read(&event.raw)));
+            let mut files = Files::new();
+            if let What::Said { content, .. } = &waited.event.what {
+                insist_on_room!(files::take_content(core, &waited.event.id, content.how, &content.more, &mut files));
+            }
+            insist!(inbox.resolve(event.id, waited.resolution(&files)));
         }
     }
 }
 
-async fn readable(core: &Core, raw: &SecretBytes) -> Result<bool, Ended> {
-    let Some((_, hint)) = translate::from_raw(raw) else { return Ok(true) };
-    Ok(insist!(core.store().read(&format!("{KEY}{hint}"))).is_some())
+const UNKNOWN_FORM: &str = "it is not of a form that this version knows";
+
+/// Takes the files of these events into the spool, however long there is no room.
+async fn take_files(core: &Core, events: impl Iterator<Item = &Arc<Event>>) -> Files {
+    let mut files = Files::new();
+    for event in events {
+        insist_on_room!(files::take(core, event, &mut files));
+    }
+    files
 }
 
-fn read(raw: &SecretBytes) -> Resolution {
-    match translate::from_raw(raw) {
-        Some((incoming, _)) => Resolution::Readable(incoming),
-        None => Resolution::Refused { reason: "it is not of a form that this version knows".to_owned() },
+/// Passes on what somebody does just now. Only after the commit: what comes twice is no harm, and what is lost neither.
+fn tell_signals(inbox: &Inbox, polled: &Polled) {
+    for event in polled.items.iter().filter_map(Item::event) {
+        if let What::Signal(signal) = &event.what {
+            inbox.signal(&event.conversation, signal.clone());
+        }
     }
 }
 
@@ -167,9 +198,10 @@ async fn fill(core: &Core, inbox: &Inbox, gap: &OpenGap) -> Result<bool, Ended> 
     let until = gap.until.as_deref().map_or(Ok(0), number)?;
     let page = core.server.read_back(&gap.conversation, from, until, core.batch);
     let known = core.known(&gap.conversation).unwrap_or(Known::VIOLATED);
+    let newer = || page.events.iter().filter(|event| event.at >= gap.not_before);
+    let files = take_files(core, newer()).await;
     let filling = || {
-        let newer = page.events.iter().filter(|event| event.at >= gap.not_before);
-        let arrivals = newer.filter_map(|event| translate::arrived(event, known)).collect();
+        let arrivals = newer().filter_map(|event| translate::arrived(event, known, &files)).collect();
         Filling { gap: gap.id, arrivals, next: page.next.map(|next| next.to_string()) }
     };
     insist!(inbox.fill(filling()));

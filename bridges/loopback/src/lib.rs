@@ -10,6 +10,8 @@ mod carrier;
 mod config;
 mod core;
 mod disk;
+mod files;
+mod html;
 mod hub;
 mod incoming;
 mod outgoing;
@@ -20,7 +22,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, AnyTransport, Cleared, Context, ConversationId, DeliveryError, EndToEnd, Fatal, Flow, Found, Inbox,
-    PersonId, Receipt, Slip, Transport,
+    PersonId, Receipt, Signal, Slip, Transport,
     gate::Encryption,
     transport::{ConversationInfo, Finding, Health},
 };
@@ -29,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 pub use carrier::LoopbackCarrier;
 pub use config::{Datasheet, Deduplicates, NetworkKind, Settings};
 pub use disk::{DiskPeer, HeardLine, SaidLine};
-pub use hub::{Fault, Faults, Heard, How, LoopbackHub, LoopbackPerson, ParcelSeen, Saying, Says};
+pub use hub::{Fault, Faults, Heard, How, LoopbackHub, LoopbackPerson, More, ParcelSeen, Saying, Says, SentFile};
 
 /// Connects an account: to the hub or the directory that its settings name.
 ///
@@ -75,6 +77,12 @@ impl Transport for Loopback {
 
     fn comparison(&self, with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
         Some(Box::new(hub::Comparison::new(Arc::clone(&self.core.server), with)))
+    }
+
+    async fn signal(&self, to: &ConversationId, signal: &Signal) {
+        if self.core.encryption(to) == Encryption::Pinned {
+            self.core.server.signal(to, signal);
+        }
     }
 
     async fn doctor(&self) -> Vec<Finding> {

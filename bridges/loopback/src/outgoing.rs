@@ -2,7 +2,7 @@
 
 use sealbridge_contract::{Cleared, DeliveryError, Receipt, Slip, gate::Encryption};
 
-use crate::{core::Core, hub::Cargo, translate};
+use crate::{core::Core, files, hub::Cargo, translate};
 
 /// Encrypts and delivers.
 pub(crate) async fn deliver(core: &Core, message: &Cleared<'_>, slip: &Slip) -> Result<Receipt, DeliveryError> {
@@ -10,6 +10,7 @@ pub(crate) async fn deliver(core: &Core, message: &Cleared<'_>, slip: &Slip) -> 
     if core.encryption(&slip.to) != Encryption::Pinned {
         return Err(DeliveryError::retry("the conversation is not known to be encrypted any more"));
     }
-    let content = translate::outgoing(message.message(), slip, &core.abilities)?;
+    let mut content = translate::outgoing(message.message(), slip, &core.abilities)?;
+    content.more.file = files::bring(core, message).await?;
     core.send(slip, Cargo::Words(content)).await
 }

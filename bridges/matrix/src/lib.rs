@@ -44,7 +44,7 @@ use sealbridge_contract::{AnyTransport, Context, Fatal};
 pub use self::{
     config::Settings,
     setup::{Setup, is_set_up},
-    transport::Matrix,
+    transport::{ABILITIES, Matrix},
 };
 
 /// Opens the account that [`Setup`] logged in.

@@ -1,9 +1,11 @@
 //! One event of a room's timeline → what it is to us.
 
 use ruma::{OwnedUserId, RoomId, UserId};
-use sealbridge_contract::{DeliveryId, PersonId, RemoteId, SenderTrust, Timestamp, inbox::Incoming};
+use sealbridge_contract::{
+    DeliveryId, PersonId, RemoteId, SenderTrust, Timestamp,
+    inbox::{Incoming, Once},
+};
 use serde_json::{Value, json, value::RawValue};
-use sha2::{Digest as _, Sha256};
 use tracing::{debug, warn};
 
 use crate::{
@@ -207,12 +209,7 @@ fn unread(core: &Core, event: Envelope, error: DecryptError) -> Result<Read, Eng
 }
 
 /// What no two messages share: two events with this value are a replay.
-fn once(room: &RoomId, position: &Position) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for part in [room.as_str().as_bytes(), position.session_id.as_bytes()] {
-        hash.update(part);
-        hash.update([0]);
-    }
-    hash.update(position.message_index.to_be_bytes());
-    hash.finalize().into()
+fn once(room: &RoomId, position: &Position) -> Once {
+    let series = [room.as_str(), "\0", &position.session_id, "\0"].concat().into_bytes();
+    Once { series, index: position.message_index.into() }
 }

@@ -28,7 +28,8 @@ pub struct Matrix {
     pub(crate) core: Arc<Core>,
 }
 
-const ABILITIES: Abilities = Abilities {
+/// What Matrix can do.
+pub const ABILITIES: Abilities = Abilities {
     network: "matrix",
     verbs: &[
         (Verb::Text, Ability::Full),
@@ -41,6 +42,8 @@ const ABILITIES: Abilities = Abilities {
     deduplication: Deduplication::For(Duration::from_secs(20 * 3600)),
     finds: true,
     most_bytes: translate::MOST_BYTES,
+    most_file: 0,
+    reactions_in_clear: true,
 };
 
 /// How long a crypto store may still be in use by the one that had it before.

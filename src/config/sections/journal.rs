@@ -14,6 +14,8 @@ use crate::{
 pub struct Journal {
     /// Locked messages on disk at most. At this bound nothing more is accepted, and the networks keep what comes.
     pub most_payload: Size,
+    /// Locked files on disk at most. At this bound no file is accepted, and the networks keep what comes.
+    pub most_files: Size,
     /// How long a message that can't be read yet waits for its key.
     pub unreadable_for: Period,
     /// How long later messages of the same sender wait for it, at most.
@@ -27,6 +29,7 @@ impl Default for Journal {
         let limits = Limits::default();
         Self {
             most_payload: Size(limits.payload_bytes),
+            most_files: Size(4 << 30),
             unreadable_for: Period(limits.unreadable_for),
             hold_sender_for: Period(limits.hold_sender_for),
             keep_lines_for: Period(limits.lines_for),

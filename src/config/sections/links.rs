@@ -1,7 +1,7 @@
 //! `[links.NAME]`: links that commands can't remove.
 
 use schemars::JsonSchema;
-use sealbridge_contract::{AccountName, Address, ConversationId, Rule};
+use sealbridge_contract::{AccountName, Address, ConversationId, Rule, abilities::Reactions};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::config::units::Size;
@@ -23,6 +23,17 @@ pub struct FixedLink {
     /// The largest message that crosses, in bytes of words.
     #[serde(default = "most_bytes")]
     pub most_bytes: Size,
+    /// The largest file that crosses. Whoever sends a larger one is told.
+    #[serde(default = "most_file")]
+    pub most_file: Size,
+    /// What becomes of reactions: "native" as each network has them (on Matrix servers can read them, so only emoji
+    /// cross that way), "text" as encrypted words, "off" not at all.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub reactions: Reactions,
+    /// Whether typing and read receipts cross.
+    #[serde(default)]
+    pub signals: bool,
 }
 
 fn most_hops() -> usize {
@@ -31,6 +42,10 @@ fn most_hops() -> usize {
 
 fn most_bytes() -> Size {
     Size(u64::try_from(Rule::default().most_bytes).unwrap_or(u64::MAX))
+}
+
+fn most_file() -> Size {
+    Size(Rule::default().most_file)
 }
 
 impl FixedLink {
@@ -42,6 +57,9 @@ impl FixedLink {
             accept_not_proven: self.accept_not_proven,
             most_hops: self.most_hops,
             most_bytes: usize::try_from(self.most_bytes.0).unwrap_or(usize::MAX),
+            most_file: self.most_file.0,
+            reactions: self.reactions,
+            signals: self.signals,
         }
     }
 }

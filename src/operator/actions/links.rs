@@ -79,7 +79,7 @@ pub(super) async fn replace(
     old: &Address,
     new: &Address,
 ) -> Result<Outcome, Failure> {
-    let mut link = find(host, name).await?;
+    let link = find(host, name).await?;
     if link.fixed {
         return Err(Failure::refused(format!(
             "the link `{name}` is declared in the config: write {new} there in the place of {old}, and start the service \
@@ -89,12 +89,18 @@ pub(super) async fn replace(
     if link.ends.iter().any(|end| end.at == *new) {
         return Err(Failure::usage(format!("{new} is in the link `{name}` already")));
     }
-    let Some(end) = link.ends.iter_mut().find(|end| end.at == *old) else {
+    if !link.ends.iter().any(|end| end.at == *old) {
         return Err(Failure::usage(format!("{old} is not in the link `{name}`")));
-    };
+    }
     must_be_encrypted(host, new)?;
-    *end = LinkEnd { at: new.clone(), since: host.clock().now() };
-    put(host, link, "is changed").await
+    let end = LinkEnd { at: new.clone(), since: host.clock().now() };
+    let moved = host.journal().replace_end(name, old, end).await?;
+    host.links_changed().await?;
+    let mut outcome = told(host, &find(host, name).await?, "is changed");
+    if moved > 0 {
+        outcome.words.push_str(&format!("{moved} deliveries that were on their way to {old} go to {new} now.\n"));
+    }
+    Ok(with_count(outcome, "moved", moved))
 }
 
 pub(super) async fn pause(host: &dyn Host, name: &LinkName) -> Result<Outcome, Failure> {
@@ -104,25 +110,32 @@ pub(super) async fn pause(host: &dyn Host, name: &LinkName) -> Result<Outcome, F
 }
 
 pub(super) async fn resume(host: &dyn Host, name: &LinkName) -> Result<Outcome, Failure> {
-    let mut link = find(host, name).await?;
-    link.paused = None;
-    let mut outcome = put(host, link, "goes on").await?;
-    // After the link goes on, so that nothing is held a second time.
-    let released = host.journal().release(name).await?;
+    find(host, name).await?;
+    let released = host.journal().resume(name).await?;
+    host.links_changed().await?;
+    let mut outcome = told(host, &find(host, name).await?, "goes on");
     if released > 0 {
         outcome.words.push_str(&format!("{released} held deliveries are on their way again.\n"));
     }
+    Ok(with_count(outcome, "released", released))
+}
+
+fn with_count(mut outcome: Outcome, what: &str, count: usize) -> Outcome {
     if let Some(line) = outcome.lines.first_mut() {
-        line["released"] = released.into();
+        line[what] = count.into();
     }
-    Ok(outcome)
+    outcome
 }
 
 async fn put(host: &dyn Host, link: Link, what: &str) -> Result<Outcome, Failure> {
     host.journal().put_link(link.clone()).await?;
     host.links_changed().await?;
-    let words = format!("The link `{}` {what}.\n{}", link.name, describe(host, &link));
-    Ok(Outcome::new(words, vec![line(host, &link)]))
+    Ok(told(host, &link, what))
+}
+
+fn told(host: &dyn Host, link: &Link, what: &str) -> Outcome {
+    let words = format!("The link `{}` {what}.\n{}", link.name, describe(host, link));
+    Outcome::new(words, vec![line(host, link)])
 }
 
 async fn find(host: &dyn Host, name: &LinkName) -> Result<Link, Failure> {

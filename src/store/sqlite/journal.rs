@@ -1,8 +1,10 @@
 //! The trait, method by method: what is asked of which thread.
 
+use std::{collections::HashSet, sync::atomic::Ordering};
+
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, Address, Cleartext, RemoteId, SecretBytes, Timestamp,
+    AccountName, Address, Cleartext, RemoteId, SecretBytes, SpoolId, Timestamp,
     gate::Hold,
     inbox::{Batch, Filling, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
 };
@@ -11,7 +13,7 @@ use super::{
     SqliteJournal, read,
     write::{self, Ask},
 };
-use crate::store::{Counts, DeadLetter, Fact, Journal, JournalError, Link, LinkName, Pending};
+use crate::store::{Counts, DeadLetter, Fact, Journal, JournalError, Link, LinkEnd, LinkName, Pending};
 
 /// The service's own settings are the store of no account: no account can be named so.
 const NO_ACCOUNT: &str = "";
@@ -102,17 +104,22 @@ impl Journal for SqliteJournal {
     }
 
     async fn put_link(&self, link: Link) -> Result<(), JournalError> {
-        self.writer.ask(Ask::of(1, move |ledger| write::put_link(ledger, &link))).await
+        self.writer.ask(Ask::last(move |ledger| write::put_link(ledger, &link))).await
     }
 
     async fn remove_link(&self, name: &LinkName) -> Result<(), JournalError> {
         let name = name.clone();
-        self.writer.ask(Ask::of(64, move |ledger| write::remove_link(ledger, &name))).await
+        self.writer.ask(Ask::last(move |ledger| write::remove_link(ledger, &name))).await
     }
 
-    async fn release(&self, link: &LinkName) -> Result<usize, JournalError> {
+    async fn replace_end(&self, link: &LinkName, old: &Address, new: LinkEnd) -> Result<usize, JournalError> {
+        let (link, old) = (link.clone(), old.clone());
+        self.writer.ask(Ask::last(move |ledger| write::replace_end(ledger, &link, &old, &new))).await
+    }
+
+    async fn resume(&self, link: &LinkName) -> Result<usize, JournalError> {
         let link = link.clone();
-        self.writer.ask(Ask::of(64, move |ledger| write::release(ledger, &link))).await
+        self.writer.ask(Ask::last(move |ledger| write::resume(ledger, &link))).await
     }
 
     async fn say(&self, to: &Address, message: Cleartext, once: Option<&str>) -> Result<bool, JournalError> {
@@ -144,6 +151,24 @@ impl Journal for SqliteJournal {
     async fn settle(&self, number: i64, as_id: &RemoteId) -> Result<(), JournalError> {
         let as_id = as_id.clone();
         self.writer.ask(Ask::of(1, move |ledger| write::settle(ledger, number, &as_id))).await
+    }
+
+    async fn leave_out(&self, number: i64, why: &str) -> Result<(), JournalError> {
+        let why = why.to_owned();
+        self.writer.ask(Ask::of(1, move |ledger| write::leave_out(ledger, number, &why))).await
+    }
+
+    fn erasures(&self) -> u64 {
+        self.woken.erasures.load(Ordering::Acquire)
+    }
+
+    async fn called(&self, from: &Address, id: &RemoteId, at: &Address) -> Result<Option<RemoteId>, JournalError> {
+        let (from, id, at) = (from.clone(), id.clone(), at.clone());
+        self.heads.ask(read::ask(move |reader| read::called(reader, &from, &id, &at))).await
+    }
+
+    async fn files(&self) -> Result<HashSet<SpoolId>, JournalError> {
+        self.lists.ask(read::ask(read::files)).await
     }
 
     async fn postpone(&self, number: i64, not_before: Timestamp, cause: &str) -> Result<(), JournalError> {

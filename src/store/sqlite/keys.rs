@@ -1,7 +1,7 @@
 //! What binds a row to its place: associated data for what is locked, tags for what is in clear.
 
 use hmac::{Hmac, Mac};
-use sealbridge_contract::{AccountName, Address, ConversationId, DeliveryId, SenderTrust, Vault};
+use sealbridge_contract::{AccountName, Address, ConversationId, DeliveryId, PersonId, SenderTrust, Vault, Verb};
 use sha2::{Digest, Sha256};
 
 /// The vault, and the key of the tags.
@@ -92,6 +92,11 @@ impl Place {
         Self::of("entry").with(account.as_bytes()).with(key.as_bytes())
     }
 
+    /// Who wrote a message.
+    pub(super) fn author(conversation: &Address, author: &PersonId) -> Self {
+        Self::of("author").at(conversation).with(author.as_str().as_bytes())
+    }
+
     /// What a delivery's row says in clear about which words go where.
     pub(super) fn delivery(
         number: i64,
@@ -118,6 +123,11 @@ pub(super) fn name_key(conversation: i64, remote: &str) -> i64 {
     i64::from_le_bytes(digest[..8].try_into().expect("eight bytes are eight bytes"))
 }
 
+/// Eight bytes that stand for what a message does to an earlier one, in an index.
+pub(super) fn about_key(conversation: i64, verb: Verb, remote: &str) -> i64 {
+    name_key(conversation, &format!("{verb:?} {remote}"))
+}
+
 /// Sixteen bytes that stand for a replay value of an account.
 pub(super) fn once_key(account: &AccountName, kind: &str, value: &[u8]) -> [u8; 16] {
     let place = Place::of(kind).with(account.as_str().as_bytes()).with(value);
@@ -141,13 +151,15 @@ pub(super) fn trust_to_row(trust: SenderTrust) -> i64 {
         SenderTrust::Proven => 1,
         SenderTrust::Unsigned => 2,
         SenderTrust::NotProven => 3,
+        SenderTrust::ServerSays => 4,
     }
 }
 
+const TRUSTS: [SenderTrust; 5] =
+    [SenderTrust::Local, SenderTrust::Proven, SenderTrust::Unsigned, SenderTrust::NotProven, SenderTrust::ServerSays];
+
 pub(super) fn trust_from_row(trust: i64) -> Option<SenderTrust> {
-    [SenderTrust::Local, SenderTrust::Proven, SenderTrust::Unsigned, SenderTrust::NotProven]
-        .get(usize::try_from(trust).ok()?)
-        .copied()
+    TRUSTS.get(usize::try_from(trust).ok()?).copied()
 }
 
 /// An address from a row; `None` if a changed byte made it something that is none.
@@ -168,10 +180,10 @@ mod tests {
 
     #[test]
     fn trust_survives_its_row() {
-        for trust in [SenderTrust::Local, SenderTrust::Proven, SenderTrust::Unsigned, SenderTrust::NotProven] {
+        for trust in TRUSTS {
             assert_eq!(trust_from_row(trust_to_row(trust)), Some(trust));
         }
-        assert_eq!(trust_from_row(4), None);
+        assert_eq!(trust_from_row(5), None);
         assert_eq!(trust_from_row(-1), None);
     }
 }

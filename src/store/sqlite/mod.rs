@@ -6,6 +6,7 @@
 mod checkup;
 mod journal;
 mod keys;
+mod links;
 mod open;
 mod read;
 mod schema;
@@ -17,7 +18,7 @@ use std::{
     collections::HashSet,
     fs::File,
     path::Path,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicU64},
     thread::{self, JoinHandle},
 };
 
@@ -157,6 +158,8 @@ impl<T: Send + 'static> Lane<T> {
 struct Woken {
     lanes: Mutex<HashSet<Address>>,
     bell: Notify,
+    /// How often something was erased from the outbox.
+    erasures: AtomicU64,
 }
 
 impl Woken {

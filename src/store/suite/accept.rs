@@ -2,7 +2,7 @@
 
 use sealbridge_contract::{
     DeliveryId, Sealed,
-    inbox::{Arrived, Batch, Parcel, StoreWrite},
+    inbox::{Arrived, Batch, Once, Parcel, StoreWrite},
 };
 
 use super::kit::*;
@@ -42,9 +42,19 @@ pub(crate) async fn replayed_value_under_another_name_is_a_dead_letter_for_ever(
     let pair = Pair::new(engine);
     let with_value = |name: &str, value: u8| {
         let mut incoming = incoming(name, message("@ann", name));
-        incoming.once = Some([value; 32]);
+        incoming.once = Some(Once { series: vec![value; 40], index: 7 });
         Arrived::Message(incoming)
     };
+    let numbered = |name: &str, index: u64| {
+        let mut incoming = incoming(name, message("@ann", name));
+        incoming.once = Some(Once { series: b"another".to_vec(), index });
+        Arrived::Message(incoming)
+    };
+    pair.arrive(vec![numbered("$n0", 0), numbered("$n1", 1), numbered("$nlast", u64::MAX)]).await;
+    assert_eq!(pair.lane().await, ["$n0", "$n1", "$nlast"], "each number of a series is another value");
+    for pending in pair.head().await {
+        pair.journal.settle(pending.number, &id("$there")).await.expect("it is pending");
+    }
     pair.arrive(vec![with_value("$1", 1), with_value("$1", 1), with_value("$2", 2)]).await;
     pair.arrive(vec![with_value("$3", 1)]).await;
     assert_eq!(pair.lane().await, ["$1", "$2"]);

@@ -7,14 +7,13 @@ use std::{
 
 use sealbridge_contract::{
     AccountName, Address, Arrival, Arrived, Author, Batch, Cleartext, Clock, ConversationId, DeliveryId, Destination,
-    Message, Origin, PeerKey, PersonId, RemoteId, ReplyTo, Rule, SecretBytes, SenderTrust, Slip, Timestamp, Trail,
-    Verdict,
-    gate::Encryption,
+    Message, Origin, PeerKey, PersonId, RemoteId, Rule, SecretBytes, SenderTrust, Slip, Target, Timestamp, Verdict,
+    gate::{Encryption, Hold},
     inbox::{Incoming, Parcel, Unreadable},
     judge,
 };
 
-use crate::store::{FirstVerdict, Journal, Limits, LinkName, Pending, Routed, Router};
+use crate::store::{FirstVerdict, Journal, Limits, Link, LinkEnd, LinkName, Pending, Routed, Router};
 
 /// One place where a journal is kept, and the way to open it. Opening it again finds what was there.
 pub(crate) trait Engine: Sync {
@@ -29,6 +28,7 @@ pub(crate) const START: Timestamp = Timestamp(1_700_000_000_000);
 pub(crate) struct TestRouter {
     routes: Mutex<HashMap<Address, Vec<Routed>>>,
     since: Mutex<HashMap<Address, Timestamp>>,
+    links: Mutex<Vec<Link>>,
     peer: Option<PeerKey>,
 }
 
@@ -52,6 +52,11 @@ impl TestRouter {
         lock(&self.since).insert(from.clone(), since);
     }
 
+    /// The links as the journal told them last.
+    pub(crate) fn links(&self) -> Vec<Link> {
+        lock(&self.links).clone()
+    }
+
     pub(crate) fn unlink(&self, from: &Address) {
         lock(&self.since).remove(from);
     }
@@ -68,11 +73,21 @@ impl Router for TestRouter {
 
     fn route(&self, from: &Address, id: &RemoteId, _: &Cleartext, _: SenderTrust) -> Vec<Routed> {
         assert_ne!(id.as_str(), "$panic", "a router that panics");
-        lock(&self.routes).get(from).cloned().unwrap_or_default()
+        let paused: Vec<_> =
+            lock(&self.links).iter().filter(|link| link.paused.is_some()).map(|link| link.name.clone()).collect();
+        let mut routes = lock(&self.routes).get(from).cloned().unwrap_or_default();
+        for routed in routes.iter_mut().filter(|routed| paused.contains(&routed.link)) {
+            routed.verdict = FirstVerdict::Hold(Hold::Paused);
+        }
+        routes
     }
 
     fn open(&self, _: &Address, parcel: &Parcel) -> Option<(DeliveryId, Cleartext)> {
         self.peer.as_ref()?.open(&parcel.sealed)
+    }
+
+    fn links_are(&self, links: Vec<Link>) {
+        *lock(&self.links) = links;
     }
 }
 
@@ -81,11 +96,17 @@ pub(crate) fn peer() -> PeerKey {
 }
 
 pub(crate) fn routed(to: &Address, verdict: FirstVerdict) -> Routed {
-    Routed { link: link("l"), to: to.clone(), verdict }
+    Routed { link: link("l"), to: to.clone(), verdict, tell: None }
 }
 
 pub(crate) fn link(name: &str) -> LinkName {
     LinkName::parse(name).expect("a link's name")
+}
+
+/// A link between conversations that can be changed.
+pub(crate) fn linking(name: &str, ends: &[&Address]) -> Link {
+    let end = |at: &&Address| LinkEnd { at: (*at).clone(), since: START };
+    Link { name: link(name), ends: ends.iter().map(end).collect(), paused: None, fixed: false }
 }
 
 pub(crate) fn account(name: &str) -> AccountName {
@@ -177,7 +198,7 @@ pub(crate) fn said(sender: &str, id: &str) -> Arrived {
 
 pub(crate) fn reply(sender: &str, id: &str, to: &RemoteId) -> Arrived {
     let mut message = message(sender, id);
-    message.reply_to = Some(ReplyTo { id: to.clone() });
+    message.reply_to = Some(Target::new(to.clone()));
     Arrived::Message(incoming(id, message))
 }
 
@@ -203,14 +224,7 @@ pub(crate) fn parcel(at: &Address, id: &str, delivery: DeliveryId, words: &str) 
     let Verdict::Seal(sealing) = judge(&message, Origin { sender: SenderTrust::Local }, &to, &rule) else {
         panic!("a carrier whose peer is known gets what is sealed");
     };
-    let slip = Slip {
-        to: at.conversation.clone(),
-        delivery,
-        attempt: 0,
-        enqueued_at: Timestamp(0),
-        trail: Trail::default(),
-        reply_to: None,
-    };
+    let slip = Slip::new(at.conversation.clone(), delivery, Timestamp(0));
     Parcel { conversation: at.conversation.clone(), id: RemoteId::new(id), sealed: sealing.seal(&slip) }
 }
 

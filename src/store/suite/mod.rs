@@ -1,8 +1,10 @@
 //! What every engine of the journal must keep: plain functions over something that opens one.
 
+pub(super) mod about;
 pub(super) mod accept;
 mod kit;
 pub(super) mod letters;
+pub(super) mod links;
 pub(super) mod order;
 pub(super) mod outbox;
 pub(super) mod unreadable;
@@ -13,6 +15,15 @@ pub(super) use self::kit::*;
 macro_rules! journal_suite {
     ($engine:expr) => {
         crate::store::suite::journal_suite!(@each $engine;
+            about: [
+                deletion_erases_what_is_queued_held_dead_waiting_or_unreadable,
+                edit_deletion_and_reaction_name_their_counterpart_in_both_directions,
+                message_about_one_in_the_same_answer_waits_for_it,
+                deletion_of_what_is_just_being_delivered_still_finds_it,
+                edit_of_somebody_elses_message_is_a_dead_letter,
+                newer_reaction_or_edit_takes_the_place_of_a_queued_one,
+                files_are_named_as_long_as_their_message_is_needed,
+            ];
             accept: [
                 message_seen_twice_is_carried_once,
                 message_goes_to_every_conversation_of_its_links,
@@ -60,9 +71,15 @@ macro_rules! journal_suite {
                 topic_is_said_once_for_ever,
                 lanes_wake_when_something_is_new,
                 every_lane_that_has_something_is_listed,
-                links_are_kept_and_removed_with_their_outbox,
                 old_lines_are_forgotten_and_the_rest_stays,
                 head_goes_on_after_a_number,
+            ];
+            links: [
+                links_are_kept_and_removed_with_their_outbox,
+                replaced_end_takes_its_outbox_along_in_order,
+                message_that_another_link_carries_there_is_not_doubled,
+                link_that_goes_on_keeps_the_order_while_more_arrives,
+                attempt_that_ends_after_its_link_went_on_holds_nothing,
             ];
             letters: [
                 buried_delivery_can_be_retried_and_dropped,

@@ -9,7 +9,7 @@ use sealbridge_contract::{
 };
 
 use super::kit::*;
-use crate::store::{FirstVerdict, JournalError, Limits, Link, LinkEnd};
+use crate::store::{FirstVerdict, Limits};
 
 pub(crate) async fn settled_message_leaves_only_a_line(engine: &dyn Engine) {
     let (a, b, c) = (at("one", "!a"), at("two", "!b"), at("one", "!c"));
@@ -54,9 +54,9 @@ pub(crate) async fn held_delivery_comes_back_to_its_old_place(engine: &dyn Engin
     pair.journal.hold(second.number, Hold::PeerKeyMissing).await.expect("it is pending");
     assert_eq!(pair.lane().await, ["$3"]);
     assert_eq!(pair.journal.counts().await.expect("the journal reads").held, 2);
-    assert_eq!(pair.journal.release(&link("another")).await.expect("the journal writes"), 0);
+    assert_eq!(pair.journal.resume(&link("another")).await.expect("the journal writes"), 0);
     pair.journal.woken().await;
-    assert_eq!(pair.journal.release(&link("l")).await.expect("the journal writes"), 2);
+    assert_eq!(pair.journal.resume(&link("l")).await.expect("the journal writes"), 2);
     assert_eq!(pair.journal.woken().await, std::slice::from_ref(&pair.b));
     assert_eq!(pair.lane().await, ["$1", "$2", "$3"]);
 }
@@ -179,32 +179,6 @@ pub(crate) async fn every_lane_that_has_something_is_listed(engine: &dyn Engine)
     let lanes: HashSet<_> = journal.lanes().await.expect("the journal reads").into_iter().collect();
     let expected: HashSet<_> = to.iter().filter(|lane| **lane != to[7]).cloned().collect();
     assert_eq!(lanes, expected);
-}
-
-pub(crate) async fn links_are_kept_and_removed_with_their_outbox(engine: &dyn Engine) {
-    let pair = Pair::new(engine);
-    let end = |at: &sealbridge_contract::Address| LinkEnd { at: at.clone(), since: START };
-    let mut made = Link { name: link("l"), ends: vec![end(&pair.a), end(&pair.b)], paused: None, fixed: false };
-    pair.journal.put_link(made.clone()).await.expect("there is room");
-    made.paused = Some("a storm".into());
-    pair.journal.put_link(made.clone()).await.expect("there is room");
-    let other = Link { name: link("Ann & Bob ☃"), fixed: true, ..made.clone() };
-    pair.journal.put_link(other.clone()).await.expect("there is room");
-    pair.arrive(vec![said("@ann", "$1"), said("@ann", "$2")]).await;
-    let first = pair.head().await.remove(0);
-    pair.journal.hold(first.number, Hold::Paused).await.expect("it is pending");
-    let pair = pair.reopen();
-    assert_eq!(pair.journal.links().await.expect("the journal reads"), [other.clone(), made]);
-    pair.journal.remove_link(&link("l")).await.expect("it is there");
-    assert_eq!(pair.journal.links().await.expect("the journal reads"), [other]);
-    let again = pair.journal.remove_link(&link("l")).await;
-    assert!(matches!(again, Err(JournalError::NoSuch(_))), "{again:?}");
-    assert_eq!(pair.lane().await, Vec::<String>::new());
-    let letters = pair.journal.dead_letters(0, 10).await.expect("the journal reads");
-    assert_eq!(
-        letters.iter().map(|l| (l.reason.as_str(), l.kept)).collect::<Vec<_>>(),
-        [("its link was removed", true), ("its link was removed", true)]
-    );
 }
 
 pub(crate) async fn old_lines_are_forgotten_and_the_rest_stays(engine: &dyn Engine) {

@@ -17,7 +17,7 @@ use sealbridge::{
         control::{self, Called, Server, StepFrame},
         host::{Account, Host},
     },
-    store::{JournalError, Limits, Routed, Router, SharedJournal, sqlite::SqliteJournal},
+    store::{JournalError, Limits, Link, Routed, Router, SharedJournal, sqlite::SqliteJournal},
 };
 use sealbridge_contract::{
     Abilities, AccountName, Address, Answer, AnyTransport, Carrier, Cleartext, Clock, ConversationId, Deduplication,
@@ -47,10 +47,18 @@ impl Router for Nowhere {
     fn open(&self, _from: &Address, _parcel: &Parcel) -> Option<(DeliveryId, Cleartext)> {
         None
     }
+    fn links_are(&self, _links: Vec<Link>) {}
 }
 
-const ABILITIES: Abilities =
-    Abilities { network: "played", verbs: &[], deduplication: Deduplication::Never, finds: false, most_bytes: 1 };
+const ABILITIES: Abilities = Abilities {
+    network: "played",
+    verbs: &[],
+    deduplication: Deduplication::Never,
+    finds: false,
+    most_bytes: 1,
+    most_file: 0,
+    reactions_in_clear: false,
+};
 const DOG: Emoji = Emoji { symbol: "🐶", name: "Dog" };
 
 /// A transport on which identities can be compared, and nothing else.

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use super::How;
-use crate::{ConversationId, Kind, PersonId, RemoteId, Text, Timestamp, Trail, inbox::Incoming};
+use super::{Details, How, MemorySpool, details};
+use crate::{
+    ConversationId, PersonId, RemoteId, Text, Timestamp, Trail,
+    inbox::{Incoming, Once},
+};
 
 /// A message that was accepted.
 #[derive(Clone, Debug)]
@@ -30,7 +33,9 @@ pub struct Accepted {
     /// Which bridges carried it.
     pub trail: Trail,
     /// Its value that no two messages share.
-    pub once: Option<[u8; 32]>,
+    pub once: Option<Once>,
+    /// Whatever else there is.
+    pub details: Details,
 }
 
 /// Words that can be compared and not be printed.
@@ -44,7 +49,7 @@ impl fmt::Debug for Words {
 }
 
 impl Accepted {
-    pub(super) fn of(conversation: &ConversationId, incoming: &Incoming) -> Self {
+    pub(super) fn of(conversation: &ConversationId, incoming: &Incoming, spool: &MemorySpool) -> Self {
         let message = &incoming.message.0;
         let own = |text: &Text| Words(text.as_str().to_owned());
         Self {
@@ -52,18 +57,14 @@ impl Accepted {
             id: incoming.id.clone(),
             author: message.author.id.clone(),
             name: message.author.name.as_ref().map(|name| name.as_str().to_owned()),
-            words: message.body().map_or_else(|| Words(String::new()), |body| own(&body.plain)),
+            words: Words(details::words(message).to_owned()),
             html: message.body().and_then(|body| body.html.as_ref()).map(own),
-            how: match message.kind {
-                Kind::Text(_) => Some(How::Text),
-                Kind::Emote(_) => Some(How::Emote),
-                Kind::Notice(_) => Some(How::Notice),
-                Kind::Unsupported { .. } => None,
-            },
+            how: How::of(&message.kind),
             sent_at: message.sent_at,
             reply_to: message.reply_to.as_ref().map(|reply| reply.id.clone()),
             trail: message.trail.clone(),
-            once: incoming.once,
+            once: incoming.once.clone(),
+            details: Details::of(message, spool),
         }
     }
 }

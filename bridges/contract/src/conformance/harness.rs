@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use super::MemoryIntake;
-use crate::{AnyTransport, Clock, ConversationId, DeliveryId, PersonId, RemoteId, Trail, inbox::AccountStore};
+use super::{Details, MemoryIntake};
+use crate::{AnyTransport, Clock, ConversationId, DeliveryId, PersonId, RemoteId, Spool, Trail, inbox::AccountStore};
 
 /// Why a case, or a thing that it needs, ended early.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub struct Rig {
 #[async_trait]
 pub trait Near: Send + Sync {
     /// Connects the account: for the first time, or again after a stop or a kill.
-    async fn connect(&self, store: AccountStore, clock: Clock) -> Told<AnyTransport>;
+    async fn connect(&self, store: AccountStore, spool: Arc<dyn Spool>, clock: Clock) -> Told<AnyTransport>;
 }
 
 /// Something that a peer says.
@@ -81,9 +81,11 @@ pub struct Say {
     pub reply_to: Option<RemoteId>,
     /// With these marks.
     pub trail: Trail,
+    /// Whatever else there is.
+    pub details: Details,
 }
 
-/// The ways to say something.
+/// The ways to say something. A peer says with [`Stop::cannot`] which of them its network has not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum How {
     /// Ordinary words.
@@ -93,6 +95,28 @@ pub enum How {
     Emote,
     /// A machine's words.
     Notice,
+    /// New words for an earlier message.
+    Edit,
+    /// An earlier message is taken back.
+    Redaction,
+    /// Emoji on an earlier message.
+    Reaction,
+    /// A picture.
+    Image,
+    /// A film.
+    Video,
+    /// Music or another recording.
+    Audio,
+    /// A voice message.
+    Voice,
+    /// A file to be kept.
+    File,
+    /// A sticker.
+    Sticker,
+    /// A place.
+    Location,
+    /// A question.
+    Poll,
 }
 
 /// Something that a peer heard.
@@ -113,6 +137,8 @@ pub struct Overheard {
     pub reply_to: Option<RemoteId>,
     /// Which bridges carried it.
     pub trail: Trail,
+    /// Whatever else there is.
+    pub details: Details,
 }
 
 /// How the network is to fail the next delivery.

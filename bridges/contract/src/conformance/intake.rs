@@ -9,16 +9,17 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Accepted, FarBridge};
+use super::{Accepted, FarBridge, MemorySpool};
 use crate::{
     AccountName, Arrived, Batch, ConversationId, DeliveryId, Intake, NotAccepted, PersonId, RemoteId, SecretBytes,
     Timestamp,
-    inbox::{Echo, Filling, Incident, Incoming, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
+    inbox::{Echo, Filling, Incident, Incoming, Once, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
 };
 
 /// An inbox in memory. It belongs to one case and one account.
 pub struct MemoryIntake {
     state: Mutex<State>,
+    spool: MemorySpool,
     far: FarBridge,
 }
 
@@ -27,7 +28,7 @@ struct State {
     store: BTreeMap<String, Vec<u8>>,
     timeline: Vec<Entry>,
     names: HashSet<(ConversationId, RemoteId)>,
-    once: HashMap<[u8; 32], RemoteId>,
+    once: HashMap<Once, RemoteId>,
     deliveries: HashSet<DeliveryId>,
     waiting: BTreeMap<i64, Row>,
     gaps: BTreeMap<i64, OpenGap>,
@@ -57,7 +58,7 @@ struct Row {
 
 impl Default for MemoryIntake {
     fn default() -> Self {
-        Self { state: Mutex::default(), far: FarBridge::new() }
+        Self { state: Mutex::default(), spool: MemorySpool::default(), far: FarBridge::new() }
     }
 }
 
@@ -66,6 +67,12 @@ impl MemoryIntake {
     #[must_use]
     pub fn far(&self) -> &FarBridge {
         &self.far
+    }
+
+    /// Where files lie on their way in and out.
+    #[must_use]
+    pub fn spool(&self) -> &MemorySpool {
+        &self.spool
     }
 
     /// The next `times` offers are answered with "full".
@@ -88,7 +95,7 @@ impl MemoryIntake {
     pub fn accepted(&self) -> Vec<Accepted> {
         let state = self.lock();
         let messages = state.timeline.iter().filter_map(|entry| match entry {
-            Entry::Message(conversation, incoming) => Some(Accepted::of(conversation, incoming)),
+            Entry::Message(conversation, incoming) => Some(Accepted::of(conversation, incoming, &self.spool)),
             Entry::Gap(_) => None,
         });
         messages.collect()
@@ -189,7 +196,7 @@ impl State {
         if !self.names.insert((conversation.clone(), incoming.id.clone())) {
             return;
         }
-        let first = incoming.once.map(|once| self.once.entry(once).or_insert(incoming.id.clone()).clone());
+        let first = incoming.once.clone().map(|once| self.once.entry(once).or_insert(incoming.id.clone()).clone());
         if first.is_some_and(|first| first != incoming.id) {
             self.refused.push((incoming.id, "a replay".to_owned()));
             return;

@@ -9,10 +9,12 @@
 
 mod accepted;
 mod cases;
+mod details;
 mod far;
 mod harness;
 mod intake;
 mod report;
+mod spool;
 mod stage;
 mod watch;
 
@@ -27,10 +29,12 @@ use std::{
 use zeroize::Zeroizing;
 
 pub use accepted::{Accepted, Words};
+pub use details::{Details, Sample};
 pub use far::FarBridge;
 pub use harness::{Failure, Harness, How, Near, Overheard, Peer, Rig, Say, Stop, Told};
 pub use intake::MemoryIntake;
 pub use report::{Outcome, Report};
+pub use spool::MemorySpool;
 
 use cases::Case;
 use stage::{Stage, Type};

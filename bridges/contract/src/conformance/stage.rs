@@ -14,9 +14,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Accepted, Harness, MemoryIntake, Overheard, Rig, Say, Stop, Told, watch::Canary};
 use crate::{
-    AnyTransport, Author, Body, Cleartext, Clock, Deduplication, DeliveryError, DeliveryId, Destination, Fatal, Fate,
-    Found, Inbox, Kind, Message, Origin, PersonId, Receipt, RemoteId, Rule, Sealed, SealedInbox, SenderTrust, Slip,
-    Trail, Verb, Verdict, gate::Encryption, inbox::AccountStore, judge,
+    Adapted, AnyTransport, Author, Cleartext, Clock, Deduplication, DeliveryError, DeliveryId, Destination, Fatal,
+    Fate, Found, Inbox, Manner, Message, Origin, PersonId, Receipt, RemoteId, Rule, Sealed, SealedInbox, SenderTrust,
+    Slip, Trail, Verb, Verdict, abilities::Reactions, adapt, gate::Encryption, inbox::AccountStore, judge, names::Tags,
 };
 
 /// How often a condition is looked at.
@@ -238,14 +238,7 @@ impl<'h> Stage<'h> {
 
     /// A slip for the rig's conversation.
     pub(crate) fn slip(&self) -> Slip {
-        Slip {
-            to: self.rig.conversation.clone(),
-            delivery: DeliveryId::random(),
-            attempt: 0,
-            enqueued_at: self.clock.now(),
-            trail: Trail::default(),
-            reply_to: None,
-        }
+        Slip::new(self.rig.conversation.clone(), DeliveryId::random(), self.clock.now())
     }
 
     /// Sends words, which must succeed.
@@ -272,8 +265,18 @@ impl<'h> Stage<'h> {
 
     /// Delivers once, through the gate.
     pub(crate) async fn attempt(&self, message: Message, slip: &Slip) -> Told<Result<Receipt, DeliveryError>> {
-        let attempt = self.passes(Cleartext::new(message), slip);
-        let answer = tokio::time::timeout(ATTEMPT, attempt).await;
+        let message = Cleartext::new(message);
+        let tags = Tags::new(super::random_key());
+        let abilities = self.transport.common().abilities();
+        let manner = Manner { abilities, reactions: Reactions::Native, tags: &tags, namesake: false };
+        // As the journey does: a transport is given only what its datasheet says that it carries.
+        let crossing = match adapt(&message, slip.clone(), &manner) {
+            Adapted::Crosses(crossing) => crossing,
+            Adapted::LeftOut(loss) | Adapted::Rejected(loss) => {
+                return Ok(Err(DeliveryError::give_up(loss.to_string())));
+            }
+        };
+        let answer = tokio::time::timeout(ATTEMPT, self.passes(crossing.message(), &crossing.slip)).await;
         let answer = answer.map_err(|_| Stop::failed(format!("an attempt took longer than {ATTEMPT:?}")))??;
         match &answer {
             Ok(receipt) => self.canary.search("a receipt", &format!("{receipt:?} {}", receipt.id.as_str())),
@@ -282,16 +285,17 @@ impl<'h> Stage<'h> {
         Ok(answer)
     }
 
-    async fn passes(&self, message: Cleartext, slip: &Slip) -> Told<Result<Receipt, DeliveryError>> {
+    async fn passes(&self, message: &Cleartext, slip: &Slip) -> Told<Result<Receipt, DeliveryError>> {
         let key = self.intake.far().key();
         let to = match &self.transport {
             AnyTransport::EndToEnd(t) => Destination::EndToEnd(t.encryption(&slip.to)),
             AnyTransport::OperatorRun(t) => Destination::OperatorRun(t.facts()),
             AnyTransport::Carrier(_) => Destination::Carrier(Some(key)),
         };
-        let rule = Rule { most_hops: Trail::LONGEST + 1, most_bytes: usize::MAX, ..Rule::default() };
+        let rule =
+            Rule { most_hops: Trail::LONGEST + 1, most_bytes: usize::MAX, most_file: u64::MAX, ..Rule::default() };
         let origin = Origin { sender: SenderTrust::Local };
-        match (judge(&message, origin, &to, &rule), &self.transport) {
+        match (judge(message, origin, &to, &rule), &self.transport) {
             (Verdict::Speak(cleared), AnyTransport::EndToEnd(t)) => Ok(t.deliver(cleared, slip).await),
             (Verdict::Speak(cleared), AnyTransport::OperatorRun(t)) => Ok(t.deliver(cleared, slip).await),
             (Verdict::Seal(sealing), AnyTransport::Carrier(t)) => {
@@ -362,13 +366,9 @@ pub(crate) fn neutral(text: &str) -> String {
     text.chars().filter(kept).collect()
 }
 
-/// Plain and formatted words.
-pub(crate) fn formatted(plain: &str, html: &str) -> Kind {
-    Kind::Text(Body { plain: plain.into(), html: Some(html.into()) })
-}
-
 async fn connect(rig: &Rig, intake: &Arc<MemoryIntake>, clock: &Clock) -> Told<AnyTransport> {
+    let spool = Arc::new(intake.spool().clone());
     let intake: Arc<dyn crate::Intake> = Arc::<MemoryIntake>::clone(intake);
     let store = AccountStore::new(rig.account.clone(), intake);
-    rig.near.connect(store, clock.clone()).await
+    rig.near.connect(store, spool, clock.clone()).await
 }

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use sealbridge_contract::{ConversationId, Kind, PersonId, RemoteId, SenderTrust, Text, Timestamp, Trail};
+use sealbridge_contract::{ConversationId, PersonId, RemoteId, SenderTrust, Text, Timestamp, Trail, inbox::Once};
 use serde::{Deserialize, Serialize};
 
-use crate::hub::{Bytes, Content, Event, How, Readable, What};
+use crate::hub::{Bytes, Content, Event, How, More, Readable, What};
 
 /// One line of `said-<account>.jsonl`: what a person says. Only the first four are needed.
 #[derive(Clone, Serialize, Deserialize)]
@@ -25,12 +25,15 @@ pub struct SaidLine {
     /// The same words, formatted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub html: Option<String>,
-    /// `emote`, `notice`, or what it is that can't be carried; ordinary words if absent.
+    /// `emote`, `notice`, `edit`, `image` and so on, or what it is that can't be carried; ordinary words if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub how: Option<String>,
     /// What it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<String>,
+    /// Whatever else there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more: Option<More>,
     /// The marks of bridges that carried it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<String>,
@@ -51,7 +54,7 @@ pub struct SaidLine {
     pub trust: Option<SenderTrust>,
     /// A value that no two messages share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub once: Option<[u8; 32]>,
+    pub once: Option<Once>,
 }
 
 /// One line of `heard-<account>.jsonl`: what the bridge brought.
@@ -78,6 +81,9 @@ pub struct HeardLine {
     /// What it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<String>,
+    /// Whatever else there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more: Option<More>,
     /// The marks of the bridges that carried it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<String>,
@@ -101,6 +107,7 @@ impl SaidLine {
             html: None,
             how: None,
             reply_to: None,
+            more: None,
             marks: Vec::new(),
             at: 0,
             parcel: None,
@@ -120,8 +127,9 @@ impl SaidLine {
             words: own(&content.plain),
             name: content.name.as_ref().map(own),
             html: content.html.as_ref().map(own),
-            how: how_name(content.how),
+            how: content.how.name(),
             reply_to: content.reply_to.as_ref().map(|id| id.as_str().to_owned()),
+            more: more_of(&content.more),
             marks: content.trail.to_texts(),
             needs_key: match readable {
                 Readable::Now => None,
@@ -129,7 +137,7 @@ impl SaidLine {
                 Readable::Untrusted => Some(format!("trust:{sender}")),
             },
             trust: Some(*trust),
-            once: *once,
+            once: once.clone(),
             ..line
         }
     }
@@ -145,17 +153,18 @@ impl SaidLine {
             (None, Some(bytes)) => What::Parcel(Bytes(bytes)),
             (None, None) => What::Said {
                 content: Content {
-                    how: how_of(self.how.as_deref()),
+                    how: How::of(self.how.as_deref()),
                     plain: self.words.into(),
                     html: self.html.map(Text::new),
                     name: self.name.map(Text::new),
                     reply_to: self.reply_to.map(RemoteId::new),
                     trail: Trail::from_texts(self.marks.iter().map(String::as_str)),
+                    more: Box::new(self.more.unwrap_or_default()),
                 },
                 encrypted: true,
                 readable: self.needs_key.map_or(Readable::Now, Readable::WithKey),
                 trust: self.trust.unwrap_or(SenderTrust::Proven),
-                once: self.once,
+                once: self.once.clone(),
             },
         };
         Event {
@@ -168,23 +177,9 @@ impl SaidLine {
     }
 }
 
-pub(super) fn how_name(how: How) -> Option<String> {
-    match how {
-        How::Text => None,
-        How::Emote => Some("emote".to_owned()),
-        How::Notice => Some("notice".to_owned()),
-        How::Unsupported(what) => Some(what.to_owned()),
-    }
-}
-
-fn how_of(name: Option<&str>) -> How {
-    let unsupported = |name| Kind::UNSUPPORTED.iter().find(|known| **known == name).copied().unwrap_or("something");
-    match name {
-        None => How::Text,
-        Some("emote") => How::Emote,
-        Some("notice") => How::Notice,
-        Some(what) => How::Unsupported(unsupported(what)),
-    }
+/// What is written of it; nothing where there is nothing.
+pub(super) fn more_of(more: &More) -> Option<More> {
+    (*more != More::default()).then(|| more.clone())
 }
 
 impl fmt::Debug for SaidLine {

@@ -19,7 +19,7 @@ use std::{
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, ConversationId, DeliveryError, DeliveryId, PersonId, RemoteId, Timestamp, inbox::Echo,
+    AccountName, ConversationId, DeliveryError, DeliveryId, PersonId, RemoteId, Signal, Timestamp, inbox::Echo,
 };
 
 use crate::{
@@ -196,6 +196,8 @@ impl Server for Disk {
     }
 
     fn compared(&self, _with: &PersonId) {}
+
+    fn signal(&self, _conversation: &ConversationId, _signal: &Signal) {}
 
     fn identity(&self) -> PersonId {
         PersonId::new(format!("{}@disk", self.account))

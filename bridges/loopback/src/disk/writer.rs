@@ -12,7 +12,7 @@ use sealbridge_contract::{Clock, Deduplication, DeliveryError, DeliveryId, Remot
 use tokio::sync::oneshot;
 
 use super::{
-    lines::{HeardLine, how_name},
+    lines::{HeardLine, more_of},
     read_lines,
 };
 use crate::hub::{Bytes, Cargo, Content, Put, lock};
@@ -150,8 +150,9 @@ fn line(put: Put, id: &RemoteId, at: Timestamp) -> HeardLine {
         author: content.name.as_ref().map(own),
         words: own(&content.plain),
         html: content.html.as_ref().map(own),
-        how: how_name(content.how),
+        how: content.how.name(),
         reply_to: content.reply_to.as_ref().map(|id| id.as_str().to_owned()),
+        more: more_of(&content.more),
         marks: content.trail.to_texts(),
         at: at.0,
         parcel,

@@ -4,9 +4,12 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    ConversationId, DeliveryError, DeliveryId, PersonId, RemoteId, SenderTrust, Text, Timestamp, Trail, inbox::Echo,
+    ConversationId, DeliveryError, DeliveryId, PersonId, RemoteId, SenderTrust, Signal, Text, Timestamp, Trail,
+    inbox::{Echo, Once},
 };
 use serde::{Deserialize, Serialize};
+
+use super::{How, More};
 
 /// What the server says of a conversation's encryption. Not to be believed once it was pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,20 +22,6 @@ pub enum Says {
     Plain,
 }
 
-/// How something is said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum How {
-    /// Ordinary words.
-    #[default]
-    Text,
-    /// "/me waves".
-    Emote,
-    /// A machine's words.
-    Notice,
-    /// Something that the contract does not carry: one of [`Kind::UNSUPPORTED`](sealbridge_contract::Kind::UNSUPPORTED).
-    Unsupported(&'static str),
-}
-
 /// What is inside the, played, ciphertext.
 #[derive(Debug, Default)]
 pub(crate) struct Content {
@@ -42,6 +31,7 @@ pub(crate) struct Content {
     pub(crate) name: Option<Text>,
     pub(crate) reply_to: Option<RemoteId>,
     pub(crate) trail: Trail,
+    pub(crate) more: Box<More>,
 }
 
 impl Content {
@@ -55,6 +45,7 @@ impl Content {
             name: self.name.as_ref().map(again),
             reply_to: self.reply_to.clone(),
             trail: self.trail.clone(),
+            more: self.more.clone(),
         }
     }
 }
@@ -79,9 +70,10 @@ pub(crate) struct Event {
 
 #[derive(Debug)]
 pub(crate) enum What {
-    Said { content: Content, encrypted: bool, readable: Readable, trust: SenderTrust, once: Option<[u8; 32]> },
+    Said { content: Content, encrypted: bool, readable: Readable, trust: SenderTrust, once: Option<Once> },
     Parcel(Bytes),
     Key(String),
+    Signal(Signal),
     Joined(Says),
     Encryption(Says),
     Replaced,
@@ -121,6 +113,15 @@ pub(crate) enum Item {
         from: u64,
         until: u64,
     },
+}
+
+impl Item {
+    pub(crate) fn event(&self) -> Option<&Arc<Event>> {
+        match self {
+            Self::Event(event) => Some(event),
+            Self::Gap { .. } => None,
+        }
+    }
 }
 
 /// What is read of a gap, newest first.
@@ -169,6 +170,8 @@ pub(crate) trait Server: Send + Sync {
     async fn asked_to_compare(&self) -> PersonId;
     /// Identities were compared, and are the same: what waited for it can be read.
     fn compared(&self, with: &PersonId);
+    /// Tells people what somebody does just now.
+    fn signal(&self, conversation: &ConversationId, signal: &Signal);
     /// Who we are.
     fn identity(&self) -> PersonId;
 }

@@ -6,6 +6,7 @@
 mod comparison;
 mod event;
 mod faults;
+mod more;
 mod person;
 mod said;
 mod seat;
@@ -20,15 +21,17 @@ use std::{
 };
 
 use sealbridge_contract::{
-    AccountName, Clock, ConversationId, Deduplication, DeliveryId, PersonId, RemoteId, inbox::Echo,
+    AccountName, Clock, ConversationId, Deduplication, DeliveryId, PersonId, RemoteId,
+    inbox::{Echo, Once},
 };
 use tokio::sync::Notify;
 
 pub(crate) use comparison::Comparison;
+pub use event::Says;
 pub(crate) use event::{Bytes, Cargo, Content, Cursor, Event, Item, Page, Polled, Put, Readable, Server, What};
-pub use event::{How, Says};
 pub(crate) use faults::{After, lock};
 pub use faults::{Fault, Faults};
+pub use more::{How, More, SentFile};
 pub use person::LoopbackPerson;
 use person::Screen;
 pub use said::{Heard, ParcelSeen, Saying};
@@ -234,12 +237,8 @@ impl Hub {
     }
 
     /// A value that no two messages share, unless one is a replay.
-    fn once(&self) -> [u8; 32] {
-        let number = self.messages.fetch_add(1, Ordering::Relaxed);
-        let mut once = [0; 32];
-        once[..16].copy_from_slice(self.salt.as_bytes());
-        once[16..24].copy_from_slice(&number.to_le_bytes());
-        once
+    fn once(&self) -> Once {
+        Once { series: self.salt.as_bytes().to_vec(), index: self.messages.fetch_add(1, Ordering::Relaxed) }
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use sealbridge_contract::{AccountName, ConversationId, PersonId, RemoteId, Text};
+use sealbridge_contract::{AccountName, ConversationId, PersonId, RemoteId, Signal, Text};
 use tokio::sync::Notify;
 
 use super::{Bytes, Event, Heard, LoopbackHub, ParcelSeen, Readable, Saying, What, lock};
@@ -31,6 +31,7 @@ pub(super) struct Screen {
 struct Seen {
     heard: Vec<Arc<Heard>>,
     parcels: Vec<ParcelSeen>,
+    signals: Vec<Signal>,
 }
 
 impl LoopbackPerson {
@@ -100,7 +101,7 @@ impl LoopbackPerson {
         };
         let What::Said { content, encrypted, readable, trust, once } = &recent.what else { return None };
         let content = content.copy();
-        let (encrypted, readable, trust, once) = (*encrypted, readable.clone(), *trust, *once);
+        let (encrypted, readable, trust, once) = (*encrypted, readable.clone(), *trust, once.clone());
         Some(self.put(conversation, What::Said { content, encrypted, readable, trust, once }))
     }
 
@@ -121,6 +122,20 @@ impl LoopbackPerson {
         let event = Event { id: id.clone(), conversation, sender, at: hub.clock.now(), what };
         state.spread(&Arc::new(event), None);
         id
+    }
+
+    /// Does something that is gone in a moment.
+    ///
+    /// # Panics
+    /// If there is no such conversation.
+    pub fn signal(&self, conversation: &ConversationId, signal: Signal) {
+        self.put(conversation, What::Signal(signal));
+    }
+
+    /// What the bridge told of others who did such a thing.
+    #[must_use]
+    pub fn signals(&self) -> Vec<Signal> {
+        lock(&self.screen.seen).signals.clone()
     }
 
     /// Asks `account` to compare identities. This person says that the emoji are the same.
@@ -169,6 +184,11 @@ impl LoopbackPerson {
 impl Screen {
     pub(super) fn show(&self, heard: &Arc<Heard>) {
         lock(&self.seen).heard.push(Arc::clone(heard));
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn tell(&self, signal: &Signal) {
+        lock(&self.seen).signals.push(signal.clone());
         self.changed.notify_waiters();
     }
 

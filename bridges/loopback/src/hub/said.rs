@@ -4,7 +4,7 @@ use std::fmt;
 
 use sealbridge_contract::{AccountName, ConversationId, DeliveryId, RemoteId, SenderTrust, Text, Timestamp, Trail};
 
-use super::{Content, How, Readable};
+use super::{Content, How, More, Readable};
 
 /// A message that an account of the bridge brought.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct Heard {
     pub trail: Trail,
     /// When.
     pub at: Timestamp,
+    /// Whatever else there is.
+    pub more: More,
 }
 
 /// Bytes that a carrier brought.
@@ -88,6 +90,13 @@ impl Saying {
     #[must_use]
     pub fn trail(mut self, trail: Trail) -> Self {
         self.content.trail = trail;
+        self
+    }
+
+    /// With whatever else there is.
+    #[must_use]
+    pub fn more(mut self, more: More) -> Self {
+        self.content.more = Box::new(more);
         self
     }
 

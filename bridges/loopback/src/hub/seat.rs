@@ -4,7 +4,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, ConversationId, Deduplication, DeliveryError, DeliveryId, PersonId, RemoteId, SenderTrust, inbox::Echo,
+    AccountName, ConversationId, Deduplication, DeliveryError, DeliveryId, PersonId, RemoteId, SenderTrust, Signal,
+    inbox::Echo,
 };
 
 use super::{
@@ -123,9 +124,22 @@ impl Server for Seat {
         let what = match cargo {
             Cargo::Words(content) => {
                 room.show(|| {
-                    let Content { how, plain: words, html, name: author, reply_to, trail } = content.copy();
+                    let Content { how, plain: words, html, name: author, reply_to, trail, more } = content.copy();
                     let (id, conversation, account) = (id.clone(), conversation.clone(), self.account.clone());
-                    Heard { id, conversation, delivery, account, author, words, html, how, reply_to, trail, at }
+                    Heard {
+                        id,
+                        conversation,
+                        delivery,
+                        account,
+                        author,
+                        words,
+                        html,
+                        how,
+                        reply_to,
+                        trail,
+                        at,
+                        more: *more,
+                    }
                 });
                 let (encrypted, readable) = (room.says != Says::Plain, Readable::Now);
                 let once = Some(self.hub.once());
@@ -196,6 +210,12 @@ impl Server for Seat {
         let Some(conversation) = rooms.map(|(id, _)| id.clone()).next() else { return };
         let key = What::Key(format!("trust:{}", with.as_str()));
         self.hub.tell(&mut state, &self.account, &conversation, key);
+    }
+
+    fn signal(&self, conversation: &ConversationId, signal: &Signal) {
+        if let Some(room) = lock(&self.hub.state).conversations.get(conversation) {
+            room.screens.iter().filter_map(std::sync::Weak::upgrade).for_each(|screen| screen.tell(signal));
+        }
     }
 
     fn identity(&self) -> PersonId {

@@ -4,8 +4,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use sealbridge_contract::{
     AccountName, AnyTransport, Author, Cleartext, Clock, ConversationId, DeliveryError, DeliveryId, Destination,
-    EndToEnd, Inbox, Intake, Message, Origin, PersonId, Receipt, Rule, SenderTrust, Slip, Trail, Verdict,
-    conformance::MemoryIntake, gate::Encryption, inbox::AccountStore, judge,
+    EndToEnd, Inbox, Intake, Message, Origin, PersonId, Receipt, Rule, SenderTrust, Slip, Verdict,
+    conformance::{MemoryIntake, MemorySpool},
+    gate::Encryption,
+    inbox::AccountStore,
+    judge,
 };
 use sealbridge_loopback::{Settings, connect};
 use tokio::{task::JoinHandle, time::Instant};
@@ -26,7 +29,7 @@ impl Account {
     pub(crate) async fn start(settings: Settings, name: &AccountName, intake: &Arc<MemoryIntake>) -> Self {
         let shared: Arc<dyn Intake> = Arc::<MemoryIntake>::clone(intake);
         let store = AccountStore::new(name.clone(), Arc::clone(&shared));
-        let context = context(name, PathBuf::new(), store, Clock::system());
+        let context = context(name, PathBuf::new(), store, Arc::new(MemorySpool::default()), Clock::system());
         let AnyTransport::EndToEnd(transport) = connect(context, settings).await.expect("it connects") else {
             panic!("it is an end-to-end encrypted network");
         };
@@ -57,14 +60,7 @@ impl Account {
         let now = Clock::system().now();
         let message = Cleartext::new(Message::text(author, now, words));
         let to = Destination::EndToEnd(self.transport.encryption(conversation));
-        let slip = Slip {
-            to: conversation.clone(),
-            delivery,
-            attempt: 0,
-            enqueued_at: now,
-            trail: Trail::default(),
-            reply_to: None,
-        };
+        let slip = Slip::new(conversation.clone(), delivery, now);
         match judge(&message, Origin { sender: SenderTrust::Proven }, &to, &Rule::default()) {
             Verdict::Speak(cleared) => self.transport.deliver(cleared, &slip).await,
             other => panic!("the gate says {other:?}"),

@@ -17,7 +17,8 @@ macro_rules! catches {
         async fn $name() {
             let settings = catches!(@$($settings)?);
             let spoil = |transport| broken::spoil(transport, Defect::$defect);
-            let harness = Loopbacks { spoil, patience: Duration::from_secs(3), ..Loopbacks::new(settings) };
+            let believes = Defect::$defect == Defect::BelievesFiles;
+            let harness = Loopbacks { spoil, believes, patience: Duration::from_secs(3), ..Loopbacks::new(settings) };
             let report = run_only(&harness, $case).await;
             let Some(Outcome::Failed(how)) = report.outcome($case) else {
                 panic!("the kit does not notice it\n{report}");
@@ -51,9 +52,12 @@ catches! {
     find_that_finds_everything: FindsEverything breaks "delivery_in_doubt_is_found" with "never sent";
     find_that_finds_nothing: FindsNothing breaks "delivery_in_doubt_is_found" with "not found";
     answer_to_nothing: ForgetsReplies breaks "every_verb_is_carried_as_declared" with "answers something else";
+    change_of_nothing: ForgetsTargets breaks "every_verb_is_carried_as_declared" with "failed";
+    file_that_is_only_named: NamesFiles breaks "every_verb_is_carried_as_declared" with "something else";
+    formatting_that_is_passed_on: PassesFormatting breaks "hostile_formatting_is_harmless" with "harmful";
+    wrong_file_that_is_believed: BelievesFiles breaks "file_that_is_not_what_its_sender_said_is_refused" with "in vain";
     lost_trail: ForgetsTrails breaks "trail_goes_out_and_comes_in" with "did not go out";
     words_cut_short: CutsWords breaks "hard_words_go_out_whole" with "the words are others";
-    datasheet_that_says_less: DeclaresLess breaks "every_verb_is_carried_as_declared" with "succeeded";
     #[plain] datasheet_that_says_more: DeclaresMore breaks "every_verb_is_carried_as_declared" with "not bold";
     find_that_knows_too_much: FindsNothing breaks "unreachable_network_is_tried_again" with "claims to know";
     refusal_that_is_tried_for_ever: RetriesForEver breaks "refusal_gives_up" with "another fate";

@@ -3,7 +3,9 @@
 use std::{fs, path::Path, sync::Arc};
 
 use sealbridge_contract::{
-    Clock, ConversationId, DeliveryId, Fatal, Intake, conformance::MemoryIntake, inbox::AccountStore,
+    Clock, ConversationId, DeliveryId, Fatal, Intake,
+    conformance::{MemoryIntake, MemorySpool},
+    inbox::AccountStore,
 };
 use sealbridge_loopback::{Deduplicates, DiskPeer, Settings, connect};
 
@@ -91,7 +93,8 @@ async fn folder_in_clear_needs_a_word_of_the_operator() {
         let settings: Settings = toml::from_str(&text).expect("it has the right form");
         let intake: Arc<dyn Intake> = Arc::new(MemoryIntake::default());
         let store = AccountStore::new(account(), intake);
-        let context = context(&account(), folder.path().to_owned(), store, Clock::system());
+        let context =
+            context(&account(), folder.path().to_owned(), store, Arc::new(MemorySpool::default()), Clock::system());
         match connect(context, settings).await {
             Err(Fatal::Policy(words)) => assert!(words.contains(expected), "{words}"),
             other => panic!("{text}: {other:?}"),

@@ -4,14 +4,14 @@ use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, AnyTransport, Clock, ConversationId, DeliveryId, PersonId, RemoteId, Trail,
-    conformance::{Failure, Harness, How, MemoryIntake, Near, Overheard, Peer, Rig, Say, Stop, Told},
+    AccountName, AnyTransport, Clock, ConversationId, DeliveryId, PersonId, RemoteId, Spool, Trail,
+    conformance::{Failure, Harness, MemoryIntake, Near, Overheard, Peer, Rig, Say, Stop, Told},
     inbox::AccountStore,
 };
-use sealbridge_loopback::{DiskPeer, HeardLine, NetworkKind, SaidLine, Settings, connect};
+use sealbridge_loopback::{self as loopback, DiskPeer, HeardLine, NetworkKind, SaidLine, Settings, connect};
 use tokio::sync::Mutex;
 
-use crate::harness::{account, context};
+use crate::harness::{account, context, details, how_heard, how_said, more, sealed_says};
 
 /// A new folder for each case.
 pub(crate) struct Folders {
@@ -47,8 +47,8 @@ struct DiskNear {
 
 #[async_trait]
 impl Near for DiskNear {
-    async fn connect(&self, store: AccountStore, clock: Clock) -> Told<AnyTransport> {
-        let context = context(&self.account, PathBuf::new(), store, clock);
+    async fn connect(&self, store: AccountStore, spool: Arc<dyn Spool>, clock: Clock) -> Told<AnyTransport> {
+        let context = context(&self.account, PathBuf::new(), store, spool, clock);
         connect(context, self.settings.clone()).await.map_err(|error| Stop::failed(error.to_string()))
     }
 }
@@ -74,14 +74,6 @@ impl FilePeer {
     }
 }
 
-fn how(name: Option<&str>) -> How {
-    match name {
-        Some("emote") => How::Emote,
-        Some("notice") => How::Notice,
-        _ => How::Text,
-    }
-}
-
 fn overheard(line: HeardLine) -> Told<Overheard> {
     Ok(Overheard {
         id: RemoteId::new(line.id),
@@ -89,7 +81,8 @@ fn overheard(line: HeardLine) -> Told<Overheard> {
         author: line.author,
         words: line.words,
         html: line.html,
-        how: how(line.how.as_deref()),
+        how: how_heard(loopback::How::of(line.how.as_deref())),
+        details: details(&line.more.unwrap_or_default()),
         reply_to: line.reply_to.map(RemoteId::new),
         trail: Trail::from_texts(line.marks.iter().map(String::as_str)),
     })
@@ -113,6 +106,7 @@ impl Peer for FilePeer {
 
     async fn say(&self, say: Say) -> Told<RemoteId> {
         if let Some(intake) = &self.carries {
+            sealed_says(&say)?;
             let (id, name, now) = (self.id(), self.name(), Clock::system().now());
             let parcel = intake.far().seal(DeliveryId::random(), &id, name.as_deref(), now, say);
             return self.inject(parcel).await;
@@ -121,11 +115,8 @@ impl Peer for FilePeer {
             html: say.html,
             reply_to: say.reply_to.map(|id| id.as_str().to_owned()),
             marks: say.trail.to_texts(),
-            how: match say.how {
-                How::Text => None,
-                How::Emote => Some("emote".to_owned()),
-                How::Notice => Some("notice".to_owned()),
-            },
+            how: how_said(say.how).name(),
+            more: Some(more(say.details)),
             ..self.line(&say.words)
         };
         self.write(line).await

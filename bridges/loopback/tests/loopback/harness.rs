@@ -4,15 +4,18 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, AnyTransport, Clock, Context, ConversationId, DeliveryId, PersonId, RemoteId,
-    conformance::{Failure, Harness, How, MemoryIntake, Near, Overheard, Peer, Rig, Say, Stop, Told},
+    AccountName, AnyTransport, Clock, Context, ConversationId, DeliveryId, PersonId, RemoteId, Spool,
+    conformance::{Details, Failure, Harness, How, MemoryIntake, Near, Overheard, Peer, Rig, Sample, Say, Stop, Told},
     inbox::AccountStore,
     transport::StoreKey,
 };
 use sealbridge_loopback::{
-    self as loopback, Fault, Heard, LoopbackHub, LoopbackPerson, NetworkKind, Saying, Says, Settings, connect,
+    self as loopback, Fault, Heard, LoopbackHub, LoopbackPerson, More, NetworkKind, Saying, Says, SentFile, Settings,
+    connect,
 };
 use zeroize::Zeroizing;
+
+use crate::broken::Credulous;
 
 /// Makes a transport worse, or leaves it as it is.
 pub(crate) type Spoil = fn(AnyTransport) -> AnyTransport;
@@ -21,13 +24,20 @@ pub(crate) type Spoil = fn(AnyTransport) -> AnyTransport;
 pub(crate) struct Loopbacks {
     pub(crate) settings: Settings,
     pub(crate) spoil: Spoil,
+    /// Whether the spool checks no hash.
+    pub(crate) believes: bool,
     pub(crate) patience: Duration,
 }
 
 impl Loopbacks {
     pub(crate) fn new(settings: Settings) -> Self {
         // A delivery that waits can be dropped while it waits.
-        Self { settings: Settings { delay_ms: 1, ..settings }, spoil: |transport| transport, patience: PATIENCE }
+        Self {
+            settings: Settings { delay_ms: 1, ..settings },
+            spoil: |transport| transport,
+            believes: false,
+            patience: PATIENCE,
+        }
     }
 }
 
@@ -44,7 +54,7 @@ impl Harness for Loopbacks {
         person.join(&conversation);
         let settings = Settings { hub: Some(hub.name().to_owned()), ..self.settings.clone() };
         let carries = (settings.kind == NetworkKind::Carrier).then(|| Arc::clone(intake));
-        let near = MemoryNear { account: account.clone(), settings, spoil: self.spoil };
+        let near = MemoryNear { account: account.clone(), settings, spoil: self.spoil, believes: self.believes };
         let peer = MemoryPeer { hub, person, account: account.clone(), conversation: conversation.clone(), carries };
         Ok(Rig { account, conversation, near: Box::new(near), peer: Box::new(peer) })
     }
@@ -65,20 +75,29 @@ pub(crate) fn account() -> AccountName {
     AccountName::parse("work").expect("it is a name")
 }
 
-pub(crate) fn context(account: &AccountName, folder: PathBuf, store: AccountStore, clock: Clock) -> Context {
-    Context { account: account.clone(), folder, store_key: StoreKey::new(Zeroizing::new([7; 32])), store, clock }
+pub(crate) fn context(
+    account: &AccountName,
+    folder: PathBuf,
+    store: AccountStore,
+    spool: Arc<dyn Spool>,
+    clock: Clock,
+) -> Context {
+    let store_key = StoreKey::new(Zeroizing::new([7; 32]));
+    Context { account: account.clone(), folder, store_key, store, spool, clock }
 }
 
 struct MemoryNear {
     account: AccountName,
     settings: Settings,
     spoil: Spoil,
+    believes: bool,
 }
 
 #[async_trait]
 impl Near for MemoryNear {
-    async fn connect(&self, store: AccountStore, clock: Clock) -> Told<AnyTransport> {
-        let context = context(&self.account, PathBuf::new(), store, clock);
+    async fn connect(&self, store: AccountStore, spool: Arc<dyn Spool>, clock: Clock) -> Told<AnyTransport> {
+        let spool = if self.believes { Arc::new(Credulous(spool)) } else { spool };
+        let context = context(&self.account, PathBuf::new(), store, spool, clock);
         let transport = connect(context, self.settings.clone()).await;
         Ok((self.spoil)(transport.map_err(|error| Stop::failed(error.to_string()))?))
     }
@@ -102,24 +121,91 @@ pub(crate) fn overheard(heard: &Heard) -> Overheard {
         author: heard.author.as_ref().map(|author| author.as_str().to_owned()),
         words: heard.words.as_str().to_owned(),
         html: heard.html.as_ref().map(|html| html.as_str().to_owned()),
-        how: match heard.how {
-            loopback::How::Emote => How::Emote,
-            loopback::How::Notice => How::Notice,
-            loopback::How::Text | loopback::How::Unsupported(_) => How::Text,
-        },
+        how: how_heard(heard.how),
         reply_to: heard.reply_to.clone(),
         trail: heard.trail.clone(),
+        details: details(&heard.more),
+    }
+}
+
+pub(crate) fn how_heard(how: loopback::How) -> How {
+    match how {
+        loopback::How::Emote => How::Emote,
+        loopback::How::Notice => How::Notice,
+        loopback::How::Edit => How::Edit,
+        loopback::How::Redaction => How::Redaction,
+        loopback::How::Reaction => How::Reaction,
+        loopback::How::File(sort) => How::of_sort(sort),
+        loopback::How::Location => How::Location,
+        loopback::How::Poll => How::Poll,
+        _ => How::Text,
+    }
+}
+
+pub(crate) fn how_said(how: How) -> loopback::How {
+    match how {
+        How::Emote => loopback::How::Emote,
+        How::Notice => loopback::How::Notice,
+        How::Edit => loopback::How::Edit,
+        How::Redaction => loopback::How::Redaction,
+        How::Reaction => loopback::How::Reaction,
+        How::Location => loopback::How::Location,
+        How::Poll => loopback::How::Poll,
+        how => how.sort().map_or(loopback::How::Text, loopback::How::File),
+    }
+}
+
+pub(crate) fn details(more: &More) -> Details {
+    let sample = |file: &SentFile| Sample {
+        name: file.name.clone(),
+        mime: file.mime.clone(),
+        content: file.content.clone(),
+        dimensions: file.dimensions,
+        milliseconds: file.milliseconds,
+        wrong_hash: false,
+    };
+    Details {
+        thread: more.thread.clone(),
+        about: more.about.clone(),
+        emoji: more.emoji.clone(),
+        calls: more.calls.clone(),
+        answers: more.answers.clone(),
+        place: more.place.clone(),
+        file: more.file.as_deref().map(sample),
+    }
+}
+
+pub(crate) fn more(details: Details) -> More {
+    let sent = |sample: Sample| SentFile {
+        name: sample.name,
+        mime: sample.mime,
+        content: sample.content,
+        dimensions: sample.dimensions,
+        milliseconds: sample.milliseconds,
+        wrong_hash: sample.wrong_hash.then_some([0; 32]),
+        ..SentFile::default()
+    };
+    More {
+        thread: details.thread,
+        about: details.about,
+        emoji: details.emoji,
+        calls: details.calls,
+        answers: details.answers,
+        place: details.place,
+        file: details.file.map(sent).map(Box::new),
+        ..More::default()
     }
 }
 
 fn saying(say: Say) -> Saying {
-    let saying = Saying::words(&say.words).trail(say.trail).how(match say.how {
-        How::Text => loopback::How::Text,
-        How::Emote => loopback::How::Emote,
-        How::Notice => loopback::How::Notice,
-    });
+    let saying = Saying::words(&say.words).trail(say.trail).how(how_said(say.how)).more(more(say.details));
     let saying = say.html.iter().fold(saying, |saying, html| saying.html(html));
     say.reply_to.into_iter().fold(saying, Saying::reply_to)
+}
+
+/// A sealed parcel has no room for files, so nobody there can say one.
+pub(crate) fn sealed_says(say: &Say) -> Told {
+    if say.how.sort().is_some() { Err(Stop::cannot("no file is sealed")) } else { Ok(()) }
 }
 
 impl MemoryPeer {
@@ -146,6 +232,7 @@ impl Peer for MemoryPeer {
         let Some(intake) = &self.carries else {
             return Ok(self.person.say_this(&self.conversation, saying(say)));
         };
+        sealed_says(&say)?;
         let (id, name, now) = (self.id(), self.name(), Clock::system().now());
         let parcel = intake.far().seal(DeliveryId::random(), &id, name.as_deref(), now, say);
         Ok(self.person.send_parcel(&self.conversation, parcel))

@@ -2,7 +2,7 @@
 
 use ruma::UserId;
 use sealbridge_contract::{
-    Author, Body, Cleartext, DeliveryId, Kind, Message, PersonId, RemoteId, ReplyTo, Text, Timestamp, Trail,
+    Author, Body, Cleartext, DeliveryId, Kind, Message, PersonId, RemoteId, Target, Text, Timestamp, Trail,
     message::Caveats,
 };
 use serde_json::Value;
@@ -36,7 +36,7 @@ impl Reader<'_> {
         let author = Author { id: PersonId::new(self.sender.as_str()), name: name.map(Text::new) };
         let caveats = Caveats { sender_not_proven: self.sender_not_proven, ..Caveats::default() };
         let (reply_to, trail) = (self.reply_to(), self.trail());
-        Some(Cleartext::new(Message { author, sent_at: self.sent_at, kind, reply_to, trail, caveats }))
+        Some(Cleartext::new(Message { author, sent_at: self.sent_at, kind, reply_to, thread: None, trail, caveats }))
     }
 
     fn room_message(&self, name: &mut Option<String>) -> Kind {
@@ -65,7 +65,7 @@ impl Reader<'_> {
             body = without_quote(&body).to_owned();
         }
         let html = html.as_deref().and_then(profile::sanitize).map(Text::new);
-        let body = Body { plain: Text::new(body), html };
+        let body = Body { html, ..Body::plain(body) };
         match self.text("msgtype") {
             Some("m.emote") => Kind::Emote(body),
             Some("m.notice") => Kind::Notice(body),
@@ -73,14 +73,14 @@ impl Reader<'_> {
         }
     }
 
-    fn reply_to(&self) -> Option<ReplyTo> {
+    fn reply_to(&self) -> Option<Target> {
         let relation = self.content.get("m.relates_to")?;
         // In a thread, clients name the last message for those that know no threads; nobody meant to answer it.
         if relation.get("is_falling_back").and_then(Value::as_bool) == Some(true) {
             return None;
         }
         let id = relation.get("m.in_reply_to")?.get("event_id")?.as_str()?;
-        (id.len() <= 255).then(|| ReplyTo { id: RemoteId::new(id) })
+        (id.len() <= 255).then(|| Target::new(RemoteId::new(id)))
     }
 
     fn trail(&self) -> Trail {

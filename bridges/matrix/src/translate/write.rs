@@ -87,21 +87,12 @@ fn caveats(content: &mut Map<String, Value>, message: &Message) {
 
 #[cfg(test)]
 mod tests {
-    use sealbridge_contract::{
-        Author, ConversationId, DeliveryId, PersonId, RemoteId, Timestamp, Trail, message::Caveats,
-    };
+    use sealbridge_contract::{Author, ConversationId, DeliveryId, PersonId, RemoteId, Timestamp, message::Caveats};
 
     use super::*;
 
     fn slip() -> Slip {
-        Slip {
-            to: ConversationId::new("!r:x"),
-            delivery: DeliveryId::from_bytes([1; 16]),
-            attempt: 0,
-            enqueued_at: Timestamp(0),
-            trail: Trail::default(),
-            reply_to: None,
-        }
+        Slip::new(ConversationId::new("!r:x"), DeliveryId::from_bytes([1; 16]), Timestamp(0))
     }
 
     fn ann(words: &str) -> Message {

@@ -105,6 +105,7 @@ impl Bot {
             folder: self.folder.path().to_owned(),
             store_key: StoreKey::new(self.key.into()),
             store: AccountStore::new(account, intake),
+            spool: Arc::new(self.intake.spool().clone()),
             clock: self.clock.clone(),
         }
     }
@@ -228,14 +229,7 @@ pub(crate) fn ann() -> Author {
 }
 
 pub(crate) fn slip(room: &str) -> Slip {
-    Slip {
-        to: ConversationId::new(room),
-        delivery: DeliveryId::random(),
-        attempt: 0,
-        enqueued_at: Clock::system().now(),
-        trail: sealbridge_contract::Trail::default(),
-        reply_to: None,
-    }
+    Slip::new(ConversationId::new(room), DeliveryId::random(), Clock::system().now())
 }
 
 /// Asks again and again until there is an answer.

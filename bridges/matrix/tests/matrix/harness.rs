@@ -11,8 +11,9 @@ use std::{
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, AnyTransport, Clock, Context, ConversationId, DeliveryId, PersonId, RemoteId, Trail, Transport as _,
-    conformance::{Failure, Harness, How, MemoryIntake, Near, Overheard, Peer, Rig, Say, Stop, Told},
+    AccountName, AnyTransport, Clock, Context, ConversationId, DeliveryId, PersonId, RemoteId, Spool, Trail,
+    Transport as _,
+    conformance::{Details, Failure, Harness, How, MemoryIntake, Near, Overheard, Peer, Rig, Say, Stop, Told},
     inbox::AccountStore,
     transport::StoreKey,
 };
@@ -133,12 +134,13 @@ async fn join_all(person: Arc<Person>) {
 
 #[async_trait]
 impl Near for Ours {
-    async fn connect(&self, store: AccountStore, clock: Clock) -> Told<AnyTransport> {
+    async fn connect(&self, store: AccountStore, spool: Arc<dyn Spool>, clock: Clock) -> Told<AnyTransport> {
         let context = Context {
             account: AccountName::parse("work").map_err(broken)?,
             folder: self.folder.path().to_owned(),
             store_key: StoreKey::new([7; 32].into()),
             store,
+            spool,
             clock,
         };
         let matrix = Matrix::connect(context, self.settings.clone()).await.map_err(broken)?;
@@ -192,6 +194,7 @@ impl Peer for Bob {
             How::Text => "m.text",
             How::Emote => "m.emote",
             How::Notice => "m.notice",
+            _ => return Err(Stop::cannot("this client is not made to say it")),
         };
         let marks = say.trail.to_texts();
         let text = Text {
@@ -311,6 +314,7 @@ fn overheard(message: Message) -> Overheard {
         },
         reply_to: content["m.relates_to"]["m.in_reply_to"]["event_id"].as_str().map(RemoteId::new),
         trail: Trail::from_texts(marks.iter().filter_map(Value::as_str)),
+        details: Details::default(),
     }
 }
 

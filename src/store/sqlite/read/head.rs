@@ -56,12 +56,8 @@ pub(in crate::store::sqlite) fn head(reader: &Reader, to: &Address, after: i64, 
             head.broken.push(number);
             continue;
         };
-        match answered(reader, lane, &pending)? {
-            Answered::As(id) => pending.reply_to = Some(id),
-            Answered::Unknown => {}
-            // Its name there is known once it is delivered, and it is about to be.
-            Answered::Pending(target) if head.pending.iter().any(|before| before.number == target) => break,
-            Answered::Pending(_) => {}
+        if !relate(reader, lane, &mut pending, &head.pending)? {
+            break;
         }
         head.pending.push(pending);
     }
@@ -95,6 +91,9 @@ fn open(reader: &Reader, to: &Address, number: i64, row: &Row<'_>) -> Option<Pen
         message,
         trust,
         reply_to: None,
+        thread: None,
+        about: None,
+        erased: None,
         attempt: row.get(3).ok()?,
         not_before: Timestamp(row.get(4).ok()?),
         enqueued_at: Timestamp(row.get(5).ok()?),
@@ -119,48 +118,93 @@ fn words(
     Some((reader.keys.vault.unlock_message(place.bytes(), &locked).ok()?, trust))
 }
 
-/// What a message answers, at its destination.
-enum Answered {
+/// Names what a message answers and is about as its destination does. False: it is about one that is about to be
+/// delivered itself, and its name there is known only then.
+fn relate(reader: &Reader, lane: i64, pending: &mut Pending, before: &[Pending]) -> Outcome<bool> {
+    let Some((from, _)) = &pending.from else { return Ok(true) };
+    let message = &pending.message;
+    let relations = [message.reply_to(), message.thread(), message.about()];
+    if relations.iter().all(Option::is_none) {
+        return Ok(true);
+    }
+    let Some(origin) = reader.conversation(from)? else { return Ok(true) };
+    let mut names = [None, None, None];
+    for (name, target) in names.iter_mut().zip(relations) {
+        let Some(target) = target else { continue };
+        match named(reader, origin, target, lane)? {
+            Named::As(id) => *name = Some(id),
+            Named::Pending(number) if before.iter().any(|before| before.number == number) => return Ok(false),
+            Named::Erased(delivery) if message.takes_back() == Some(target) => pending.erased = Some(delivery),
+            Named::Pending(_) | Named::Erased(_) | Named::Unknown => {}
+        }
+    }
+    [pending.reply_to, pending.thread, pending.about] = names;
+    Ok(true)
+}
+
+/// What a message is called in a lane.
+enum Named {
     As(RemoteId),
     /// It is on its way there itself, as this number.
     Pending(i64),
+    /// It was erased on its way there, and may have arrived.
+    Erased(DeliveryId),
     Unknown,
 }
 
-fn answered(reader: &Reader, lane: i64, pending: &Pending) -> Outcome<Answered> {
-    let (Some((from, _)), Some(target)) = (&pending.from, pending.message.reply_to()) else {
-        return Ok(Answered::Unknown);
-    };
-    let Some(origin) = reader.conversation(from)? else { return Ok(Answered::Unknown) };
+fn named(reader: &Reader, origin: i64, target: &RemoteId, lane: i64) -> Outcome<Named> {
     // It was received here and carried there.
     if let Some(source) = reader.received_as(origin, target.as_str())? {
         return carried(reader, source, lane);
     }
     // It is one of ours here: it was received there, or was carried there beside.
-    let Some(ours) = reader.delivered_as(origin, target.as_str())? else { return Ok(Answered::Unknown) };
+    let Some(ours) = reader.delivered_as(origin, target.as_str())? else { return Ok(Named::Unknown) };
     let source: Option<Option<i64>> =
         reader.one("SELECT source FROM delivery WHERE number = ?1", [ours], |row| row.get(0))?;
-    let Some(source) = source.flatten() else { return Ok(Answered::Unknown) };
+    let Some(source) = source.flatten() else { return Ok(Named::Unknown) };
     let there: Option<String> =
         reader
             .one("SELECT remote FROM received WHERE id = ?1 AND conversation = ?2", [source, lane], |row| row.get(0))?;
     match there {
-        Some(remote) => Ok(Answered::As(RemoteId::new(remote))),
+        Some(remote) => Ok(Named::As(RemoteId::new(remote))),
         None => carried(reader, source, lane),
     }
 }
 
 /// What a received message is called in a lane that it was carried to.
-fn carried(reader: &Reader, source: i64, lane: i64) -> Outcome<Answered> {
+fn carried(reader: &Reader, source: i64, lane: i64) -> Outcome<Named> {
     let found = reader.one(
-        "SELECT number, state, settled_as FROM delivery
-         WHERE source = ?1 AND lane = ?2 AND state IN (0, 3) ORDER BY state DESC, number LIMIT 1",
+        "SELECT number, state, settled_as, id FROM delivery
+         WHERE source = ?1 AND lane = ?2 AND state IN (0, 3, 6)
+         ORDER BY CASE state WHEN 3 THEN 0 WHEN 0 THEN 1 ELSE 2 END, number LIMIT 1",
         [source, lane],
-        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<String>>(2)?)),
+        |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, i64>(1)?,
+                row.get::<_, Option<String>>(2)?,
+                row.get::<_, [u8; 16]>(3)?,
+            ))
+        },
     )?;
     Ok(match found {
-        Some((_, delivery::SETTLED, Some(id))) => Answered::As(RemoteId::new(id)),
-        Some((number, delivery::QUEUED, _)) => Answered::Pending(number),
-        _ => Answered::Unknown,
+        Some((_, delivery::SETTLED, Some(id), _)) => Named::As(RemoteId::new(id)),
+        Some((number, delivery::QUEUED, ..)) => Named::Pending(number),
+        Some((_, delivery::DROPPED, _, id)) => Named::Erased(DeliveryId::from_bytes(id)),
+        _ => Named::Unknown,
+    })
+}
+
+/// What a message is called at another conversation.
+pub(in crate::store::sqlite) fn called(
+    reader: &Reader,
+    from: &Address,
+    id: &RemoteId,
+    at: &Address,
+) -> Outcome<Option<RemoteId>> {
+    let (Some(origin), Some(lane)) = (reader.conversation(from)?, reader.conversation(at)?) else { return Ok(None) };
+    Ok(match named(reader, origin, id, lane)? {
+        Named::As(id) => Some(id),
+        _ => None,
     })
 }

@@ -1,8 +1,10 @@
 //! What operators and transports ask for: links, gaps, waiting events, dead letters, and what became of a message.
 
+use std::collections::HashSet;
+
 use rusqlite::types::Value;
 use sealbridge_contract::{
-    AccountName, Address, PersonId, RemoteId, Timestamp, Vault,
+    AccountName, Address, PersonId, RemoteId, SpoolId, Timestamp, Vault,
     inbox::{OpenGap, Waiting, WaitingFor},
 };
 
@@ -10,7 +12,7 @@ use super::{
     super::{
         Outcome, delivery,
         keys::{self, Place, trust_from_row},
-        received, unreadable,
+        links, received, unreadable,
         write::Bounds,
     },
     Reader,
@@ -19,16 +21,7 @@ use crate::store::{Counts, DeadLetter, Fact, JournalError, Link, LinkName};
 
 /// All links.
 pub(in crate::store::sqlite) fn links(reader: &Reader) -> Outcome<Vec<Link>> {
-    let rows: Vec<(String, Vec<u8>)> =
-        reader.all("SELECT name, content FROM link WHERE content IS NOT NULL ORDER BY name", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
-    let open = |(name, content): (String, Vec<u8>)| {
-        let content = reader.unlock(&Place::link(&name), content, || format!("the link {name:?}"))?;
-        serde_json::from_slice(content.expose())
-            .map_err(|_| JournalError::Damaged(format!("the link {name:?} was written by another version")))
-    };
-    rows.into_iter().map(open).collect()
+    links::all(&reader.connection, &reader.keys)
 }
 
 /// Gaps that are open, of an account's linked conversations.
@@ -252,6 +245,12 @@ fn state_name(state: i64) -> &'static str {
         delivery::QUARANTINED => "quarantined",
         _ => "dropped",
     }
+}
+
+/// The files that messages still need.
+pub(in crate::store::sqlite) fn files(reader: &Reader) -> Outcome<HashSet<SpoolId>> {
+    let lists: Vec<String> = reader.all("SELECT spool FROM received WHERE spool IS NOT NULL", [], |row| row.get(0))?;
+    Ok(lists.iter().flat_map(|list| list.split(' ')).filter_map(SpoolId::parse).collect())
 }
 
 /// How full it is.

@@ -12,7 +12,7 @@ use sealbridge_contract::{
 };
 
 use super::*;
-use crate::store::{JournalError, Link, LinkEnd};
+use crate::store::JournalError;
 
 /// What is in the journal that gets damaged.
 struct Truth {
@@ -38,9 +38,7 @@ async fn fill(folder: &Folder) -> Truth {
     let head = pair.head().await;
     journal.hold(head[0].number, Hold::Paused).await.expect("it is pending");
     journal.bury(head[1].number, "no").await.expect("it is pending");
-    let end = |at: &sealbridge_contract::Address| LinkEnd { at: at.clone(), since: START };
-    let link = Link { name: link("l"), ends: vec![end(&pair.a), end(&pair.b)], paused: None, fixed: false };
-    journal.put_link(link).await.expect("there is room");
+    journal.put_link(linking("l", &[&pair.a, &pair.b])).await.expect("there is room");
     journal.write(&pair.a.account, vec![StoreWrite::put("cursor", b"42".as_slice())]).await.expect("there is room");
     pair.arrive(vec![gap("from"), said("@ann", "$waits")]).await;
     let mut pending = BTreeMap::new();

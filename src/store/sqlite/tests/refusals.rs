@@ -7,6 +7,7 @@ use std::{
 
 use rusqlite::Connection;
 use sealbridge_contract::{RootKey, Vault};
+use sha2::{Digest as _, Sha256};
 
 use super::*;
 
@@ -46,9 +47,47 @@ async fn file_of_a_newer_version_is_refused() {
     };
     set_version(99);
     let refused = open(&folder.journal(), vault());
-    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 1 })), "{refused:?}");
-    set_version(1);
+    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 3 })), "{refused:?}");
+    set_version(3);
     assert_eq!(Pair::new(&folder).lane().await, ["$1"]);
+}
+
+#[tokio::test]
+async fn file_of_the_first_version_is_brought_forward_and_its_replay_values_stay_refused() {
+    use sealbridge_contract::{Arrived, inbox::Once};
+    let numbered = |name: &str, index: u64| {
+        let mut incoming = incoming(name, message("@ann", name));
+        incoming.once = Some(Once { series: b"!room\0session\0".to_vec(), index });
+        Arrived::Message(incoming)
+    };
+    let folder = Folder::new();
+    let pair = Pair::new(&folder);
+    pair.arrive(vec![said("@ann", "$1"), said("@ann", "$2")]).await;
+    pair.journal.close().await;
+    drop(pair);
+    // As the first version left it: its value was a digest of series and number.
+    let connection = Connection::open(folder.file()).expect("it is a database");
+    connection
+        .execute_batch(
+            "DROP TABLE series; DROP TABLE numbered; DROP INDEX received_about; DROP INDEX received_spool;
+             ALTER TABLE received DROP COLUMN author; ALTER TABLE received DROP COLUMN about;
+             ALTER TABLE received DROP COLUMN spool; PRAGMA user_version = 1",
+        )
+        .expect("it can be written");
+    let digest = Sha256::new().chain_update(b"!room\0session\0").chain_update(7_u32.to_be_bytes()).finalize();
+    let key = super::super::keys::once_key(&account("one"), "once", &digest);
+    let conversation: i64 = connection
+        .query_row("SELECT id FROM conversation WHERE name = '!a'", [], |row| row.get(0))
+        .expect("the conversation is there");
+    let seen = super::super::keys::name_key(conversation, "$old");
+    connection.execute("INSERT INTO once (key, seen) VALUES (?1, ?2)", (key, seen)).expect("it can be written");
+    drop(connection);
+
+    let pair = Pair::new(&folder);
+    pair.arrive(vec![numbered("$old", 7), numbered("$replayed", 7), numbered("$3", 8)]).await;
+    assert_eq!(pair.lane().await, ["$1", "$2", "$3"], "what was there is there");
+    let letters = pair.journal.dead_letters(0, 10).await.expect("the journal reads");
+    assert_eq!(letters.iter().map(|l| l.name.as_str()).collect::<Vec<_>>(), ["$replayed"]);
 }
 
 #[tokio::test]

@@ -9,25 +9,15 @@ use sealbridge_contract::{
 use super::{
     super::{
         Outcome,
-        keys::{Place, name_key, once_key, trust_to_row},
+        keys::{Place, name_key, trust_to_row},
         received, unreadable as waiting,
     },
-    Ledger, accounts, gaps, letters, order, outbox, unreadable,
+    Ledger,
+    about::{self, Notes},
+    accounts, gaps, letters,
+    once::{self, Fresh, Once},
+    order, outbox, unreadable,
 };
-
-/// A value that no two messages share, and how it is told from values of another kind.
-pub(super) struct Once {
-    pub(super) key: [u8; 16],
-    /// A peer that tries again gives the same message another name; that is no replay.
-    pub(super) again_is_harmless: bool,
-}
-
-impl Once {
-    pub(super) fn of(account: &AccountName, incoming: &Incoming) -> Option<Self> {
-        let key = once_key(account, "once", incoming.once.as_ref()?);
-        Some(Self { key, again_is_harmless: false })
-    }
-}
 
 /// What a conversation is like while something is put into it.
 pub(super) struct Standing {
@@ -106,7 +96,7 @@ pub(super) fn put(
 ) -> Outcome<bool> {
     match what {
         Arrived::Message(incoming) => {
-            let once = Once::of(&standing.at.account, incoming);
+            let once = incoming.once.as_ref().map(|once| Once::numbered(ledger, &standing.at.account, once));
             message(ledger, standing, incoming, once, place, filled_since)
         }
         Arrived::Unreadable(event) => unread(ledger, standing, event, place, filled_since.is_some()),
@@ -138,28 +128,6 @@ pub(super) fn seen(ledger: &Ledger, conversation: i64, id: &RemoteId) -> Outcome
     Ok(None)
 }
 
-/// Remembers a replay value.
-#[derive(PartialEq, Eq)]
-pub(super) enum Fresh {
-    Yes,
-    /// It was seen under this very name.
-    Again,
-    /// It was seen under another name.
-    Replayed,
-}
-
-pub(super) fn remember_once(ledger: &Ledger, once: Option<&Once>, conversation: i64, id: &str) -> Outcome<Fresh> {
-    let Some(once) = once else { return Ok(Fresh::Yes) };
-    let name = name_key(conversation, id);
-    let new = ledger
-        .run("INSERT INTO once (key, seen) VALUES (?1, ?2) ON CONFLICT (key) DO NOTHING", params![once.key, name])?;
-    if new == 1 {
-        return Ok(Fresh::Yes);
-    }
-    let seen = ledger.one("SELECT seen FROM once WHERE key = ?1", [once.key], |row| row.get::<_, i64>(0))?;
-    Ok(if seen == Some(name) || once.again_is_harmless { Fresh::Again } else { Fresh::Replayed })
-}
-
 /// Why a message is refused whose replay value was seen under another name.
 pub(super) const REPLAYED: &str = "replayed";
 /// Why a message that was read backwards does not cross.
@@ -182,7 +150,7 @@ fn message(
         }
         Some(_) => return Ok(false),
     }
-    match remember_once(ledger, once.as_ref(), standing.id, incoming.id.as_str())? {
+    match once::remember(ledger, once.as_ref(), standing.id, incoming.id.as_str())? {
         Fresh::Yes => {}
         Fresh::Again => return Ok(false),
         Fresh::Replayed => {
@@ -200,8 +168,10 @@ fn message(
         || ledger.unfinished.contains(&standing.id)
         || standing.unreadables && order::is_held(ledger, standing.id, incoming.message.author(), place)?;
     let carried = Carried { id: &incoming.id, message: &incoming.message, trust: incoming.trust };
+    let notes = Notes::of(ledger, standing.id, &standing.at, carried.message);
+    about::follow(ledger, standing.id, &notes, carried.message)?;
     let needed = waits || order::route(ledger, standing.id, &standing.at, place, &carried)?;
-    store(ledger, standing, &carried, place, waits, needed)?;
+    store(ledger, standing, &carried, &notes, place, waits, needed)?;
     Ok(true)
 }
 
@@ -216,6 +186,7 @@ fn store(
     ledger: &mut Ledger,
     standing: &Standing,
     carried: &Carried<'_>,
+    notes: &Notes,
     place: i64,
     waits: bool,
     needed: bool,
@@ -234,8 +205,8 @@ fn store(
     let key = name_key(standing.id, id);
     let era = ledger.names.add(key);
     ledger.run(
-        "INSERT INTO received (id, conversation, era, key, remote, state, at, trust, sender, payload)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO received (id, conversation, era, key, remote, state, at, trust, sender, payload, author, about, spool)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         params![
             place,
             standing.id,
@@ -247,6 +218,9 @@ fn store(
             trust_to_row(carried.trust),
             waits.then(|| carried.message.author().as_str()),
             locked.as_ref().map(|locked| ledger.keys.vault.to_row(locked)),
+            notes.author,
+            notes.about.filter(|_| needed),
+            notes.spool.as_ref().filter(|_| needed),
         ],
     )?;
     Ok(())
@@ -336,8 +310,7 @@ pub(in crate::store::sqlite) fn parcels(
                 // The peer vouches for its sender; where it does not, nobody does.
                 let unproven = message.caveats().sender_not_proven;
                 let trust = if unproven { SenderTrust::NotProven } else { SenderTrust::Proven };
-                let key = once_key(account, "sealed", delivery.as_bytes());
-                let once = Some(Once { key, again_is_harmless: true });
+                let once = Some(Once::delivery(account, delivery));
                 let mut incoming = Incoming { id: parcel.id.clone(), message, trust, once: None };
                 self::message(ledger, &standing, &mut incoming, once, place, None)?;
             }

@@ -4,13 +4,13 @@ use std::{
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    super::{Woken, checkup::Found},
+    super::{Woken, checkup::Found, links},
     Ledger, order,
 };
 use crate::store::{JournalError, sqlite::Outcome};
@@ -42,6 +42,11 @@ where
     /// `weight` is about how many rows it writes.
     pub(in crate::store::sqlite) fn of(weight: usize, work: W) -> impl FnOnce(oneshot::Sender<Outcome<T>>) -> Asked {
         move |reply| Asked { job: Box::new(Self { work, done: None, reply }), weight }
+    }
+
+    /// What nothing may come after in the same commit: a change of the links, since the router learns of it only then.
+    pub(in crate::store::sqlite) fn last(work: W) -> impl FnOnce(oneshot::Sender<Outcome<T>>) -> Asked {
+        Self::of(HEAVIEST_GROUP, work)
     }
 }
 
@@ -175,6 +180,12 @@ impl Writer {
             Ok(_) => {
                 self.ledger.new_names.conversations.clear();
                 self.ledger.new_names.links.clear();
+                // Counted before the lanes are woken, and only once it is durable.
+                let erased = std::mem::take(&mut self.ledger.erased);
+                self.woken.erasures.fetch_add(u64::from(erased), Ordering::Release);
+                if std::mem::take(&mut self.ledger.links_changed) {
+                    self.ledger.router.links_are(links::all(&self.ledger.connection, &self.ledger.keys)?);
+                }
                 self.woken.add(self.ledger.woken.drain());
             }
             Err(_) => {
@@ -184,8 +195,10 @@ impl Writer {
                 }
                 self.ledger.totals = totals;
                 self.ledger.unfinished = unfinished;
+                self.ledger.links_changed = false;
                 self.ledger.forget_new_names();
                 self.ledger.woken.clear();
+                self.ledger.erased = false;
             }
         }
         outcome
@@ -212,7 +225,9 @@ impl Writer {
                 outcomes
             }
         };
-        self.go_on()?;
+        if !self.ledger.links_changed {
+            self.go_on()?;
+        }
         let totals = self.ledger.totals;
         if totals != before.0 {
             self.ledger

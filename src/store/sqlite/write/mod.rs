@@ -1,5 +1,6 @@
 //! The writer's side: what changes the file.
 
+mod about;
 mod accept;
 mod accounts;
 mod gaps;
@@ -7,6 +8,7 @@ mod group;
 mod letters;
 mod links;
 mod names;
+mod once;
 mod order;
 mod outbox;
 mod unreadable;
@@ -34,9 +36,9 @@ pub(super) use self::{
     accounts::write,
     gaps::fill,
     letters::{drop_letter, quarantine_delivery, quarantine_unreadable, retry},
-    links::{put_link, release, remove_link},
+    links::{put_link, remove_link, replace_end, resume},
     order::expire,
-    outbox::{bury, hold, postpone, say, settle, sweep},
+    outbox::{bury, hold, leave_out, postpone, say, settle, sweep},
     unreadable::resolve,
 };
 
@@ -57,9 +59,15 @@ pub(super) struct Ledger {
     new_names: NewNames,
     /// Conversations that got something new in the outbox.
     woken: HashSet<Address>,
+    /// Whether something was erased from the outbox.
+    erased: bool,
     /// Conversations in which more messages may be routed than one commit takes. Until they are, what arrives there
     /// waits behind them.
     unfinished: BTreeSet<i64>,
+    /// The router has to learn of it once it is committed, and till then nothing more is routed.
+    links_changed: bool,
+    /// There are replay values outside of any series: of parcels, or of the first version of the file.
+    lone_values: bool,
 }
 
 /// What is counted as it goes.
@@ -95,6 +103,7 @@ impl Ledger {
         let totals = connection.query_row("SELECT payload_bytes, settled FROM total", [], |row| {
             Ok(Totals { payload_bytes: row.get(0)?, settled: row.get(1)? })
         })?;
+        let lone_values = one("SELECT EXISTS (SELECT 1 FROM once)")? == 1;
         let names = Names::read(&connection)?;
         Ok(Self {
             connection,
@@ -110,7 +119,10 @@ impl Ledger {
             links: HashMap::new(),
             new_names: NewNames::default(),
             woken: HashSet::new(),
+            erased: false,
             unfinished: BTreeSet::new(),
+            links_changed: false,
+            lone_values,
         })
     }
 
@@ -256,7 +268,8 @@ impl Ledger {
     fn erase(&mut self, place: i64, held: usize, note: Option<&str>) -> Outcome<()> {
         self.let_go(held);
         self.run(
-            "UPDATE received SET state = ?2, at = ?3, sender = NULL, payload = NULL, note = ?4 WHERE id = ?1",
+            "UPDATE received SET state = ?2, at = ?3, sender = NULL, payload = NULL, about = NULL, spool = NULL,
+                    note = ?4 WHERE id = ?1",
             params![place, received::DONE, self.now().0, note],
         )?;
         Ok(())

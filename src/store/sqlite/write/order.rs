@@ -13,7 +13,7 @@ use super::{
         keys::{Place, trust_from_row},
         received, unreadable as waiting,
     },
-    Ledger,
+    Ledger, about,
     accept::Carried,
     letters, outbox,
 };
@@ -45,6 +45,11 @@ pub(super) fn route(
          WHERE conversation = ?1 AND sender = ?2 AND state = 0 AND received < ?3 AND passed = 0",
         params![conversation, carried.message.author().as_str(), place],
     )?;
+    if about::is_a_strangers_edit(ledger, conversation, at, carried.message)? {
+        let author = carried.message.author().as_str();
+        letters::write(ledger, conversation, carried.id.as_str(), Some(author), about::NOT_THEIRS)?;
+        return Ok(false);
+    }
     let mut needed = false;
     for routed in ledger.router.clone().route(at, carried.id, carried.message, carried.trust) {
         needed |= outbox::enqueue(ledger, at, carried.id, place, &routed)?;

@@ -1,7 +1,7 @@
 //! The outbox: what is on its way, and what became of it.
 
 use rusqlite::params;
-use sealbridge_contract::{Address, Cleartext, DeliveryId, RemoteId, Timestamp, gate::Hold, inbox::Echo};
+use sealbridge_contract::{Address, Cleartext, DeliveryId, Message, RemoteId, Timestamp, gate::Hold, inbox::Echo};
 
 use super::{
     super::{
@@ -9,7 +9,7 @@ use super::{
         keys::{Place, name_key, topic_key},
         received,
     },
-    Ledger,
+    Ledger, links,
 };
 use crate::store::{FirstVerdict, JournalError, Routed};
 
@@ -54,6 +54,10 @@ pub(super) fn enqueue(
     )?;
     if state == delivery::QUEUED {
         ledger.woken.insert(routed.to.clone());
+    }
+    if let Some(words) = &routed.tell {
+        let notice = Cleartext::new(Message::notice(ledger.now(), words));
+        say(ledger, from, &notice, Some(&format!("refused {}", id.as_str())))?;
     }
     Ok(state != delivery::ECHO)
 }
@@ -152,6 +156,8 @@ pub(in crate::store::sqlite) fn settle(ledger: &mut Ledger, number: i64, as_id: 
         delivery::QUEUED | delivery::HELD | delivery::DEAD => {}
         // The echo was faster than the answer, or the other way round.
         delivery::SETTLED => return Ok(()),
+        // It was erased while it was on its way, and arrived all the same: its name is what deletes it there.
+        delivery::DROPPED if line.source.is_some() => {}
         _ => return Err(no_such(number)),
     }
     ledger.let_go(line.words);
@@ -168,7 +174,7 @@ pub(in crate::store::sqlite) fn settle(ledger: &mut Ledger, number: i64, as_id: 
         ],
     )?;
     match line.source {
-        Some(source) if !line.shared => ledger.erase(source, line.message, None),
+        Some(source) if !line.shared && line.state != delivery::DROPPED => ledger.erase(source, line.message, None),
         _ => Ok(()),
     }
 }
@@ -200,8 +206,25 @@ pub(in crate::store::sqlite) fn postpone(
     change(ledger, number, sql, &[&number, &not_before.0, &cause])
 }
 
+/// It is not to arrive.
+pub(in crate::store::sqlite) fn leave_out(ledger: &mut Ledger, number: i64, why: &str) -> Outcome<()> {
+    let line = line(ledger, number)?;
+    if !matches!(line.state, delivery::QUEUED | delivery::HELD) {
+        return Err(no_such(number));
+    }
+    ledger.let_go(line.words);
+    ledger.run(
+        "UPDATE delivery SET state = ?2, reason = ?3, payload = NULL, done_at = ?4 WHERE number = ?1",
+        params![number, delivery::DROPPED, why, ledger.now().0],
+    )?;
+    line.source.map_or(Ok(()), |source| done_with(ledger, source))
+}
+
 /// It waits until somebody resumes its link.
 pub(in crate::store::sqlite) fn hold(ledger: &mut Ledger, number: i64, why: Hold) -> Outcome<()> {
+    if why == Hold::Paused && links::goes_on(ledger, number)? {
+        return Ok(());
+    }
     let sql = "UPDATE delivery SET state = 1, reason = ?2 WHERE number = ?1 AND state IN (0, 1)";
     change(ledger, number, sql, &[&number, &why.to_string()])
 }

@@ -13,8 +13,10 @@ use super::{
         received, unreadable as waiting,
     },
     Ledger,
-    accept::{self, Fresh, Once},
-    letters, order,
+    about::{self, Notes},
+    accept, letters,
+    once::{self, Fresh, Once},
+    order,
     outbox::no_such,
 };
 
@@ -105,8 +107,8 @@ pub(super) fn readable_by_name(ledger: &mut Ledger, conversation: i64, incoming:
 fn readable(ledger: &mut Ledger, event: &Event, incoming: &mut Incoming) -> Outcome<()> {
     let at = ledger.address(event.conversation)?;
     forget(ledger, event)?;
-    let once = Once::of(&at.account, incoming);
-    let fresh = accept::remember_once(ledger, once.as_ref(), event.conversation, &event.remote)?;
+    let once = incoming.once.as_ref().map(|once| Once::numbered(ledger, &at.account, once));
+    let fresh = once::remember(ledger, once.as_ref(), event.conversation, &event.remote)?;
     if fresh == Fresh::Replayed {
         letters::write(ledger, event.conversation, &event.remote, Some(&event.sender), accept::REPLAYED)?;
     }
@@ -127,6 +129,8 @@ fn readable(ledger: &mut Ledger, event: &Event, incoming: &mut Incoming) -> Outc
     if event.passed {
         accept::mark_late(&mut incoming.message);
     }
+    let notes = Notes::of(ledger, event.conversation, &at, &incoming.message);
+    about::follow(ledger, event.conversation, &notes, &incoming.message)?;
     let place = Place::message(&at, &event.remote, incoming.trust);
     let locked = ledger.keys.vault.lock_message(place.bytes(), &incoming.message);
     if locked.size() > event.raw {
@@ -136,7 +140,8 @@ fn readable(ledger: &mut Ledger, event: &Event, incoming: &mut Incoming) -> Outc
         ledger.take_in_anyway(locked.size());
     }
     ledger.run(
-        "UPDATE received SET state = ?2, trust = ?3, sender = ?4, payload = ?5, at = ?6 WHERE id = ?1",
+        "UPDATE received SET state = ?2, trust = ?3, sender = ?4, payload = ?5, at = ?6, author = ?7, about = ?8,
+                spool = ?9 WHERE id = ?1",
         params![
             event.place,
             received::WAITING,
@@ -144,6 +149,9 @@ fn readable(ledger: &mut Ledger, event: &Event, incoming: &mut Incoming) -> Outc
             incoming.message.author().as_str(),
             ledger.keys.vault.to_row(&locked),
             ledger.now().0,
+            notes.author,
+            notes.about,
+            notes.spool,
         ],
     )?;
     order::go_on(ledger, event.conversation)?;

@@ -3,7 +3,9 @@
 mod carrier;
 mod encryption;
 mod faults;
+mod hostile;
 mod incoming;
+mod kinds;
 mod outgoing;
 mod words;
 
@@ -55,7 +57,8 @@ cases! {
     EVERY, false: incoming::own_message_is_an_echo_and_never_an_arrival;
     EVERY, true: outgoing::outgoing_message_is_heard_once_with_words_and_author;
     EVERY, true: outgoing::outgoing_messages_keep_their_order;
-    EVERY, true: outgoing::every_verb_is_carried_as_declared;
+    EVERY, true: kinds::every_verb_is_carried_as_declared;
+    EVERY, true: kinds::every_kind_that_people_say_comes_in;
     EVERY, false: outgoing::same_delivery_twice_is_heard_once;
     EVERY, false: outgoing::delivery_dropped_midway_can_be_made_again;
     EVERY, false: outgoing::delivery_in_doubt_is_found;
@@ -69,6 +72,11 @@ cases! {
     EVERY, true: words::hard_words_come_in_whole;
     EVERY, true: words::too_long_is_refused_and_never_cut;
     EVERY, true: words::trail_goes_out_and_comes_in;
+    READS, false: hostile::hostile_formatting_is_harmless;
+    EVERY, true: hostile::nobody_passes_for_somebody_else;
+    EVERY, false: hostile::flood_of_reactions_is_bounded;
+    READS, false: hostile::file_that_is_not_what_its_sender_said_is_refused;
+    EVERY, true: hostile::what_is_not_known_there_is_said_in_words;
     ENCRYPTS, false: encryption::unencrypted_conversation_is_never_spoken_to;
     ENCRYPTS, false: encryption::conversation_that_stops_to_be_encrypted_is_violated_for_good;
     ENCRYPTS, false: encryption::words_in_clear_do_not_cross;

@@ -5,11 +5,11 @@ use std::{future::Future as _, pin::pin, task::Poll};
 use super::{
     super::{
         How, Stop, Told,
-        stage::{Stage, formatted, neutral},
+        stage::{Stage, neutral},
     },
     incoming::all_hold,
 };
-use crate::{Ability, Body, Fate, Found, Kind, Message, Slip, Verb};
+use crate::{Fate, Found, Message, Slip};
 
 pub(super) async fn outgoing_message_is_heard_once_with_words_and_author(stage: &mut Stage<'_>) -> Told {
     stage.start().await?;
@@ -41,60 +41,6 @@ pub(super) async fn outgoing_messages_keep_their_order(stage: &mut Stage<'_>) ->
     stage.until("all are heard", async |stage| Ok(stage.rig.peer.heard().await?.len() >= count)).await?;
     let heard: Vec<_> = stage.rig.peer.heard().await?.into_iter().map(|heard| heard.id).collect();
     all_hold(&[(heard == ids, "the order is another, or something is heard twice")])
-}
-
-pub(super) async fn every_verb_is_carried_as_declared(stage: &mut Stage<'_>) -> Told {
-    stage.start().await?;
-    for verb in [Verb::Text, Verb::Formatting, Verb::Emote, Verb::Notice, Verb::Reply] {
-        let ability = stage.ability(verb);
-        let told = try_verb(stage, verb, ability).await;
-        told.map_err(|stop| match stop {
-            Stop::Failed(how) => Stop::failed(format!("{verb:?}, declared {ability:?}: {how}")),
-            other => other,
-        })?;
-        stage.remark(format!("{verb:?}: {ability:?}"));
-    }
-    Ok(())
-}
-
-async fn try_verb(stage: &mut Stage<'_>, verb: Verb, ability: Ability) -> Told {
-    let words = stage.words("a verb");
-    let mut slip = stage.slip();
-    let mut message = stage.message(&words);
-    match verb {
-        Verb::Text => {}
-        Verb::Formatting => message.kind = formatted(&words, &format!("<strong>{words}</strong>")),
-        Verb::Emote => message.kind = Kind::Emote(Body::plain(words.as_str())),
-        Verb::Notice => message.kind = Kind::Notice(Body::plain(words.as_str())),
-        Verb::Reply => {
-            let question = stage.words("a question");
-            slip.reply_to = Some(stage.says(&question).await?);
-        }
-    }
-    if ability == Ability::Reject {
-        let fate = stage.fails(message, &slip).await?;
-        all_hold(&[(fate == Fate::GiveUp, "it is rejected with another fate than giving up")])?;
-        return stage.unheard(&words).await;
-    }
-    if ability == Ability::Drop && !matches!(verb, Verb::Formatting | Verb::Reply) {
-        return Err(Stop::failed("a whole message can't be dropped while it crosses"));
-    }
-    stage.deliver(message, &slip).await?;
-    let heard = stage.heard_once(&words).await?;
-    let full = ability == Ability::Full;
-    let dropped = ability == Ability::Drop;
-    let bold = heard.html.as_ref().is_some_and(|html| html.contains("strong") || html.contains("<b>"));
-    let checks = match verb {
-        Verb::Text => [(!full || heard.how == How::Text, "it is something else"), (true, "")],
-        Verb::Emote => [(!full || heard.how == How::Emote, "it is no emote"), (true, "")],
-        Verb::Notice => [(!full || heard.how == How::Notice, "it is no notice"), (true, "")],
-        Verb::Formatting => [(!full || bold, "it is not bold"), (!dropped || !bold, "it is bold all the same")],
-        Verb::Reply => [
-            (!full || heard.reply_to == slip.reply_to, "it answers something else"),
-            (!dropped || heard.reply_to.is_none(), "it is an answer all the same"),
-        ],
-    };
-    all_hold(&checks)
 }
 
 pub(super) async fn same_delivery_twice_is_heard_once(stage: &mut Stage<'_>) -> Told {

@@ -6,6 +6,7 @@ use super::{
         stage::{Stage, neutral},
     },
     incoming::all_hold,
+    kinds::about,
 };
 use crate::{DeliveryId, Fate, Slip, Trail, trail::MarkKey};
 
@@ -109,11 +110,4 @@ pub(super) async fn trail_goes_out_and_comes_in(stage: &mut Stage<'_>) -> Told {
     let message = stage.accepted(&id).await?;
     let ours = message.trail.marks().iter().all(|mark| key.made(mark));
     all_hold(&[(message.trail == trail && ours, "the marks did not come in")])
-}
-
-fn about(what: &str, stop: Stop) -> Stop {
-    match stop {
-        Stop::Failed(how) => Stop::Failed(format!("{what}: {how}")),
-        Stop::NotApplicable(why) => Stop::NotApplicable(format!("{what}: {why}")),
-    }
 }

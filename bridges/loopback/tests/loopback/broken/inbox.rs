@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, Arrival, Arrived, Author, Batch, Cleartext, DeliveryId, Inbox, Intake, Message, NotAccepted, PersonId,
-    RemoteId, SealedInbox, SecretBytes, SenderTrust, Timestamp,
+    AccountName, Arrival, Arrived, Author, Batch, Body, Cleartext, DeliveryId, Inbox, Intake, Kind, Message,
+    NotAccepted, PersonId, RemoteId, SealedInbox, SecretBytes, SenderTrust, Timestamp,
     inbox::{Filling, Incoming, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
 };
 
@@ -78,6 +78,12 @@ impl Spoilt {
             if let Arrived::Message(incoming) = &mut arrival.what {
                 if self.defect == Defect::RenamesArrivals {
                     incoming.id = RemoteId::new(format!("{}{}", self.prefix, incoming.id.as_str()));
+                }
+                if self.defect == Defect::PassesFormatting {
+                    let html = Some("<script>alert(1)</script>".into());
+                    let author = Author { id: PersonId::new("somebody"), name: None };
+                    let kind = Kind::Text(Body { html, ..Body::plain("something") });
+                    incoming.message = Cleartext::new(Message::of(author, Timestamp(1), kind));
                 }
                 if self.defect == Defect::HidesReplays {
                     incoming.once = None;

@@ -1,6 +1,7 @@
 //! Transports that are right but for one defect.
 
 mod inbox;
+mod spool;
 
 use std::sync::{
     Arc, Mutex,
@@ -19,6 +20,7 @@ use sealbridge_contract::{
 use tokio_util::sync::CancellationToken;
 
 use inbox::Spoilt;
+pub(crate) use spool::Credulous;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Defect {
@@ -43,8 +45,11 @@ pub(crate) enum Defect {
     FindsNothing,
     ForgetsReplies,
     ForgetsTrails,
+    ForgetsTargets,
+    NamesFiles,
+    PassesFormatting,
+    BelievesFiles,
     CutsWords,
-    DeclaresLess,
     DeclaresMore,
     RetriesForEver,
     GivesUpTooSoon,
@@ -61,7 +66,6 @@ pub(crate) enum Defect {
 pub(crate) fn spoil(transport: AnyTransport, defect: Defect) -> AnyTransport {
     let mut abilities = transport.common().abilities().clone();
     abilities.verbs = match defect {
-        Defect::DeclaresLess => &[(Verb::Text, Ability::Full)],
         Defect::DeclaresMore => &[(Verb::Text, Ability::Full), (Verb::Formatting, Ability::Full)],
         _ => abilities.verbs,
     };
@@ -121,6 +125,7 @@ impl Broken {
             Defect::ForgetsDeliveryIds => slip.delivery = DeliveryId::random(),
             Defect::ForgetsReplies => slip.reply_to = None,
             Defect::ForgetsTrails => slip.trail = Trail::default(),
+            Defect::ForgetsTargets => slip.about = None,
             _ => {}
         }
         slip
@@ -203,6 +208,9 @@ impl EndToEnd for Broken {
             Defect::CutsWords if matches!(message.message().kind, Kind::Text(_)) => {
                 let short: String = words.chars().take(100).collect();
                 return self.deliver_another(again(&short), slip).await;
+            }
+            Defect::NamesFiles if matches!(message.message().kind, Kind::File(_)) => {
+                return self.deliver_another(again(&words), slip).await;
             }
             Defect::ForgetsAuthors => return self.deliver_another(Message::notice(Timestamp(0), &words), slip).await,
             _ => {}

@@ -1,20 +1,22 @@
 //! The network's form to ours and back. Pure: no call here waits, asks or keeps.
 
+mod content;
+
 use std::collections::HashMap;
 
 use sealbridge_contract::{
-    Abilities, Ability, Arrival, Arrived, Author, Batch, Body, Cleartext, ConversationId, DeliveryError, Kind, Message,
-    ReplyTo, SecretBytes, Slip, Text, Verb,
+    Arrival, Arrived, Batch, Cleartext, ConversationId, SecretBytes,
     gate::Encryption,
-    inbox::{Audience, Incident, Incoming, StoreWrite, Unreadable},
-    message::Caveats,
+    inbox::{Audience, Incident, Incoming, Resolution, StoreWrite, Unreadable},
 };
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::content::outgoing;
 use crate::{
     core::{CONVERSATION, CURSOR, KEY},
     disk::SaidLine,
-    hub::{Content, Event, How, Item, Polled, Readable, Says, What},
+    files::Files,
+    hub::{Event, Item, Polled, Readable, Says, What},
 };
 
 /// What is known of a conversation. A pin is for ever, whatever comes after it.
@@ -41,7 +43,7 @@ impl Known {
             What::Joined(Says::Nothing) | What::Encryption(Says::Nothing) => Encryption::Unknown,
             What::Replaced => Encryption::Replaced,
             What::Left => Encryption::Left,
-            What::Said { .. } | What::Parcel(_) | What::Key(_) => now,
+            What::Said { .. } | What::Parcel(_) | What::Key(_) | What::Signal(_) => now,
         };
         Self { pinned: pinned || now == Encryption::Pinned, now }
     }
@@ -56,7 +58,7 @@ pub(crate) struct Translated {
 }
 
 /// Makes one answer of the network a batch. The same answer gives the same batch, as often as it must be offered.
-pub(crate) fn batch(polled: &Polled, known: impl Fn(&ConversationId) -> Option<Known>) -> Translated {
+pub(crate) fn batch(polled: &Polled, files: &Files, known: impl Fn(&ConversationId) -> Option<Known>) -> Translated {
     let mut batch = Batch { echoes: polled.echoes.clone(), ..Batch::default() };
     let mut news: HashMap<ConversationId, Known> = HashMap::new();
     let mut keys = Vec::new();
@@ -77,13 +79,13 @@ pub(crate) fn batch(polled: &Polled, known: impl Fn(&ConversationId) -> Option<K
                 if before.pinned && in_clear(event) {
                     batch.incidents.push(clear_in_encrypted(&conversation));
                 }
-                batch.arrivals.extend(arrived(event, before).map(|what| Arrival { conversation, what }));
+                batch.arrivals.extend(arrived(event, before, files).map(|what| Arrival { conversation, what }));
             }
             What::Key(key) => {
                 batch.store.push(StoreWrite::put(format!("{KEY}{key}"), b"here".as_slice()));
                 keys.push(key.clone());
             }
-            What::Parcel(_) => {}
+            What::Parcel(_) | What::Signal(_) => {}
             what => {
                 let after = before.after(what);
                 if after.now == Encryption::Violated && before.now != Encryption::Violated {
@@ -105,7 +107,7 @@ pub(crate) fn remember(conversation: &ConversationId, known: Known) -> StoreWrit
 
 /// What is known of a conversation after an event in it; `None` if the event says nothing of that.
 pub(crate) fn learnt(event: &Event, before: Option<Known>) -> Option<Known> {
-    let says = !matches!(event.what, What::Said { .. } | What::Parcel(_) | What::Key(_));
+    let says = !matches!(event.what, What::Said { .. } | What::Parcel(_) | What::Key(_) | What::Signal(_));
     says.then(|| before.unwrap_or(Known::NEW).after(&event.what))
 }
 
@@ -114,7 +116,7 @@ pub(crate) fn put_json(key: &str, value: &impl Serialize) -> StoreWrite {
 }
 
 /// What a message is to the inbox; `None` for what is no message.
-pub(crate) fn arrived(event: &Event, known: Known) -> Option<Arrived> {
+pub(crate) fn arrived(event: &Event, known: Known, files: &Files) -> Option<Arrived> {
     let What::Said { content, encrypted, readable, trust, once } = &event.what else { return None };
     let (id, sender) = (event.id.clone(), event.sender.clone());
     if !encrypted {
@@ -127,10 +129,13 @@ pub(crate) fn arrived(event: &Event, known: Known) -> Option<Arrived> {
         Some(Arrived::Unreadable(Unreadable { id, sender, raw, hint, reason, holds_sender }))
     };
     match readable {
-        Readable::Now => {
-            let message = Cleartext::new(message(event, content.copy()));
-            Some(Arrived::Message(Incoming { id, message, trust: *trust, once: *once }))
-        }
+        Readable::Now => match content::message(event, content.copy(), files.get(&id)) {
+            Ok(message) => {
+                let message = Cleartext::new(message);
+                Some(Arrived::Message(Incoming { id, message, trust: *trust, once: once.clone() }))
+            }
+            Err(reason) => Some(Arrived::Refused { id, sender, reason }),
+        },
         Readable::WithKey(key) => unreadable(key.clone(), "its key has not arrived", true),
         Readable::Untrusted => {
             unreadable(format!("trust:{}", sender.as_str()), "the sender's device is not signed by its owner", false)
@@ -144,68 +149,33 @@ fn in_clear(event: &Event) -> bool {
     matches!(event.what, What::Said { encrypted: false, .. })
 }
 
-/// What a message that waited is, now that it can be read; and what it waited for.
-pub(crate) fn from_raw(raw: &SecretBytes) -> Option<(Incoming, String)> {
-    let line: SaidLine = serde_json::from_slice(raw.expose()).ok()?;
-    let hint = line.hint();
-    let event = line.into_event();
-    let What::Said { content, trust, once, .. } = event.what else { return None };
-    let (id, trust) = (event.id.clone(), trust);
-    let event = Event { what: What::Left, ..event };
-    Some((Incoming { id, message: Cleartext::new(message(&event, content)), trust, once }, hint))
+/// A message that waited.
+pub(crate) struct Waited {
+    pub(crate) event: Event,
+    /// What it waited for.
+    pub(crate) hint: String,
 }
 
-fn message(event: &Event, content: Content) -> Message {
-    let Content { how, plain, html, name, reply_to, trail } = content;
-    let body = || Body { plain, html };
-    Message {
-        author: Author { id: event.sender.clone(), name },
-        sent_at: event.at,
-        kind: match how {
-            How::Text => Kind::Text(body()),
-            How::Emote => Kind::Emote(body()),
-            How::Notice => Kind::Notice(body()),
-            How::Unsupported(what) => Kind::Unsupported { what },
-        },
-        reply_to: reply_to.map(|id| ReplyTo { id }),
-        trail,
-        caveats: Caveats::default(),
+impl Waited {
+    /// `None` if it is not of a form that this version knows.
+    pub(crate) fn from_raw(raw: &SecretBytes) -> Option<Self> {
+        let line: SaidLine = serde_json::from_slice(raw.expose()).ok()?;
+        let hint = line.hint();
+        Some(Self { event: line.into_event(), hint })
     }
-}
 
-/// What the network is given for a message: as its datasheet says, and in no other way.
-pub(crate) fn outgoing(message: &Message, slip: &Slip, abilities: &Abilities) -> Result<Content, DeliveryError> {
-    let again = |text: &Text| Text::new(text.as_str());
-    let (verb, how, body) = match &message.kind {
-        Kind::Text(body) => (Verb::Text, How::Text, body),
-        Kind::Emote(body) => (Verb::Emote, How::Emote, body),
-        Kind::Notice(body) => (Verb::Notice, How::Notice, body),
-        _ => return Err(DeliveryError::give_up("the network does not carry this kind of message")),
-    };
-    if body.plain.len() > abilities.most_bytes {
-        return Err(DeliveryError::give_up("it is longer than the network carries"));
-    }
-    let (how, plain) = match abilities.of(verb) {
-        Ability::Full => (how, again(&body.plain)),
-        Ability::Degrade(_) if verb == Verb::Emote => (How::Text, Text::new(format!("* {}", body.plain.as_str()))),
-        Ability::Degrade(_) => (How::Text, again(&body.plain)),
-        Ability::Drop | Ability::Reject => {
-            return Err(DeliveryError::give_up("the network does not carry this kind of message"));
+    /// What it is, now that it can be read.
+    pub(crate) fn resolution(&self, files: &Files) -> Resolution {
+        let What::Said { content, trust, once, .. } = &self.event.what else { return Resolution::NotForUs };
+        let id = self.event.id.clone();
+        match content::message(&self.event, content.copy(), files.get(&id)) {
+            Ok(message) => {
+                let (trust, once) = (*trust, once.clone());
+                Resolution::Readable(Incoming { id, message: Cleartext::new(message), trust, once })
+            }
+            Err(reason) => Resolution::Refused { reason },
         }
-    };
-    let carries = |verb| matches!(abilities.of(verb), Ability::Full);
-    Ok(Content {
-        how,
-        plain,
-        html: body.html.as_ref().filter(|_| carries(Verb::Formatting)).map(again),
-        name: (!message.author.is_bridge()).then(|| shown(&message.author)),
-        reply_to: slip.reply_to.clone().filter(|_| carries(Verb::Reply)),
-        trail: slip.trail.clone(),
-    })
-}
-
-fn shown(author: &Author) -> Text {
-    Text::new(author.name.as_ref().map_or(author.id.as_str(), Text::as_str))
+    }
 }
 
 fn clear_in_encrypted(conversation: &ConversationId) -> Incident {

@@ -1,0 +1,266 @@
+//! The steps: first the kind of the message, then the parts that it can cross without.
+
+use super::{Loss, Manner, bytes};
+use crate::{
+    Ability, Body, Kind, Message, Slip, Text, Verb,
+    message::{Edit, Form, Media, Sort, Target},
+};
+
+/// A message that is being fitted. It is copied only if something about it changes.
+pub(super) struct Fitting<'m, 'c> {
+    original: &'m Message,
+    changed: Option<Message>,
+    slip: Slip,
+    manner: &'c Manner<'c>,
+    lost: Vec<Loss>,
+}
+
+impl<'m, 'c> Fitting<'m, 'c> {
+    pub(super) fn new(original: &'m Message, slip: Slip, manner: &'c Manner<'c>) -> Self {
+        Self { original, changed: None, slip, manner, lost: Vec::new() }
+    }
+
+    pub(super) fn done(self) -> (Option<Message>, Slip, Vec<Loss>) {
+        (self.changed, self.slip, self.lost)
+    }
+
+    fn now(&self) -> &Message {
+        self.changed.as_ref().unwrap_or(self.original)
+    }
+
+    fn change(&mut self) -> &mut Message {
+        self.changed.get_or_insert_with(|| copy(self.original))
+    }
+
+    fn native(&self, verb: Verb) -> bool {
+        self.manner.ability(verb).is_native()
+    }
+
+    /// Finds a kind that is carried. Each turn has a kind that is nearer to words than the one before.
+    pub(super) fn kind(&mut self) -> Result<(), Loss> {
+        loop {
+            let verb = Verb::of(self.now());
+            match self.manner.ability(verb) {
+                Ability::Drop => return Err(Loss::Dropped(verb)),
+                Ability::Reject => return Err(Loss::Rejected(verb)),
+                Ability::Degrade => {
+                    self.lose(Loss::Degraded(verb));
+                    let kind = self.nearer_to_words(verb).ok_or(Loss::Rejected(verb))?;
+                    self.change().kind = kind;
+                }
+                Ability::Full | Ability::Within(_) => match self.obstacle(verb)? {
+                    None => return Ok(()),
+                    Some(obstacle) => {
+                        self.lose(obstacle);
+                        let kind = self.nearer_to_words(verb).ok_or(Loss::Rejected(verb))?;
+                        self.change().kind = kind;
+                    }
+                },
+            }
+        }
+    }
+
+    fn lose(&mut self, loss: Loss) {
+        if !self.lost.contains(&loss) {
+            self.lost.push(loss);
+        }
+    }
+
+    /// What is in the way of this very message, though its kind is carried.
+    fn obstacle(&self, verb: Verb) -> Result<Option<Loss>, Loss> {
+        match &self.now().kind {
+            Kind::File(media) if media.size() > self.manner.abilities.most_file => {
+                Err(Loss::TooLarge { most: self.manner.abilities.most_file })
+            }
+            Kind::Reaction(reaction) if self.manner.abilities.reactions_in_clear && !reaction.is_standard() => {
+                Ok(Some(Loss::Degraded(verb)))
+            }
+            Kind::Edit(_) | Kind::Redaction(_) | Kind::Reaction(_) if self.slip.about.is_none() => {
+                Ok(Some(Loss::Unknown(verb)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn nearer_to_words(&mut self, verb: Verb) -> Option<Kind> {
+        let about = self.now().about().is_some().then(|| self.slip.about.take()).flatten();
+        if self.native(Verb::Reply) {
+            // Who can't be changed can be answered.
+            self.slip.reply_to = self.slip.reply_to.take().or(about.clone());
+        }
+        let named = about.is_some();
+        let message = self.now();
+        Some(match &message.kind {
+            Kind::Emote(body) => Kind::Text(body.after("* ")),
+            Kind::Notice(body) => Kind::Text(body.copy()),
+            Kind::Edit(edit) => said(edit.form, edit.body.after(if named { "[edited] " } else { EDIT_OF_UNKNOWN })),
+            Kind::Redaction(of) => self.statement(&format!("deleted {}", self.earlier(of, named))),
+            Kind::Reaction(reaction) => {
+                let to = self.earlier(&reaction.to, named);
+                let emoji = reaction.all.iter().map(|text| crate::names::one_line(text.as_str(), text.len()));
+                let emoji = emoji.collect::<Vec<_>>().join(" ");
+                self.statement(&if emoji.is_empty() {
+                    format!("took back all reactions to {to}")
+                } else {
+                    format!("reacted {emoji} to {to}")
+                })
+            }
+            Kind::File(media) => match verb {
+                Verb::File => Kind::Text(line_about(media)),
+                Verb::Sticker => as_sort(media, Sort::Image),
+                Verb::Voice => as_sort(media, Sort::Audio),
+                _ => as_sort(media, Sort::File),
+            },
+            Kind::Location(location) => {
+                let uri = location.uri();
+                let words = location.description.as_ref().map_or("", Text::as_str);
+                let pieces = ["📍 ", words, if words.is_empty() { "" } else { " " }, uri.as_str()];
+                Kind::Text(Body::plain(Text::joined(&pieces)))
+            }
+            Kind::Poll(poll) => Kind::Text(Body::plain(poll.readable())),
+            Kind::Change(change) => self.statement(change.readable(&message.author).as_str()),
+            Kind::Unsupported { what } => self.statement(&format!("[{what}, which this bridge does not carry]")),
+            Kind::Text(_) => return None,
+        })
+    }
+
+    /// What an earlier message is called in a sentence.
+    fn earlier(&self, target: &Target, named: bool) -> String {
+        match &target.quote {
+            Some(quote) => format!("“{}”", quote.words.as_str()),
+            None if named && self.native(Verb::Reply) => "this message".to_owned(),
+            None if named => "an earlier message".to_owned(),
+            None => "a message that is not known here".to_owned(),
+        }
+    }
+
+    /// Words about what somebody did. They follow the name.
+    fn statement(&self, words: &str) -> Kind {
+        let body = Body::plain(words);
+        if self.native(Verb::Notice) { Kind::Notice(body) } else { Kind::Text(body) }
+    }
+
+    /// Leaves out, or puts into words, the parts that are not carried.
+    pub(super) fn parts(&mut self) {
+        self.thread();
+        self.reply();
+        let body = self.now().body();
+        let (formatted, calls) = body.map_or((false, false), |body| (body.html.is_some(), !body.mentions.is_empty()));
+        if formatted && !self.native(Verb::Formatting) {
+            self.lose_part(Verb::Formatting);
+            self.change_body(|body| body.html = None);
+        }
+        if calls && !self.native(Verb::Mention) {
+            self.lose_part(Verb::Mention);
+            self.change_body(|body| body.mentions.clear());
+        }
+        self.name();
+    }
+
+    fn lose_part(&mut self, verb: Verb) {
+        let degrades = self.manner.ability(verb) == Ability::Degrade;
+        self.lose(if degrades { Loss::Degraded(verb) } else { Loss::Dropped(verb) });
+    }
+
+    fn thread(&mut self) {
+        if self.now().thread.is_none() || self.native(Verb::Thread) && self.slip.thread.is_some() {
+            return;
+        }
+        let root = self.slip.thread.take();
+        if !self.native(Verb::Thread) {
+            self.lose_part(Verb::Thread);
+        }
+        if self.manner.ability(Verb::Thread) != Ability::Drop {
+            self.slip.reply_to = self.slip.reply_to.take().or(root);
+        }
+    }
+
+    fn reply(&mut self) {
+        let native = self.native(Verb::Reply);
+        if native && self.slip.reply_to.is_some() {
+            return;
+        }
+        let named = self.slip.reply_to.take().is_some();
+        if !native && (named || self.now().reply_to.is_some()) {
+            self.lose_part(Verb::Reply);
+        }
+        if self.manner.ability(Verb::Reply) == Ability::Drop {
+            return;
+        }
+        let quote = self.now().reply_to.as_ref().and_then(|target| target.quote.as_ref());
+        let Some(quote) = quote else { return };
+        let author = quote.author.as_ref().map(|name| crate::names::harmless(name.as_str())).unwrap_or_default();
+        let colon = if author.is_empty() { "" } else { ": " };
+        let before = Text::joined(&["> ", &author, colon, quote.words.as_str(), "\n\n"]);
+        self.change_body(|body| *body = body.after(before.as_str()));
+    }
+
+    fn change_body(&mut self, act: impl FnOnce(&mut Body)) {
+        match &mut self.change().kind {
+            Kind::Text(body) | Kind::Emote(body) | Kind::Notice(body) => act(body),
+            Kind::Edit(edit) => act(&mut edit.body),
+            Kind::File(media) => act(media.caption.get_or_insert_default()),
+            _ => {}
+        }
+    }
+
+    fn name(&mut self) {
+        let author = &self.now().author;
+        if author.is_bridge() {
+            return;
+        }
+        let shown = self.manner.tags.shown(author, self.manner.namesake);
+        if author.name.as_ref() != Some(&shown) {
+            self.change().author.name = Some(shown);
+        }
+    }
+}
+
+const EDIT_OF_UNKNOWN: &str = "[edit of a message that is not known here] ";
+
+fn said(form: Form, body: Body) -> Kind {
+    match form {
+        Form::Text => Kind::Text(body),
+        Form::Emote => Kind::Emote(body),
+        Form::Notice => Kind::Notice(body),
+    }
+}
+
+fn as_sort(media: &Media, sort: Sort) -> Kind {
+    Kind::File(Box::new(Media { sort, ..media.copy() }))
+}
+
+fn line_about(media: &Media) -> Body {
+    let what = format!(" ({}, {})", media.mime.as_str(), bytes(media.content.size));
+    let caption = media.caption.as_ref();
+    let before = Text::joined(&["📎 ", media.name.as_str(), &what, if caption.is_some() { "\n" } else { "" }]);
+    caption.map_or_else(|| Body::plain(before.as_str()), |caption| caption.after(before.as_str()))
+}
+
+fn copy(message: &Message) -> Message {
+    let kind = match &message.kind {
+        Kind::Text(body) => Kind::Text(body.copy()),
+        Kind::Emote(body) => Kind::Emote(body.copy()),
+        Kind::Notice(body) => Kind::Notice(body.copy()),
+        Kind::Edit(edit) => Kind::Edit(Box::new(Edit { of: edit.of.copy(), form: edit.form, body: edit.body.copy() })),
+        Kind::Redaction(of) => Kind::Redaction(of.copy()),
+        Kind::Reaction(reaction) => Kind::Reaction(crate::message::Reaction {
+            to: reaction.to.copy(),
+            all: reaction.all.iter().map(Text::copy).collect(),
+        }),
+        Kind::File(media) => Kind::File(Box::new(media.copy())),
+        Kind::Location(location) => Kind::Location(location.copy()),
+        Kind::Poll(poll) => Kind::Poll(poll.copy()),
+        Kind::Change(change) => Kind::Change(change.copy()),
+        Kind::Unsupported { what } => Kind::Unsupported { what },
+    };
+    Message {
+        author: message.author.copy(),
+        sent_at: message.sent_at,
+        kind,
+        reply_to: message.reply_to.as_ref().map(Target::copy),
+        thread: message.thread.as_ref().map(Target::copy),
+        trail: message.trail.clone(),
+        caveats: message.caveats,
+    }
+}

@@ -1,0 +1,223 @@
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::{
+    Author, Body, ConversationId, Deduplication, DeliveryId, Kind, PersonId, RemoteId, Text, Timestamp,
+    message::{Change, Edit, FileName, Form, Location, Media, MediaType, Mention, Poll, Quote, Reaction, Sort, Target},
+    spool::{SpoolId, Spooled},
+};
+
+const NOTHING_BUT_WORDS: &[(Verb, Ability)] = &[(Verb::Text, Ability::Full)];
+const EVERYTHING: &[(Verb, Ability)] = &[
+    (Verb::Text, Ability::Full),
+    (Verb::Formatting, Ability::Full),
+    (Verb::Emote, Ability::Full),
+    (Verb::Notice, Ability::Full),
+    (Verb::Mention, Ability::Full),
+    (Verb::Reply, Ability::Full),
+    (Verb::Thread, Ability::Full),
+    (Verb::Edit, Ability::Full),
+    (Verb::Redaction, Ability::Full),
+    (Verb::Reaction, Ability::Full),
+    (Verb::Image, Ability::Full),
+    (Verb::File, Ability::Full),
+];
+
+fn sheet(verbs: &'static [(Verb, Ability)]) -> Abilities {
+    let deduplication = Deduplication::Never;
+    let most_file = 1000;
+    Abilities {
+        network: "test",
+        verbs,
+        deduplication,
+        finds: false,
+        most_bytes: 1000,
+        most_file,
+        reactions_in_clear: true,
+    }
+}
+
+fn target(quote: Option<&str>) -> Target {
+    Target { quote: quote.map(|words| Box::new(Quote::new(Some("Ben"), words))), ..Target::new(RemoteId::new("$here")) }
+}
+
+fn said(kind: Kind) -> Message {
+    Message::of(Author { id: PersonId::new("@ann:x"), name: Some("Ann".into()) }, Timestamp(0), kind)
+}
+
+fn file(sort: Sort, size: u64) -> Kind {
+    let spooled = Spooled::new(SpoolId::random(), size, [0; 32], None);
+    Kind::File(Box::new(Media::new(sort, FileName::new("cat.png"), MediaType::new("image/png"), spooled)))
+}
+
+fn slip(about: Option<&str>) -> Slip {
+    let slip = Slip::new(ConversationId::new("c"), DeliveryId::random(), Timestamp(0));
+    Slip { about: about.map(RemoteId::new), ..slip }
+}
+
+/// What becomes of it, as one line: the kind, its words, what it answers, what was lost.
+fn check(message: Message, slip: Slip, abilities: &Abilities, reactions: Reactions, expected: &str) {
+    let tags = Tags::new(Zeroizing::new([0; 32]));
+    let message = Cleartext::new(message);
+    let manner = Manner { abilities, reactions, tags: &tags, namesake: false };
+    let line = match adapt(&message, slip, &manner) {
+        Adapted::LeftOut(loss) => format!("left out: {loss}"),
+        Adapted::Rejected(loss) => format!("rejected: {loss}"),
+        Adapted::Crosses(crossing) => {
+            let message = &crossing.message().0;
+            let words = message.body().map_or("", |body| body.plain.as_str());
+            let answers = crossing.slip.reply_to.as_ref().map_or("", |id| id.as_str());
+            let lost: Vec<_> = crossing.lost.iter().map(|loss| loss.topic()).collect();
+            format!("{:?} | {words} | {answers} | {}", Verb::of(message), lost.join(" "))
+        }
+    };
+    assert_eq!(line, expected);
+}
+
+#[test]
+fn every_kind_crosses_as_words_where_there_are_only_words() {
+    let edit = || Kind::Edit(Box::new(Edit { of: target(None), form: Form::Text, body: Body::plain("new") }));
+    let reaction = |emoji: &[&str]| Kind::Reaction(Reaction::new(target(Some("old\nwords")), emoji.iter().copied()));
+    let cases = [
+        (Kind::Text(Body::plain("hi")), "Text | hi |  | "),
+        (Kind::Emote(Body::plain("waves")), "Text | * waves |  | Emote/degraded"),
+        (Kind::Notice(Body::plain("beep")), "Text | beep |  | Notice/degraded"),
+        (edit(), "Text | [edited] new |  | Edit/degraded"),
+        (Kind::Redaction(target(None)), "Text | deleted an earlier message |  | Redaction/degraded"),
+        (reaction(&["👍", "hm\n!"]), "Text | reacted 👍 hm ! to “old words” |  | Reaction/degraded"),
+        (reaction(&[]), "Text | took back all reactions to “old words” |  | Reaction/degraded"),
+        (
+            file(Sort::Sticker, 1536),
+            "Text | 📎 cat.png (image/png, 1.5 KiB) |  | Sticker/degraded Image/degraded File/degraded",
+        ),
+        (
+            file(Sort::Voice, 10),
+            "Text | 📎 cat.png (image/png, 10 bytes) |  | Voice/degraded Audio/degraded File/degraded",
+        ),
+        (
+            Kind::Location(Location::new(1.0, 2.5, Some("Here".into())).expect("a place")),
+            "Text | 📍 Here geo:1,2.5 |  | Location/degraded",
+        ),
+        (
+            Kind::Poll(Poll { question: "Tea?".into(), answers: vec!["Yes".into()] }),
+            "Text | 📊 Tea?\n1. Yes |  | Poll/degraded",
+        ),
+        (
+            Kind::Change(Change::Renamed("Hill".into())),
+            "Text | named the conversation “Hill” |  | NameAndPicture/degraded",
+        ),
+        (Kind::Unsupported { what: "a call" }, "Text | [a call, which this bridge does not carry] |  | Other/degraded"),
+    ];
+    for (kind, expected) in cases {
+        check(said(kind), slip(Some("there")), &sheet(NOTHING_BUT_WORDS), Reactions::Native, expected);
+    }
+}
+
+#[test]
+fn what_can_be_carried_is_left_as_it_is() {
+    let cases = [
+        (
+            Kind::Edit(Box::new(Edit { of: target(None), form: Form::Text, body: Body::plain("new") })),
+            "Edit | new |  | ",
+        ),
+        (Kind::Redaction(target(None)), "Redaction |  |  | "),
+        (Kind::Reaction(Reaction::new(target(None), ["👍"])), "Reaction |  |  | "),
+        (file(Sort::Image, 1000), "Image |  |  | "),
+        // The next better thing.
+        (file(Sort::Sticker, 1000), "Image |  |  | Sticker/degraded"),
+        (file(Sort::Video, 1000), "File |  |  | Video/degraded"),
+        (
+            Kind::Change(Change::Picture),
+            "Notice | changed the picture of the conversation |  | NameAndPicture/degraded",
+        ),
+    ];
+    for (kind, expected) in cases {
+        check(said(kind), slip(Some("there")), &sheet(EVERYTHING), Reactions::Native, expected);
+    }
+}
+
+#[test]
+fn what_is_not_known_there_is_said_and_not_guessed() {
+    let edit = Kind::Edit(Box::new(Edit { of: target(None), form: Form::Emote, body: Body::plain("new") }));
+    let cases = [
+        (edit, "Emote | [edit of a message that is not known here] new |  | Edit/unknown"),
+        (Kind::Redaction(target(None)), "Notice | deleted a message that is not known here |  | Redaction/unknown"),
+        (
+            Kind::Reaction(Reaction::new(target(None), ["👍"])),
+            "Notice | reacted 👍 to a message that is not known here |  | Reaction/unknown",
+        ),
+    ];
+    for (kind, expected) in cases {
+        check(said(kind), slip(None), &sheet(EVERYTHING), Reactions::Native, expected);
+    }
+}
+
+#[test]
+fn reactions_follow_the_link_and_never_say_words_in_clear() {
+    let reaction = |emoji: &str| said(Kind::Reaction(Reaction::new(target(None), [emoji])));
+    let everything = sheet(EVERYTHING);
+    let as_words = "Notice | reacted 👍 to this message | there | Reaction/degraded";
+    check(reaction("👍"), slip(Some("there")), &everything, Reactions::Text, as_words);
+    check(reaction("👍"), slip(Some("there")), &everything, Reactions::Off, "left out: Reactions do not cross");
+    let secret = "Notice | reacted secret to this message | there | Reaction/degraded";
+    check(reaction("secret"), slip(Some("there")), &everything, Reactions::Native, secret);
+}
+
+#[test]
+fn parts_are_left_out_or_put_into_words() {
+    let mentions = vec![Mention { person: PersonId::new("@ben:x"), at: Some(0..3) }];
+    let body = || Body { html: Some("<b>Ben</b>".into()), mentions: mentions.clone(), ..Body::plain("Ben") };
+    let words =
+        || Message { reply_to: Some(target(Some("old"))), thread: Some(target(None)), ..said(Kind::Text(body())) };
+    let named = || Slip { reply_to: Some(RemoteId::new("a")), thread: Some(RemoteId::new("t")), ..slip(None) };
+    let only_words = sheet(NOTHING_BUT_WORDS);
+    let quoted = "Text | > Ben: old\n\nBen |  | Thread/degraded Reply/degraded Formatting/degraded Mention/degraded";
+    check(words(), named(), &only_words, Reactions::Native, quoted);
+    check(words(), named(), &sheet(EVERYTHING), Reactions::Native, "Text | Ben | a | ");
+    check(words(), slip(None), &sheet(EVERYTHING), Reactions::Native, "Text | > Ben: old\n\nBen |  | ");
+    let thread = Slip { thread: Some(RemoteId::new("t")), ..slip(None) };
+    let replies =
+        sheet(&[(Verb::Text, Ability::Full), (Verb::Reply, Ability::Full), (Verb::Formatting, Ability::Drop)]);
+    let alone = Message { reply_to: None, ..words() };
+    let answered = "Text | Ben | t | Thread/degraded Formatting/dropped Mention/degraded";
+    check(alone, thread, &replies, Reactions::Native, answered);
+}
+
+#[test]
+fn file_that_is_too_large_or_refused_is_refused_with_the_reason() {
+    let too_large = "rejected: A file did not cross: it is larger than 1000 bytes, the most that is carried there";
+    check(said(file(Sort::Image, 1001)), slip(None), &sheet(EVERYTHING), Reactions::Native, too_large);
+    let refuses = sheet(&[(Verb::Text, Ability::Full), (Verb::Image, Ability::Reject)]);
+    check(said(file(Sort::Image, 1)), slip(None), &refuses, Reactions::Native, "rejected: Images do not cross");
+    let nothing = sheet(&[]);
+    check(said(Kind::Text(Body::plain("x"))), slip(None), &nothing, Reactions::Native, "rejected: Words do not cross");
+}
+
+#[test]
+fn author_appears_under_a_harmless_name() {
+    let (tags, abilities) = (Tags::new(Zeroizing::new([0; 32])), sheet(EVERYTHING));
+    let name = |name: &str, namesake| {
+        let author = Author { id: PersonId::new("@ann:x"), name: Some(name.into()) };
+        let message = Cleartext::new(Message::text(author, Timestamp(0), "hi"));
+        let manner = Manner { abilities: &abilities, reactions: Reactions::Native, tags: &tags, namesake };
+        match adapt(&message, slip(None), &manner) {
+            Adapted::Crosses(crossing) => {
+                crossing.message().0.author.name.as_ref().map(Text::as_str).unwrap_or_default().to_owned()
+            }
+            other => panic!("words cross: {other:?}"),
+        }
+    };
+    let tag = tags.of(&PersonId::new("@ann:x"));
+    assert_eq!(name("@An\u{202e}n\n", false), "Ann");
+    assert_eq!(name("Ann", true), format!("Ann ({tag})"));
+    assert_eq!(name("Sealbridge", false), format!("Sealbridge ({tag})"));
+}
+
+#[test]
+fn every_loss_can_be_told_to_the_author() {
+    for verb in Verb::ALL {
+        assert!(Loss::Degraded(*verb).to_string().contains("cross"));
+    }
+    assert_eq!(bytes(100 << 20), "100 MiB");
+    assert_eq!(bytes(1_500_000), "1.4 MiB");
+}

@@ -1,0 +1,207 @@
+//! Names as they may be shown: harmless, told apart, and nobody else's.
+
+use std::sync::LazyLock;
+
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use unicode_security::confusable_detection::skeleton;
+use zeroize::Zeroizing;
+
+use crate::{Author, PersonId, Text};
+
+/// A longer name is cut.
+const LONGEST: usize = 80;
+
+/// Names that only the bridge or an operator may seem to have, by what they look like.
+static RESERVED: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let names = [
+        "sealbridge",
+        "bridge",
+        "the bridge",
+        "bridge bot",
+        "bot",
+        "admin",
+        "admins",
+        "administrator",
+        "operator",
+        "moderator",
+        "mod",
+        "system",
+        "server",
+        "notice",
+        "support",
+        "security",
+        "root",
+        "everyone",
+        "all",
+        "room",
+        "here",
+    ];
+    names.into_iter().map(looks).collect()
+});
+
+/// One line of text, cut after `longest` bytes: no characters that end it, hide it, or turn what stands beside it.
+#[must_use]
+pub fn one_line(text: &str, longest: usize) -> String {
+    let mut line = String::with_capacity(longest.min(text.len()));
+    for c in text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }) {
+        let doubled = c == ' ' && (line.ends_with(' ') || line.is_empty());
+        if c.is_control() || is_invisible(c) || doubled {
+            continue;
+        }
+        if line.len() + c.len_utf8() > longest {
+            break;
+        }
+        line.push(c);
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+/// Text without characters that show nothing or turn what stands beside them; its lines stay.
+#[must_use]
+pub fn without_tricks(text: &str) -> String {
+    text.chars().filter(|c| !turns(*c) && (!c.is_control() || matches!(c, '\n' | '\t'))).collect()
+}
+
+/// A name as it may be shown, or nothing if nothing of it may: one line that does not begin as an address, a command
+/// or a mark of ours, and does not end as if something were said by somebody else.
+#[must_use]
+pub fn harmless(name: &str) -> String {
+    let line = one_line(name, LONGEST);
+    let begins = |c: char| c.is_whitespace() || "@#!$+/\\[](){}<>*&|~`:;,.-_=\"'＠﹫＃［＜〈".contains(c);
+    let line = line.trim_start_matches(begins).trim_end_matches(|c: char| c.is_whitespace() || c == ':');
+    // "Ann: yes" is a name and what somebody said.
+    line.replace(": ", " ").replace("：", " ")
+}
+
+/// The name under which an author is told of inside a sentence.
+#[must_use]
+pub fn of(author: &Author) -> Text {
+    let name = author.name.as_ref().map(|name| harmless(name.as_str())).filter(|name| !name.is_empty());
+    name.unwrap_or_else(|| one_line(author.id.as_str(), LONGEST)).into()
+}
+
+/// What a name looks like: names that can be taken for each other have the same.
+#[must_use]
+pub(crate) fn looks(name: &str) -> String {
+    let name = harmless(name);
+    let letters: String = name.chars().filter(|c| c.is_alphanumeric()).collect();
+    let name = if letters.is_empty() { name } else { letters };
+    // A capital I is an l to most eyes, and a small one is the same letter.
+    let seen = skeleton(&name).collect::<String>().to_lowercase();
+    skeleton(&seen).collect::<String>().replace('i', "l")
+}
+
+/// Whether a name looks like one that only the bridge or an operator may have.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&looks(name))
+}
+
+/// Makes the short tags by which people of one name are told apart: always the same for the same person, and made under
+/// a key of ours, so that nobody can choose an id to have another's tag.
+pub struct Tags(Zeroizing<[u8; 32]>);
+
+impl Tags {
+    /// Takes the key.
+    #[must_use]
+    pub fn new(key: Zeroizing<[u8; 32]>) -> Self {
+        Self(key)
+    }
+
+    /// A person's tag.
+    #[must_use]
+    pub fn of(&self, person: &PersonId) -> String {
+        const ALPHABET: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz023456789";
+        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(self.0.as_slice()).expect("HMAC takes a key of any length");
+        mac.update(b"sealbridge name tag v1");
+        mac.update(person.as_str().as_bytes());
+        mac.finalize().into_bytes()[..4].iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()
+    }
+
+    /// The name under which an author appears: harmless, and with a tag where `namesake` says that somebody else there
+    /// could be taken for them, or where nobody but the bridge may be called so.
+    #[must_use]
+    pub fn shown(&self, author: &Author, namesake: bool) -> Text {
+        let name = of(author);
+        let tagged = namesake || author.name.as_ref().is_some_and(|name| is_reserved(name.as_str()));
+        if tagged { Text::joined(&[name.as_str(), " (", &self.of(&author.id), ")"]) } else { name }
+    }
+}
+
+impl std::fmt::Debug for Tags {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tags(redacted)")
+    }
+}
+
+/// Characters that change the order of what stands beside them.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Characters that show nothing, or change the order of what stands beside them.
+fn is_invisible(c: char) -> bool {
+    turns(c)
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}' |
+            '\u{200b}' | '\u{200c}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{3164}' | '\u{feff}' |
+            '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e001f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn author(name: &str) -> Author {
+        Author { id: PersonId::new("@ann:x"), name: Some(name.into()) }
+    }
+
+    #[test]
+    fn name_can_neither_lead_nor_turn_nor_speak() {
+        for (name, safe) in [
+            ("Ann", "Ann"),
+            ("A\nn\0n", "A nn"),
+            ("\u{202e}nnA\u{2066}\u{200b}", "nnA"),
+            ("  a \u{a0}\t b ", "a b"),
+            ("@admin:example.org", "admin:example.org"),
+            ("＠admin:example.org", "admin:example.org"),
+            ("[bridge] Ann", "bridge] Ann"),
+            ("Ben: yes\nAnn", "Ben yes Ann"),
+            ("/me", "me"),
+            ("Ann:", "Ann"),
+            ("\u{200b}\u{feff}", ""),
+            ("שלום", "שלום"),
+            ("👩‍👩‍👧‍👦", "👩‍👩‍👧‍👦"),
+        ] {
+            assert_eq!(harmless(name), safe, "{name:?}");
+        }
+        assert!(harmless(&"ä".repeat(500)).len() <= LONGEST);
+        assert_eq!(of(&author("\u{200b}")).as_str(), "@ann:x");
+    }
+
+    #[test]
+    fn nobody_passes_for_the_bridge() {
+        let tags = Tags::new(Zeroizing::new([1; 32]));
+        let tag = tags.of(&PersonId::new("@ann:x"));
+        for name in
+            ["Sealbridge", "sealbridge", "SеaIbridgе", "Sealbridge\u{200b}", "[Admin]", "Аdmin", "S e a l b r i d g e"]
+        {
+            let shown = tags.shown(&author(name), false);
+            assert!(shown.as_str().ends_with(&format!("({tag})")), "{name} is shown as {}", shown.as_str());
+        }
+        assert_eq!(tags.shown(&author("Ann"), false).as_str(), "Ann");
+    }
+
+    #[test]
+    fn two_of_one_name_are_told_apart_and_always_by_the_same_tag() {
+        let tags = Tags::new(Zeroizing::new([1; 32]));
+        let other = Author { id: PersonId::new("@ann:y"), name: Some("Ann".into()) };
+        let (first, second) = (tags.shown(&author("Ann"), true), tags.shown(&other, true));
+        assert_ne!(first, second);
+        assert_eq!(first, tags.shown(&author("Ann"), true));
+        assert_eq!(looks("Ann"), looks("ANN "));
+        assert_eq!(looks("paypal"), looks("pаypаl"), "Latin and Cyrillic look the same");
+        assert_ne!(looks("Ann"), looks("Ben"));
+    }
+}
