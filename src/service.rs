@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     config::Config,
-    flow::{Desk, Dispatch, JourneyRouter, TableHandle, attempt::Attempts, upkeep},
+    flow::{Desk, Dispatch, JourneyRouter, TableHandle, Upkeep, attempt::Attempts},
     operator::{
         Failure, FailureKind, admin,
         host::{Account, Assembled, Host},
@@ -367,6 +367,10 @@ impl Host for Service {
         .collect()
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.desk.trouble().map(str::to_owned)
+    }
+
     async fn links_changed(&self) -> Result<(), JournalError> {
         self.follow_links().await
     }
@@ -397,7 +401,9 @@ impl Assembled for Service {
         let stop = stop.child_token();
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&self.dispatch).run(self.changes.subscribe(), stop.clone()));
-        tasks.spawn(upkeep::keep_up(Arc::clone(&self.journal), self.clock.clone(), stop.clone()));
+        let most = self.config.journal.most_payload.0;
+        let upkeep = Upkeep::new(Arc::clone(&self.journal), Arc::clone(&self.desk), self.clock.clone(), most);
+        tasks.spawn(upkeep.run(stop.clone()));
         let tripped = self.tripped.lock().unwrap_or_else(PoisonError::into_inner).take();
         let breaker = async {
             match tripped {

@@ -13,6 +13,7 @@ pub mod attempt;
 pub mod breaker;
 pub mod desk;
 pub mod dispatch;
+pub mod fullness;
 pub mod route;
 pub mod table;
 pub mod upkeep;
@@ -22,6 +23,7 @@ pub use desk::Desk;
 pub use dispatch::{Dispatch, LaneState};
 pub use route::JourneyRouter;
 pub use table::{Table, TableHandle};
+pub use upkeep::Upkeep;
 
 /// Every named place of the journey where the recovery suite kills the process.
 pub const FAILPOINTS: &[&str] = &[

@@ -1,7 +1,7 @@
 //! What binds a row to its place: associated data for what is locked, tags for what is in clear.
 
 use hmac::{Hmac, Mac};
-use sealbridge_contract::{AccountName, Address, ConversationId, DeliveryId, SenderTrust, Vault};
+use sealbridge_contract::{AccountName, Address, ConversationId, DeliveryId, PersonId, SenderTrust, Vault};
 use sha2::{Digest, Sha256};
 
 /// The vault, and the key of the tags.
@@ -27,6 +27,12 @@ impl Keys {
         let mut mac = self.rows.clone();
         mac.update(&place.0);
         half(mac.finalize().into_bytes().into())
+    }
+
+    /// Eight bytes that stand for a sender, and tell nobody else who that is.
+    pub(super) fn sender(&self, account: &AccountName, sender: &PersonId) -> i64 {
+        let tag = self.tag(&Place::of("sender").with(account.as_str().as_bytes()).with(sender.as_str().as_bytes()));
+        i64::from_le_bytes(tag[..8].try_into().expect("eight bytes are eight bytes"))
     }
 
     /// Whether a tag is ours and fits.

@@ -3,8 +3,11 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Each step brings the schema to the version that is its place in this list, counted from one.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_journal.sql"), include_str!("../migrations/0002_series.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_journal.sql"),
+    include_str!("../migrations/0002_series.sql"),
+    include_str!("../migrations/0003_bounds.sql"),
+];
 
 /// The version that is found.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
