@@ -11,6 +11,7 @@
 
 pub mod attempt;
 pub mod breaker;
+pub mod cooldown;
 pub mod desk;
 pub mod dispatch;
 pub mod fullness;

@@ -98,7 +98,10 @@ impl std::fmt::Debug for Upkeep {
 }
 
 /// `None` if there was no room for it.
-fn unless_full<T>(result: Result<T, JournalError>) -> Result<Option<T>, JournalError> {
+///
+/// # Errors
+/// [`JournalError`]: another one.
+pub fn unless_full<T>(result: Result<T, JournalError>) -> Result<Option<T>, JournalError> {
     match result {
         Ok(done) => Ok(Some(done)),
         Err(JournalError::Full) => Ok(None),
@@ -115,7 +118,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::store::{Journal as _, Limits, Link, Routed, Router, sqlite::SqliteJournal};
+    use crate::store::{Limits, Link, Routed, Router, sqlite::SqliteJournal};
 
     /// Everything is linked, and nothing is carried anywhere.
     struct Nowhere;

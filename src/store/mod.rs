@@ -111,6 +111,20 @@ pub struct Link {
     pub paused: Option<String>,
     /// Declared in the config, so commands can't remove it.
     pub fixed: bool,
+    /// The circuit breaker paused it, not long ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tripped: Option<Tripped>,
+}
+
+/// How the circuit breaker paused a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tripped {
+    /// How often in a row.
+    pub times: u32,
+    /// When, the last time.
+    pub at: Timestamp,
+    /// When it goes on by itself; `None`: when somebody resumes it.
+    pub resume_at: Option<Timestamp>,
 }
 
 /// One conversation of a link.
