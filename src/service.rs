@@ -20,7 +20,10 @@ use tracing::{error, info, warn};
 
 use crate::{
     config::Config,
-    flow::{Desk, Dispatch, JourneyRouter, TableHandle, attempt::Attempts, signals, upkeep},
+    flow::{
+        Desk, Dispatch, JourneyRouter, TableHandle, Upkeep, attempt::Attempts, breaker::Loop, cooldown, signals,
+        upkeep::unless_full,
+    },
     operator::{
         Failure, FailureKind, admin,
         host::{Account, Assembled, Host},
@@ -31,6 +34,8 @@ use crate::{
 
 /// How long a broken account rests before it is started anew.
 const REST: Duration = Duration::from_secs(5);
+/// How often the rests of paused links are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 /// Told once in every linked conversation.
 const READABLE: &str = "This conversation is bridged. Messages are end-to-end encrypted up to the bridge on each side, \
                         and they are readable on the host of the operator who runs it.";
@@ -45,7 +50,6 @@ pub struct Service {
     table: TableHandle,
     changes: watch::Sender<u64>,
     router: Arc<JourneyRouter>,
-    tripped: Mutex<Option<mpsc::UnboundedReceiver<LinkName>>>,
     signalled: Mutex<Option<mpsc::Receiver<(Address, Signal)>>>,
     dispatch: Arc<Dispatch>,
     spool: SpoolFolder,
@@ -90,8 +94,7 @@ impl Service {
         let keys = Keys { stores: stores.collect() };
         let rules = Arc::clone(&config);
         let table = TableHandle::new(Arc::new(move |link: &Link| rule(&rules, link)));
-        let (router, tripped) = JourneyRouter::new(table.clone(), marks(), clock.clone());
-        let router = Arc::new(router);
+        let router = Arc::new(JourneyRouter::new(table.clone(), marks(), clock.clone()));
         let attempts = Attempts::new(table.clone(), marks(), tags, clock.clone());
         let spool = config.service.state.join("spool");
         let spool = SpoolFolder::open(&spool, vault.key_for("spool v1"), config.journal.most_files.0)
@@ -117,7 +120,6 @@ impl Service {
             table,
             changes: watch::Sender::new(0),
             router,
-            tripped: Mutex::new(Some(tripped)),
             signalled: Mutex::new(Some(signalled)),
             dispatch,
             spool,
@@ -170,7 +172,8 @@ impl Service {
             let ends = fixed.ends.iter();
             let ends = ends.map(|at| LinkEnd { at: at.clone(), since: since(at).unwrap_or_else(|| self.clock.now()) });
             let paused = before.and_then(|link| link.paused.clone());
-            let link = Link { name: name.clone(), ends: ends.collect(), paused, fixed: true };
+            let tripped = before.and_then(|link| link.tripped);
+            let link = Link { name: name.clone(), ends: ends.collect(), paused, fixed: true, tripped };
             if before != Some(&link) {
                 self.journal.put_link(link).await?;
             }
@@ -272,18 +275,15 @@ impl Service {
     }
 
     /// Pauses a link whose circuit breaker tripped, and says so at all its ends.
-    async fn pause_tripped(&self, name: &LinkName) -> Result<(), JournalError> {
+    async fn pause_tripped(&self, name: &LinkName, seen: &Loop) -> Result<(), JournalError> {
         let links = self.journal.links().await?;
         let Some(link) = links.into_iter().find(|link| link.name == *name && link.paused.is_none()) else {
             return Ok(());
         };
-        warn!(link = %name, "Circuit breaker: the same words go round. Link paused.");
-        let why =
-            "circuit breaker: the same words went round and round, so another bridge must join these conversations";
-        let ends = link.ends.clone();
-        self.journal.put_link(Link { paused: Some(why.into()), ..link }).await?;
-        let words =
-            format!("The link {name} is paused by its {why}. Nothing is lost: `sealbridge links resume` goes on.");
+        warn!(link = %name, %seen, "Circuit breaker: link paused.");
+        let (paused, words) = cooldown::pause(link, seen, self.clock.now());
+        let ends = paused.ends.clone();
+        self.journal.put_link(paused).await?;
         self.desk.tell_operator(&words, None).await?;
         for end in ends {
             self.desk.tell(&end.at, "This bridge paused itself: another bridge sends its messages back.", None).await?;
@@ -291,17 +291,33 @@ impl Service {
         Ok(())
     }
 
-    async fn watch_breaker(
-        &self,
-        mut tripped: mpsc::UnboundedReceiver<LinkName>,
-        stop: &CancellationToken,
-    ) -> Result<(), JournalError> {
-        loop {
+    /// Lets links go on that rested long enough after their circuit breaker tripped.
+    async fn resume_rested(&self) -> Result<(), JournalError> {
+        let (table, now) = (self.table.now(), self.clock.now());
+        for link in table.links().filter(|link| cooldown::is_over(link, now)) {
+            self.journal.resume(&link.name).await?;
+            info!(link = %link.name, "Link goes on after its circuit breaker had tripped.");
+            self.follow_links().await?;
+            self.desk.tell_operator(&format!("The link {} goes on.", link.name), None).await?;
+        }
+        Ok(())
+    }
+
+    async fn watch_breaker(&self, stop: &CancellationToken) -> Result<(), JournalError> {
+        let mut tripped = self.router.tripped();
+        while !stop.is_cancelled() {
+            let seen = tripped.borrow_and_update().clone();
+            for (name, seen) in &seen {
+                unless_full(self.pause_tripped(name, seen).await)?;
+            }
+            unless_full(self.resume_rested().await)?;
             tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                Some(link) = tripped.recv() => self.pause_tripped(&link).await?,
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(LOOK) => {}
+                Ok(()) = tripped.changed() => {}
             }
         }
+        Ok(())
     }
 
     /// Runs every open account; ends when `stop` is given or all have stopped.
@@ -378,6 +394,10 @@ impl Host for Service {
         .collect()
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.desk.trouble().map(str::to_owned)
+    }
+
     async fn links_changed(&self) -> Result<(), JournalError> {
         self.follow_links().await
     }
@@ -408,18 +428,15 @@ impl Assembled for Service {
         let stop = stop.child_token();
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&self.dispatch).run(self.changes.subscribe(), stop.clone()));
-        tasks.spawn(upkeep::keep_up(Arc::clone(&self.journal), self.spool.clone(), self.clock.clone(), stop.clone()));
+        let most = self.config.journal.most_payload.0;
+        let (journal, desk) = (Arc::clone(&self.journal), Arc::clone(&self.desk));
+        let upkeep = Upkeep::new(journal, self.spool.clone(), desk, self.clock.clone(), most);
+        tasks.spawn(upkeep.run(stop.clone()));
         if let Some(signalled) = self.signalled.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let (table, journal) = (self.table.clone(), Arc::clone(&self.journal));
             tasks.spawn(signals::pass_on(signalled, table, journal, self.clock.clone(), stop.clone()));
         }
-        let tripped = self.tripped.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let breaker = async {
-            match tripped {
-                Some(tripped) => self.watch_breaker(tripped, &stop).await,
-                None => Ok(()),
-            }
-        };
+        let breaker = self.watch_breaker(&stop);
         let result = tokio::select! {
             result = self.run_accounts(&stop) => result,
             Some(ended) = tasks.join_next() => match ended {

@@ -1,6 +1,9 @@
 //! Where transports hand in what they received: committed durably, and only then acknowledged.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, Mutex, OnceLock, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
@@ -18,13 +21,33 @@ pub struct Desk {
     admin: OnceLock<Address>,
     signals: mpsc::Sender<(Address, Signal)>,
     clock: Clock,
+    /// Something was not accepted, since the journal was full.
+    refused: AtomicBool,
+    trouble: Mutex<Option<&'static str>>,
 }
 
 impl Desk {
     /// A desk that commits to `journal`.
     #[must_use]
     pub fn new(journal: SharedJournal, signals: mpsc::Sender<(Address, Signal)>, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { journal, admin: OnceLock::new(), signals, clock })
+        let (admin, refused, trouble) = (OnceLock::new(), AtomicBool::new(false), Mutex::default());
+        Arc::new(Self { journal, admin, signals, clock, refused, trouble })
+    }
+
+    /// Whether something was refused for want of room since this was asked last.
+    pub fn refused_since(&self) -> bool {
+        self.refused.swap(false, Ordering::Relaxed)
+    }
+
+    /// Says what is wrong with the journal, for `status`.
+    pub fn set_trouble(&self, trouble: Option<&'static str>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    /// What is wrong with the journal.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&'static str> {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says where the operator is told things. The first word stands.
@@ -52,6 +75,20 @@ impl Desk {
         self.journal.say(at, message, once).await.map(|_| ())
     }
 
+    fn refuse(&self, error: JournalError) -> NotAccepted {
+        match error {
+            JournalError::Full => {
+                self.refused.store(true, Ordering::Relaxed);
+                NotAccepted::Full
+            }
+            JournalError::Closed => NotAccepted::Stopping,
+            JournalError::Damaged(_) | JournalError::NoSuch(_) | JournalError::Failed(_) => {
+                error!(%error, "The journal did not take what came in.");
+                NotAccepted::Failed
+            }
+        }
+    }
+
     /// Told before the batch is committed: should the process die in between, the same batch comes again, and what is
     /// said once stays said once.
     async fn tell_incident(&self, account: &AccountName, incident: &Incident) -> Result<(), JournalError> {
@@ -73,24 +110,13 @@ impl std::fmt::Debug for Desk {
     }
 }
 
-fn refuse(error: JournalError) -> NotAccepted {
-    match error {
-        JournalError::Full => NotAccepted::Full,
-        JournalError::Closed => NotAccepted::Stopping,
-        JournalError::Damaged(_) | JournalError::NoSuch(_) | JournalError::Failed(_) => {
-            error!(%error, "The journal did not take what came in.");
-            NotAccepted::Failed
-        }
-    }
-}
-
 #[async_trait]
 impl Intake for Desk {
     async fn accept(&self, account: &AccountName, mut batch: Batch) -> Result<(), NotAccepted> {
         for incident in std::mem::take(&mut batch.incidents) {
-            self.tell_incident(account, &incident).await.map_err(refuse)?;
+            self.tell_incident(account, &incident).await.map_err(|error| self.refuse(error))?;
         }
-        self.journal.accept(account, batch).await.map_err(refuse)
+        self.journal.accept(account, batch).await.map_err(|error| self.refuse(error))
     }
 
     async fn accept_sealed(
@@ -99,15 +125,15 @@ impl Intake for Desk {
         parcels: Vec<Parcel>,
         cursor: Vec<StoreWrite>,
     ) -> Result<(), NotAccepted> {
-        self.journal.accept_sealed(account, parcels, cursor).await.map_err(refuse)
+        self.journal.accept_sealed(account, parcels, cursor).await.map_err(|error| self.refuse(error))
     }
 
     async fn open_gaps(&self, account: &AccountName) -> Result<Vec<OpenGap>, NotAccepted> {
-        self.journal.open_gaps(account).await.map_err(refuse)
+        self.journal.open_gaps(account).await.map_err(|error| self.refuse(error))
     }
 
     async fn fill(&self, account: &AccountName, filling: Filling) -> Result<(), NotAccepted> {
-        self.journal.fill(account, filling).await.map_err(refuse)
+        self.journal.fill(account, filling).await.map_err(|error| self.refuse(error))
     }
 
     async fn waiting(
@@ -117,27 +143,27 @@ impl Intake for Desk {
         after: i64,
         limit: usize,
     ) -> Result<Vec<Waiting>, NotAccepted> {
-        self.journal.waiting(account, filter, after, limit).await.map_err(refuse)
+        self.journal.waiting(account, filter, after, limit).await.map_err(|error| self.refuse(error))
     }
 
     async fn resolve(&self, account: &AccountName, waiting: i64, resolution: Resolution) -> Result<(), NotAccepted> {
         match self.journal.resolve(account, waiting, resolution).await {
             // Resolved already, by another trigger or before a crash: what was wanted is so.
             Err(JournalError::NoSuch(_)) => Ok(()),
-            other => other.map_err(refuse),
+            other => other.map_err(|error| self.refuse(error)),
         }
     }
 
     async fn read(&self, account: &AccountName, key: &str) -> Result<Option<SecretBytes>, NotAccepted> {
-        self.journal.read(account, key).await.map_err(refuse)
+        self.journal.read(account, key).await.map_err(|error| self.refuse(error))
     }
 
     async fn read_all(&self, account: &AccountName, prefix: &str) -> Result<Vec<(String, SecretBytes)>, NotAccepted> {
-        self.journal.read_all(account, prefix).await.map_err(refuse)
+        self.journal.read_all(account, prefix).await.map_err(|error| self.refuse(error))
     }
 
     async fn write(&self, account: &AccountName, writes: Vec<StoreWrite>) -> Result<(), NotAccepted> {
-        self.journal.write(account, writes).await.map_err(refuse)
+        self.journal.write(account, writes).await.map_err(|error| self.refuse(error))
     }
 
     fn signal(&self, account: &AccountName, conversation: &ConversationId, signal: Signal) {

@@ -11,8 +11,10 @@
 
 pub mod attempt;
 pub mod breaker;
+pub mod cooldown;
 pub mod desk;
 pub mod dispatch;
+pub mod fullness;
 pub mod namesakes;
 pub mod route;
 pub mod signals;
@@ -24,6 +26,7 @@ pub use desk::Desk;
 pub use dispatch::{Dispatch, LaneState};
 pub use route::JourneyRouter;
 pub use table::{Table, TableHandle};
+pub use upkeep::Upkeep;
 
 /// Every named place of the journey where the recovery suite kills the process.
 pub const FAILPOINTS: &[&str] = &[

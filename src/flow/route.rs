@@ -1,15 +1,21 @@
 //! Which conversations should hear a message, and the gate's first word on each. Asked by the journal in the moment of
 //! the commit; answers from memory.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
 use sealbridge_contract::{
     Address, Cleartext, Clock, DeliveryId, Origin, Refusal, RemoteId, Rule, SenderTrust, Timestamp, Verdict,
     adapt::bytes, gate::Hold, inbox::Parcel, judge, trail::MarkKey,
 };
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
-use super::{breaker::Breaker, table::TableHandle};
+use super::{
+    breaker::{Breaker, Loop},
+    table::{Table, TableHandle},
+};
 use crate::store::{FirstVerdict, Link, LinkName, Routed, Router};
 
 /// Routes by the table that is valid now.
@@ -18,26 +24,57 @@ pub struct JourneyRouter {
     table: TableHandle,
     marks: MarkKey,
     breaker: Mutex<Breaker>,
-    trips: mpsc::UnboundedSender<LinkName>,
+    /// Links whose circuit breaker tripped, until the journal has them paused. Everything is held for them already.
+    tripped: watch::Sender<HashMap<LinkName, Loop>>,
     clock: Clock,
 }
 
 impl JourneyRouter {
-    /// A router; names of links whose circuit breaker tripped come out of the receiver.
+    /// A router by this table.
     #[must_use]
-    pub fn new(table: TableHandle, marks: MarkKey, clock: Clock) -> (Self, mpsc::UnboundedReceiver<LinkName>) {
-        let (trips, tripped) = mpsc::unbounded_channel();
-        (Self { table, marks, breaker: Mutex::new(Breaker::new()), trips, clock }, tripped)
+    pub fn new(table: TableHandle, marks: MarkKey, clock: Clock) -> Self {
+        Self { table, marks, breaker: Mutex::default(), tripped: watch::Sender::default(), clock }
     }
 
-    fn tripped(&self, link: &LinkName, message: &Cleartext) -> bool {
-        let now = self.clock.now();
-        let trips = self.breaker.lock().unwrap_or_else(PoisonError::into_inner).trips(link, message, now);
-        if trips {
-            // The receiver pauses the link for good; until it has, each further turn is held just the same.
-            let _ = self.trips.send(link.clone());
+    /// Links whose circuit breaker tripped and that are to be paused.
+    #[must_use]
+    pub fn tripped(&self) -> watch::Receiver<HashMap<LinkName, Loop>> {
+        self.tripped.subscribe()
+    }
+
+    /// Shows the breaker a message that crosses a link. True: the link goes no further.
+    fn trips(&self, link: &LinkName, from: &Address, to: &[&Address], message: &Cleartext) -> bool {
+        if self.tripped.borrow().contains_key(link) {
+            return true;
+        }
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = breaker.notes(link, (from, to), message, self.clock.now());
+        let trips = seen.is_some();
+        if let Some(seen) = seen {
+            self.tripped.send_modify(|tripped| drop(tripped.insert(link.clone(), seen)));
         }
         trips
+    }
+
+    /// The gate's first word on one conversation.
+    fn first_word(
+        &self,
+        table: &Table,
+        to: &Address,
+        message: &Cleartext,
+        trust: SenderTrust,
+        rule: &Rule,
+    ) -> FirstVerdict {
+        match table.destination(to) {
+            None if table.knows(&to.account) => FirstVerdict::Enqueue,
+            None => FirstVerdict::Refuse(format!("there is no account {}", to.account)),
+            Some(destination) => match judge(message, Origin { sender: trust }, &destination, rule) {
+                Verdict::Refuse(why) => FirstVerdict::Refuse(why.to_string()),
+                Verdict::Hold(why @ Hold::Paused) => FirstVerdict::Hold(why),
+                // What only the destination lacks is waited for at the head of its lane, in order.
+                Verdict::Hold(_) | Verdict::Speak(_) | Verdict::Seal(_) => FirstVerdict::Enqueue,
+            },
+        }
     }
 }
 
@@ -61,27 +98,25 @@ impl Router for JourneyRouter {
     fn route(&self, from: &Address, _id: &RemoteId, message: &Cleartext, trust: SenderTrust) -> Vec<Routed> {
         let table = self.table.now();
         let ours = message.trail().marks().iter().any(|mark| self.marks.made(mark));
-        table
+        let mut routes: Vec<_> = table
             .listeners(from, message.sent_at())
             .map(|(link, to, rule)| {
-                let verdict = if ours {
-                    FirstVerdict::Echo
-                } else {
-                    match table.destination(to) {
-                        None if table.knows(&to.account) => FirstVerdict::Enqueue,
-                        None => FirstVerdict::Refuse(format!("there is no account {}", to.account)),
-                        Some(destination) => match judge(message, Origin { sender: trust }, &destination, &rule) {
-                            Verdict::Refuse(why) => FirstVerdict::Refuse(why.to_string()),
-                            Verdict::Hold(why @ Hold::Paused) => FirstVerdict::Hold(why),
-                            _ if self.tripped(link, message) => FirstVerdict::Hold(Hold::Paused),
-                            // What only the destination lacks is waited for at the head of its lane, in order.
-                            Verdict::Hold(_) | Verdict::Speak(_) | Verdict::Seal(_) => FirstVerdict::Enqueue,
-                        },
-                    }
-                };
+                let verdict =
+                    if ours { FirstVerdict::Echo } else { self.first_word(&table, to, message, trust, &rule) };
                 Routed { link: link.clone(), to: to.clone(), tell: told(&verdict, message, &rule), verdict }
             })
-            .collect()
+            .collect();
+        // A message is one turn of a loop, however many conversations of a link hear it.
+        for routes in routes.chunk_by_mut(|one, next| one.link == next.link) {
+            let crosses = |routed: &&Routed| routed.verdict == FirstVerdict::Enqueue;
+            let to: Vec<_> = routes.iter().filter(crosses).map(|routed| &routed.to).collect();
+            if !to.is_empty() && self.trips(&routes[0].link, from, &to, message) {
+                for routed in routes.iter_mut().filter(|routed| routed.verdict == FirstVerdict::Enqueue) {
+                    routed.verdict = FirstVerdict::Hold(Hold::Paused);
+                }
+            }
+        }
+        routes
     }
 
     fn open(&self, from: &Address, parcel: &Parcel) -> Option<(DeliveryId, Cleartext)> {
@@ -95,6 +130,12 @@ impl Router for JourneyRouter {
                 self.breaker.lock().unwrap_or_else(PoisonError::into_inner).forget(&link.name);
             }
         }
+        let paused = |name: &LinkName| links.iter().all(|link| link.name != *name || link.paused.is_some());
+        self.tripped.send_if_modified(|tripped| {
+            let before = tripped.len();
+            tripped.retain(|name, _| !paused(name));
+            tripped.len() < before
+        });
         self.table.links_are(links);
     }
 }

@@ -26,6 +26,8 @@ pub trait Host: Send + Sync {
     fn started_at(&self) -> Timestamp;
     /// Its accounts that are open.
     fn accounts(&self) -> Vec<Account>;
+    /// What is wrong with the service as a whole.
+    fn trouble(&self) -> Option<String>;
     /// Does what a change of the links brings with it. Called after each, when it is in force already.
     ///
     /// # Errors

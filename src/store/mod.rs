@@ -113,6 +113,20 @@ pub struct Link {
     pub paused: Option<String>,
     /// Declared in the config, so commands can't remove it.
     pub fixed: bool,
+    /// The circuit breaker paused it, not long ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tripped: Option<Tripped>,
+}
+
+/// How the circuit breaker paused a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tripped {
+    /// How often in a row.
+    pub times: u32,
+    /// When, the last time.
+    pub at: Timestamp,
+    /// When it goes on by itself; `None`: when somebody resumes it.
+    pub resume_at: Option<Timestamp>,
 }
 
 /// One conversation of a link.
@@ -221,7 +235,8 @@ pub struct Fact {
 /// Limits, from the config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Locked payload at most, in bytes; over this nothing more is accepted.
+    /// Locked payload at most, in bytes; over this nothing more is accepted. Of one sender, dead letters and events that
+    /// can't be read take a sixteenth of it at most; beyond that only their lines and reasons are kept.
     pub payload_bytes: u64,
     /// How long an event that can't be read waits.
     pub unreadable_for: Duration,
@@ -229,6 +244,8 @@ pub struct Limits {
     pub hold_sender_for: Duration,
     /// How long a content-free line is kept.
     pub lines_for: Duration,
+    /// How long a dead letter is kept; then it is a content-free line with its reason.
+    pub dead_letters_for: Duration,
 }
 
 impl Default for Limits {
@@ -239,6 +256,7 @@ impl Default for Limits {
             unreadable_for: 7 * day,
             hold_sender_for: Duration::from_secs(30),
             lines_for: 30 * day,
+            dead_letters_for: 30 * day,
         }
     }
 }
@@ -325,7 +343,8 @@ pub trait Journal: Send + Sync {
     /// latest, if anything is waiting; what arrives after that may make it sooner. To be called at the start too, once
     /// the [`Router`] knows the links: it takes up what could have been routed when the process died.
     async fn expire(&self) -> Result<Option<Timestamp>, JournalError>;
-    /// Forgets content-free lines that are older than [`Limits::lines_for`], a bounded number a call. Says how many.
+    /// Forgets content-free lines that are older than [`Limits::lines_for`], and lets go of dead letters that are older
+    /// than [`Limits::dead_letters_for`], a bounded number a call. Says how many.
     async fn sweep(&self) -> Result<usize, JournalError>;
 
     /// Reads from an account's store.

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod config;
+mod loops;
 mod operator;
 mod journeys;
 mod kinds;

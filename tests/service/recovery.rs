@@ -11,11 +11,11 @@ use sealbridge_lab::{
 };
 use sealbridge_loopback::DiskPeer;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Two people, one on each side, and how many messages each said.
-struct Talk {
-    peers: [DiskPeer; 2],
+pub(super) struct Talk {
+    pub(super) peers: [DiskPeer; 2],
     run: String,
     said: [usize; 2],
 }
@@ -64,7 +64,7 @@ impl Talk {
     }
 }
 
-async fn stage() -> Result<(Bridge, Talk, tempfile::TempDir)> {
+pub(super) async fn stage() -> Result<(Bridge, Talk, tempfile::TempDir)> {
     stage_with("\n[links.both]\nends = [\"a/room\", \"b/room\"]\n").await
 }
 

@@ -55,7 +55,7 @@ impl Scene {
             account("b", &self.hubs[1], &theirs),
             self.link,
         );
-        let config = config::load::load_text(Path::new("test.toml"), &text).expect("the config is sound");
+        let config = config::load_text(Path::new("test.toml"), &text).expect("the config is sound");
         let service = Service::open(Arc::new(config), RootKey::new([5; 32])).await.expect("the journal opens");
         let stop = CancellationToken::new();
         let token = stop.clone();

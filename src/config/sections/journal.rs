@@ -22,6 +22,8 @@ pub struct Journal {
     pub hold_sender_for: Period,
     /// How long a line without content is kept of each message that crossed.
     pub keep_lines_for: Period,
+    /// How long a dead letter is kept, with its content, for somebody to retry it.
+    pub dead_letters_for: Period,
 }
 
 impl Default for Journal {
@@ -33,6 +35,7 @@ impl Default for Journal {
             unreadable_for: Period(limits.unreadable_for),
             hold_sender_for: Period(limits.hold_sender_for),
             keep_lines_for: Period(limits.lines_for),
+            dead_letters_for: Period(limits.dead_letters_for),
         }
     }
 }
@@ -46,6 +49,7 @@ impl Journal {
             unreadable_for: self.unreadable_for.0,
             hold_sender_for: self.hold_sender_for.0,
             lines_for: self.keep_lines_for.0,
+            dead_letters_for: self.dead_letters_for.0,
         }
     }
 }

@@ -67,6 +67,7 @@ pub(super) async fn doctor(host: &dyn Host) -> Result<Outcome, Failure> {
             checks.push(check(format!("{topic}: {}", finding.topic), state, finding.words));
         }
     }
+    checks.extend(host.trouble().map(|trouble| check("service", CheckState::Bad, trouble)));
     checks.extend(links(host).await?);
     checks.extend(journal(host).await?);
     Ok(diagnosis(&checks, found))

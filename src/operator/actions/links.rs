@@ -7,7 +7,7 @@ use super::{Outcome, open_transport, to_line, transport_of};
 use crate::{
     config::nearest,
     operator::{Failure, Host},
-    store::{Link, LinkEnd, LinkName},
+    store::{Link, LinkEnd, LinkName, Tripped},
 };
 
 /// Why a link is paused when the operator paused it.
@@ -57,7 +57,7 @@ pub(super) async fn add(host: &dyn Host, name: &LinkName, ends: &[Address]) -> R
     }
     let since = host.clock().now();
     let ends = ends.iter().map(|at| LinkEnd { at: at.clone(), since }).collect();
-    put(host, Link { name: name.clone(), ends, paused: None, fixed: false }, "is made").await
+    put(host, Link { name: name.clone(), ends, paused: None, fixed: false, tripped: None }, "is made").await
 }
 
 pub(super) async fn remove(host: &dyn Host, name: &LinkName) -> Result<Outcome, Failure> {
@@ -106,6 +106,8 @@ pub(super) async fn replace(
 pub(super) async fn pause(host: &dyn Host, name: &LinkName) -> Result<Outcome, Failure> {
     let mut link = find(host, name).await?;
     link.paused.get_or_insert_with(|| BY_OPERATOR.to_owned());
+    // Who pauses it wants it to stay so.
+    link.tripped = link.tripped.map(|tripped| Tripped { resume_at: None, ..tripped });
     put(host, link, "is paused: what comes in is held").await
 }
 

@@ -17,6 +17,7 @@ struct Status {
     running: bool,
     version: &'static str,
     started_at: i64,
+    trouble: Option<String>,
     accounts: Vec<AccountLine>,
     links: usize,
     links_paused: usize,
@@ -41,6 +42,7 @@ pub(super) async fn status(host: &dyn Host) -> Result<Outcome, Failure> {
         running: true,
         version: env!("CARGO_PKG_VERSION"),
         started_at: host.started_at().0,
+        trouble: host.trouble(),
         accounts: accounts(host),
         links: links.len(),
         links_paused: links.iter().filter(|link| link.paused.is_some()).count(),
@@ -73,6 +75,9 @@ fn accounts(host: &dyn Host) -> Vec<AccountLine> {
 fn describe(status: &Status, up: Duration, now: i64) -> String {
     let up = Period(Duration::from_secs(up.as_secs()));
     let mut words = format!("Sealbridge {} has been running for {up}.\n", status.version);
+    if let Some(trouble) = &status.trouble {
+        words.push_str(&format!("TROUBLE: {trouble}\n"));
+    }
     for account in &status.accounts {
         let identity = account.health.identity.as_deref().unwrap_or("?");
         let heard = account

@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use super::{Failure, FailureKind, Open, logging, output::Output};
 use crate::config::{self, Config, Flags, Sources};
@@ -35,6 +35,12 @@ pub fn main(open: Open) -> ExitCode {
             ExitCode::from(failure.kind.exit_code())
         }
     }
+}
+
+/// Every command, as the parser knows it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 fn usage(error: &clap::Error) -> ExitCode {

@@ -230,6 +230,9 @@ mod tests {
         fn accounts(&self) -> Vec<Account> {
             unreachable!("another user got through")
         }
+        fn trouble(&self) -> Option<String> {
+            unreachable!("another user got through")
+        }
         async fn links_changed(&self) -> Result<(), JournalError> {
             unreachable!("another user got through")
         }

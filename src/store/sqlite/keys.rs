@@ -29,6 +29,12 @@ impl Keys {
         half(mac.finalize().into_bytes().into())
     }
 
+    /// Eight bytes that stand for a sender, and tell nobody else who that is.
+    pub(super) fn sender(&self, account: &AccountName, sender: &PersonId) -> i64 {
+        let tag = self.tag(&Place::of("sender").with(account.as_str().as_bytes()).with(sender.as_str().as_bytes()));
+        i64::from_le_bytes(tag[..8].try_into().expect("eight bytes are eight bytes"))
+    }
+
     /// Whether a tag is ours and fits.
     pub(super) fn fits(&self, place: &Place, tag: &[u8]) -> bool {
         let mut mac = self.rows.clone();

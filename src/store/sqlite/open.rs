@@ -96,7 +96,7 @@ fn compare(connection: &Connection) -> Result<(), OpenError> {
     if found == "ok" { Ok(()) } else { Err(OpenError::Damaged(found)) }
 }
 
-fn make_key_check(connection: &Connection, keys: &Keys) -> rusqlite::Result<()> {
+pub(super) fn make_key_check(connection: &Connection, keys: &Keys) -> rusqlite::Result<()> {
     let locked = keys.vault.lock(Place::key_check().bytes(), KEY_CHECK);
     connection.execute(
         "INSERT INTO key_check (id, fingerprint, locked) VALUES (1, ?1, ?2)",

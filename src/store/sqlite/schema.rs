@@ -6,7 +6,8 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_journal.sql"),
     include_str!("../migrations/0002_series.sql"),
-    include_str!("../migrations/0003_kinds.sql"),
+    include_str!("../migrations/0003_bounds.sql"),
+    include_str!("../migrations/0004_kinds.sql"),
 ];
 
 /// The version that is found.

@@ -72,7 +72,7 @@ pub(crate) async fn replayed_value_under_another_name_is_a_dead_letter_for_ever(
     pair.arrive(vec![with_value("$4", 2), with_value("$2", 2)]).await;
     assert_eq!(pair.lane().await, Vec::<String>::new());
     let letters = pair.journal.dead_letters(0, 10).await.expect("the journal reads");
-    assert_eq!(letters.iter().map(|l| l.name.as_str()).collect::<Vec<_>>(), ["$3", "$4"]);
+    assert_eq!(letters.iter().map(|l| l.name.as_str()).collect::<Vec<_>>(), ["$4"]);
 }
 
 pub(crate) async fn conversation_that_is_not_linked_leaves_nothing(engine: &dyn Engine) {

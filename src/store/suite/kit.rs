@@ -106,7 +106,7 @@ pub(crate) fn link(name: &str) -> LinkName {
 /// A link between conversations that can be changed.
 pub(crate) fn linking(name: &str, ends: &[&Address]) -> Link {
     let end = |at: &&Address| LinkEnd { at: (*at).clone(), since: START };
-    Link { name: link(name), ends: ends.iter().map(end).collect(), paused: None, fixed: false }
+    Link { name: link(name), ends: ends.iter().map(end).collect(), paused: None, fixed: false, tripped: None }
 }
 
 pub(crate) fn account(name: &str) -> AccountName {

@@ -2,6 +2,7 @@
 
 pub(super) mod about;
 pub(super) mod accept;
+pub(super) mod bounds;
 mod kit;
 pub(super) mod letters;
 pub(super) mod links;
@@ -73,6 +74,11 @@ macro_rules! journal_suite {
                 every_lane_that_has_something_is_listed,
                 old_lines_are_forgotten_and_the_rest_stays,
                 head_goes_on_after_a_number,
+            ];
+            bounds: [
+                dead_letters_of_one_sender_take_a_share_and_leave_room_for_others,
+                events_that_cant_be_read_of_one_sender_take_a_share,
+                dead_letter_is_let_go_in_time_and_leaves_its_reason,
             ];
             links: [
                 links_are_kept_and_removed_with_their_outbox,

@@ -37,7 +37,7 @@ fn name(name: &str) -> LinkName {
 /// A link as the config declares it.
 async fn fixed_link(host: &PlayedHost) {
     let end = |conversation| LinkEnd { at: address(conversation), since: Timestamp(0) };
-    let link = Link { name: name("fixed"), ends: vec![end("x"), end("y")], paused: None, fixed: true };
+    let link = Link { name: name("fixed"), ends: vec![end("x"), end("y")], paused: None, fixed: true, tripped: None };
     host.journal().put_link(link).await.expect("the journal takes it");
 }
 

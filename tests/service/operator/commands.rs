@@ -125,6 +125,7 @@ fn conversations_and_status_have_stable_fields() {
         "links_paused",
         "running",
         "started_at",
+        "trouble",
         "version",
     ];
     assert_eq!(keys(&status), expected);

@@ -182,6 +182,9 @@ impl Host for PlayedHost {
         let name = AccountName::parse("a").expect("it is a name");
         vec![Account { name, transport: Some(AnyTransport::Carrier(self.transport.clone())), stopped: None }]
     }
+    fn trouble(&self) -> Option<String> {
+        None
+    }
     async fn links_changed(&self) -> Result<(), JournalError> {
         Ok(())
     }

@@ -16,7 +16,8 @@ use super::{
     about::{self, Notes},
     accounts, gaps, letters,
     once::{self, Fresh, Once},
-    order, outbox, unreadable,
+    order::{self, Routes},
+    outbox, pins, unreadable,
 };
 
 /// What a conversation is like while something is put into it.
@@ -170,8 +171,14 @@ fn message(
     let carried = Carried { id: &incoming.id, message: &incoming.message, trust: incoming.trust };
     let notes = Notes::of(ledger, standing.id, &standing.at, carried.message);
     about::follow(ledger, standing.id, &notes, carried.message)?;
-    let needed = waits || order::route(ledger, standing.id, &standing.at, place, &carried)?;
-    store(ledger, standing, &carried, &notes, place, waits, needed)?;
+    let routes = match waits {
+        true => Routes { needed: true, died: false },
+        false => order::route(ledger, standing.id, &standing.at, place, &carried)?,
+    };
+    store(ledger, standing, &carried, &notes, place, waits, routes.needed)?;
+    if routes.died {
+        pins::died(ledger, place)?;
+    }
     Ok(true)
 }
 
@@ -205,8 +212,9 @@ fn store(
     let key = name_key(standing.id, id);
     let era = ledger.names.add(key);
     ledger.run(
-        "INSERT INTO received (id, conversation, era, key, remote, state, at, trust, sender, payload, author, about, spool)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        "INSERT INTO received (id, conversation, era, key, remote, state, at, trust, sender, sender_key, payload,
+                               author, about, spool)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         params![
             place,
             standing.id,
@@ -217,6 +225,7 @@ fn store(
             ledger.now().0,
             trust_to_row(carried.trust),
             waits.then(|| carried.message.author().as_str()),
+            needed.then(|| ledger.keys.sender(&standing.at.account, carried.message.author())),
             locked.as_ref().map(|locked| ledger.keys.vault.to_row(locked)),
             notes.author,
             notes.about.filter(|_| needed),
@@ -265,7 +274,14 @@ fn unread(ledger: &mut Ledger, standing: &mut Standing, event: &Unreadable, plac
     }
     let id = event.id.as_str();
     let locked = ledger.keys.vault.lock(Place::raw(&standing.at, id).bytes(), event.raw.expose());
+    let sender = ledger.keys.sender(&standing.at.account, &event.sender);
+    if !pins::may(ledger, sender, locked.size())? {
+        line(ledger, standing.id, &event.id, place, Some(pins::TOO_MUCH))?;
+        letters::write(ledger, standing.id, id, Some(event.sender.as_str()), pins::TOO_MUCH)?;
+        return Ok(true);
+    }
     ledger.take_in(locked.size())?;
+    pins::add(ledger, sender, locked.size())?;
     put_line(ledger, standing.id, &event.id, place, received::UNREADABLE, None)?;
     let (number, now) = (ledger.next_number(), ledger.now());
     ledger.run(

@@ -1,11 +1,13 @@
 //! Dead letters, and rows that do not open.
 
 use rusqlite::params;
+use sealbridge_contract::PersonId;
 
 use super::{
     super::{Outcome, delivery, received, unreadable as waiting},
     Ledger, order,
     outbox::{self, no_such},
+    unreadable,
 };
 use crate::store::JournalError;
 
@@ -40,7 +42,9 @@ pub(super) fn wake(ledger: &mut Ledger, mut lanes: Vec<i64>) -> Outcome<()> {
 pub(in crate::store::sqlite) fn retry(ledger: &mut Ledger, number: i64) -> Outcome<()> {
     let lane: Option<i64> = ledger.one(
         "UPDATE delivery SET state = 0, not_before = 0, reason = NULL, done_at = NULL
-         WHERE number = ?1 AND state = 2 RETURNING lane",
+         WHERE number = ?1 AND state = 2
+           AND (payload IS NOT NULL OR EXISTS (SELECT 1 FROM received r WHERE r.id = source AND r.payload IS NOT NULL))
+         RETURNING lane",
         [number],
         |row| row.get(0),
     )?;
@@ -55,7 +59,8 @@ pub(in crate::store::sqlite) fn retry(ledger: &mut Ledger, number: i64) -> Outco
         return Ok(());
     }
     let known = ledger.one(
-        "SELECT EXISTS (SELECT 1 FROM letter WHERE number = ?1) OR EXISTS (SELECT 1 FROM quarantine WHERE number = ?1)",
+        "SELECT EXISTS (SELECT 1 FROM letter WHERE number = ?1) OR EXISTS (SELECT 1 FROM quarantine WHERE number = ?1)
+             OR EXISTS (SELECT 1 FROM delivery WHERE number = ?1 AND state = 2)",
         [number],
         |row| row.get::<_, bool>(0),
     )?;
@@ -69,18 +74,41 @@ pub(in crate::store::sqlite) fn retry(ledger: &mut Ledger, number: i64) -> Outco
 
 /// Why there is only a line of something.
 const DROPPED: &str = "dropped by the operator";
+const EXPIRED: &str = "kept as a dead letter for as long as they are kept";
+
+/// Lets go of dead letters whose time is over. Says how many.
+pub(super) fn expire(ledger: &mut Ledger, at_once: usize) -> Outcome<usize> {
+    let before = ledger.now().minus(ledger.limits.dead_letters_for).0;
+    let old = [
+        "SELECT number FROM delivery WHERE state = 2 AND done_at < ?1 ORDER BY done_at LIMIT ?2",
+        "SELECT number FROM unreadable WHERE state = 1 AND dead_at < ?1 ORDER BY dead_at LIMIT ?2",
+    ];
+    let numbers = |ledger: &Ledger, sql: &str| ledger.all(sql, params![before, at_once], |row| row.get::<_, i64>(0));
+    let (deliveries, events) = (numbers(ledger, old[0])?, numbers(ledger, old[1])?);
+    for number in &deliveries {
+        drop_delivery(ledger, *number, EXPIRED)?;
+    }
+    for number in &events {
+        drop_unreadable(ledger, *number, EXPIRED)?;
+    }
+    let letters = ledger.run(
+        "DELETE FROM letter WHERE number IN (SELECT number FROM letter WHERE since < ?1 ORDER BY since LIMIT ?2)",
+        params![before, at_once],
+    )?;
+    Ok(deliveries.len() + events.len() + letters)
+}
 
 /// Erases a dead letter for good.
 pub(in crate::store::sqlite) fn drop_letter(ledger: &mut Ledger, number: i64) -> Outcome<()> {
     let quarantined = ledger.run("DELETE FROM quarantine WHERE number = ?1", [number])?;
-    if drop_delivery(ledger, number)? || drop_unreadable(ledger, number)? {
+    if drop_delivery(ledger, number, DROPPED)? || drop_unreadable(ledger, number, DROPPED)? {
         return Ok(());
     }
     let letter = ledger.run("DELETE FROM letter WHERE number = ?1", [number])?;
     if letter + quarantined > 0 { Ok(()) } else { Err(no_such(number)) }
 }
 
-fn drop_delivery(ledger: &mut Ledger, number: i64) -> Outcome<bool> {
+fn drop_delivery(ledger: &mut Ledger, number: i64, why: &str) -> Outcome<bool> {
     let dropped = ledger.one(
         "SELECT source, length(payload) FROM delivery WHERE number = ?1 AND state IN (2, 5)",
         [number],
@@ -91,7 +119,7 @@ fn drop_delivery(ledger: &mut Ledger, number: i64) -> Outcome<bool> {
     ledger.run(
         "UPDATE delivery SET state = ?2, payload = NULL, done_at = ?3, reason = coalesce(?4 || ': ' || reason, ?4)
          WHERE number = ?1",
-        params![number, delivery::DROPPED, ledger.now().0, DROPPED],
+        params![number, delivery::DROPPED, ledger.now().0, why],
     )?;
     match source {
         Some(source) if exists(ledger, source)? => outbox::done_with(ledger, source)?,
@@ -105,16 +133,26 @@ fn exists(ledger: &Ledger, place: i64) -> Outcome<bool> {
     Ok(ledger.one("SELECT 1 FROM received WHERE id = ?1", [place], |_| Ok(()))?.is_some())
 }
 
-fn drop_unreadable(ledger: &mut Ledger, number: i64) -> Outcome<bool> {
+fn drop_unreadable(ledger: &mut Ledger, number: i64, why: &str) -> Outcome<bool> {
     let dropped = ledger.one(
-        "DELETE FROM unreadable WHERE number = ?1 AND state IN (1, 2) RETURNING received, length(raw)",
+        "SELECT received, conversation, sender, length(raw), reason FROM unreadable
+         WHERE number = ?1 AND state IN (1, 2)",
         [number],
-        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, usize>(1)?)),
+        |row| {
+            let sender = PersonId::new(row.get::<_, String>(2)?);
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, i64>(1)?,
+                sender,
+                row.get::<_, usize>(3)?,
+                row.get::<_, String>(4)?,
+            ))
+        },
     )?;
-    let Some((place, raw)) = dropped else { return Ok(false) };
-    ledger.let_go(raw);
+    let Some((place, conversation, sender, raw, reason)) = dropped else { return Ok(false) };
+    unreadable::forget(ledger, number, conversation, &sender, raw)?;
     if exists(ledger, place)? {
-        ledger.close_line(place, Some(DROPPED))?;
+        ledger.close_line(place, Some(&format!("{why}: {reason}")))?;
     }
     Ok(true)
 }

@@ -11,7 +11,7 @@ use super::{
     },
     Ledger, letters,
 };
-use crate::store::{JournalError, Link, LinkEnd, LinkName};
+use crate::store::{JournalError, Link, LinkEnd, LinkName, Tripped};
 
 /// Adds or replaces a link.
 pub(in crate::store::sqlite) fn put_link(ledger: &mut Ledger, link: &Link) -> Outcome<()> {
@@ -50,7 +50,10 @@ pub(in crate::store::sqlite) fn remove_link(ledger: &mut Ledger, name: &LinkName
 /// Lets a link go on, with what is held of it.
 pub(in crate::store::sqlite) fn resume(ledger: &mut Ledger, name: &LinkName) -> Outcome<usize> {
     match links::one(&ledger.connection, &ledger.keys, name.as_str())? {
-        Some(link) if link.paused.is_some() => put_link(ledger, &Link { paused: None, ..link })?,
+        Some(link) if link.paused.is_some() => {
+            let tripped = link.tripped.map(|tripped| Tripped { resume_at: None, ..tripped });
+            put_link(ledger, &Link { paused: None, tripped, ..link })?;
+        }
         _ => {}
     }
     let lanes: Vec<i64> = ledger.all(

@@ -11,6 +11,7 @@ mod names;
 mod once;
 mod order;
 mod outbox;
+mod pins;
 mod unreadable;
 
 use std::{
@@ -258,18 +259,24 @@ impl Ledger {
 
     /// Makes a received row a content-free line.
     fn close_line(&mut self, place: i64, note: Option<&str>) -> Outcome<()> {
-        let held: Option<usize> = self
-            .one("SELECT length(payload) FROM received WHERE id = ?1", [place], |row| row.get(0))?
+        let (held, pinned) = self
+            .one("SELECT coalesce(length(payload), 0), pinned FROM received WHERE id = ?1", [place], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?
             .ok_or_else(|| JournalError::Damaged("a received message is missing".into()))?;
-        self.erase(place, held.unwrap_or(0), note)
+        self.erase(place, held, pinned, note)
     }
 
-    /// The same where it is known how long its content is.
-    fn erase(&mut self, place: i64, held: usize, note: Option<&str>) -> Outcome<()> {
+    /// The same where it is known how long its content is, and for whom it counts.
+    fn erase(&mut self, place: i64, held: usize, pinned: Option<i64>, note: Option<&str>) -> Outcome<()> {
         self.let_go(held);
+        if let Some(sender) = pinned {
+            pins::take(self, sender, held)?;
+        }
         self.run(
-            "UPDATE received SET state = ?2, at = ?3, sender = NULL, payload = NULL, about = NULL, spool = NULL,
-                    note = ?4 WHERE id = ?1",
+            "UPDATE received SET state = ?2, at = ?3, sender = NULL, sender_key = NULL, pinned = NULL, payload = NULL,
+                                 about = NULL, spool = NULL, note = ?4
+              WHERE id = ?1",
             params![place, received::DONE, self.now().0, note],
         )?;
         Ok(())

@@ -15,8 +15,9 @@ use super::{
     },
     Ledger, about,
     accept::Carried,
-    letters, outbox,
+    letters, outbox, pins,
 };
+use crate::store::FirstVerdict;
 
 /// As many waiting messages are routed in one go. More follow in the next commit, so that others need not wait.
 const AT_ONCE: usize = 256;
@@ -32,14 +33,23 @@ pub(super) fn is_held(ledger: &Ledger, conversation: i64, sender: &PersonId, pla
     Ok(held.unwrap_or(false))
 }
 
-/// Asks where a message goes and enqueues it there. Says whether its content is still needed.
+/// What became of a message's deliveries.
+#[derive(Default)]
+pub(super) struct Routes {
+    /// Its content is still needed.
+    pub(super) needed: bool,
+    /// One of them is a dead letter from the start.
+    pub(super) died: bool,
+}
+
+/// Asks where a message goes and enqueues it there.
 pub(super) fn route(
     ledger: &mut Ledger,
     conversation: i64,
     at: &Address,
     place: i64,
     carried: &Carried<'_>,
-) -> Outcome<bool> {
+) -> Outcome<Routes> {
     ledger.run(
         "UPDATE unreadable SET passed = 1
          WHERE conversation = ?1 AND sender = ?2 AND state = 0 AND received < ?3 AND passed = 0",
@@ -48,13 +58,15 @@ pub(super) fn route(
     if about::is_a_strangers_edit(ledger, conversation, at, carried.message)? {
         let author = carried.message.author().as_str();
         letters::write(ledger, conversation, carried.id.as_str(), Some(author), about::NOT_THEIRS)?;
-        return Ok(false);
+        return Ok(Routes::default());
     }
-    let mut needed = false;
+    let mut routes = Routes::default();
     for routed in ledger.router.clone().route(at, carried.id, carried.message, carried.trust) {
-        needed |= outbox::enqueue(ledger, at, carried.id, place, &routed)?;
+        outbox::enqueue(ledger, at, carried.id, place, &routed)?;
+        routes.needed |= routed.verdict != FirstVerdict::Echo;
+        routes.died |= matches!(routed.verdict, FirstVerdict::Refuse(_));
     }
-    Ok(needed)
+    Ok(routes)
 }
 
 /// Routes what waits in a conversation and need not any more, in order. Says how many.
@@ -85,13 +97,17 @@ pub(super) fn go_on(ledger: &mut Ledger, conversation: i64) -> Outcome<usize> {
         match row.open(ledger, &at) {
             Some((id, trust, message)) => {
                 let carried = Carried { id: &id, message: &message, trust };
-                if route(ledger, conversation, &at, place, &carried)? {
+                let routes = route(ledger, conversation, &at, place, &carried)?;
+                if routes.needed {
                     ledger.run(
                         "UPDATE received SET state = ?2, sender = NULL WHERE id = ?1",
                         params![place, received::ROUTED],
                     )?;
                 } else {
                     ledger.close_line(place, None)?;
+                }
+                if routes.died {
+                    pins::died(ledger, place)?;
                 }
             }
             None => letters::quarantine_received(ledger, place)?,

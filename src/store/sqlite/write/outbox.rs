@@ -9,18 +9,12 @@ use super::{
         keys::{Place, name_key, topic_key},
         received,
     },
-    Ledger, links,
+    Ledger, letters, links, pins,
 };
 use crate::store::{FirstVerdict, JournalError, Routed};
 
-/// Writes one delivery of a received message. Says whether it needs the message's content.
-pub(super) fn enqueue(
-    ledger: &mut Ledger,
-    from: &Address,
-    id: &RemoteId,
-    source: i64,
-    routed: &Routed,
-) -> Outcome<bool> {
+/// Writes one delivery of a received message.
+pub(super) fn enqueue(ledger: &mut Ledger, from: &Address, id: &RemoteId, source: i64, routed: &Routed) -> Outcome<()> {
     let held;
     let (state, reason) = match &routed.verdict {
         FirstVerdict::Enqueue => (delivery::QUEUED, None),
@@ -59,7 +53,7 @@ pub(super) fn enqueue(
         let notice = Cleartext::new(Message::notice(ledger.now(), words));
         say(ledger, from, &notice, Some(&format!("refused {}", id.as_str())))?;
     }
-    Ok(state != delivery::ECHO)
+    Ok(())
 }
 
 /// Enqueues words of the bridge itself.
@@ -119,6 +113,8 @@ struct Line {
     /// How long its own words are, and those of the message that it carries.
     words: usize,
     message: usize,
+    /// For whom that message counts as a dead letter, if it does.
+    pinned: Option<i64>,
     /// Whether another delivery needs that message.
     shared: bool,
 }
@@ -128,7 +124,7 @@ fn line(ledger: &Ledger, number: i64) -> Outcome<Line> {
         .one(
             "SELECT d.state, d.lane, d.source, coalesce(length(d.payload), 0), coalesce(length(r.payload), 0),
                     EXISTS (SELECT 1 FROM delivery o
-                            WHERE o.source = d.source AND o.number <> d.number AND o.state IN (0, 1, 2, 5))
+                            WHERE o.source = d.source AND o.number <> d.number AND o.state IN (0, 1, 2, 5)), r.pinned
              FROM delivery d LEFT JOIN received r ON r.id = d.source WHERE d.number = ?1",
             [number],
             |row| {
@@ -139,6 +135,7 @@ fn line(ledger: &Ledger, number: i64) -> Outcome<Line> {
                     words: row.get(3)?,
                     message: row.get(4)?,
                     shared: row.get(5)?,
+                    pinned: row.get(6)?,
                 })
             },
         )?
@@ -174,7 +171,9 @@ pub(in crate::store::sqlite) fn settle(ledger: &mut Ledger, number: i64, as_id: 
         ],
     )?;
     match line.source {
-        Some(source) if !line.shared && line.state != delivery::DROPPED => ledger.erase(source, line.message, None),
+        Some(source) if !line.shared && line.state != delivery::DROPPED => {
+            ledger.erase(source, line.message, line.pinned, None)
+        }
         _ => Ok(()),
     }
 }
@@ -231,8 +230,15 @@ pub(in crate::store::sqlite) fn hold(ledger: &mut Ledger, number: i64, why: Hold
 
 /// It will not arrive.
 pub(in crate::store::sqlite) fn bury(ledger: &mut Ledger, number: i64, reason: &str) -> Outcome<()> {
-    let sql = "UPDATE delivery SET state = 2, reason = ?2, done_at = ?3 WHERE number = ?1 AND state IN (0, 1)";
-    change(ledger, number, sql, &[&number, &reason, &ledger.now().0])
+    let source: Option<i64> = ledger
+        .one(
+            "UPDATE delivery SET state = 2, reason = ?2, done_at = ?3 WHERE number = ?1 AND state IN (0, 1)
+             RETURNING source",
+            params![number, reason, ledger.now().0],
+            |row| row.get(0),
+        )?
+        .ok_or_else(|| no_such(number))?;
+    source.map_or(Ok(()), |source| pins::died(ledger, source))
 }
 
 /// As many lines are forgotten in one go.
@@ -268,5 +274,5 @@ pub(in crate::store::sqlite) fn sweep(ledger: &mut Ledger) -> Outcome<usize> {
     )?;
     let settled = words.iter().filter(|state| **state == delivery::SETTLED).count();
     ledger.totals.settled = ledger.totals.settled.saturating_sub(settled as u64);
-    Ok(places.len() + words.len())
+    Ok(places.len() + words.len() + letters::expire(ledger, SWEPT_AT_ONCE)?)
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 use sealbridge_contract::{
-    AccountName,
+    AccountName, PersonId,
     inbox::{Incoming, Resolution},
 };
 
@@ -18,6 +18,7 @@ use super::{
     once::{self, Fresh, Once},
     order,
     outbox::no_such,
+    pins,
 };
 
 /// A row of an event that waits, as far as steps need it.
@@ -86,7 +87,7 @@ pub(in crate::store::sqlite) fn resolve(
             )?;
         }
         Resolution::NotForUs => {
-            forget(ledger, &event)?;
+            event.forget(ledger)?;
             ledger.close_line(event.place, Some("not a message"))?;
         }
     }
@@ -106,7 +107,7 @@ pub(super) fn readable_by_name(ledger: &mut Ledger, conversation: i64, incoming:
 /// It takes the place it had, or crosses marked late if later messages of its sender have crossed.
 fn readable(ledger: &mut Ledger, event: &Event, incoming: &mut Incoming) -> Outcome<()> {
     let at = ledger.address(event.conversation)?;
-    forget(ledger, event)?;
+    event.forget(ledger)?;
     let once = incoming.once.as_ref().map(|once| Once::numbered(ledger, &at.account, once));
     let fresh = once::remember(ledger, once.as_ref(), event.conversation, &event.remote)?;
     if fresh == Fresh::Replayed {
@@ -140,8 +141,9 @@ fn readable(ledger: &mut Ledger, event: &Event, incoming: &mut Incoming) -> Outc
         ledger.take_in_anyway(locked.size());
     }
     ledger.run(
-        "UPDATE received SET state = ?2, trust = ?3, sender = ?4, payload = ?5, at = ?6, author = ?7, about = ?8,
-                spool = ?9 WHERE id = ?1",
+        "UPDATE received SET state = ?2, trust = ?3, sender = ?4, payload = ?5, at = ?6, sender_key = ?7, author = ?8,
+                             about = ?9, spool = ?10
+          WHERE id = ?1",
         params![
             event.place,
             received::WAITING,
@@ -149,6 +151,7 @@ fn readable(ledger: &mut Ledger, event: &Event, incoming: &mut Incoming) -> Outc
             incoming.message.author().as_str(),
             ledger.keys.vault.to_row(&locked),
             ledger.now().0,
+            ledger.keys.sender(&at.account, incoming.message.author()),
             notes.author,
             notes.about,
             notes.spool,
@@ -158,8 +161,23 @@ fn readable(ledger: &mut Ledger, event: &Event, incoming: &mut Incoming) -> Outc
     Ok(())
 }
 
-fn forget(ledger: &mut Ledger, event: &Event) -> Outcome<()> {
-    ledger.let_go(event.raw);
-    ledger.run("DELETE FROM unreadable WHERE number = ?1", [event.number])?;
+/// Erases an event that waited, or was given up, with what it counts for.
+pub(super) fn forget(
+    ledger: &mut Ledger,
+    number: i64,
+    conversation: i64,
+    sender: &PersonId,
+    raw: usize,
+) -> Outcome<()> {
+    ledger.let_go(raw);
+    let account = ledger.address(conversation)?.account;
+    pins::take(ledger, ledger.keys.sender(&account, sender), raw)?;
+    ledger.run("DELETE FROM unreadable WHERE number = ?1", [number])?;
     Ok(())
+}
+
+impl Event {
+    fn forget(&self, ledger: &mut Ledger) -> Outcome<()> {
+        forget(ledger, self.number, self.conversation, &PersonId::new(self.sender.as_str()), self.raw)
+    }
 }
