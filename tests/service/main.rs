@@ -8,3 +8,4 @@ mod kinds;
 mod recovery;
 mod refusals;
 mod relations;
+mod spool;

@@ -36,6 +36,9 @@ impl Scene {
         let (ann, ben) = (person(&hubs[0], "ann"), person(&hubs[1], "ben"));
         let room = ConversationId::new("room");
         let mut scene = Self { folder, hubs, ann, ben, room, link: link.to_owned(), datasheet, running: None };
+        for (hub, name) in scene.hubs.iter().zip(["a", "b"]) {
+            hub.join(&AccountName::parse(name).expect("a name"), &scene.room);
+        }
         scene.start().await;
         scene
     }
@@ -55,7 +58,7 @@ impl Scene {
             account("b", &self.hubs[1], &theirs),
             self.link,
         );
-        let config = config::load::load_text(Path::new("test.toml"), &text).expect("the config is sound");
+        let config = config::load_text(Path::new("test.toml"), &text).expect("the config is sound");
         let service = Service::open(Arc::new(config), RootKey::new([5; 32])).await.expect("the journal opens");
         let stop = CancellationToken::new();
         let token = stop.clone();
