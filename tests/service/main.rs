@@ -9,3 +9,4 @@ mod kinds;
 mod recovery;
 mod refusals;
 mod relations;
+mod spool;

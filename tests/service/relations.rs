@@ -36,6 +36,9 @@ impl Scene {
         let (ann, ben) = (person(&hubs[0], "ann"), person(&hubs[1], "ben"));
         let room = ConversationId::new("room");
         let mut scene = Self { folder, hubs, ann, ben, room, link: link.to_owned(), datasheet, running: None };
+        for (hub, name) in scene.hubs.iter().zip(["a", "b"]) {
+            hub.join(&AccountName::parse(name).expect("a name"), &scene.room);
+        }
         scene.start().await;
         scene
     }

@@ -1,0 +1,57 @@
+//! A large file takes no more memory than a small one.
+
+use sealbridge::spool::SpoolFolder;
+use sealbridge_contract::{
+    Author, Cleartext, Destination, Kind, Media, Message, Origin, PersonId, Rule, SenderTrust, Spool as _, Timestamp,
+    Verdict,
+    gate::Encryption,
+    judge,
+    message::{FileName, MediaType, Sort},
+};
+use sha2::{Digest as _, Sha256};
+
+const MIB: usize = 1 << 20;
+const LARGE: usize = 200;
+/// Other tests run beside this one in the same process, so there is room for them.
+const MORE_AT_MOST: u64 = 64 << 20;
+
+/// The most memory that this process has had so far.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux has it");
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().expect("it is a number");
+    kib * 1024
+}
+
+#[tokio::test]
+async fn two_hundred_megabytes_pass_through_in_bounded_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let spool = SpoolFolder::open(folder.path(), [3; 32].into(), 1 << 30).expect("the folder can be used");
+    let before = peak();
+    let piece: Vec<u8> = (0..MIB).map(|at| (at % 251) as u8).collect();
+    let mut writer = spool.create(1 << 30).await.expect("there is room");
+    let mut hash = Sha256::new();
+    for _ in 0..LARGE {
+        writer.write(&piece).await.expect("there is room");
+        hash.update(&piece);
+    }
+    let expected: [u8; 32] = hash.finalize().into();
+    let spooled = writer.finish(Some(expected)).await.expect("it is what was said");
+    let media = Media::new(Sort::File, FileName::new("x"), MediaType::new("a/b"), spooled.clone());
+    let author = Author { id: PersonId::new("@a:x"), name: None };
+    let message = Cleartext::new(Message::of(author, Timestamp(0), Kind::File(Box::new(media))));
+    let (to, rule) = (Destination::EndToEnd(Encryption::Pinned), Rule { most_file: 1 << 30, ..Rule::default() });
+    let Verdict::Speak(cleared) = judge(&message, Origin { sender: SenderTrust::Proven }, &to, &rule) else {
+        panic!("an encrypted conversation is spoken to");
+    };
+    let pass = cleared.pass(spooled.id).expect("it is the message's own file");
+    let mut reader = spool.open(&pass, 0).await.expect("it is there");
+    let (mut hash, mut size) = (Sha256::new(), 0);
+    while let Some(piece) = reader.next().await.expect("nobody changed it") {
+        hash.update(piece.expose());
+        size += piece.expose().len();
+    }
+    assert_eq!((size, <[u8; 32]>::from(hash.finalize())), (LARGE * MIB, expected));
+    let more = peak() - before;
+    assert!(more < MORE_AT_MOST, "it took {} MiB more", more / MIB as u64);
+}
