@@ -1,6 +1,6 @@
 //! Starts a child again when it died: later each time, and not for ever.
 
-use std::{collections::VecDeque, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use tokio::time::Instant;
 
@@ -13,22 +13,19 @@ pub struct Patience {
     pub first: Duration,
     /// How long at most; the wait doubles from death to death.
     pub longest: Duration,
-    /// A child that lived this long is a good one: waits begin from the first again.
+    /// After a child that lived this long, waits begin from the first again.
     pub steady: Duration,
-    /// After so many starts within `within` it gives up.
-    pub starts: usize,
-    /// See `starts`.
-    pub within: Duration,
+    /// It gives up after so many children in a row that were of no use.
+    pub starts: u32,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         Self {
             first: Duration::from_millis(100),
-            longest: Duration::from_secs(30),
-            steady: Duration::from_secs(60),
+            longest: Duration::from_secs(5),
+            steady: Duration::from_secs(30),
             starts: 20,
-            within: Duration::from_secs(600),
         }
     }
 }
@@ -39,30 +36,26 @@ pub enum GivenUp {
     /// It can't be run at all.
     #[error("the engine can't be started: {0}")]
     CannotRun(#[source] std::io::Error),
-    /// It died again and again.
-    #[error("the engine was started {starts} times within {within:?} and died each time")]
-    DiesAgain {
-        /// How often it was started.
-        starts: usize,
-        /// Within which time.
-        within: Duration,
-    },
+    /// It died again and again before it was of any use.
+    #[error("the engine was started {0} times, and died each time before it was of any use")]
+    DiesAgain(u32),
 }
 
 /// Starts one child after the other.
 pub struct Supervisor {
     program: Program,
     patience: Patience,
-    /// When the last ones were started, oldest first.
-    started: VecDeque<Instant>,
+    last: Option<Instant>,
     wait: Duration,
+    /// Children in a row that were of no use.
+    useless: u32,
 }
 
 impl Supervisor {
     /// For a program that does not run yet.
     #[must_use]
     pub fn new(program: Program, patience: Patience) -> Self {
-        Self { program, patience, started: VecDeque::new(), wait: Duration::ZERO }
+        Self { program, patience, last: None, wait: Duration::ZERO, useless: 0 }
     }
 
     /// The next child: the first at once, another only after the wait. The one before must have ended.
@@ -70,33 +63,28 @@ impl Supervisor {
     /// # Errors
     /// [`GivenUp`]: a person must look.
     pub async fn next(&mut self) -> Result<Child, GivenUp> {
-        let Patience { first, longest, steady, starts, within } = self.patience;
-        if let Some(last) = self.started.back() {
-            let lived = last.elapsed();
-            self.wait = match lived >= steady || self.wait.is_zero() {
-                true => first,
-                false => (self.wait * 2).min(longest),
-            };
+        let Patience { first, longest, steady, starts } = self.patience;
+        if self.useless >= starts {
+            return Err(GivenUp::DiesAgain(starts));
+        }
+        if let Some(last) = self.last {
+            let steady = last.elapsed() >= steady;
+            self.wait = if steady || self.wait.is_zero() { first } else { (self.wait * 2).min(longest) };
             tokio::time::sleep(self.wait).await;
         }
-        let now = Instant::now();
-        self.started.retain(|start| now.duration_since(*start) < within);
-        if self.started.len() >= starts {
-            return Err(GivenUp::DiesAgain { starts, within });
-        }
-        self.started.push_back(now);
+        self.last = Some(Instant::now());
+        self.useless += 1;
         Child::start(&self.program).map_err(GivenUp::CannotRun)
     }
 
-    /// How often a child was started within the time that counts.
-    #[must_use]
-    pub fn starts(&self) -> usize {
-        self.started.len()
+    /// The child that runs does what it is there for: the ones before it do not count any more.
+    pub fn is_useful(&mut self) {
+        self.useless = 0;
     }
 }
 
 impl fmt::Debug for Supervisor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Supervisor").field("starts", &self.started.len()).finish_non_exhaustive()
+        f.debug_struct("Supervisor").field("useless", &self.useless).finish_non_exhaustive()
     }
 }

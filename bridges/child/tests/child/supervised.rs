@@ -12,7 +12,6 @@ const PATIENCE: Patience = Patience {
     longest: Duration::from_millis(80),
     steady: Duration::from_secs(60),
     starts: 5,
-    within: Duration::from_secs(60),
 };
 
 #[tokio::test]
@@ -29,7 +28,18 @@ async fn child_that_dies_is_started_again_later_each_time_until_it_is_too_often(
         last = Some(child.pid());
     }
     let error = supervisor.next().await.expect_err("it died too often");
-    assert!(matches!(error, GivenUp::DiesAgain { starts: 5, .. }), "{error:?}");
+    assert!(matches!(error, GivenUp::DiesAgain(5)), "{error:?}");
+}
+
+#[tokio::test]
+async fn child_that_was_of_use_may_die_as_often_as_it_likes() {
+    let folder = tempfile::TempDir::new().expect("a folder can be made");
+    let mut supervisor = Supervisor::new(program(&folder), PATIENCE);
+    for _ in 0..8 {
+        let child = supervisor.next().await.expect("it is started");
+        supervisor.is_useful();
+        child.stop().await;
+    }
 }
 
 #[tokio::test]
