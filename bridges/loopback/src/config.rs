@@ -153,6 +153,7 @@ impl Settings {
             },
             deduplication: self.remembers(),
             finds: self.finds,
+            carries_marks: true,
             most_bytes: self.most_bytes,
         }
     }

@@ -49,8 +49,14 @@ impl Router for Nowhere {
     }
 }
 
-const ABILITIES: Abilities =
-    Abilities { network: "played", verbs: &[], deduplication: Deduplication::Never, finds: false, most_bytes: 1 };
+const ABILITIES: Abilities = Abilities {
+    network: "played",
+    verbs: &[],
+    deduplication: Deduplication::Never,
+    finds: false,
+    carries_marks: false,
+    most_bytes: 1,
+};
 const DOG: Emoji = Emoji { symbol: "🐶", name: "Dog" };
 
 /// A transport on which identities can be compared, and nothing else.
