@@ -7,8 +7,11 @@ pub mod bridge;
 pub mod backlog;
 pub mod chaos;
 pub mod checker;
+pub mod delta;
 pub mod demo;
+mod fresh;
 pub mod leash;
+pub mod mail;
 pub mod paths;
 pub mod person;
 pub mod proxy;
@@ -18,6 +21,8 @@ pub mod skip;
 pub mod synapse;
 pub mod venv;
 
+pub use delta::DeltaPerson;
+pub use mail::MailServer;
 pub use person::Person;
 pub use proxy::Proxy;
 
