@@ -89,6 +89,21 @@ fn every_transport_runs_the_conformance_kit() {
 }
 
 #[test]
+fn delta_chat_is_never_asked_for_a_group_without_encryption() {
+    let mut all = files("bridges/deltachat/src", ".rs");
+    all.extend(files("bridges/child/src", ".rs"));
+    all.extend(files("src", ".rs"));
+    for call in ["create_group_chat_unencrypted", "createGroupChatUnencrypted", "misc_send", "create_broadcast"] {
+        assert_none("a call that can send in clear", &all, |line| line.contains(call));
+    }
+    let forced = all.iter().any(|(_, text)| text.contains("(\"force_encryption\", \"1\")"));
+    assert!(forced, "the engine is not told to encrypt everything");
+    let tests = files("bridges/deltachat/tests", ".rs");
+    let known = tests.iter().any(|(_, text)| text.contains("create_group_chat_unencrypted"));
+    assert!(known, "the rule looks for the right word");
+}
+
+#[test]
 fn steps_that_decide_do_no_io() {
     for step in ["route", "table", "breaker"] {
         let step = files("src/flow", &format!("/{step}.rs"));
