@@ -16,12 +16,18 @@ use serde::Serialize;
 pub enum AccountConfig {
     /// Matrix.
     Matrix(sealbridge_matrix::Settings),
+    /// Delta Chat.
+    #[serde(rename = "deltachat")]
+    DeltaChat(sealbridge_deltachat::Settings),
     /// A network in memory, for tests.
     Loopback(sealbridge_loopback::Settings),
 }
 
 /// The networks, as the config names them.
-pub const NETWORKS: &[&str] = &["matrix", "loopback"];
+pub const NETWORKS: &[&str] = &["matrix", "deltachat", "loopback"];
+
+/// The transports' crates, as a trace names where it comes from.
+pub const CRATES: &[&str] = &["sealbridge_matrix", "sealbridge_deltachat", "sealbridge_loopback"];
 
 /// What each network can do.
 #[must_use]
@@ -34,6 +40,7 @@ pub fn datasheets() -> Vec<Abilities> {
 pub fn secret_questions(network: &str) -> &'static [&'static str] {
     match network {
         "matrix" => &["password", "token", "recovery_key"],
+        "deltachat" => &["password"],
         _ => &[],
     }
 }
@@ -49,6 +56,7 @@ impl AccountConfig {
         let settings = Value::new(None, table);
         match network.as_str() {
             "matrix" => settings.try_deserialize().map(Self::Matrix),
+            "deltachat" => settings.try_deserialize().map(Self::DeltaChat),
             "loopback" => settings.try_deserialize().map(Self::Loopback),
             _ => {
                 let words = format!("expected one of the networks {}", NETWORKS.join(", "));
@@ -68,6 +76,7 @@ impl AccountConfig {
     pub fn check(&self) -> Result<(), String> {
         match self {
             Self::Matrix(settings) => settings.check(),
+            Self::DeltaChat(settings) => settings.check(),
             Self::Loopback(settings) => settings.check().map_err(|error| error.to_string()),
         }
     }
@@ -77,6 +86,7 @@ impl AccountConfig {
     pub fn network(&self) -> &'static str {
         match self {
             Self::Matrix(_) => "matrix",
+            Self::DeltaChat(_) => "deltachat",
             Self::Loopback(_) => "loopback",
         }
     }
@@ -86,7 +96,7 @@ impl AccountConfig {
     pub fn accepts_not_proven(&self) -> bool {
         match self {
             Self::Matrix(settings) => settings.accepts_not_proven(),
-            Self::Loopback(_) => false,
+            Self::DeltaChat(_) | Self::Loopback(_) => false,
         }
     }
 
@@ -97,6 +107,7 @@ impl AccountConfig {
     pub async fn is_set_up(&self, store: &AccountStore) -> Result<bool, Fatal> {
         match self {
             Self::Matrix(_) => sealbridge_matrix::is_set_up(store).await.map_err(|_| Fatal::Journal),
+            Self::DeltaChat(_) => sealbridge_deltachat::is_set_up(store).await.map_err(|_| Fatal::Journal),
             Self::Loopback(_) => Ok(true),
         }
     }
@@ -106,6 +117,7 @@ impl AccountConfig {
     pub fn setup(&self, context: Context) -> Box<dyn Flow> {
         match self {
             Self::Matrix(settings) => Box::new(sealbridge_matrix::Setup::new(context, settings.clone())),
+            Self::DeltaChat(settings) => Box::new(sealbridge_deltachat::Setup::new(context, settings.clone())),
             Self::Loopback(_) => Box::new(NothingToDo),
         }
     }
@@ -117,6 +129,7 @@ impl AccountConfig {
     pub async fn open(&self, context: Context) -> Result<AnyTransport, Fatal> {
         match self {
             Self::Matrix(settings) => sealbridge_matrix::connect(context, settings.clone()).await,
+            Self::DeltaChat(settings) => sealbridge_deltachat::connect(context, settings.clone()).await,
             Self::Loopback(settings) => sealbridge_loopback::connect(context, settings.clone()).await,
         }
     }
@@ -152,7 +165,8 @@ impl JsonSchema for AccountConfig {
             settings
         };
         let matrix = of("matrix", sealbridge_matrix::Settings::json_schema(generator));
+        let deltachat = of("deltachat", sealbridge_deltachat::Settings::json_schema(generator));
         let loopback = of("loopback", sealbridge_loopback::Settings::json_schema(generator));
-        json_schema!({ "description": "One account's section.", "oneOf": [matrix, loopback] })
+        json_schema!({ "description": "One account's section.", "oneOf": [matrix, deltachat, loopback] })
     }
 }

@@ -12,17 +12,17 @@ use tracing_subscriber::{
 };
 
 use crate::config::{Format, Level, Log};
-use crate::operator::Failure;
+use crate::{operator::Failure, transports};
 
-/// Targets of our own, which may say everything: none of it holds words of a message.
-const OURS: &[&str] = &["sealbridge", "sealbridge_contract", "sealbridge_matrix", "sealbridge_loopback"];
+/// Targets of our own beside the transports, which may say everything: none of it holds words of a message.
+const OURS: &[&str] = &["sealbridge", "sealbridge_contract", "sealbridge_child"];
 
 /// Whether something may be written at all, whatever level is asked for.
 fn may_speak(metadata: &Metadata<'_>) -> bool {
     let of = |name: &&str| {
         metadata.target().strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     };
-    OURS.iter().any(of)
+    OURS.iter().chain(transports::CRATES).any(of)
 }
 
 /// The levels that are asked for: one for all, or `target=level` for some, separated by commas.

@@ -62,9 +62,14 @@ fn only_the_matrix_bridge_knows_the_matrix_sdk() {
 fn bridges_depend_on_the_contract_and_never_on_each_other() {
     for (name, text) in files("bridges", "Cargo.toml") {
         let own = name.split('/').nth(1).expect("bridges/NAME/Cargo.toml");
-        for other in ["matrix", "loopback"].iter().filter(|other| **other != own) {
-            assert!(!text.contains(&format!("sealbridge-{other}")), "{name} depends on {other}");
+        let networks = std::fs::read_dir(root().join("bridges")).expect("bridges/ is there");
+        for other in networks {
+            let other = other.expect("a folder can be read to its end").file_name().to_string_lossy().into_owned();
+            let shared = ["contract", "child"].contains(&other.as_str());
+            let depends = !shared && other != own && text.contains(&format!("sealbridge-{other}"));
+            assert!(!depends, "{name} depends on {other}");
         }
+        assert!(own != "child" || !text.contains("sealbridge-contract"), "the child-process layer knows no network");
         assert!(!text.lines().any(|line| line.starts_with("sealbridge.") || line.starts_with("sealbridge =")));
     }
 }
@@ -74,13 +79,28 @@ fn every_transport_runs_the_conformance_kit() {
     let bridges = std::fs::read_dir(root().join("bridges")).expect("bridges/ is there");
     for bridge in bridges {
         let name = bridge.expect("a folder can be read to its end").file_name().to_string_lossy().into_owned();
-        if name == "contract" {
+        if ["contract", "child"].contains(&name.as_str()) {
             continue;
         }
         let runs = files(&format!("bridges/{name}/tests"), ".rs");
         let runs = runs.iter().any(|(_, text)| code(text, |line| line.contains("run_all(")).next().is_some());
         assert!(runs, "bridges/{name}/tests never calls conformance::run_all");
     }
+}
+
+#[test]
+fn delta_chat_is_never_asked_for_a_group_without_encryption() {
+    let mut all = files("bridges/deltachat/src", ".rs");
+    all.extend(files("bridges/child/src", ".rs"));
+    all.extend(files("src", ".rs"));
+    for call in ["create_group_chat_unencrypted", "createGroupChatUnencrypted", "misc_send", "create_broadcast"] {
+        assert_none("a call that can send in clear", &all, |line| line.contains(call));
+    }
+    let forced = all.iter().any(|(_, text)| text.contains("(\"force_encryption\", \"1\")"));
+    assert!(forced, "the engine is not told to encrypt everything");
+    let tests = files("bridges/deltachat/tests", ".rs");
+    let known = tests.iter().any(|(_, text)| text.contains("create_group_chat_unencrypted"));
+    assert!(known, "the rule looks for the right word");
 }
 
 #[test]

@@ -191,9 +191,14 @@ fn example_parses_and_shows_the_defaults() {
         let config = config::load(&sources(&folder, &text, &[])).unwrap_or_else(|problems| panic!("{problems}"));
         let mut shown = config::redacted(&config);
         // These have no default that could be written down: they follow from others, or are an example.
-        for (section, key) in
-            [("/service", "root_key_file"), ("/service", "control_socket"), ("/accounts/work", "homeserver")]
-        {
+        let examples = [
+            ("/service", "root_key_file"),
+            ("/service", "control_socket"),
+            ("/accounts/work", "homeserver"),
+            ("/accounts/family", "password_file"),
+            ("/accounts/family", "groups"),
+        ];
+        for (section, key) in examples {
             shown.pointer_mut(section).and_then(|section| section.as_object_mut()?.remove(key));
         }
         shown
@@ -205,7 +210,8 @@ fn example_parses_and_shows_the_defaults() {
 fn example_names_every_key() {
     let table: toml::Table = toml::from_str(&whole_example()).expect("the example is TOML");
     // The network in memory is for tests; its keys are no operator's business.
-    for path in Known::default().paths(Some("matrix")) {
+    let networks = ["matrix", "deltachat"];
+    for path in networks.iter().flat_map(|network| Known::default().paths(Some(network))) {
         let mut at = vec![toml::Value::Table(table.clone())];
         for name in &path {
             let inner = at.iter().filter_map(toml::Value::as_table);
@@ -226,7 +232,7 @@ fn schema_accepts_no_unknown_key_and_names_the_networks() {
     assert_eq!(schema["additionalProperties"], false);
     let networks = schema["$defs"]["AccountConfig"]["oneOf"].as_array().expect("a choice of networks");
     let names: Vec<_> = networks.iter().map(|network| &network["properties"]["network"]["const"]).collect();
-    assert_eq!(names, ["matrix", "loopback"]);
+    assert_eq!(names, ["matrix", "deltachat", "loopback"]);
     assert!(networks.iter().all(|network| network["additionalProperties"] == false));
 }
 

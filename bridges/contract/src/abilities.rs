@@ -176,6 +176,9 @@ pub struct Abilities {
     pub deduplication: Deduplication,
     /// Whether a delivery in doubt can be looked for, with `find`.
     pub finds: bool,
+    /// Whether a message has a place for marks of bridges that other clients do not show. Without one, a loop is left
+    /// to the circuit breaker.
+    pub carries_marks: bool,
     /// The most bytes of words in one message.
     pub most_bytes: usize,
     /// The most bytes of one file.

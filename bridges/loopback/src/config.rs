@@ -159,6 +159,7 @@ impl Settings {
             },
             deduplication: self.remembers(),
             finds: self.finds,
+            carries_marks: true,
             most_bytes: self.most_bytes,
             most_file: self.most_file,
             reactions_in_clear: false,

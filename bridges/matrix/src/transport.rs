@@ -41,6 +41,7 @@ pub const ABILITIES: Abilities = Abilities {
     // Synapse remembers a transaction for 24 hours.
     deduplication: Deduplication::For(Duration::from_secs(20 * 3600)),
     finds: true,
+    carries_marks: true,
     most_bytes: translate::MOST_BYTES,
     most_file: 0,
     reactions_in_clear: true,

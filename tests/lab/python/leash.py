@@ -2,7 +2,7 @@
 
 Reads `start`, `term` and `kill` from stdin, one a line, and answers `started PID` and `exited CODE`.
 At the end of stdin, however that came about, the child is killed and the directory given with
---remove is deleted.
+--remove is deleted. With --group a kill takes the processes that the child started along.
 """
 
 import argparse
@@ -68,7 +68,11 @@ class Leash:
 
     def send(self, number):
         if self.child is not None and self.child.poll() is None:
-            self.child.send_signal(number)
+            if self.options.group and number == signal.SIGKILL:
+                # It leads a session of its own, and was not reaped yet: the group is nobody else's.
+                os.killpg(self.child.pid, number)
+            else:
+                self.child.send_signal(number)
 
     def end(self):
         self.send(signal.SIGKILL)
@@ -83,6 +87,7 @@ def main():
     parser.add_argument("--log", required=True)
     parser.add_argument("--cwd")
     parser.add_argument("--remove")
+    parser.add_argument("--group", action="store_true")
     parser.add_argument("command", nargs="+")
     leash = Leash(parser.parse_args())
     actions = {

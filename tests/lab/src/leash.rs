@@ -26,6 +26,8 @@ pub struct Program {
     pub dir: Option<PathBuf>,
     /// Standard output and error are appended here.
     pub log: PathBuf,
+    /// The program is several processes, and a kill takes them all.
+    pub group: bool,
     /// Deleted with everything in it once the program is gone and the leash is dropped.
     pub remove: Option<PathBuf>,
 }
@@ -56,6 +58,9 @@ impl Leash {
         keeper.arg("-I").arg(venv::script("leash.py")?).arg("--log").arg(&program.log);
         if let Some(dir) = &program.dir {
             keeper.arg("--cwd").arg(dir);
+        }
+        if program.group {
+            keeper.arg("--group");
         }
         if let Some(dir) = &program.remove {
             keeper.arg("--remove").arg(dir);

@@ -7,8 +7,11 @@ pub mod bridge;
 pub mod backlog;
 pub mod chaos;
 pub mod checker;
+pub mod delta;
 pub mod demo;
+mod fresh;
 pub mod leash;
+pub mod mail;
 pub mod outage;
 pub mod paths;
 pub mod person;
@@ -20,6 +23,8 @@ pub mod synapse;
 pub mod talk;
 pub mod venv;
 
+pub use delta::DeltaPerson;
+pub use mail::MailServer;
 pub use person::Person;
 pub use proxy::Proxy;
 

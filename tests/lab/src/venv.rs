@@ -1,4 +1,4 @@
-//! The Python packages that the lab stands on: Synapse, mautrix-python, matrix-nio.
+//! The Python packages that the lab stands on: Synapse, mautrix-python, matrix-nio, Delta Chat's engine.
 //!
 //! They go into a virtual environment under the build directory, once: a stamp says that what lies
 //! there is complete, and a lock file keeps two processes from installing at the same time.
@@ -18,13 +18,14 @@ use crate::paths;
 
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
 
-const SCRIPTS: [(&str, &str); 7] = [
+const SCRIPTS: [(&str, &str); 8] = [
     ("machine.py", include_str!("../python/machine.py")),
     ("sas.py", include_str!("../python/sas.py")),
     ("leash.py", include_str!("../python/leash.py")),
     ("timeline.py", include_str!("../python/timeline.py")),
     ("base.py", include_str!("../python/base.py")),
     ("person.py", include_str!("../python/person.py")),
+    ("delta_person.py", include_str!("../python/delta_person.py")),
     ("nio_person.py", include_str!("../python/nio_person.py")),
 ];
 
@@ -49,6 +50,18 @@ impl Venv {
     /// The environment's own interpreter.
     pub fn python(&self) -> PathBuf {
         self.dir.join("bin/python")
+    }
+
+    /// Delta Chat's engine itself, without the script that the package lays before it.
+    pub fn delta_chat(&self) -> Result<PathBuf> {
+        let lib = self.dir.join("lib");
+        for entry in fs::read_dir(&lib).with_context(|| format!("Look into {}", lib.display()))? {
+            let engine = entry?.path().join("site-packages/deltachat_rpc_server/deltachat-rpc-server");
+            if engine.exists() {
+                return Ok(engine);
+            }
+        }
+        bail!("deltachat-rpc-server is not in {}", lib.display())
     }
 }
 
@@ -105,7 +118,7 @@ fn install() -> Result<Venv> {
 
     let list = dir.join("requirements.txt");
     fs::write(&list, REQUIREMENTS)?;
-    progress.set_message("Installing Synapse, mautrix-python and matrix-nio");
+    progress.set_message("Installing Synapse, mautrix-python, matrix-nio and Delta Chat's engine");
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     let mut command = Command::new(dir.join("bin/python"));
     command.args(pip).arg("--requirement").arg(&list);

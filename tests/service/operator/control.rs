@@ -55,6 +55,7 @@ const ABILITIES: Abilities = Abilities {
     verbs: &[],
     deduplication: Deduplication::Never,
     finds: false,
+    carries_marks: false,
     most_bytes: 1,
     most_file: 0,
     reactions_in_clear: false,

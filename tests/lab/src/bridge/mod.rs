@@ -131,6 +131,7 @@ impl Bridge {
                 env: self.env.clone(),
                 dir: Some(self.folder.path().to_owned()),
                 log: self.log(),
+                group: false,
                 remove: None,
             })?);
         }

@@ -7,7 +7,7 @@
 
 mod inbox;
 mod keys;
-mod process;
+pub(crate) mod process;
 mod received;
 mod rooms;
 mod sending;

@@ -36,7 +36,7 @@ impl std::error::Error for Refusal {}
 type Waiting = Mutex<HashMap<u64, oneshot::Sender<Result<Value, Refusal>>>>;
 
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     pid: u32,
     next: AtomicU64,
     /// Closing it ends the process.
@@ -54,7 +54,7 @@ struct Shared {
 
 impl Process {
     /// Runs `script`; threads carry the lines, so that a person works from any runtime.
-    pub(super) fn start(venv: &Venv, script: &str) -> Result<Self> {
+    pub(crate) fn start(venv: &Venv, script: &str) -> Result<Self> {
         let mut child = Command::new(venv.python())
             .arg(venv::script(script)?)
             .stdin(Stdio::piped())
@@ -98,17 +98,17 @@ impl Process {
         &self.shared.inbox
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.pid
     }
 
     /// The last lines that the process wrote to standard error.
-    pub(super) fn complaints(&self) -> String {
+    pub(crate) fn complaints(&self) -> String {
         self.shared.complaints()
     }
 
     /// Queues a command at once and answers when it is done. Commands keep the order of the calls.
-    pub(super) fn call(&self, name: &str, mut arguments: Value) -> impl Future<Output = Result<Value>> + Send + use<> {
+    pub(crate) fn call(&self, name: &str, mut arguments: Value) -> impl Future<Output = Result<Value>> + Send + use<> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         if let Some(arguments) = arguments.as_object_mut() {
             arguments.retain(|_, value| !value.is_null());

@@ -35,8 +35,8 @@ impl Synapse {
 
     /// Makes a user whose name starts with `base` and that no other test has.
     pub async fn register_unique(&self, base: &str) -> Result<User> {
-        let localpart = format!("{base}-{}", super::random_hex::<4>()?);
-        let password = super::random_hex::<12>()?;
+        let localpart = format!("{base}-{}", crate::fresh::random_hex::<4>()?);
+        let password = crate::fresh::random_hex::<12>()?;
         self.register(&localpart, &password).await
     }
 
@@ -78,8 +78,8 @@ impl Synapse {
 
     /// An access token with the rights of a server admin.
     pub async fn admin_token(&self) -> Result<String> {
-        let localpart = format!("admin-{}", super::random_hex::<4>()?);
-        let answer = self.register_as(&localpart, &super::random_hex::<12>()?, true).await?;
+        let localpart = format!("admin-{}", crate::fresh::random_hex::<4>()?);
+        let answer = self.register_as(&localpart, &crate::fresh::random_hex::<12>()?, true).await?;
         let token = answer["access_token"].as_str();
         token.map(str::to_owned).context("No token for the admin")
     }
@@ -96,7 +96,7 @@ impl Synapse {
             "username": localpart,
             "password": password,
             "admin": admin,
-            "mac": super::hex(&mac.finalize().into_bytes()),
+            "mac": crate::fresh::hex(&mac.finalize().into_bytes()),
         });
         self.call("POST", PATH, None, Some(request)).await
     }

@@ -3,10 +3,7 @@
 mod admin;
 mod config;
 
-use std::collections::HashSet;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -17,6 +14,7 @@ use serde_json::Value;
 pub use admin::User;
 pub use config::Options;
 
+use crate::fresh::{free_port, random, random_hex};
 use crate::leash::{Leash, Program};
 use crate::venv::Venv;
 
@@ -83,6 +81,7 @@ impl Synapse {
             env: vec![("PYTHONUNBUFFERED".into(), "1".into())],
             dir: Some(dir.clone()),
             log: dir.join("output.log"),
+            group: false,
             remove: (!options.keep_data).then(|| dir.clone()),
         })?;
         Ok(Self {
@@ -172,23 +171,6 @@ impl Synapse {
     }
 }
 
-/// A port below the range that outgoing connections take, so that a homeserver finds it free again
-/// after a restart.
-fn free_port() -> Result<u16> {
-    static TAKEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
-    for _ in 0..200 {
-        let port = 20_000 + u16::from_le_bytes(random::<2>()?) % 12_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_err() {
-            continue;
-        }
-        let mut taken = TAKEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if taken.get_or_insert_default().insert(port) {
-            return Ok(port);
-        }
-    }
-    bail!("No free port on 127.0.0.1")
-}
-
 /// A request of its own connection, so that it works from any runtime.
 pub(crate) async fn request(url: &str, method: &str, token: Option<&str>, body: Option<Value>) -> Result<(u16, Value)> {
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
@@ -203,18 +185,4 @@ pub(crate) async fn request(url: &str, method: &str, token: Option<&str>, body: 
     let status = response.status().as_u16();
     let text = response.text().await?;
     Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
-}
-
-fn random<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow!("Read random bytes: {error}"))?;
-    Ok(bytes)
-}
-
-fn random_hex<const N: usize>() -> Result<String> {
-    random::<N>().map(|bytes| hex(&bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,5 +1,6 @@
 //! The lab keeps its own promises.
 
+mod mail;
 mod people;
 mod servers;
 mod trust;

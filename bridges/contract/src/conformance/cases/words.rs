@@ -95,6 +95,9 @@ pub(super) async fn too_long_is_refused_and_never_cut(stage: &mut Stage<'_>) -> 
 }
 
 pub(super) async fn trail_goes_out_and_comes_in(stage: &mut Stage<'_>) -> Told {
+    if !stage.transport().common().abilities().carries_marks {
+        return Err(Stop::cannot("the datasheet says that messages have no place for marks"));
+    }
     stage.start().await?;
     let key = MarkKey::new(super::super::random_key());
     let trail = (0..2).fold(Trail::default(), |trail, _| trail.with(key.mark(DeliveryId::random())));

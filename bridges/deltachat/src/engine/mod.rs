@@ -1,0 +1,231 @@
+//! The engine: `deltachat-rpc-server` as a child process, and the few of its 180 methods that are used.
+//!
+//! The method that makes a group without encryption is not among them, nor is any that sends without looking at a
+//! chat: whoever adds one reads `tests/service/architecture.rs` first.
+
+pub(crate) mod types;
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::Mutex,
+    time::Duration,
+};
+
+use sealbridge_child::{CallError, Child, Limits, Program};
+use sealbridge_contract::Text;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::core::lock;
+use types::{Chat, Event, Loaded, Login, Message, MessageInfo, Outgoing};
+
+/// How long the engine may take for what it answers by itself.
+const ANSWER: Duration = Duration::from_secs(60);
+/// How long it may take to log in: it tries every way that a mail server may have.
+const LOG_IN: Duration = Duration::from_secs(180);
+/// As good as for ever: it answers when something happens.
+const EVENTS: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The first version that has everything that is used, within the major version whose answers are known.
+const MAJOR: u32 = 2;
+const MINOR: u32 = 65;
+
+type Answer<T> = Result<T, CallError>;
+
+/// One running engine with one account in it.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    child: Child,
+    account: u32,
+    /// Messages that this very process was given, so that none is left over from one that died.
+    pub(crate) given: Mutex<HashSet<u32>>,
+    /// Counts what became of messages.
+    pub(crate) moved: watch::Sender<u64>,
+}
+
+/// What to run.
+pub(crate) fn program(engine: &Path, folder: &Path) -> Program {
+    let limits = Limits { line: 64 << 20, answer: ANSWER, notifications: 1 };
+    // Its own log would hold addresses, and nobody reads it.
+    let program = Program::new(engine, folder).variable("DC_ACCOUNTS_PATH", folder.join("accounts"));
+    Program { limits, ..program.variable("RUST_LOG", "error") }
+}
+
+/// Whether the child is an engine that we know.
+pub(crate) async fn is_known(child: &Child) -> Answer<Result<(), String>> {
+    let info: HashMap<String, serde_json::Value> = child.call("get_system_info", ()).await?;
+    let version = info.get("deltachat_core_version").and_then(serde_json::Value::as_str).unwrap_or_default();
+    if knows(version) {
+        return Ok(Ok(()));
+    }
+    let version: String = version.chars().filter(|c| c.is_ascii_alphanumeric() || ".-".contains(*c)).take(20).collect();
+    Ok(Err(format!("the engine's version is {version:?}; {MAJOR}.{MINOR} or a later {MAJOR}.x is needed")))
+}
+
+fn knows(version: &str) -> bool {
+    let mut parts = version.trim_start_matches('v').split(['.', '-']).map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (parts.next(), parts.next()) else { return false };
+    major == MAJOR && minor >= MINOR
+}
+
+impl Engine {
+    pub(crate) fn new(child: Child, account: u32) -> Self {
+        Self { child, account, given: Mutex::default(), moved: watch::Sender::new(0) }
+    }
+
+    /// The account that is logged in, if there is one.
+    pub(crate) async fn account(child: &Child) -> Answer<Option<u32>> {
+        let accounts: Vec<u32> = child.call("get_all_account_ids", ()).await?;
+        for account in accounts {
+            if child.call("is_configured", (account,)).await? {
+                return Ok(Some(account));
+            }
+        }
+        Ok(None)
+    }
+
+    /// An account that is not logged in yet: one that a broken-off login left, or a new one.
+    pub(crate) async fn empty_account(child: &Child) -> Answer<u32> {
+        let accounts: Vec<u32> = child.call("get_all_account_ids", ()).await?;
+        match accounts.first() {
+            Some(account) => Ok(*account),
+            None => child.call("add_account", ()).await,
+        }
+    }
+
+    pub(crate) fn child(&self) -> &Child {
+        &self.child
+    }
+
+    async fn call<T: DeserializeOwned>(&self, method: &'static str, params: serde_json::Value) -> Answer<T> {
+        let mut all = vec![json!(self.account)];
+        if let serde_json::Value::Array(params) = params {
+            all.extend(params);
+        }
+        self.child.call(method, all).await
+    }
+
+    pub(crate) async fn set(&self, key: &str, value: &str) -> Answer<()> {
+        self.call("set_config", json!([key, value])).await
+    }
+
+    pub(crate) async fn get(&self, key: &str) -> Answer<Option<String>> {
+        self.call("get_config", json!([key])).await
+    }
+
+    pub(crate) async fn log_in(&self, login: &Login<'_>) -> Answer<()> {
+        self.child.call_within(LOG_IN, "add_or_update_transport", (self.account, login)).await
+    }
+
+    pub(crate) async fn start(&self) -> Answer<()> {
+        self.call("start_io", json!([])).await
+    }
+
+    /// What happened since the last time. Waits until something does.
+    pub(crate) async fn events(&self) -> Answer<Vec<Event>> {
+        self.child.call_within(EVENTS, "get_next_event_batch", ()).await
+    }
+
+    /// Looks for the mail server at once, instead of after the engine's own growing waits.
+    pub(crate) async fn try_again(&self) -> Answer<()> {
+        self.child.call("maybe_network", ()).await
+    }
+
+    pub(crate) async fn connectivity(&self) -> Answer<u32> {
+        self.call("get_connectivity", json!([])).await
+    }
+
+    /// Messages with higher numbers than `last_msg_id`, which nobody but us moves.
+    pub(crate) async fn next_messages(&self) -> Answer<Vec<u32>> {
+        self.call("get_next_msgs", json!([])).await
+    }
+
+    pub(crate) async fn messages(&self, ids: &[u32]) -> Answer<HashMap<u32, Loaded>> {
+        self.call("get_messages", json!([ids])).await
+    }
+
+    pub(crate) async fn message(&self, id: u32) -> Answer<Message> {
+        self.call("get_message", json!([id])).await
+    }
+
+    /// The whole of a message that is too long to be shown, as a page of HTML.
+    pub(crate) async fn whole(&self, id: u32) -> Answer<Option<Text>> {
+        Ok(self.call::<Option<String>>("get_message_html", json!([id])).await?.map(Text::from))
+    }
+
+    pub(crate) async fn mail_id(&self, id: u32) -> Answer<String> {
+        Ok(self.call::<MessageInfo>("get_message_info_object", json!([id])).await?.rfc724_mid)
+    }
+
+    pub(crate) async fn chats(&self) -> Answer<Vec<u32>> {
+        const ARCHIVED_ONLY: u32 = 1;
+        let mut chats: Vec<u32> = self.call("get_chatlist_entries", json!([null, null, null])).await?;
+        chats.extend(self.call::<Vec<u32>>("get_chatlist_entries", json!([ARCHIVED_ONLY, null, null])).await?);
+        // Numbers up to nine stand for no chat.
+        chats.retain(|chat| *chat > 9);
+        Ok(chats)
+    }
+
+    pub(crate) async fn chat(&self, chat: u32) -> Answer<Chat> {
+        self.call("get_full_chat_by_id", json!([chat])).await
+    }
+
+    pub(crate) async fn chat_messages(&self, chat: u32) -> Answer<Vec<u32>> {
+        self.call("get_message_ids", json!([chat, false, false])).await
+    }
+
+    pub(crate) async fn send(&self, chat: u32, message: &Outgoing) -> Answer<u32> {
+        let id = self.child.call("send_msg", (self.account, chat, message)).await?;
+        lock(&self.given).insert(id);
+        Ok(id)
+    }
+
+    /// Hands a message in once more, under its old mail id.
+    pub(crate) async fn send_again(&self, id: u32) -> Answer<()> {
+        lock(&self.given).insert(id);
+        self.call("resend_messages", json!([[id]])).await
+    }
+
+    pub(crate) async fn delete(&self, id: u32) -> Answer<()> {
+        self.call("delete_messages", json!([[id]])).await
+    }
+
+    pub(crate) async fn contacts(&self) -> Answer<Vec<u32>> {
+        self.call("get_contact_ids", json!([0, null])).await
+    }
+
+    /// Whose keys are used with a contact, in words of the engine with fingerprints in them.
+    pub(crate) async fn keys(&self, contact: u32) -> Answer<String> {
+        self.call("get_contact_encryption_info", json!([contact])).await
+    }
+
+    pub(crate) async fn chat_with(&self, contact: u32) -> Answer<u32> {
+        self.call("create_chat_by_contact_id", json!([contact])).await
+    }
+
+    pub(crate) async fn make_group(&self, name: &str) -> Answer<u32> {
+        self.call("create_group_chat", json!([name, false])).await
+    }
+
+    /// An invitation to a group, or, without one, to ourselves.
+    pub(crate) async fn invitation(&self, chat: Option<u32>) -> Answer<String> {
+        self.call("get_chat_securejoin_qr_code", json!([chat])).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_versions_that_are_known_are_used() {
+        for good in ["v2.65.0", "2.65.1", "v2.70.3-dev"] {
+            assert!(knows(good), "{good}");
+        }
+        for bad in ["v2.64.9", "1.155.0", "v3.0.0", "", "v2", "2.x.1"] {
+            assert!(!knows(bad), "{bad}");
+        }
+    }
+}

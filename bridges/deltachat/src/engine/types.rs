@@ -1,0 +1,166 @@
+//! What the engine says, as far as it is looked at.
+
+use sealbridge_contract::Text;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// The engine's own contact: ourselves.
+pub(crate) const SELF: u32 = 1;
+
+/// A message's states, as the engine numbers them.
+pub(crate) mod state {
+    /// Handed in, and not yet taken by a mail server.
+    pub(crate) const PENDING: u32 = 20;
+    /// No mail server takes it.
+    pub(crate) const FAILED: u32 = 24;
+    /// A mail server took it.
+    pub(crate) const DELIVERED: u32 = 26;
+}
+
+fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Text, D::Error> {
+    String::deserialize(from).map(Text::from)
+}
+
+fn maybe_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Text>, D::Error> {
+    Ok(Option::<String>::deserialize(from)?.map(Text::from))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Message {
+    pub(crate) id: u32,
+    pub(crate) chat_id: u32,
+    pub(crate) from_id: u32,
+    #[serde(deserialize_with = "text")]
+    pub(crate) text: Text,
+    /// In seconds since the epoch.
+    pub(crate) timestamp: i64,
+    pub(crate) show_padlock: bool,
+    pub(crate) is_info: bool,
+    pub(crate) is_bot: bool,
+    pub(crate) has_html: bool,
+    pub(crate) state: u32,
+    pub(crate) view_type: String,
+    #[serde(default, deserialize_with = "maybe_text")]
+    pub(crate) override_sender_name: Option<Text>,
+    pub(crate) quote: Option<Quote>,
+    pub(crate) sender: Contact,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Contact {
+    #[serde(deserialize_with = "text")]
+    pub(crate) auth_name: Text,
+    #[serde(deserialize_with = "text")]
+    pub(crate) display_name: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Quote {
+    /// Absent if the message is not here.
+    pub(crate) message_id: Option<u32>,
+}
+
+/// One of several messages that were asked for.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub(crate) enum Loaded {
+    Message(Box<Message>),
+    LoadingError,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MessageInfo {
+    pub(crate) rfc724_mid: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Chat {
+    pub(crate) id: u32,
+    #[serde(deserialize_with = "text")]
+    pub(crate) name: Text,
+    pub(crate) chat_type: String,
+    pub(crate) is_encrypted: bool,
+    pub(crate) is_device_chat: bool,
+    pub(crate) is_self_talk: bool,
+    pub(crate) self_in_group: bool,
+    pub(crate) can_send: bool,
+    pub(crate) contact_ids: Vec<u32>,
+}
+
+impl Chat {
+    /// Whether nobody else is in it: the engine's own words, or notes to ourselves.
+    pub(crate) fn is_nobodys(&self) -> bool {
+        self.is_device_chat || self.is_self_talk
+    }
+}
+
+/// A message to be sent.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Outgoing {
+    #[serde(serialize_with = "shown")]
+    pub(crate) text: Text,
+    #[serde(serialize_with = "maybe_shown")]
+    pub(crate) override_sender_name: Option<Text>,
+    pub(crate) quoted_message_id: Option<u32>,
+}
+
+fn shown<S: serde::Serializer>(text: &Text, into: S) -> Result<S::Ok, S::Error> {
+    into.serialize_str(text.as_str())
+}
+
+fn maybe_shown<S: serde::Serializer>(text: &Option<Text>, into: S) -> Result<S::Ok, S::Error> {
+    text.as_ref().map(Text::as_str).serialize(into)
+}
+
+/// What the mail server is, and who we are there.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Login<'a> {
+    pub(crate) addr: &'a str,
+    pub(crate) password: &'a str,
+    pub(crate) certificate_checks: &'static str,
+    pub(crate) imap_server: Option<&'a str>,
+    pub(crate) imap_port: Option<u16>,
+    pub(crate) imap_security: Option<&'static str>,
+    pub(crate) smtp_server: Option<&'a str>,
+    pub(crate) smtp_port: Option<u16>,
+    pub(crate) smtp_security: Option<&'static str>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Event {
+    pub(crate) event: Happened,
+}
+
+/// What happened, as far as it matters here.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all_fields = "camelCase")]
+pub(crate) enum Happened {
+    IncomingMsg,
+    MsgsChanged,
+    IncomingMsgBunch,
+    MsgDelivered,
+    MsgFailed,
+    ChatModified {
+        chat_id: u32,
+    },
+    ChatDeleted,
+    ChatlistChanged,
+    ConnectivityChanged,
+    ContactsChanged,
+    SecurejoinInviterProgress {
+        contact_id: u32,
+        progress: u32,
+    },
+    EventChannelOverflow,
+    #[serde(other)]
+    Other,
+}
+
+/// How well the engine reaches the mail server.
+pub(crate) const WORKING: u32 = 3000;

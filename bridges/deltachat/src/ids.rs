@@ -1,0 +1,101 @@
+//! Names of chats and people, made of what the engine says.
+
+use sealbridge_contract::{ConversationId, PersonId};
+
+/// How many letters of a fingerprint are enough to tell two accounts of ours apart.
+const SHORT: usize = 12;
+
+/// A chat's name. The engine only numbers its chats; with our key's fingerprint in it, a number of another account
+/// never stands for a chat of this one.
+pub(crate) fn conversation(chat: u32, me: &PersonId) -> ConversationId {
+    ConversationId::new(format!("{chat}-{}", short(me)))
+}
+
+/// A chat's number, if it is one of this account.
+pub(crate) fn chat(conversation: &ConversationId, me: &PersonId) -> Option<u32> {
+    let (chat, of) = conversation.as_str().split_once('-')?;
+    if of == short(me) { chat.parse().ok() } else { None }
+}
+
+fn short(me: &PersonId) -> String {
+    me.as_str().chars().take(SHORT).collect::<String>().to_ascii_lowercase()
+}
+
+/// Our own fingerprint, as an invitation names it.
+pub(crate) fn invited_by(invitation: &str) -> Option<PersonId> {
+    let after =
+        invitation.strip_prefix("OPENPGP4FPR:").or_else(|| invitation.split_once('#').map(|(_, after)| after))?;
+    let fingerprint: String = after.chars().take_while(char::is_ascii_hexdigit).collect();
+    is_fingerprint(&fingerprint).then(|| PersonId::new(fingerprint.to_ascii_uppercase()))
+}
+
+/// Somebody else's fingerprint, out of the engine's words about the keys used with them. `None` unless there is
+/// exactly one beside ours.
+pub(crate) fn other(words: &str, me: &PersonId) -> Option<PersonId> {
+    let mut others = fingerprints(words).into_iter().filter(|found| found != me.as_str());
+    let other = others.next()?;
+    others.next().is_none().then(|| PersonId::new(other))
+}
+
+/// Every run of lines that has nothing but groups of hexadecimal digits.
+fn fingerprints(words: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut run = String::new();
+    for line in words.lines().chain([""]) {
+        let groups = line.split_whitespace();
+        let hex = groups.clone().all(|group| group.len() == 4 && group.chars().all(|c| c.is_ascii_hexdigit()));
+        if hex && groups.clone().next().is_some() {
+            run.extend(groups);
+            continue;
+        }
+        if is_fingerprint(&run) {
+            found.push(run.to_ascii_uppercase());
+        }
+        run.clear();
+    }
+    found
+}
+
+fn is_fingerprint(text: &str) -> bool {
+    (text.len() == 40 || text.len() == 64) && text.chars().all(|c| c.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: &str = "6939F96BE29E044F5E79489225DD86D68975DBDE";
+    const WORDS: &str = "Messages are end-to-end encrypted.\nFingerprints:\n\nann (ann@example.org):\n9263 58B8 F4D8 \
+                         4C7D B81F\n9668 A351 D95C 24C0 3621\n\nMe (bot@example.org):\n6939 F96B E29E 044F 5E79\n4892 \
+                         25DD 86D6 8975 DBDE\n\nRelays:\nann@example.org";
+
+    #[test]
+    fn person_is_their_fingerprint_and_nothing_that_they_call_themselves() {
+        let me = PersonId::new(ME);
+        let ann = "926358B8F4D84C7DB81F9668A351D95C24C03621";
+        assert_eq!(other(WORDS, &me), Some(PersonId::new(ann)));
+        let forged = WORDS.replace("ann (ann@example.org):", "0000 0000 0000 0000 0000 (ann@example.org):");
+        assert_eq!(other(&forged, &me), Some(PersonId::new(ann)));
+        let two = WORDS.replace("ann (", &format!("\n{}\n(", "0000 ".repeat(10).trim()));
+        assert_eq!(other(&two, &me), None, "whose words are in doubt is nobody");
+        assert_eq!(other("no encryption", &me), None);
+    }
+
+    #[test]
+    fn own_fingerprint_is_in_every_form_of_an_invitation() {
+        let forms =
+            [format!("https://i.delta.chat/#{ME}&v=3&x=a"), format!("OPENPGP4FPR:{ME}#a=b"), "nothing".to_owned()];
+        let found = forms.map(|form| invited_by(&form));
+        assert_eq!(found, [Some(PersonId::new(ME)), Some(PersonId::new(ME)), None]);
+    }
+
+    #[test]
+    fn chat_of_another_account_is_no_chat_of_this_one() {
+        let (me, other) = (PersonId::new(ME), PersonId::new("0".repeat(40)));
+        let id = conversation(11, &me);
+        assert_eq!(id.as_str(), "11-6939f96be29e");
+        assert_eq!(chat(&id, &me), Some(11));
+        assert_eq!(chat(&id, &other), None);
+        assert_eq!(chat(&ConversationId::new("11"), &me), None);
+    }
+}

@@ -1,0 +1,116 @@
+//! Delta Chat: OpenPGP over any mail server, with its own engine as a child process.
+//!
+//! `engine` is the child and what it says. `incoming` runs it and hands in what it received, `outgoing` delivers,
+//! `translate` is pure. `setup` logs in and shows invitations; `probe` says what is wrong with a mail server.
+//!
+//! What this network can't do: a message has no place for our marks that other clients would not show, so a loop
+//! between two bridges is left to the circuit breaker; and the engine has no key for its own database, which lies in
+//! the account's folder as it is.
+
+mod config;
+mod core;
+mod engine;
+mod ids;
+mod incoming;
+mod invite;
+mod joining;
+mod outgoing;
+mod probe;
+mod records;
+mod setup;
+mod translate;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sealbridge_contract::{
+    Abilities, Ability, AnyTransport, Cleared, Context, ConversationId, Deduplication, DeliveryError, EndToEnd, Fatal,
+    Flow, Found, Inbox, PersonId, Receipt, Slip, Transport, Verb,
+    gate::Encryption,
+    transport::{ConversationInfo, Finding, Health},
+};
+use tokio_util::sync::CancellationToken;
+
+pub use config::{CertificateChecks, MailHost, Security, Settings};
+pub use setup::{Setup, is_set_up};
+
+/// Connects an account that was set up.
+///
+/// # Errors
+/// [`Fatal`]: a person must act.
+pub async fn connect(context: Context, settings: Settings) -> Result<AnyTransport, Fatal> {
+    Ok(AnyTransport::EndToEnd(Arc::new(DeltaChat { core: Arc::new(core::Core::connect(context, settings).await?) })))
+}
+
+const ABILITIES: Abilities = Abilities {
+    network: "deltachat",
+    verbs: &[
+        (Verb::Text, Ability::Full),
+        (Verb::Formatting, Ability::Drop),
+        (Verb::Emote, Ability::Degrade("as words, after an asterisk")),
+        (Verb::Notice, Ability::Degrade("as ordinary words")),
+        (Verb::Reply, Ability::Full),
+    ],
+    deduplication: Deduplication::For(records::KEPT),
+    finds: true,
+    carries_marks: false,
+    // Beyond some 3,800 characters Delta Chat shows the beginning, and the rest on a tap.
+    most_bytes: 64 * 1024,
+};
+
+/// One Delta Chat account.
+#[derive(Debug)]
+pub struct DeltaChat {
+    core: Arc<core::Core>,
+}
+
+#[async_trait]
+impl Transport for DeltaChat {
+    fn abilities(&self) -> &Abilities {
+        self.core.abilities
+    }
+
+    fn health(&self) -> Health {
+        self.core.health()
+    }
+
+    fn conversations(&self) -> Vec<ConversationInfo> {
+        self.core.conversations()
+    }
+
+    async fn find(&self, slip: &Slip) -> Result<Found, DeliveryError> {
+        outgoing::find(&self.core, slip).await
+    }
+
+    async fn open_direct(&self, with: &PersonId) -> Result<ConversationId, DeliveryError> {
+        outgoing::open_direct(&self.core, with.as_str()).await
+    }
+
+    fn comparison(&self, _with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
+        Some(Box::new(joining::Joining::new(Arc::clone(&self.core))))
+    }
+
+    async fn doctor(&self) -> Vec<Finding> {
+        if self.core.health().connected {
+            return Vec::new();
+        }
+        let trouble = probe::trouble(&self.core.settings).await;
+        let words = trouble.or(self.core.health().trouble).unwrap_or_else(|| "it does not run".to_owned());
+        vec![Finding { grave: true, topic: "unreachable", words }]
+    }
+}
+
+#[async_trait]
+impl EndToEnd for DeltaChat {
+    async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), Fatal> {
+        incoming::run(&self.core, &inbox, &stop).await
+    }
+
+    fn encryption(&self, conversation: &ConversationId) -> Encryption {
+        self.core.encryption(conversation)
+    }
+
+    async fn deliver(&self, message: Cleared<'_>, slip: &Slip) -> Result<Receipt, DeliveryError> {
+        outgoing::deliver(&self.core, &message, slip).await
+    }
+}

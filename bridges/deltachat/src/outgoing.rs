@@ -1,0 +1,229 @@
+//! From the gate to the network.
+//!
+//! The engine has a queue of its own and gives each message its mail id, under which every other Delta Chat shows it
+//! once, however often it is mailed. So a delivery must become one message of the engine and no second one: what is
+//! about to be handed in is written down first, and whatever happened then, the message is looked for before another
+//! is made. A message that the engine has and does not mail, since it was killed between the two, is handed in again.
+
+use std::{sync::Arc, time::Duration};
+
+use sealbridge_child::CallError;
+use sealbridge_contract::{
+    Cleared, ConversationId, DeliveryError, Found, NotAccepted, Receipt, RemoteId, Slip, gate::Encryption,
+};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    core::{Core, lock},
+    engine::{
+        Engine,
+        types::{Outgoing, SELF, state},
+    },
+    ids,
+    records::{self, Sent},
+    translate,
+};
+
+/// How long a mail server may take for a message before the delivery is in doubt.
+const TAKEN: Duration = Duration::from_secs(45);
+/// How long an answer waits for what it answers.
+const ON_ITS_WAY: Duration = Duration::from_secs(5);
+/// How long a message that an engine before this one had is given to go by itself.
+const BY_ITSELF: Duration = Duration::from_millis(1_500);
+
+/// Hands in, and waits until a mail server took it.
+pub(crate) async fn deliver(core: &Arc<Core>, message: &Cleared<'_>, slip: &Slip) -> Result<Receipt, DeliveryError> {
+    // The gate asked a moment ago. What was learnt since then must still stop it.
+    if core.encryption(&slip.to) != Encryption::Pinned {
+        return Err(not_encrypted());
+    }
+    let answers = match &slip.reply_to {
+        Some(id) => answered(core, id).await?,
+        None => None,
+    };
+    let outgoing = translate::outgoing(message.message(), answers, core.abilities)?;
+    // On a task of its own: if the one who waits goes away in the middle, it still comes to an end that is written
+    // down, and the lane shows the next attempt that it has.
+    let lane = core.lane(&slip.to);
+    let (core, slip) = (Arc::clone(core), slip.clone());
+    let attempt = tokio::spawn(async move {
+        let _turn = lane.lock().await;
+        attempt(&core, outgoing, &slip).await
+    });
+    attempt.await.unwrap_or_else(|_| Err(DeliveryError::unknown("the attempt broke off")))
+}
+
+/// The message that is answered. One that is still on its way is waited for; without one that is not here, the answer
+/// goes alone.
+async fn answered(core: &Core, id: &RemoteId) -> Result<Option<u32>, DeliveryError> {
+    let deadline = Instant::now() + ON_ITS_WAY;
+    loop {
+        let known = records::message(&core.store, id).await.map_err(not_written)?;
+        if known.is_some() || Instant::now() >= deadline {
+            return Ok(known);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn attempt(core: &Core, outgoing: Outgoing, slip: &Slip) -> Result<Receipt, DeliveryError> {
+    let engine = core.engine()?;
+    let chat = ids::chat(&slip.to, &core.me).ok_or_else(|| DeliveryError::give_up("this account has no such chat"))?;
+    if let Some(message) = look(core, &engine, slip, chat).await? {
+        return follow(core, &engine, slip, message).await;
+    }
+    if !core.health().connected {
+        return Err(DeliveryError::retry("the mail server can't be reached"));
+    }
+    if !engine.chat(chat).await.map_err(asked)?.is_encrypted {
+        core.store.write(vec![core.violated(&slip.to)]).await.map_err(not_written)?;
+        return Err(not_encrypted());
+    }
+    let sent = Sent { at: core.clock.now().0, after: core.highest(), message: None };
+    core.store.write(vec![records::intended(slip, &sent)]).await.map_err(not_written)?;
+    let message = match engine.send(chat, &outgoing).await {
+        Ok(message) => message,
+        Err(CallError::Refused { .. }) => return Err(DeliveryError::give_up("the engine does not send it")),
+        Err(error) => {
+            // Whether it sends it yet must not stay open while somebody looks.
+            engine.child().stop().await;
+            return Err(DeliveryError::unknown(error.to_string()));
+        }
+    };
+    drop(outgoing);
+    core.reached(message);
+    has_padlock(core, &engine, slip, message).await?;
+    let written = core.store.write(vec![records::intended(slip, &Sent { message: Some(message), ..sent })]).await;
+    written.map_err(|_| DeliveryError::unknown("it was handed in, and the journal does not take a note of it"))?;
+    follow(core, &engine, slip, message).await
+}
+
+/// Looks at a message that was just handed in: the engine was told to encrypt, and must have.
+async fn has_padlock(core: &Core, engine: &Engine, slip: &Slip, message: u32) -> Result<(), DeliveryError> {
+    if engine.message(message).await.map_err(in_doubt)?.show_padlock {
+        return Ok(());
+    }
+    // Nothing waits for its turn: the queue is emptied of it, and nothing more is said there.
+    let deleted = engine.delete(message).await;
+    engine.child().stop().await;
+    core.store.write(vec![core.violated(&slip.to)]).await.map_err(not_written)?;
+    deleted.map_err(in_doubt)?;
+    Err(DeliveryError::give_up("the engine did not encrypt it; it was taken back"))
+}
+
+/// The message that a delivery became, if it became one.
+async fn look(core: &Core, engine: &Engine, slip: &Slip, chat: u32) -> Result<Option<u32>, DeliveryError> {
+    let Some(sent) = records::sent(&core.store, slip.delivery).await.map_err(not_written)? else { return Ok(None) };
+    if sent.message.is_some() {
+        return Ok(sent.message);
+    }
+    let taken = records::taken(&core.store, slip.delivery).await.map_err(not_written)?;
+    // Deliveries to a chat go one at a time, so the oldest own message that no other delivery became is this one.
+    for message in engine.chat_messages(chat).await.map_err(asked)? {
+        if message <= sent.after || taken.contains(&message) {
+            continue;
+        }
+        let found = engine.message(message).await.map_err(asked)?;
+        if found.from_id == SELF && !found.is_info {
+            let known = Sent { message: Some(message), ..sent };
+            core.store.write(vec![records::intended(slip, &known)]).await.map_err(not_written)?;
+            return Ok(Some(message));
+        }
+    }
+    Ok(None)
+}
+
+/// Waits until a mail server took a message, and hands it in again where the engine has given up on it.
+async fn follow(core: &Core, engine: &Engine, slip: &Slip, message: u32) -> Result<Receipt, DeliveryError> {
+    let deadline = Instant::now() + TAKEN;
+    let by_itself = Instant::now() + BY_ITSELF;
+    let mut moved = engine.moved.subscribe();
+    let first = engine.message(message).await.map_err(in_doubt)?.state;
+    if first == state::FAILED {
+        engine.send_again(message).await.map_err(in_doubt)?;
+    }
+    loop {
+        moved.borrow_and_update();
+        let now = engine.message(message).await.map_err(in_doubt)?.state;
+        if now >= state::DELIVERED {
+            let id = RemoteId::new(engine.mail_id(message).await.map_err(in_doubt)?);
+            let named = records::named(&id, message, core.clock.now().0);
+            let written = core.store.write(vec![named]).await;
+            written.map_err(|_| DeliveryError::unknown("the journal does not take a note of its name"))?;
+            return Ok(Receipt { id });
+        }
+        if now == state::FAILED {
+            return Err(DeliveryError::give_up("the mail server refuses it for good"));
+        }
+        let left_over = now == state::PENDING && !lock(&engine.given).contains(&message);
+        if left_over && Instant::now() >= by_itself {
+            tracing::info!(delivery = %slip.delivery, "A message that a killed engine left is handed in again.");
+            engine.send_again(message).await.map_err(in_doubt)?;
+        }
+        if Instant::now() >= deadline {
+            return Err(DeliveryError::unknown("the mail server has not taken it yet; the engine goes on trying"));
+        }
+        let until = if left_over { by_itself.min(deadline) } else { deadline };
+        let gone = engine.child().ended();
+        tokio::select! {
+            // Woken or not, the message is looked at again.
+            _ = timeout_at(until, moved.changed()) => {}
+            why = gone => return Err(DeliveryError::unknown(why.to_string())),
+        }
+    }
+}
+
+/// Looks for a delivery in doubt.
+pub(crate) async fn find(core: &Core, slip: &Slip) -> Result<Found, DeliveryError> {
+    let engine = core.engine()?;
+    if !core.health().connected {
+        return Err(DeliveryError::retry("the mail server can't be reached"));
+    }
+    let lane = core.lane(&slip.to);
+    let _turn = lane.lock().await;
+    let Some(chat) = ids::chat(&slip.to, &core.me) else { return Ok(Found::NotThere) };
+    let Some(message) = look(core, &engine, slip, chat).await? else { return Ok(Found::NotThere) };
+    let now = engine.message(message).await.map_err(asked)?.state;
+    if now >= state::DELIVERED {
+        return Ok(Found::There(RemoteId::new(engine.mail_id(message).await.map_err(asked)?)));
+    }
+    if now == state::FAILED {
+        return Ok(Found::NotThere);
+    }
+    Err(DeliveryError::retry("the engine has it, and the mail server has not taken it yet"))
+}
+
+fn not_encrypted() -> DeliveryError {
+    DeliveryError::retry("the chat is not known to be encrypted any more")
+}
+
+fn not_written(_: NotAccepted) -> DeliveryError {
+    DeliveryError::retry("the journal does not take a note of it")
+}
+
+/// Nothing was handed in yet.
+fn asked(error: CallError) -> DeliveryError {
+    DeliveryError::retry(error.to_string())
+}
+
+/// It was handed in.
+fn in_doubt(error: CallError) -> DeliveryError {
+    DeliveryError::unknown(error.to_string())
+}
+
+/// Opens the chat with a person, by their fingerprint.
+pub(crate) async fn open_direct(core: &Core, with: &str) -> Result<ConversationId, DeliveryError> {
+    let engine = core.engine()?;
+    let wanted: String = with.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
+    for contact in engine.contacts().await.map_err(asked)? {
+        let Some(person) = core.person(&engine, contact).await.map_err(asked)? else { continue };
+        if person.as_str() != wanted {
+            continue;
+        }
+        let chat = engine.chat_with(contact).await.map_err(asked)?;
+        let chat = engine.chat(chat).await.map_err(asked)?;
+        core.learn(&chat).await.map_err(not_written)?;
+        return Ok(ids::conversation(chat.id, &core.me));
+    }
+    Err(DeliveryError::give_up("no contact has this fingerprint; let them join by an invitation first"))
+}

@@ -1,0 +1,239 @@
+//! The login, step by step. Every step can be made again, so a flow that was broken off goes on where it stopped.
+
+use std::{collections::VecDeque, os::unix::fs::PermissionsExt as _, path::Path};
+
+use async_trait::async_trait;
+use sealbridge_child::{CallError, Child};
+use sealbridge_contract::{
+    Answer, Context, Fatal, Field, Flow, FlowError, NotAccepted, Step,
+    inbox::{AccountStore, StoreWrite},
+};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::{
+    config::{CertificateChecks, MailHost, Security, Settings},
+    core::{IDENTITY, Identity, identity, keep_private},
+    engine::{self, Engine, types::Login},
+    ids, invite, probe,
+};
+
+/// Whether somebody has logged in, to the end.
+///
+/// # Errors
+/// [`NotAccepted`]: the journal can't be read.
+pub async fn is_set_up(store: &AccountStore) -> Result<bool, NotAccepted> {
+    Ok(identity(store).await?.is_some())
+}
+
+/// The login flow. Drop it before the account is connected: it runs the engine.
+#[derive(Debug)]
+pub struct Setup {
+    context: Context,
+    settings: Settings,
+    at: At,
+    engine: Option<Engine>,
+    password: Option<SecretString>,
+    invitations: VecDeque<Step>,
+}
+
+#[derive(Debug)]
+enum At {
+    Start,
+    Password,
+    LogIn,
+    Groups,
+    Invitations,
+    Done,
+}
+
+impl Setup {
+    /// Begins, or goes on after a break.
+    #[must_use]
+    pub fn new(context: Context, settings: Settings) -> Self {
+        Self { context, settings, at: At::Start, engine: None, password: None, invitations: VecDeque::new() }
+    }
+
+    async fn start(&mut self) -> Result<Step, FlowError> {
+        self.settings.check().map_err(FlowError::BadAnswer)?;
+        keep_private(&self.context.folder).map_err(fatal)?;
+        if let Some(known) = identity(&self.context.store).await.map_err(kept)?
+            && !known.address.eq_ignore_ascii_case(self.settings.address())
+        {
+            let words = format!("the account was set up for {}; another address needs another account", known.address);
+            return Err(FlowError::Policy(words));
+        }
+        let program = engine::program(&self.settings.engine, &self.context.folder);
+        let child = Child::start(&program).map_err(|error| {
+            let engine = self.settings.engine.display();
+            FlowError::Failed(format!("the engine {engine} can't be started: {error}; get deltachat-rpc-server"))
+        })?;
+        engine::is_known(&child).await.map_err(lost)?.map_err(FlowError::Policy)?;
+        if let Some(account) = Engine::account(&child).await.map_err(lost)? {
+            self.engine = Some(Engine::new(child, account));
+            self.at = At::Groups;
+            return Ok(Step::Progress("Logged in already".to_owned()));
+        }
+        let account = Engine::empty_account(&child).await.map_err(lost)?;
+        self.engine = Some(Engine::new(child, account));
+        if let Some(file) = &self.settings.password_file {
+            self.password = Some(read_secret(file)?);
+            self.at = At::LogIn;
+            return Ok(Step::Progress("Logging in to the mail server".to_owned()));
+        }
+        self.at = At::Password;
+        let label = format!("The mail password of {}", self.settings.address());
+        Ok(Step::Ask(Field { name: "password", label, secret: true }))
+    }
+
+    fn engine(&self) -> Result<&Engine, FlowError> {
+        self.engine.as_ref().ok_or_else(|| FlowError::Failed("the engine is not running".to_owned()))
+    }
+
+    async fn log_in(&mut self) -> Result<Step, FlowError> {
+        let password = self.password.take().unwrap_or_default();
+        let engine = self.engine()?;
+        // Before the first word leaves: what is not encrypted is not to be sent.
+        engine.set("force_encryption", "1").await.map_err(lost)?;
+        engine.set("bot", "1").await.map_err(lost)?;
+        engine.set("bcc_self", "0").await.map_err(lost)?;
+        engine.set("displayname", &self.settings.name).await.map_err(lost)?;
+        let Settings { imap, smtp, certificate_checks, .. } = &self.settings;
+        let login = Login {
+            addr: self.settings.address(),
+            password: password.expose_secret(),
+            certificate_checks: match certificate_checks {
+                CertificateChecks::Strict => "strict",
+                CertificateChecks::AcceptInvalid => "acceptInvalidCertificates",
+            },
+            imap_server: imap.as_ref().map(|host| host.server.as_str()),
+            imap_port: imap.as_ref().map(|host| host.port),
+            imap_security: imap.as_ref().map(security),
+            smtp_server: smtp.as_ref().map(|host| host.server.as_str()),
+            smtp_port: smtp.as_ref().map(|host| host.port),
+            smtp_security: smtp.as_ref().map(security),
+        };
+        match engine.log_in(&login).await {
+            Ok(()) => {
+                self.at = At::Groups;
+                Ok(Step::Progress("Logged in".to_owned()))
+            }
+            Err(CallError::Refused { refusal, .. }) => Err(self.refused(refusal.message()).await),
+            Err(error) => Err(lost(error)),
+        }
+    }
+
+    /// What is really wrong, since the engine's own words can mislead.
+    async fn refused(&self, said: &str) -> FlowError {
+        if ["AUTHENTICATIONFAILED", "failed to login", "uthentication"].iter().any(|word| said.contains(word)) {
+            return FlowError::Refused("the mail server refuses this address with this password".to_owned());
+        }
+        if let Some(trouble) = probe::trouble(&self.settings).await {
+            return FlowError::Unreachable(trouble);
+        }
+        let domain = self.settings.address().split_once('@').map_or("", |(_, domain)| domain);
+        FlowError::Unreachable(format!(
+            "the engine can't use the mail server of {domain}; name it with `imap` and `smtp`, so that its certificate \
+             can be looked at"
+        ))
+    }
+
+    /// Makes the groups that are not there, and gets every invitation.
+    async fn groups(&mut self) -> Result<Step, FlowError> {
+        let engine = self.engine()?;
+        let invitation = engine.invitation(None).await.map_err(lost)?;
+        let Some(fingerprint) = ids::invited_by(&invitation) else {
+            return Err(FlowError::Failed("the engine's invitation has no fingerprint in it".to_owned()));
+        };
+        let known = identity(&self.context.store).await.map_err(kept)?;
+        if known.is_some_and(|known| known.fingerprint != fingerprint) {
+            let words = "the engine's account has another key than the one that was set up before";
+            return Err(FlowError::Policy(words.to_owned()));
+        }
+        let mut steps = VecDeque::from([Step::Show(invite::shown("a chat with the bridge itself", &invitation))]);
+        let mut there = Vec::new();
+        for chat in engine.chats().await.map_err(lost)? {
+            let chat = engine.chat(chat).await.map_err(lost)?;
+            if chat.chat_type == "Group" && chat.is_encrypted && chat.self_in_group {
+                there.push((chat.name.as_str().to_owned(), chat.id));
+            }
+        }
+        for group in &self.settings.groups {
+            let chat = match there.iter().find(|(name, _)| name == group) {
+                Some((_, chat)) => *chat,
+                None => engine.make_group(group).await.map_err(lost)?,
+            };
+            let link = engine.invitation(Some(chat)).await.map_err(lost)?;
+            let conversation = ids::conversation(chat, &fingerprint);
+            let words = invite::shown(&format!("the group {group:?}"), &link);
+            steps.push_back(Step::Show(format!("{words}\nIn links it is called {}.", conversation.as_str())));
+        }
+        let identity = Identity { address: self.settings.address().to_owned(), fingerprint };
+        let value = serde_json::to_vec(&identity).map_err(|error| FlowError::Failed(error.to_string()))?;
+        self.context.store.write(vec![StoreWrite::put(IDENTITY, value)]).await.map_err(kept)?;
+        self.invitations = steps;
+        self.at = At::Invitations;
+        self.invitation().await
+    }
+
+    async fn invitation(&mut self) -> Result<Step, FlowError> {
+        if let Some(step) = self.invitations.pop_front() {
+            return Ok(step);
+        }
+        if let Some(engine) = self.engine.take() {
+            engine.child().stop().await;
+        }
+        self.at = At::Done;
+        Ok(Step::Done(format!("Logged in as {}.", self.settings.address())))
+    }
+}
+
+#[async_trait]
+impl Flow for Setup {
+    async fn next(&mut self, answer: Option<Answer>) -> Result<Step, FlowError> {
+        match self.at {
+            At::Start => self.start().await,
+            At::Password => match answer {
+                Some(Answer::Text(password)) if !password.is_empty() => {
+                    self.password = Some(password.as_str().to_owned().into());
+                    self.at = At::LogIn;
+                    Ok(Step::Progress("Logging in to the mail server".to_owned()))
+                }
+                _ => Err(FlowError::BadAnswer("a password is needed".to_owned())),
+            },
+            At::LogIn => self.log_in().await,
+            At::Groups => self.groups().await,
+            At::Invitations => self.invitation().await,
+            At::Done => Ok(Step::Done("Logged in already.".to_owned())),
+        }
+    }
+}
+
+fn security(host: &MailHost) -> &'static str {
+    match host.security {
+        Security::Tls => "ssl",
+        Security::Starttls => "starttls",
+    }
+}
+
+fn read_secret(file: &Path) -> Result<SecretString, FlowError> {
+    let failed = |error: std::io::Error| FlowError::Failed(format!("{}: {error}", file.display()));
+    let mode = std::fs::metadata(file).map_err(failed)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let words = format!("{}: others can read this file; say chmod 600", file.display());
+        return Err(FlowError::Policy(words));
+    }
+    let text = zeroize::Zeroizing::new(std::fs::read_to_string(file).map_err(failed)?);
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned().into())
+}
+
+fn lost(error: CallError) -> FlowError {
+    FlowError::Failed(error.to_string())
+}
+
+fn kept(error: NotAccepted) -> FlowError {
+    FlowError::Failed(error.to_string())
+}
+
+fn fatal(fatal: Fatal) -> FlowError {
+    FlowError::Failed(fatal.to_string())
+}

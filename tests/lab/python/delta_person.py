@@ -1,0 +1,162 @@
+"""A person with Delta Chat: its official engine, driven by its official Python client.
+
+A command is `{"id": 1, "do": "send", ...}`; its answer is `{"id": 1, "ok": {...}}` or
+`{"id": 1, "error": "..."}`. What is received is collected, and given by `messages`.
+"""
+
+import json
+import os
+import re
+import sys
+import threading
+import time
+from html import unescape
+from pathlib import Path
+
+import deltachat_rpc_server
+from deltachat_rpc_client import DeltaChat, Rpc
+
+JOINED = 1000
+
+
+def say(line):
+    data = (json.dumps(line) + "\n").encode()
+    with say.lock:
+        while data:
+            data = data[os.write(1, data) :]
+
+
+say.lock = threading.Lock()
+
+
+class Person:
+    def __init__(self):
+        self.rpc = None
+        self.account = None
+        self.seen = {}
+        self.joined = set()
+        self.changed = threading.Condition()
+
+    def start(self, folder):
+        engine = Path(deltachat_rpc_server.__file__).parent / "deltachat-rpc-server"
+        self.rpc = Rpc(accounts_dir=folder, rpc_server_path=str(engine), stderr=sys.stderr)
+        self.rpc.start()
+
+    def do_login(self, folder, name, login):
+        self.start(folder)
+        self.account = DeltaChat(self.rpc).add_account()
+        self.account.set_config("displayname", name)
+        self.account.add_or_update_transport(login)
+        threading.Thread(target=self.listen, daemon=True).start()
+        self.account.bring_online()
+        link = self.account.get_qr_code()
+        return {"fingerprint": re.search(r"#([0-9A-F]{40,64})", link).group(1), "link": link}
+
+    def listen(self):
+        while True:
+            event = self.account.wait_for_event()
+            kind = event["kind"]
+            message = event.get("msg_id") or 0
+            with self.changed:
+                if kind in ("IncomingMsg", "MsgsChanged") and message:
+                    self.look(message)
+                elif kind == "SecurejoinJoinerProgress" and event["progress"] == JOINED:
+                    self.joined.add(event["contact_id"])
+                self.changed.notify_all()
+
+    def look(self, number):
+        try:
+            message = self.rpc.get_message(self.account.id, number)
+            mail_id = self.rpc.get_message_info_object(self.account.id, number)["rfc724Mid"]
+        except Exception:
+            # Deleted meanwhile.
+            self.seen.pop(number, None)
+            return
+        text = message["text"]
+        if message["hasHtml"] and text.endswith("[...]"):
+            text = self.whole(number)
+        quote = message["quote"]
+        answers = None
+        if quote and quote.get("messageId"):
+            answers = self.rpc.get_message_info_object(self.account.id, quote["messageId"])["rfc724Mid"]
+        self.seen[number] = {
+            "number": number,
+            "chat": message["chatId"],
+            "id": mail_id,
+            "text": text,
+            "own": message["fromId"] == 1,
+            "info": message["isInfo"],
+            "name": message["overrideSenderName"],
+            "sender": message["sender"]["authName"],
+            "padlock": message["showPadlock"],
+            "bot": message["isBot"],
+            "answers": answers,
+            "state": message["state"],
+            "at": time.time(),
+        }
+
+    def whole(self, number):
+        """What the person reads after a tap on "Show full message"."""
+        page = self.rpc.get_message_html(self.account.id, number)
+        body = page.split("<body", 1)[1].split(">", 1)[1].rsplit("</body>", 1)[0]
+        return unescape(re.sub(r"<[^>]*>", "", re.sub(r"<br ?/?>\n?", "\n", body))).strip("\n")
+
+    def do_join(self, link, within=60):
+        before = set(self.joined)
+        chat = self.account.secure_join(link)
+        with self.changed:
+            if not self.changed.wait_for(lambda: self.joined - before, timeout=within):
+                raise TimeoutError("the invitation was not answered")
+            # The engine may be through with the handshake before it hears that it is a member.
+            if not self.changed.wait_for(chat.can_send, timeout=within):
+                raise TimeoutError("the invitation did not make us a member")
+        return {"chat": chat.id}
+
+    def do_send(self, chat, text, answers=None, name=None):
+        data = {"text": text}
+        if answers:
+            known = [number for number, message in self.seen.items() if message["id"] == answers]
+            data["quotedMessageId"] = known[0]
+        if name:
+            data["overrideSenderName"] = name
+        number = self.rpc.send_msg(self.account.id, chat, data)
+        return {
+            "number": number,
+            "id": self.rpc.get_message_info_object(self.account.id, number)["rfc724Mid"],
+        }
+
+    def do_messages(self):
+        with self.changed:
+            return {"messages": list(self.seen.values())}
+
+    def do_group(self, name):
+        chat = self.account.create_group(name)
+        return {"chat": chat.id, "link": chat.get_qr_code()}
+
+    def do_rpc(self, method, params):
+        return {"result": getattr(self.rpc, method)(self.account.id, *params)}
+
+
+def main():
+    person = Person()
+
+    def answer(command):
+        number, name = command.pop("id"), command.pop("do")
+        try:
+            say({"id": number, "ok": getattr(person, "do_" + name)(**command)})
+        except Exception as error:
+            say({"id": number, "error": f"{type(error).__name__}: {error}"})
+
+    for line in sys.stdin:
+        # In the order in which they were given, but for what waits.
+        command = json.loads(line)
+        if command["do"] == "join":
+            threading.Thread(target=answer, args=(command,), daemon=True).start()
+        else:
+            answer(command)
+    # Whoever holds our stdin is gone: nothing is worth finishing, and the engine ends with its own.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

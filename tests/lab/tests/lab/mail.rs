@@ -1,0 +1,40 @@
+//! The mail server of the lab.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use sealbridge_lab::mail::{self, MailServer};
+use tokio::net::TcpStream;
+
+use crate::SOON;
+
+#[tokio::test]
+async fn mail_server_survives_a_stop_and_a_kill_with_its_mail_and_leaves_nothing() -> Result<()> {
+    if !mail::available().await {
+        return Ok(());
+    }
+    let server = MailServer::start().await?;
+    let mailbox = server.mailbox("ann")?;
+    let dir = server.data_dir().to_owned();
+    let new = dir.join("mail").join(&mailbox.address).join("new");
+    let count = || std::fs::read_dir(&new).map(Iterator::count).unwrap_or_default();
+    server.inject(&mailbox.address, "Subject: one\n\nwords").await?;
+    server.stop().await?;
+    assert!(TcpStream::connect(("127.0.0.1", server.imaps())).await.is_err(), "it listens after a stop");
+    server.restart().await?;
+    server.inject(&mailbox.address, "Subject: two\n\nwords").await?;
+    server.kill().await?;
+    assert!(TcpStream::connect(("127.0.0.1", server.smtps())).await.is_err(), "it listens after a kill");
+    server.restart().await?;
+    server.inject(&mailbox.address, "Subject: three\n\nwords").await?;
+    assert_eq!(count(), 3, "{}", server.log_tail(10));
+    assert!(server.archive()?.is_empty(), "what never passed Postfix is not in the archive");
+
+    drop(server);
+    let deadline = std::time::Instant::now() + SOON;
+    while dir.exists() {
+        assert!(std::time::Instant::now() < deadline, "it leaves {} behind", dir.display());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
