@@ -14,13 +14,14 @@ use std::{
 use matrix_sdk_crypto::{CryptoStoreError, OlmMachine};
 use matrix_sdk_sqlite::{OpenStoreError, SqliteCryptoStore, SqliteStoreConfig};
 use ruma::{DeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId, api::client::keys::get_keys, encryption::DeviceKeys};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 use tracing::instrument;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::{
     Class, EngineError, Http, HttpError, Retries, Session,
     error::{contained, store_failure},
+    keystore::{KeyStore, Memory},
     lane::LaneState,
     retrying,
     stale::Stale,
@@ -90,8 +91,8 @@ pub(super) struct Inner {
     pub(super) http: Http,
     pub(super) machine: OlmMachine,
     pub(super) stale: Stale,
-    /// Held while Olm sessions are moved and stored: by the taking in of a sync answer, by the making of a room key.
-    pub(super) olm: Mutex<()>,
+    /// Held by whoever moves Olm sessions or changes what is stored; see [`keystore`](super::keystore).
+    pub(super) olm: Mutex<Memory>,
     /// One at a time: a further `outgoing_requests` makes the library forget the key query in flight.
     pub(super) querying: Mutex<()>,
     pub(super) claiming: Mutex<()>,
@@ -123,7 +124,7 @@ impl Engine {
             .cache_size(500_000)
             .journal_size_limit(2_000_000);
         let store = contained(SqliteCryptoStore::open_with_config(&config)).await?.map_err(open_failure)?;
-        let machine = OlmMachine::with_store(&session.user_id, &session.device_id, store, None);
+        let machine = OlmMachine::with_store(&session.user_id, &session.device_id, KeyStore::over(store), None);
         let machine = contained(machine).await?.map_err(|error| match error {
             CryptoStoreError::MismatchedAccount { .. } => OpenError::OtherDevice,
             error => OpenError::Corrupt(store_failure(&error)),
@@ -172,6 +173,13 @@ impl Engine {
         &self.inner.machine
     }
 
+    /// The right to move Olm sessions and to change what is stored.
+    pub(super) async fn turn(&self) -> Result<MutexGuard<'_, Memory>, EngineError> {
+        let mut memory = self.inner.olm.lock().await;
+        memory.agree(self.machine()).await?;
+        Ok(memory)
+    }
+
     pub(super) fn lane_state(&self, room: &RoomId) -> Arc<Mutex<LaneState>> {
         let mut lanes = self.inner.lanes.lock().unwrap_or_else(|lock| lock.into_inner());
         Arc::clone(lanes.entry(room.to_owned()).or_default())
@@ -196,8 +204,7 @@ impl Engine {
         let state = self.lane_state(room);
         let mut state = state.lock().await;
         *state = LaneState::default();
-        contained(self.machine().discard_room_key(room)).await??;
-        Ok(())
+        self.throw_away(room).await
     }
 }
 

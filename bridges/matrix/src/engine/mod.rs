@@ -10,6 +10,7 @@ mod decrypt;
 mod error;
 pub mod http;
 mod identity;
+mod keystore;
 mod lane;
 mod machine;
 mod outgoing;

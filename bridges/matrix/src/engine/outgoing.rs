@@ -178,10 +178,11 @@ impl Engine {
         Ok(())
     }
 
-    async fn mark(
+    pub(super) async fn mark(
         &self,
         marking: impl Future<Output = Result<(), matrix_sdk_crypto::OlmError>>,
     ) -> Result<(), EngineError> {
+        let _turn = self.turn().await?;
         Ok(contained(marking).await??)
     }
 
