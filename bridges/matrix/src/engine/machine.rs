@@ -23,6 +23,7 @@ use super::{
     error::{contained, store_failure},
     keystore::{KeyStore, Memory},
     lane::LaneState,
+    mending::Broken,
     retrying,
     stale::Stale,
     sync::Standing,
@@ -91,6 +92,7 @@ pub(super) struct Inner {
     pub(super) http: Http,
     pub(super) machine: OlmMachine,
     pub(super) stale: Stale,
+    pub(super) broken: Broken,
     /// Held by whoever moves Olm sessions or changes what is stored; see [`keystore`](super::keystore).
     pub(super) olm: Mutex<Memory>,
     /// One at a time: a further `outgoing_requests` makes the library forget the key query in flight.
@@ -138,6 +140,7 @@ impl Engine {
             http,
             machine,
             stale,
+            broken: Broken::default(),
             olm: Mutex::default(),
             querying: Mutex::default(),
             claiming: Mutex::default(),

@@ -13,6 +13,7 @@ mod identity;
 mod keystore;
 mod lane;
 mod machine;
+mod mending;
 mod outgoing;
 mod recovery;
 mod secrets;

@@ -18,7 +18,7 @@ use tracing::{instrument, warn};
 use super::{Class, Engine, EngineError, HttpError, HttpErrorKind, Retries, error::contained, retrying};
 
 /// How long the server may wait for other servers' answers to a key query or claim.
-const REMOTE_KEYS: Duration = Duration::from_secs(6);
+pub(super) const REMOTE_KEYS: Duration = Duration::from_secs(6);
 const AT_ONCE: usize = 4;
 
 /// What a flush did.
@@ -111,8 +111,9 @@ impl Engine {
                 }
             }
         }
-        // Devices whose sessions broke get new ones.
-        if let Err(error) = self.claim_missing(&[]).await {
+        // Devices that asked for something get sessions, and those whose sessions broke get new ones.
+        let claimed = self.claim_missing(&[]).await;
+        if let Err(error) = claimed.and(self.mend_channels().await) {
             flushed.failed.push((Traffic::KeysClaim, error));
         }
         if let Err(error) = self.back_up(&mut flushed).await {

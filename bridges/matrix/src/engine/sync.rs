@@ -15,7 +15,7 @@ use ruma::{
     serde::Raw,
 };
 use serde::Deserialize;
-use tracing::{instrument, warn};
+use tracing::instrument;
 
 use super::{Engine, EngineError, keystore::take_in};
 
@@ -110,9 +110,7 @@ impl Engine {
             let changed = fed.devices_changed.iter().filter(|user| tracked.contains(*user));
             self.inner.stale.mark(changed.map(Deref::deref));
         }
-        if !taken.broken.is_empty() {
-            warn!(devices = taken.broken.len(), "Olm sessions are broken: keys that come through them can't be read.");
-        }
+        self.inner.broken.add(taken.broken);
         if fed.undecryptable > 0 || taken.new_sessions {
             self.inner.stale.moved();
         }
