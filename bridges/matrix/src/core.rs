@@ -22,6 +22,7 @@ use crate::{
     config::{BackupKeys, Settings, Trust},
     direct::Direct,
     engine::{Engine, EngineError, Http, HttpErrorKind, OpenError, SenderTrust, Session},
+    finding::Histories,
     rooms::Rooms,
     session_store::Keeper,
 };
@@ -35,6 +36,7 @@ pub(crate) struct Core {
     pub(crate) rooms: Rooms,
     pub(crate) direct: Direct,
     pub(crate) budget: Budget,
+    pub(crate) histories: Histories,
     pub(crate) health: Mutex<Health>,
     pub(crate) signals: Signals,
     /// Of whom it was said already that they can't read, so that it is not said with every message.
@@ -129,6 +131,7 @@ impl Core {
             rooms,
             direct,
             budget: Budget::default(),
+            histories: Histories::default(),
             health: Mutex::new(Health { identity, ..Health::default() }),
             signals: Signals::default(),
             unreading: Mutex::default(),

@@ -48,6 +48,7 @@ pub(crate) async fn deliver(core: &Core, message: Cleared<'_>, slip: &Slip) -> R
     };
     let encrypted = encrypt(core, &room, "m.room.message", &content).await?;
     fail::fail_point!("matrix::before-put");
+    core.histories.sends(&room, slip.delivery);
     let sent = core.http.send_encrypted(&encrypted, &txn).await;
     fail::fail_point!("matrix::after-put");
     match sent {
