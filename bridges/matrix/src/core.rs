@@ -225,7 +225,10 @@ pub(crate) async fn open_engine(
 /// Whether opening may succeed later without anybody doing anything.
 pub(crate) fn opens_later(error: &OpenError) -> bool {
     match error {
-        OpenError::Http(error) | OpenError::Engine(EngineError::Http(error)) => error.is_transient(),
+        OpenError::Http(error) | OpenError::Engine(EngineError::Http(error)) => {
+            // A page in place of an answer is a gateway's, or a captive portal's.
+            error.is_transient() || error.kind == HttpErrorKind::Malformed
+        }
         _ => false,
     }
 }

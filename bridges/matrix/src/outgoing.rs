@@ -179,7 +179,8 @@ fn put_error(error: &HttpError, slip: &Slip) -> DeliveryError {
         | HttpErrorKind::Timeout
         | HttpErrorKind::TooLarge
         | HttpErrorKind::Malformed
-        | HttpErrorKind::Server { .. } => DeliveryError::unknown(cause),
+        | HttpErrorKind::Server { .. }
+        | HttpErrorKind::Stranger { .. } => DeliveryError::unknown(cause),
         HttpErrorKind::Client { status: 413, .. } => DeliveryError::give_up("the homeserver says that it is too long"),
         // We may have been removed, or muted: the next sync or a person may change it.
         HttpErrorKind::Client { status: 401 | 403 | 404 | 408, .. } if slip.attempt < REFUSALS => {

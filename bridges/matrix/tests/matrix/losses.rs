@@ -202,6 +202,27 @@ async fn deliveries_in_doubt_read_the_rooms_history_once() -> Result<()> {
 }
 
 #[tokio::test]
+async fn gateways_page_in_place_of_the_homeserver_is_waited_for() -> Result<()> {
+    use sealbridge_contract::Transport as _;
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
+    running.stop().await?;
+    for status in [403, 404, 200] {
+        let page = Fault::Answer { status, body: json!("no such site") };
+        let page = proxy.add(Rule::new("*", "/_matrix/", page)?);
+        let running = bot.start().await?;
+        page.wait_struck(1, SOON).await?;
+        until(|| running.matrix.health().trouble).await?;
+        page.remove();
+        let words = format!("after a page with {status}");
+        bob.send(&room, &words).await?;
+        bot.hears(&words).await?;
+        running.stop().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn unreachable_homeserver_is_waited_for() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
     let Scene { bob, bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
