@@ -97,7 +97,7 @@ fn request(since: Option<String>, timeout: Duration, most_events: u32) -> Reques
     filter.account_data.types = Some(vec!["m.direct".to_owned()]);
     filter.room.ephemeral.not_types = everything();
     filter.room.account_data.not_types = everything();
-    let state = ["encryption", "history_visibility", "member", "name", "tombstone"];
+    let state = ["create", "encryption", "history_visibility", "member", "name", "power_levels", "tombstone"];
     filter.room.state.types = Some(state.map(|kind| format!("m.room.{kind}")).into());
     // Nothing older than our first sync crosses, so it needs no messages.
     filter.room.timeline.limit = Some(UInt::from(if since.is_some() { most_events } else { 1 }));

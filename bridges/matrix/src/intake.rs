@@ -24,6 +24,10 @@ use crate::{
 /// Where we are in the server's stream of events.
 pub(crate) const CURSOR: &str = "sync/next-batch";
 
+/// Why nothing is sent to a room whose levels do not let us speak.
+pub(crate) const MUTED: &str = "The bridge may not speak in the room any more: its power level is too low. What is to be \
+     sent there waits until those who run the room let it send messages.";
+
 /// A batch, and what follows once it is committed.
 pub(crate) struct Built {
     pub(crate) batch: Batch,
@@ -126,6 +130,7 @@ fn tell(room: &RoomId, change: Change) -> Incident {
             "replaced",
             "The room was given up for another. The bridge does not follow by itself; say `sealbridge links replace`.",
         ),
+        Change::Muted => tell_operator(room, "muted", MUTED),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What must not be carried is not, and those who can change it are told.
 
 use anyhow::{Context as _, Result};
-use sealbridge_contract::{Fate, gate::Encryption};
+use sealbridge_contract::{ConversationId, EndToEnd as _, Fate, gate::Encryption};
 use sealbridge_lab::{
     Lab, Person,
     person::{Kind, Options},
@@ -166,6 +166,45 @@ async fn emptied_encryption_holds_the_room_and_speaks_again_after() -> Result<()
     bob.kick(&room, &bot.user.id).await?;
     running.waits_for(&room, Encryption::Left).await?;
     bot.tells("left").await?;
+    running.stop().await
+}
+
+#[tokio::test]
+async fn muted_bridge_holds_the_room_and_goes_on_by_itself() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
+    // Bob made the room, and stands above its levels.
+    let levels = |least: u32| json!({ "events_default": least });
+    bob.send_state(&room, "m.room.power_levels", "", levels(50)).await?;
+    running.waits_for(&room, Encryption::Muted).await?;
+    let told = bot.tells("muted").await?;
+    assert!(told.contains("power level"), "{told}");
+    let held = running.deliver(&slip(&room), ann(), "not now").await;
+    assert!(matches!(held.map_err(|error| error.fate), Err(Fate::Retry(_))));
+    bob.send_state(&room, "m.room.power_levels", "", levels(0)).await?;
+    running.waits_for(&room, Encryption::Pinned).await?;
+    running.says(&room, "now").await?;
+    bob.wait_for(|it| it.body == "Ann: now", SOON).await?;
+
+    // A bridge that was never told the levels learns them from the refusal.
+    let hide = Fault::rewrite(|answer| {
+        let Some(rooms) = answer.pointer_mut("/rooms/join").and_then(Value::as_object_mut) else { return };
+        for part in rooms.values_mut().filter_map(Value::as_object_mut).flat_map(|room| room.values_mut()) {
+            if let Some(events) = part.pointer_mut("/events").and_then(Value::as_array_mut) {
+                events.retain(|event| event["type"] != "m.room.power_levels");
+            }
+        }
+    });
+    let hiding = proxy.add(Rule::new("GET", "/sync", hide)?);
+    running.reconnects(&proxy).await?;
+    bob.send_state(&room, "m.room.power_levels", "", levels(50)).await?;
+    bob.send(&room, "that was all").await?;
+    bot.hears("that was all").await?;
+    assert_eq!(running.matrix.encryption(&ConversationId::new(&*room)), Encryption::Pinned);
+    let held = running.deliver(&slip(&room), ann(), "refused").await;
+    assert!(matches!(held.map_err(|error| error.fate), Err(Fate::Retry(_))));
+    running.waits_for(&room, Encryption::Muted).await?;
+    hiding.remove();
     running.stop().await
 }
 
