@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use tracing::{debug, info, warn};
 
 use crate::{
-    core::{self, Core, News, conversation, fatal_journal, tell_room},
+    core::{Core, News, conversation, fatal_journal, tell_room},
     engine::{Distrust, Engine, message_position},
     reading::{self, Read, Waits},
 };
@@ -157,10 +157,11 @@ async fn still(
     match waits.distrusted {
         // The sender's devices could not be read yet.
         Some(_) if waits.holds_sender => {}
-        Some(why) => {
-            let incident = distrusted(room, &waits.sender, why);
-            inbox.accept(Batch { incidents: vec![incident], ..Batch::default() }).await?;
+        Some(Distrust::IdentityChanged) => {
+            let incidents = vec![identity_changed(room, &waits.sender)];
+            inbox.accept(Batch { incidents, ..Batch::default() }).await?;
         }
+        Some(_) => core.tell_distrust(room, &waits.sender),
         None => {
             let now = core.clock.now();
             missing.0.entry((room.to_owned(), waits.hint.clone())).or_insert(Asking { times: 0, next: now });
@@ -170,15 +171,11 @@ async fn still(
     inbox.resolve(waiting.id, still).await
 }
 
-/// Why somebody's messages do not cross, for those who can change it.
-fn distrusted(room: &RoomId, sender: &UserId, why: Distrust) -> Incident {
-    let words = match why {
-        Distrust::IdentityChanged => format!(
-            "Messages of {sender} are not carried: their identity is another than the one that was verified. \
-             Verify them again with `sealbridge verify`."
-        ),
-        _ => return core::distrusted(room, sender),
-    };
+fn identity_changed(room: &RoomId, sender: &UserId) -> Incident {
+    let words = format!(
+        "Messages of {sender} are not carried: their identity is another than the one that was verified. Verify them \
+         again with `sealbridge verify`."
+    );
     tell_room(room, format!("not-trusted/{sender}"), words)
 }
 

@@ -1,7 +1,7 @@
 //! What must not be carried is not, and those who can change it are told.
 
 use anyhow::{Context as _, Result};
-use sealbridge_contract::{ConversationId, EndToEnd as _, Fate, gate::Encryption};
+use sealbridge_contract::{ConversationId, EndToEnd as _, Fate, Transport as _, gate::Encryption};
 use sealbridge_lab::{
     Lab, Person,
     person::{Kind, Options},
@@ -130,7 +130,7 @@ async fn unencrypted_room_is_left_with_a_reason() -> Result<()> {
 }
 
 #[tokio::test]
-async fn uninvited_room_is_told_and_not_joined() -> Result<()> {
+async fn invitation_by_a_stranger_is_declined_with_a_reason_and_told() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
     let (bob, eve) = (Person::new_on(&lab.a, "bob").await?, Person::new_on(&lab.a, "eve").await?);
     let bot = Bot::new(&lab.a, lab.a.url(), json!({ "invites": { "from": [bob.user_id()] } })).await?;
@@ -140,8 +140,31 @@ async fn uninvited_room_is_told_and_not_joined() -> Result<()> {
     assert!(told.contains(eve.user_id()));
     let room = bob.create_encrypted_room("talk", &[&bot.user.id]).await?;
     running.joins(&room, 2).await?;
-    let members = eve.members(&hers).await?;
-    assert!(members.contains(&(bot.user.id.clone(), "invite".to_owned())), "{members:?}");
+    let declined = eve.wait_member(&hers, &bot.user.id, "leave", SOON).await?;
+    assert!(declined.reason.context("It says why")?.contains("operator"));
+    let known = running.matrix.conversations();
+    assert!(known.iter().all(|known| known.id.as_str() != hers), "{known:?}");
+    running.stop().await
+}
+
+#[tokio::test]
+async fn many_invitations_by_strangers_are_told_by_the_hour() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let eve = Person::new_on(&lab.a, "eve").await?;
+    let bot = Bot::new(&lab.a, lab.a.url(), json!({})).await?;
+    let running = bot.start().await?;
+    let mut rooms = Vec::new();
+    for n in 0..8 {
+        rooms.push(eve.create_encrypted_room(&format!("trap {n}"), &[&bot.user.id]).await?);
+    }
+    for room in &rooms {
+        eve.wait_member(room, &bot.user.id, "leave", SOON).await?;
+    }
+    bot.tells("invitations-more/").await?;
+    let told = bot.intake.incidents();
+    assert_eq!(told.iter().filter(|told| told.topic.starts_with("invitation")).count(), 6, "{told:?}");
+    let kept = bot.context().store.read_all("room/").await?;
+    assert!(kept.is_empty(), "facts are kept of {} rooms", kept.len());
     running.stop().await
 }
 
