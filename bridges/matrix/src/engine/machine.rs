@@ -1,7 +1,7 @@
 //! Opens the engine: the crypto store in its folder, and the agreement with the server about whose device this is.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
     fs::{DirBuilder, File, Permissions, TryLockError},
     io,
@@ -93,6 +93,8 @@ pub(super) struct Inner {
     pub(super) machine: OlmMachine,
     pub(super) stale: Stale,
     pub(super) broken: Broken,
+    /// Whose devices were read anew since the last flush.
+    pub(super) answered: SyncMutex<BTreeSet<OwnedUserId>>,
     /// Held by whoever moves Olm sessions or changes what is stored; see [`keystore`](super::keystore).
     pub(super) olm: Mutex<Memory>,
     /// One at a time: a further `outgoing_requests` makes the library forget the key query in flight.
@@ -141,6 +143,7 @@ impl Engine {
             machine,
             stale,
             broken: Broken::default(),
+            answered: SyncMutex::default(),
             olm: Mutex::default(),
             querying: Mutex::default(),
             claiming: Mutex::default(),
