@@ -164,7 +164,10 @@ fn note(core: &Core, room: &RoomId, audience: &Audience) -> bool {
 
 fn prepare_error(core: &Core, room: &RoomId, error: &PrepareError) -> DeliveryError {
     match error {
-        PrepareError::Http(error) => http_error(error),
+        PrepareError::Http(error) => {
+            note_limit(core, error);
+            http_error(error)
+        }
         PrepareError::VerifiedUserChanged(users) => {
             let users = users.iter().map(|user| user.as_str()).collect::<Vec<_>>().join(", ");
             let cause = format!(
@@ -181,6 +184,13 @@ fn prepare_error(core: &Core, room: &RoomId, error: &PrepareError) -> DeliveryEr
             DeliveryError::retry_after(Duration::from_secs(60), cause)
         }
         error => DeliveryError::retry(error.to_string()),
+    }
+}
+
+/// A homeserver that limits key traffic limits the account.
+pub(crate) fn note_limit(core: &Core, error: &HttpError) {
+    if let HttpErrorKind::Limited { retry_after } = error.kind {
+        core.budget.limited(retry_after);
     }
 }
 

@@ -49,6 +49,9 @@ async fn settle(core: &Arc<Core>, engine: &Engine, inbox: &Inbox, flushed: Flush
         {
             return Err(fatal);
         }
+        if let EngineError::Http(error) = error {
+            outgoing::note_limit(core, error);
+        }
         debug!(?traffic, %error, "Key traffic waits.");
     }
     for step in flushed.in_room {
