@@ -55,6 +55,8 @@ pub enum Encryption {
     Replaced,
     /// We are not in it any more.
     Left,
+    /// Encrypted, and we may not speak there.
+    Muted,
 }
 
 /// What we know of a server that the operator runs.
@@ -133,6 +135,9 @@ pub enum Hold {
     /// We are not in it.
     #[error("the bridge is not in the conversation any more; invite it again")]
     NotInConversation,
+    /// Those who run the conversation do not let the bridge speak there.
+    #[error("the bridge may not speak in the conversation; let it send messages there")]
+    NotAllowedToSpeak,
     /// The peer's key is missing.
     #[error("the key of the far peer is not known")]
     PeerKeyMissing,
@@ -199,6 +204,7 @@ pub fn judge<'a>(message: &'a Cleartext, origin: Origin, to: &'a Destination<'a>
             Encryption::Violated => Verdict::Hold(Hold::EncryptionViolated),
             Encryption::Replaced => Verdict::Hold(Hold::ConversationReplaced),
             Encryption::Left => Verdict::Hold(Hold::NotInConversation),
+            Encryption::Muted => Verdict::Hold(Hold::NotAllowedToSpeak),
             Encryption::Absent => Verdict::Refuse(Refusal::NotEncrypted),
         },
         Destination::OperatorRun(facts) if !(facts.declared && facts.host_allowed) => {
@@ -261,6 +267,7 @@ mod tests {
             (Encryption::Violated, Said::Hold(Hold::EncryptionViolated)),
             (Encryption::Replaced, Said::Hold(Hold::ConversationReplaced)),
             (Encryption::Left, Said::Hold(Hold::NotInConversation)),
+            (Encryption::Muted, Said::Hold(Hold::NotAllowedToSpeak)),
             (Encryption::Absent, Said::Refuse(Refusal::NotEncrypted)),
         ];
         for (encryption, expected) in said {

@@ -108,6 +108,11 @@ impl Budget {
         }
     }
 
+    /// The homeserver said "too many" to something else of ours than a message.
+    pub(crate) fn limited(&self, retry_after: Option<Duration>) {
+        self.lock().slow_down(retry_after);
+    }
+
     pub(crate) fn seen(&self) -> Seen {
         let state = self.lock();
         Seen { limited: state.limited, pause: state.last_pause }
@@ -119,6 +124,18 @@ impl Budget {
 }
 
 impl State {
+    /// One message is tried at a time from now on, and none before the pause is over. Gives the pause, and its end.
+    fn slow_down(&mut self, retry_after: Option<Duration>) -> (Duration, Instant) {
+        let pause = retry_after.unwrap_or(Duration::from_secs(2)).min(MOST_PAUSE);
+        self.window = 1;
+        self.limited += 1;
+        self.last_pause = Some(pause);
+        let until = Instant::now() + pause;
+        let until = self.not_before.map_or(until, |at| at.max(until));
+        self.not_before = Some(until);
+        (pause, until)
+    }
+
     /// Takes a turn, or says when to ask again.
     fn try_take(&mut self, room: &RoomId) -> Result<u64, Instant> {
         let now = Instant::now();
@@ -176,14 +193,8 @@ impl Turn<'_> {
 
     /// The homeserver said "too many"; says how long to wait.
     pub(crate) fn limited(&self, retry_after: Option<Duration>) -> Duration {
-        let pause = retry_after.unwrap_or(Duration::from_secs(2)).min(MOST_PAUSE);
         let mut state = self.budget.lock();
-        state.window = 1;
-        state.limited += 1;
-        state.last_pause = Some(pause);
-        let until = Instant::now() + pause;
-        let until = state.not_before.map_or(until, |at| at.max(until));
-        state.not_before = Some(until);
+        let (pause, until) = state.slow_down(retry_after);
         // Its turn brought it nothing, so it is the next.
         let place = Place { room: self.room.clone(), waiting: false, expected_until: until + COURTESY };
         state.line.push_front(place);
@@ -272,6 +283,14 @@ mod tests {
             turns.push(budget.turn(&room(n), Duration::ZERO).await.expect("open again"));
         }
         assert_eq!(budget.seen().limited, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn limit_on_keys_holds_messages_too() {
+        let budget = Budget::default();
+        budget.limited(Some(Duration::from_secs(9)));
+        assert!(budget.turn(&room(1), Duration::from_secs(1)).await.is_none());
+        assert!(budget.turn(&room(1), Duration::from_secs(10)).await.is_some());
     }
 
     #[tokio::test(start_paused = true)]

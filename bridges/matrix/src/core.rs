@@ -22,6 +22,8 @@ use crate::{
     config::{BackupKeys, Settings, Trust},
     direct::Direct,
     engine::{Engine, EngineError, Http, HttpErrorKind, OpenError, SenderTrust, Session},
+    finding::Histories,
+    notices::{Notices, Telling},
     rooms::Rooms,
     session_store::Keeper,
 };
@@ -35,6 +37,8 @@ pub(crate) struct Core {
     pub(crate) rooms: Rooms,
     pub(crate) direct: Direct,
     pub(crate) budget: Budget,
+    pub(crate) histories: Histories,
+    pub(crate) notices: Notices,
     pub(crate) health: Mutex<Health>,
     pub(crate) signals: Signals,
     /// Of whom it was said already that they can't read, so that it is not said with every message.
@@ -129,6 +133,8 @@ impl Core {
             rooms,
             direct,
             budget: Budget::default(),
+            histories: Histories::default(),
+            notices: Notices::default(),
             health: Mutex::new(Health { identity, ..Health::default() }),
             signals: Signals::default(),
             unreading: Mutex::default(),
@@ -176,8 +182,17 @@ impl Core {
     /// Tells a room, once, that somebody's devices are not trusted: their messages do not cross, and they get no keys.
     pub(crate) fn tell_distrust(&self, room: &RoomId, user: &UserId) {
         let mut known = self.unreading.lock().unwrap_or_else(|lock| lock.into_inner());
-        if known.insert((room.to_owned(), user.to_owned())) {
-            self.signals.tell_people(distrusted(room, user));
+        if !known.insert((room.to_owned(), user.to_owned())) {
+            return;
+        }
+        match self.notices.next(&format!("not-trusted/{room}"), self.clock.now()) {
+            Telling::Each => self.signals.tell_people(distrusted(room, user)),
+            Telling::Summary => self.signals.tell_people(tell_room(
+                room,
+                format!("not-trusted-more/{}", self.clock.now().0),
+                "There are more people here whose device is not verified by themselves. They are not named one by one.",
+            )),
+            Telling::Nothing => {}
         }
     }
 
@@ -233,7 +248,10 @@ pub(crate) fn forget_keys(folder: &std::path::Path) -> std::io::Result<()> {
 /// Whether opening may succeed later without anybody doing anything.
 pub(crate) fn opens_later(error: &OpenError) -> bool {
     match error {
-        OpenError::Http(error) | OpenError::Engine(EngineError::Http(error)) => error.is_transient(),
+        OpenError::Http(error) | OpenError::Engine(EngineError::Http(error)) => {
+            // A page in place of an answer is a gateway's, or a captive portal's.
+            error.is_transient() || error.kind == HttpErrorKind::Malformed
+        }
         _ => false,
     }
 }
@@ -272,7 +290,7 @@ pub(crate) fn conversation(room: &RoomId) -> ConversationId {
 }
 
 /// Why somebody's messages do not cross, for those who can change it.
-pub(crate) fn distrusted(room: &RoomId, user: &UserId) -> Incident {
+fn distrusted(room: &RoomId, user: &UserId) -> Incident {
     let words = format!(
         "Messages of {user} are not carried, and they can't read what the bridge sends: their device is not verified by \
          themselves. They can do that in their client's security settings."

@@ -1,20 +1,21 @@
 //! Fills what a sync left out, page by page, backwards. Each page is committed, so a crash loses no progress.
 
-use std::time::Duration;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use ruma::{
     OwnedRoomId, RoomId, UInt, UserId,
     api::{Direction, client::message::get_message_events},
 };
 use sealbridge_contract::{
-    Fatal, Inbox, NotAccepted, Timestamp,
+    ConversationId, Fatal, Inbox, NotAccepted, Timestamp,
     inbox::{Batch, Filling, OpenGap},
 };
 use serde_json::value::RawValue;
-use tokio::task::JoinSet;
+use tokio::{
+    task::{self, JoinSet},
+    time::Instant,
+};
 use tracing::{info, warn};
-
-use std::sync::Arc;
 
 use crate::{
     core::{Core, fatal_http, fatal_journal, tell_operator},
@@ -30,13 +31,29 @@ const PAGE: u32 = 100;
 /// However long a server says to wait, the gap is looked at again after this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
-/// Fills gaps as they come, for ever. Those of one room one after another, oldest first.
+/// Fills gaps as they come, for ever. Those of one room one after another, oldest first; a room that fails gives its
+/// place to another until it is tried again.
 pub(crate) async fn fill_gaps(core: &Arc<Core>, inbox: &Inbox) -> Result<(), Fatal> {
     let mut tick = tokio::time::interval(Duration::from_secs(30));
+    let mut filling = JoinSet::new();
+    let mut rooms = Rooms::default();
     loop {
         tokio::select! {
             () = core.signals.gaps.notified() => {}
+            () = rooms.next_again() => {}
             _ = tick.tick() => {}
+            Some(joined) = filling.join_next_with_id() => match joined {
+                Ok((id, Ended::Fatal(fatal))) => {
+                    rooms.running.remove(&id);
+                    return Err(fatal);
+                }
+                Ok((id, Ended::Later(pause))) => rooms.later(id, pause),
+                Ok((id, Ended::Filled)) => drop(rooms.running.remove(&id)),
+                Err(error) => {
+                    warn!("Filling a gap panicked; it is tried again.");
+                    rooms.later(error.id(), Duration::from_secs(30));
+                }
+            },
         }
         let open = match inbox.open_gaps().await {
             Ok(open) => open,
@@ -45,93 +62,102 @@ pub(crate) async fn fill_gaps(core: &Arc<Core>, inbox: &Inbox) -> Result<(), Fat
                 None => continue,
             },
         };
-        let mut rooms: Vec<Vec<OpenGap>> = Vec::new();
         for gap in open {
-            match rooms.iter_mut().find(|gaps| gaps[0].conversation == gap.conversation) {
-                Some(gaps) => gaps.push(gap),
-                None => rooms.push(vec![gap]),
+            if filling.len() >= AT_ONCE {
+                break;
             }
-        }
-        let mut filling = JoinSet::new();
-        for gaps in rooms {
-            while filling.len() >= AT_ONCE {
-                finished(filling.join_next().await)?;
+            let room = gap.conversation.clone();
+            if rooms.may_start(&room) {
+                let (core, inbox) = (Arc::clone(core), inbox.clone());
+                let started = filling.spawn(async move { fill(&core, &inbox, gap).await });
+                rooms.running.insert(started.id(), room);
             }
-            let (core, inbox) = (Arc::clone(core), inbox.clone());
-            filling.spawn(async move {
-                for gap in gaps {
-                    if let Some(fatal) = fill(&core, &inbox, gap).await {
-                        return Some(fatal);
-                    }
-                }
-                None
-            });
-        }
-        while !filling.is_empty() {
-            finished(filling.join_next().await)?;
         }
     }
 }
 
-fn finished(joined: Option<Result<Option<Fatal>, tokio::task::JoinError>>) -> Result<(), Fatal> {
-    match joined {
-        Some(Ok(Some(fatal))) => Err(fatal),
-        Some(Err(error)) if error.is_panic() => {
-            warn!("Filling a gap panicked; it is tried again.");
-            Ok(())
+/// Which rooms are filled now, and which failed and are to wait.
+#[derive(Default)]
+struct Rooms {
+    running: HashMap<task::Id, ConversationId>,
+    failures: HashMap<ConversationId, Again>,
+}
+
+struct Again {
+    at: Instant,
+    times: u32,
+}
+
+impl Rooms {
+    fn may_start(&self, room: &ConversationId) -> bool {
+        let waits = self.failures.get(room).is_some_and(|again| again.at > Instant::now());
+        !waits && self.running.values().all(|running| running != room)
+    }
+
+    fn later(&mut self, id: task::Id, pause: Duration) {
+        let Some(room) = self.running.remove(&id) else { return };
+        let now = Instant::now();
+        self.failures.retain(|_, again| again.at + LONGEST_PAUSE > now);
+        let again = self.failures.entry(room).or_insert(Again { at: now, times: 0 });
+        let doubled = Duration::from_secs(1) * 2_u32.pow(again.times.min(6));
+        (again.at, again.times) = (now + pause.max(doubled).min(LONGEST_PAUSE), again.times + 1);
+    }
+
+    /// Resolves when a room that failed is to be tried again.
+    async fn next_again(&self) {
+        let now = Instant::now();
+        match self.failures.values().map(|again| again.at).filter(|at| *at > now).min() {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
         }
-        _ => Ok(()),
     }
 }
 
-/// Fills one gap to its end. What fails in passing is left for the next round.
-async fn fill(core: &Core, inbox: &Inbox, mut gap: OpenGap) -> Option<Fatal> {
+enum Ended {
+    Filled,
+    /// Something failed in passing: not before this.
+    Later(Duration),
+    Fatal(Fatal),
+}
+
+/// Fills one gap, as far as it gets.
+async fn fill(core: &Core, inbox: &Inbox, mut gap: OpenGap) -> Ended {
     let Ok(room) = RoomId::parse(gap.conversation.as_str()) else {
         warn!("A gap names no room.");
-        return None;
+        return Ended::Later(LONGEST_PAUSE);
     };
-    let mut failures = 0_u32;
-    loop {
-        let error = match page(core, inbox, &room, &gap).await {
-            Ok(Some(next)) => {
-                gap.from = next;
-                failures = 0;
-                continue;
-            }
+    let error = loop {
+        match page(core, inbox, &room, &gap).await {
+            Ok(Some(next)) => gap.from = next,
             Ok(None) => {
                 info!("A gap was filled.");
-                return None;
+                return Ended::Filled;
             }
-            Err(error) => error,
-        };
-        match &error {
-            Unfilled::Http(error) if is_final(error) => {
-                warn!(%error, "A gap can't be read any more.");
-                return close(inbox, &room, &gap).await;
-            }
-            Unfilled::Http(error) => {
-                if let Some(fatal) = fatal_http(&error.kind) {
-                    return Some(fatal);
-                }
-                warn!(%error, failures, "A page of a gap was not answered.");
-            }
-            Unfilled::Journal(error) => {
-                if let Some(fatal) = fatal_journal(*error) {
-                    return Some(fatal);
-                }
-                if *error == NotAccepted::Stopping {
-                    return None;
-                }
-            }
-            Unfilled::Engine(error) => warn!(%error, "A page of a gap could not be read."),
+            Err(error) => break error,
         }
-        failures += 1;
-        if failures > 5 {
-            return None;
+    };
+    match &error {
+        Unfilled::Http(error) if is_final(error) => {
+            warn!(%error, "A gap can't be read any more.");
+            return match close(inbox, &room, &gap).await {
+                Some(fatal) => Ended::Fatal(fatal),
+                None => Ended::Filled,
+            };
         }
-        let pause = Duration::from_millis(500) * 2_u32.pow(failures);
-        tokio::time::sleep(error.retry_after().unwrap_or(pause).min(LONGEST_PAUSE)).await;
+        Unfilled::Http(error) => {
+            if let Some(fatal) = fatal_http(&error.kind) {
+                return Ended::Fatal(fatal);
+            }
+            warn!(%error, "A page of a gap was not answered.");
+        }
+        Unfilled::Journal(error) => {
+            if let Some(fatal) = fatal_journal(*error) {
+                return Ended::Fatal(fatal);
+            }
+        }
+        Unfilled::Engine(error) => warn!(%error, "A page of a gap could not be read."),
     }
+    Ended::Later(error.retry_after().unwrap_or_default())
 }
 
 enum Unfilled {

@@ -12,7 +12,10 @@ use ruma::{
     },
     presence::PresenceState,
 };
-use sealbridge_contract::{Batch, Fatal, Inbox, NotAccepted};
+use sealbridge_contract::{
+    Batch, Fatal, Inbox, NotAccepted,
+    inbox::{Audience, Incident},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -94,7 +97,7 @@ fn request(since: Option<String>, timeout: Duration, most_events: u32) -> Reques
     filter.account_data.types = Some(vec!["m.direct".to_owned()]);
     filter.room.ephemeral.not_types = everything();
     filter.room.account_data.not_types = everything();
-    let state = ["encryption", "history_visibility", "member", "name", "tombstone"];
+    let state = ["create", "encryption", "history_visibility", "member", "name", "power_levels", "tombstone"];
     filter.room.state.types = Some(state.map(|kind| format!("m.room.{kind}")).into());
     // Nothing older than our first sync crosses, so it needs no messages.
     filter.room.timeline.limit = Some(UInt::from(if since.is_some() { most_events } else { 1 }));
@@ -230,6 +233,16 @@ fn heard_of(fed: Fed, core: &Core) -> Vec<News> {
     }
     if fed.undecryptable > 0 {
         warn!(count = fed.undecryptable, "To-device messages could not be opened: keys may be missing.");
+    }
+    if fed.abandoned > 0 {
+        let words = "Messages with keys could not be taken in: the cryptography library fails at them. What was encrypted \
+                     with these keys waits, and becomes a dead letter. Please report this as a bug.";
+        core.signals.tell_people(Incident {
+            conversation: None,
+            topic: format!("keys-left-out/{}", core.clock.now().0),
+            words: words.into(),
+            audience: Audience::Operator,
+        });
     }
     let keys = fed.room_keys.into_iter().map(|key| (key.room, key.session_id));
     let withheld = fed.withheld.into_iter().map(|withheld| (withheld.room, withheld.session_id));

@@ -24,6 +24,10 @@ use crate::{
 /// Where we are in the server's stream of events.
 pub(crate) const CURSOR: &str = "sync/next-batch";
 
+/// Why nothing is sent to a room whose levels do not let us speak.
+pub(crate) const MUTED: &str = "The bridge may not speak in the room any more: its power level is too low. What is to be \
+     sent there waits until those who run the room let it send messages.";
+
 /// A batch, and what follows once it is committed.
 pub(crate) struct Built {
     pub(crate) batch: Batch,
@@ -59,6 +63,10 @@ pub(crate) async fn build(core: &Core, answer: &Response, since: Option<&str>) -
         }
     }
     for (room, left) in &answer.rooms.leave {
+        if core.rooms.look(room, |_| ()).is_none() {
+            // An invitation that was declined and forgotten.
+            continue;
+        }
         let before = take_state(core, &mut built, room, &left.state, &left.timeline);
         if since.is_some() && before.joined {
             timeline(core, &mut built, room, &left.timeline, since, before).await?;
@@ -126,6 +134,7 @@ fn tell(room: &RoomId, change: Change) -> Incident {
             "replaced",
             "The room was given up for another. The bridge does not follow by itself; say `sealbridge links replace`.",
         ),
+        Change::Muted => tell_operator(room, "muted", MUTED),
     }
 }
 
@@ -229,7 +238,7 @@ pub(crate) fn sort(room: &RoomId, read: Read, raw: &RawValue) -> Sorted {
 
 fn invite(core: &Core, built: &mut Built, room: &RoomId, invited: &InvitedRoom) {
     let mut by = None;
-    let mut direct = false;
+    let (mut direct, mut doubtful) = (false, false);
     let mut name = None;
     for raw in &invited.invite_state.events {
         let Ok(event) = serde_json::from_str::<Value>(raw.json().get()) else { continue };
@@ -237,25 +246,26 @@ fn invite(core: &Core, built: &mut Built, room: &RoomId, invited: &InvitedRoom) 
         let content = |key: &str| event.get("content").and_then(|content| content.get(key));
         match text("type") {
             Some("m.room.member") if text("state_key") == Some(core.me().as_str()) => {
-                by = text("sender").and_then(|sender| UserId::parse(sender).ok());
+                let sender = text("sender").and_then(|sender| UserId::parse(sender).ok());
+                // The inviting server may send along what it likes, another invitation of us among it.
+                doubtful |= by.is_some() && by != sender || content("membership") != Some(&"invite".into());
+                by = sender;
                 direct = content("is_direct").and_then(Value::as_bool).unwrap_or(false);
             }
             Some("m.room.name") => name = content("name").and_then(Value::as_str).map(crate::profile::safe_name),
             _ => {}
         }
     }
-    let allowed = by.as_ref().is_some_and(|by| core.settings.invites.allow(by));
-    if !allowed {
-        let who = by.as_ref().map_or("somebody", |by| by.as_str());
-        let words = format!(
-            "{who} invited the bridge to a room. It does not follow: neither they nor their server are in `invites.from`."
-        );
-        built.batch.incidents.push(tell_operator(room, format!("invitation/{who}"), words));
-    }
+    let by = by.filter(|_| !doubtful);
     let facts: &mut Facts = built.changes.entry(&core.rooms, room);
+    if facts.is_joined() {
+        let words = "The bridge was removed from the room while it was away, and invited again. What was said between \
+                     its last answer and its removal is not shown to it and does not cross.";
+        built.batch.incidents.push(tell_operator(room, "removed-while-away", words));
+    }
     facts.membership = Membership::Invited { by, direct };
     facts.name = name.or(facts.name.take());
-    built.invites |= allowed;
+    built.invites = true;
 }
 
 fn direct_chats(built: &mut Built, raw: &RawValue) {

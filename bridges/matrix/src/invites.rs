@@ -1,4 +1,4 @@
-//! Follows invitations: joins, looks, and leaves again if the room is not encrypted.
+//! Follows invitations: joins, looks, and leaves again if the room is not encrypted. Those of strangers are declined.
 //!
 //! That a room is on trial is kept before it is joined, so a crash in between ends in the same look.
 
@@ -7,21 +7,26 @@ use std::{sync::Arc, time::Duration};
 use ruma::{
     OwnedRoomId, OwnedUserId, RoomId,
     api::client::{
-        membership::{join_room_by_id, leave_room},
+        membership::{forget_room, join_room_by_id, leave_room},
         state::get_state_event_for_key,
     },
     events::StateEventType,
 };
-use sealbridge_contract::{Fatal, Inbox, NotAccepted, inbox::Batch};
+use sealbridge_contract::{
+    Fatal, Inbox, NotAccepted,
+    inbox::{Batch, Incident},
+};
 use serde_json::Value;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     core::{Core, fatal_http, fatal_journal, tell_operator, track},
     engine::{Class, HttpError, HttpErrorKind},
+    notices::Telling,
     rooms::Membership,
 };
 
+const DECLINING: &str = "This bridge follows invitations of those its operator named only.";
 const LEAVING: &str = "This room is not encrypted. The bridge joins encrypted rooms only.";
 
 /// Follows invitations as they come, for ever.
@@ -75,10 +80,63 @@ async fn round(core: &Core, inbox: &Inbox) -> Result<(), Unfollowed> {
     for (room, by, direct) in invited {
         failed = failed.and(passing(join(core, inbox, &room, &by, direct).await)?);
     }
+    let declined = core.rooms.select(|room, facts| match &facts.membership {
+        Membership::Invited { by, .. } if !by.as_ref().is_some_and(|by| core.settings.invites.allow(by)) => {
+            Some((room.to_owned(), by.clone()))
+        }
+        _ => None,
+    });
+    for (room, by) in declined {
+        failed = failed.and(passing(decline(core, &room, by.as_ref()).await)?);
+    }
     for room in core.rooms.select(|room, facts| facts.on_trial.then(|| room.to_owned())) {
         failed = failed.and(passing(look(core, inbox, &room).await)?);
     }
     failed
+}
+
+/// Declines an invitation by a stranger, and keeps nothing of it.
+async fn decline(core: &Core, room: &RoomId, by: Option<&OwnedUserId>) -> Result<(), Unfollowed> {
+    leave_for(core, room, DECLINING).await?;
+    // What the homeserver still lists of it is no matter.
+    let forgotten = core.http.send(forget_room::v3::Request::new(room.to_owned()), Class::Short).await;
+    if let Err(error) = forgotten {
+        debug!(%error, "A declined invitation is not forgotten by the homeserver.");
+    }
+    core.rooms.forget(&core.store, room).await?;
+    let who = by.map_or("Somebody", |by| by.as_str());
+    let now = core.clock.now();
+    match core.notices.next("invitations", now) {
+        Telling::Each => core.signals.tell_people(tell_operator(
+            room,
+            format!("invitation/{who}"),
+            format!(
+                "{who} invited the bridge to a room. It declined: neither they nor their server are in `invites.from`."
+            ),
+        )),
+        Telling::Summary => core.signals.tell_people(Incident {
+            conversation: None,
+            ..tell_operator(
+                room,
+                format!("invitations-more/{}", now.0),
+                "There are more invitations by strangers. They are declined and, for an hour, not told one by one.",
+            )
+        }),
+        Telling::Nothing => {}
+    }
+    Ok(())
+}
+
+/// Leaves a room or declines its invitation.
+async fn leave_for(core: &Core, room: &RoomId, why: &str) -> Result<(), Unfollowed> {
+    let mut request = leave_room::v3::Request::new(room.to_owned());
+    request.reason = Some(why.to_owned());
+    match core.http.send(request, Class::Short).await {
+        Ok(_) => Ok(()),
+        // Not in it any more: what was wanted.
+        Err(error) if matches!(error.kind, HttpErrorKind::Client { status: 403 | 404, .. }) => Ok(()),
+        Err(error) => Err(Unfollowed::Http(error)),
+    }
 }
 
 /// Tells what failed at one room from what ends the round.
@@ -164,14 +222,8 @@ async fn look(core: &Core, inbox: &Inbox, room: &RoomId) -> Result<(), Unfollowe
 }
 
 async fn leave(core: &Core, inbox: &Inbox, room: &RoomId) -> Result<(), Unfollowed> {
-    let mut request = leave_room::v3::Request::new(room.to_owned());
-    request.reason = Some(LEAVING.to_owned());
-    match core.http.send(request, Class::Short).await {
-        Ok(_) => info!("Left a room that is not encrypted."),
-        // Not in it any more: what was wanted.
-        Err(error) if matches!(error.kind, HttpErrorKind::Client { status: 403 | 404, .. }) => {}
-        Err(error) => return Err(Unfollowed::Http(error)),
-    }
+    leave_for(core, room, LEAVING).await?;
+    info!("Left a room that is not encrypted.");
     let words = "The bridge was invited to a room that is not encrypted. It joined, looked, and left again.";
     let told = tell_operator(room, "not-encrypted", words);
     inbox.accept(Batch { incidents: vec![told], ..Batch::default() }).await?;

@@ -12,15 +12,18 @@ use sealbridge_contract::{
     inbox::{Batch, Incident, Resolution, Waiting, WaitingFor},
 };
 use serde_json::value::RawValue;
+use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use crate::{
-    core::{self, Core, News, conversation, fatal_journal, tell_room},
+    core::{Core, News, conversation, fatal_journal, tell_room},
     engine::{Distrust, Engine, message_position},
     reading::{self, Read, Waits},
 };
 
 const PAGE: usize = 100;
+/// Keys asked for in the backup at once.
+const ASKED_AT_ONCE: usize = 4;
 /// After these, the backup is asked for a missing key once more; then again and again after the last.
 const BACKUP_PAUSES: [Duration; 5] = [
     Duration::ZERO,
@@ -49,6 +52,7 @@ struct Asking {
 pub(crate) async fn read_late(core: &Arc<Core>, engine: &Engine, inbox: &Inbox) -> Result<(), Fatal> {
     let mut heard = core.signals.heard.lock().await;
     let mut missing = Missing::default();
+    let mut asking = JoinSet::new();
     survived(retry(core, inbox, WaitingFor::default(), &mut missing).await)?;
     let mut tick = tokio::time::interval(TICK);
     let mut sweep = tokio::time::interval(SWEEP);
@@ -57,6 +61,8 @@ pub(crate) async fn read_late(core: &Arc<Core>, engine: &Engine, inbox: &Inbox) 
         tokio::select! {
             one = heard.recv() => news.extend(one),
             _ = tick.tick() => {}
+            // A place is free for the next; what was found is news.
+            Some(_) = asking.join_next() => {}
             // News that came while the journal was full, and what an operator put back, is found here.
             _ = sweep.tick() => survived(retry(core, inbox, WaitingFor::default(), &mut missing).await)?,
         }
@@ -65,7 +71,9 @@ pub(crate) async fn read_late(core: &Arc<Core>, engine: &Engine, inbox: &Inbox) 
         }
         if news.iter().any(|news| matches!(news, News::Distrusted { .. })) {
             // Their devices may only not have been read yet.
-            engine.flush().await;
+            if let Err(error) = engine.read_devices().await {
+                debug!(%error, "Devices could not be read yet.");
+            }
         }
         for one in news {
             let (conversation_of, hint, sender) = match one {
@@ -80,7 +88,7 @@ pub(crate) async fn read_late(core: &Arc<Core>, engine: &Engine, inbox: &Inbox) 
             };
             survived(retry(core, inbox, filter, &mut missing).await)?;
         }
-        survived(ask_backup(core, engine, inbox, &mut missing).await)?;
+        survived(ask_backup(core, engine, inbox, &mut missing, &mut asking).await)?;
     }
 }
 
@@ -101,7 +109,11 @@ async fn retry(core: &Core, inbox: &Inbox, filter: WaitingFor, missing: &mut Mis
         after = last.id;
         let full = page.len() >= PAGE;
         for waiting in page {
-            retry_one(core, inbox, waiting, missing).await?;
+            let tried = retry_one(core, inbox, waiting, missing).await?;
+            if tried == Tried::KeyMissing && filter.hint.is_some() {
+                // All of them wait for the same key.
+                return Ok(());
+            }
         }
         if !full {
             return Ok(());
@@ -109,12 +121,19 @@ async fn retry(core: &Core, inbox: &Inbox, filter: WaitingFor, missing: &mut Mis
     }
 }
 
-async fn retry_one(core: &Core, inbox: &Inbox, waiting: Waiting, missing: &mut Missing) -> Result<(), NotAccepted> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    KeyMissing,
+    Other,
+}
+
+async fn retry_one(core: &Core, inbox: &Inbox, waiting: Waiting, missing: &mut Missing) -> Result<Tried, NotAccepted> {
     let parsed =
         std::str::from_utf8(waiting.raw.expose()).ok().and_then(|raw| serde_json::from_str::<&RawValue>(raw).ok());
     let (Some(raw), Ok(room)) = (parsed, RoomId::parse(waiting.conversation.as_str())) else {
         let reason = "what was kept of it can't be read".into();
-        return inbox.resolve(waiting.id, Resolution::Refused { reason }).await;
+        inbox.resolve(waiting.id, Resolution::Refused { reason }).await?;
+        return Ok(Tried::Other);
     };
     let people = core.rooms.look(&room, |facts| Arc::clone(&facts.people)).unwrap_or_default();
     let name_of = |user: &UserId| people.joined.get(user).cloned().flatten();
@@ -122,12 +141,16 @@ async fn retry_one(core: &Core, inbox: &Inbox, waiting: Waiting, missing: &mut M
         Ok(read) => read,
         Err(error) => {
             warn!(%error, "An event that waits could not be tried.");
-            return Ok(());
+            return Ok(Tried::Other);
         }
     };
     let session = message_position(raw).map(|position| (room.clone(), position.session_id));
     let resolution = match read {
-        Read::Unreadable(waits) => return still(core, inbox, &room, &waiting, waits, missing).await,
+        Read::Unreadable(waits) => {
+            let tried = if waits.key_missing { Tried::KeyMissing } else { Tried::Other };
+            still(core, inbox, &room, &waiting, waits, missing).await?;
+            return Ok(tried);
+        }
         Read::Message(incoming) => {
             info!("An event that waited can be read now.");
             Resolution::Readable(*incoming)
@@ -143,7 +166,7 @@ async fn retry_one(core: &Core, inbox: &Inbox, waiting: Waiting, missing: &mut M
     if let Some(session) = session {
         missing.0.remove(&session);
     }
-    Ok(())
+    Ok(Tried::Other)
 }
 
 async fn still(
@@ -157,10 +180,11 @@ async fn still(
     match waits.distrusted {
         // The sender's devices could not be read yet.
         Some(_) if waits.holds_sender => {}
-        Some(why) => {
-            let incident = distrusted(room, &waits.sender, why);
-            inbox.accept(Batch { incidents: vec![incident], ..Batch::default() }).await?;
+        Some(Distrust::IdentityChanged) => {
+            let incidents = vec![identity_changed(room, &waits.sender)];
+            inbox.accept(Batch { incidents, ..Batch::default() }).await?;
         }
+        Some(_) => core.tell_distrust(room, &waits.sender),
         None => {
             let now = core.clock.now();
             missing.0.entry((room.to_owned(), waits.hint.clone())).or_insert(Asking { times: 0, next: now });
@@ -170,44 +194,52 @@ async fn still(
     inbox.resolve(waiting.id, still).await
 }
 
-/// Why somebody's messages do not cross, for those who can change it.
-fn distrusted(room: &RoomId, sender: &UserId, why: Distrust) -> Incident {
-    let words = match why {
-        Distrust::IdentityChanged => format!(
-            "Messages of {sender} are not carried: their identity is another than the one that was verified. \
-             Verify them again with `sealbridge verify`."
-        ),
-        _ => return core::distrusted(room, sender),
-    };
+fn identity_changed(room: &RoomId, sender: &UserId) -> Incident {
+    let words = format!(
+        "Messages of {sender} are not carried: their identity is another than the one that was verified. Verify them \
+         again with `sealbridge verify`."
+    );
     tell_room(room, format!("not-trusted/{sender}"), words)
 }
 
-/// Asks the backup for missing keys, each at its times.
-async fn ask_backup(core: &Core, engine: &Engine, inbox: &Inbox, missing: &mut Missing) -> Result<(), NotAccepted> {
+/// Asks the backup for missing keys, each at its times, a few at once. What is found is news.
+async fn ask_backup(
+    core: &Arc<Core>,
+    engine: &Engine,
+    inbox: &Inbox,
+    missing: &mut Missing,
+    asking: &mut JoinSet<()>,
+) -> Result<(), NotAccepted> {
     let now = core.clock.now();
     let due: Vec<Session> =
         missing.0.iter().filter(|(_, asking)| asking.next <= now).map(|(session, _)| session.clone()).collect();
     for session in due {
-        let (room, id) = &session;
+        if asking.len() >= ASKED_AT_ONCE {
+            return Ok(());
+        }
+        let (room, id) = session.clone();
         let filter =
-            WaitingFor { conversation: Some(conversation(room)), hint: Some(id.clone()), ..WaitingFor::default() };
-        if inbox.waiting(filter.clone(), i64::MIN, 1).await?.is_empty() {
+            WaitingFor { conversation: Some(conversation(&room)), hint: Some(id.clone()), ..WaitingFor::default() };
+        if inbox.waiting(filter, i64::MIN, 1).await?.is_empty() {
             missing.0.remove(&session);
             continue;
         }
-        match engine.download_from_backup(room, id).await {
-            Ok(true) => {
-                info!("A missing key was in the backup.");
-                retry(core, inbox, filter, missing).await?;
+        if let Some(times) = missing.0.get_mut(&session) {
+            times.times += 1;
+            let pause = BACKUP_PAUSES.get(times.times).or(BACKUP_PAUSES.last());
+            times.next = now.plus(pause.copied().unwrap_or_default());
+        }
+        let (core, engine) = (Arc::clone(core), engine.clone());
+        asking.spawn(async move {
+            match engine.download_from_backup(&room, &id).await {
+                Ok(true) => {
+                    info!("A missing key was in the backup.");
+                    core.signals.tell([News::Session { room, session_id: id }]);
+                }
+                Ok(false) => {}
+                Err(error) => debug!(%error, "The backup was asked for a key in vain."),
             }
-            Ok(false) => {}
-            Err(error) => debug!(%error, "The backup was asked for a key in vain."),
-        }
-        if let Some(asking) = missing.0.get_mut(&session) {
-            asking.times += 1;
-            let pause = BACKUP_PAUSES.get(asking.times).or(BACKUP_PAUSES.last());
-            asking.next = now.plus(pause.copied().unwrap_or_default());
-        }
+        });
     }
     Ok(())
 }

@@ -28,6 +28,7 @@ mod incoming;
 mod intake;
 mod invites;
 mod latekeys;
+mod notices;
 mod outgoing;
 mod profile;
 mod reading;

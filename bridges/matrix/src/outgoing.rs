@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
-use ruma::{OwnedEventId, OwnedTransactionId, OwnedUserId, RoomId, TransactionId};
+use ruma::{
+    OwnedEventId, OwnedTransactionId, OwnedUserId, RoomId, TransactionId, api::client::state::get_state_event_for_key,
+    events::StateEventType,
+};
 use sealbridge_contract::{Cleared, DeliveryError, Receipt, RemoteId, Slip, gate::Encryption};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use tracing::{debug, instrument, warn};
 
 use crate::{
     core::{Core, tell_operator},
     engine::{
-        Audience, DeviceFacts, EncryptError, EncryptedContent, HttpError, HttpErrorKind, PrepareError, RoomSettings,
-        Withholding,
+        Audience, Class, DeviceFacts, EncryptError, EncryptedContent, HttpError, HttpErrorKind, PrepareError,
+        RoomSettings, Withholding,
     },
+    intake::MUTED,
     rooms::Facts,
     translate,
 };
@@ -48,6 +52,7 @@ pub(crate) async fn deliver(core: &Core, message: Cleared<'_>, slip: &Slip) -> R
     };
     let encrypted = encrypt(core, &room, "m.room.message", &content).await?;
     fail::fail_point!("matrix::before-put");
+    core.histories.sends(&room, slip.delivery);
     let sent = core.http.send_encrypted(&encrypted, &txn).await;
     fail::fail_point!("matrix::after-put");
     match sent {
@@ -61,9 +66,26 @@ pub(crate) async fn deliver(core: &Core, message: Cleared<'_>, slip: &Slip) -> R
                 let pause = turn.limited(retry_after);
                 return Err(DeliveryError::retry_after(pause, "the homeserver limits this account"));
             }
+            if error.errcode() == Some("M_FORBIDDEN") && is_muted(core, &room).await {
+                return Err(DeliveryError::retry("the bridge may not speak in the room"));
+            }
             Err(put_error(&error, slip))
         }
     }
+}
+
+/// Looks whether we lack the power to speak, and notes it. Rooms joined by an older version were not asked at first.
+async fn is_muted(core: &Core, room: &RoomId) -> bool {
+    let levels = StateEventType::RoomPowerLevels;
+    let asked = get_state_event_for_key::v3::Request::new(room.to_owned(), levels, String::new());
+    let Ok(answer) = core.http.send(asked, Class::Short).await else { return false };
+    let Ok(content) = serde_json::from_str::<Value>(answer.event_or_content.get()) else { return false };
+    let mut change = None;
+    let noted = core.rooms.update(&core.store, room, |facts| change = facts.apply_levels(core.me(), &content)).await;
+    if change.is_some() {
+        core.signals.tell_people(tell_operator(room, "muted", MUTED));
+    }
+    noted.is_ok() && core.rooms.encryption(room) == Encryption::Muted
 }
 
 /// Whether somebody could read what is sent there now.
@@ -142,7 +164,10 @@ fn note(core: &Core, room: &RoomId, audience: &Audience) -> bool {
 
 fn prepare_error(core: &Core, room: &RoomId, error: &PrepareError) -> DeliveryError {
     match error {
-        PrepareError::Http(error) => http_error(error),
+        PrepareError::Http(error) => {
+            note_limit(core, error);
+            http_error(error)
+        }
         PrepareError::VerifiedUserChanged(users) => {
             let users = users.iter().map(|user| user.as_str()).collect::<Vec<_>>().join(", ");
             let cause = format!(
@@ -162,6 +187,13 @@ fn prepare_error(core: &Core, room: &RoomId, error: &PrepareError) -> DeliveryEr
     }
 }
 
+/// A homeserver that limits key traffic limits the account.
+pub(crate) fn note_limit(core: &Core, error: &HttpError) {
+    if let HttpErrorKind::Limited { retry_after } = error.kind {
+        core.budget.limited(retry_after);
+    }
+}
+
 /// A request before the message itself failed: nothing was delivered.
 pub(crate) fn http_error(error: &HttpError) -> DeliveryError {
     match error.retry_after() {
@@ -178,7 +210,8 @@ fn put_error(error: &HttpError, slip: &Slip) -> DeliveryError {
         | HttpErrorKind::Timeout
         | HttpErrorKind::TooLarge
         | HttpErrorKind::Malformed
-        | HttpErrorKind::Server { .. } => DeliveryError::unknown(cause),
+        | HttpErrorKind::Server { .. }
+        | HttpErrorKind::Stranger { .. } => DeliveryError::unknown(cause),
         HttpErrorKind::Client { status: 413, .. } => DeliveryError::give_up("the homeserver says that it is too long"),
         // We may have been removed, or muted: the next sync or a person may change it.
         HttpErrorKind::Client { status: 401 | 403 | 404 | 408, .. } if slip.attempt < REFUSALS => {

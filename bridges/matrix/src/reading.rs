@@ -49,6 +49,8 @@ pub(crate) struct Waits {
     pub(crate) hint: String,
     pub(crate) reason: String,
     pub(crate) holds_sender: bool,
+    /// Its key is missing altogether: nothing else of the session can be read either.
+    pub(crate) key_missing: bool,
     /// It waits for the sender's trust, not for a key.
     pub(crate) distrusted: Option<Distrust>,
 }
@@ -175,9 +177,10 @@ fn sent_at(event: &Envelope, decrypted: &Decrypted) -> Timestamp {
 
 fn unread(core: &Core, event: Envelope, error: DecryptError) -> Result<Read, EngineError> {
     let id = RemoteId::new(event.id.as_str());
+    let key_missing = matches!(error, DecryptError::MissingKey { .. });
     let wait = |hint: String, reason: String, holds_sender: bool, distrusted| {
         let (id, sender) = (id.clone(), event.sender.clone());
-        Read::Unreadable(Waits { id, sender, hint, reason, holds_sender, distrusted })
+        Read::Unreadable(Waits { id, sender, hint, reason, holds_sender, key_missing, distrusted })
     };
     let reason = error.to_string();
     Ok(match error {

@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 
 use crate::{
     core::{Core, News, fatal_http, fatal_journal},
-    engine::{Engine, EngineError, Flushed},
+    engine::{Engine, EngineError, Flushed, IdentityError},
     outgoing, session_store,
 };
 
@@ -43,12 +43,18 @@ async fn settle(core: &Arc<Core>, engine: &Engine, inbox: &Inbox, flushed: Flush
                 .into(),
         ));
     }
+    if flushed.queried.iter().any(|user| user == core.me()) {
+        engine.require_cross_signed().await.map_err(unsigned)?;
+    }
     core.signals.tell(flushed.queried.into_iter().map(|user| News::Devices { user }));
     for (traffic, error) in &flushed.failed {
         if let EngineError::Http(error) = error
             && let Some(fatal) = fatal_http(&error.kind)
         {
             return Err(fatal);
+        }
+        if let EngineError::Http(error) = error {
+            outgoing::note_limit(core, error);
         }
         debug!(?traffic, %error, "Key traffic waits.");
     }
@@ -77,6 +83,19 @@ async fn settle(core: &Arc<Core>, engine: &Engine, inbox: &Inbox, flushed: Flush
         }
     }
     Ok(())
+}
+
+/// Somebody reset the account's identity, or took our device's signature away: whatever we sent or read from now on
+/// would be from a device that nobody vouches for.
+fn unsigned(error: IdentityError) -> Fatal {
+    match error {
+        IdentityError::NotCrossSigned => Fatal::Policy(
+            "the account's identity was changed, and does not vouch for the bridge's device any more; \
+             run `sealbridge init` again"
+                .into(),
+        ),
+        error => Fatal::Broken(error.to_string()),
+    }
 }
 
 /// Takes in steps of verifications seen in rooms, and tells what sending found, for ever.

@@ -155,6 +155,7 @@ async fn links(host: &dyn Host) -> Result<Vec<Check>, Failure> {
                 Some(Encryption::Violated) => "was encrypted, and its server now says otherwise",
                 Some(Encryption::Replaced) => "was given up for another; say `sealbridge links replace` to follow",
                 Some(Encryption::Unknown) => "is not known to be encrypted yet",
+                Some(Encryption::Muted) => "does not let us speak; let us send messages there",
                 Some(Encryption::Left) | None => "is not one that we are in; invite us",
             };
             bad.push(format!("{} {why}", end.at));

@@ -159,7 +159,7 @@ fn must_be_encrypted(host: &dyn Host, at: &Address) -> Result<(), Failure> {
         )));
     };
     match info.encryption {
-        Encryption::Pinned => Ok(()),
+        Encryption::Pinned | Encryption::Muted => Ok(()),
         Encryption::Absent => Err(Failure::refused(format!("{at} is not encrypted, so nothing is carried there"))),
         Encryption::Unknown => Err(Failure::new(
             crate::operator::FailureKind::Temporary,
@@ -196,6 +196,7 @@ fn describe(host: &dyn Host, link: &Link) -> String {
             Some(Encryption::Absent) => "NOT ENCRYPTED: nothing is carried there",
             Some(Encryption::Violated) => "HELD: was encrypted, and its server now says otherwise",
             Some(Encryption::Replaced) => "HELD: replaced; say `sealbridge links replace` to follow",
+            Some(Encryption::Muted) => "HELD: encrypted, and we may not speak there; let us send messages",
             Some(Encryption::Left) => "HELD: we are not in it any more; invite us again",
             Some(Encryption::Unknown) => "held until it is known whether it is encrypted",
             None => "held: not a conversation that we are in",

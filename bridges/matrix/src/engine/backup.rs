@@ -29,7 +29,7 @@ impl Engine {
             let request = add_backup_keys::v3::Request::new(batch.version, batch.rooms);
             match self.http().send_any(request, Class::Short).await {
                 Ok(answer) => {
-                    contained(self.machine().mark_request_as_sent(&id, &answer)).await??;
+                    self.mark(self.machine().mark_request_as_sent(&id, &answer)).await?;
                 }
                 Err(error) if is_replaced(&error) => {
                     info!("The key backup was replaced by another client; ours is off.");
@@ -63,6 +63,7 @@ impl Engine {
         let session = key.decrypt_session_data(data.session_data).map_err(|_| unreadable())?;
         let exported = ExportedRoomKey::from_backed_up_room_key(room.to_owned(), session_id.to_owned(), session);
         let import = self.machine().store().import_room_keys(vec![exported], Some(&version), |_, _| {});
+        let _turn = self.turn().await?;
         let imported = contained(import).await??;
         Ok(imported.imported_count > 0)
     }

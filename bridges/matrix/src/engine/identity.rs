@@ -126,7 +126,7 @@ impl Engine {
         let mut request = get_keys::v3::Request::new();
         request.device_keys = query.device_keys;
         let answer = self.http().send_any(request, Class::Keys).await?;
-        contained(self.machine().mark_request_as_sent(&id, &answer)).await??;
+        self.mark(self.machine().mark_request_as_sent(&id, &answer)).await?;
         self.inner.stale.moved();
         Ok(())
     }
@@ -168,8 +168,7 @@ impl Engine {
         };
         let id = TransactionId::new();
         let published = AnyIncomingResponse::SigningKeysUpload(&answer);
-        let marking = self.machine().mark_request_as_sent(&id, published);
-        contained(marking).await?.map_err(EngineError::from)?;
+        self.mark(self.machine().mark_request_as_sent(&id, published)).await?;
         self.http().send_any(bootstrap.upload_signatures_req, Class::Short).await?;
         info!("Cross-signing identity published.");
         Ok(())

@@ -1,7 +1,7 @@
 //! Opens the engine: the crypto store in its folder, and the agreement with the server about whose device this is.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
     fs::{DirBuilder, File, Permissions, TryLockError},
     io,
@@ -14,14 +14,16 @@ use std::{
 use matrix_sdk_crypto::{CryptoStoreError, OlmMachine};
 use matrix_sdk_sqlite::{OpenStoreError, SqliteCryptoStore, SqliteStoreConfig};
 use ruma::{DeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId, api::client::keys::get_keys, encryption::DeviceKeys};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 use tracing::instrument;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::{
     Class, EngineError, Http, HttpError, Retries, Session,
     error::{contained, store_failure},
+    keystore::{KeyStore, Memory},
     lane::LaneState,
+    mending::Broken,
     retrying,
     stale::Stale,
     sync::Standing,
@@ -90,8 +92,11 @@ pub(super) struct Inner {
     pub(super) http: Http,
     pub(super) machine: OlmMachine,
     pub(super) stale: Stale,
-    /// Held while Olm sessions are moved and stored: by the taking in of a sync answer, by the making of a room key.
-    pub(super) olm: Mutex<()>,
+    pub(super) broken: Broken,
+    /// Whose devices were read anew since the last flush.
+    pub(super) answered: SyncMutex<BTreeSet<OwnedUserId>>,
+    /// Held by whoever moves Olm sessions or changes what is stored; see [`keystore`](super::keystore).
+    pub(super) olm: Mutex<Memory>,
     /// One at a time: a further `outgoing_requests` makes the library forget the key query in flight.
     pub(super) querying: Mutex<()>,
     pub(super) claiming: Mutex<()>,
@@ -123,7 +128,7 @@ impl Engine {
             .cache_size(500_000)
             .journal_size_limit(2_000_000);
         let store = contained(SqliteCryptoStore::open_with_config(&config)).await?.map_err(open_failure)?;
-        let machine = OlmMachine::with_store(&session.user_id, &session.device_id, store, None);
+        let machine = OlmMachine::with_store(&session.user_id, &session.device_id, KeyStore::over(store), None);
         let machine = contained(machine).await?.map_err(|error| match error {
             CryptoStoreError::MismatchedAccount { .. } => OpenError::OtherDevice,
             error => OpenError::Corrupt(store_failure(&error)),
@@ -137,6 +142,8 @@ impl Engine {
             http,
             machine,
             stale,
+            broken: Broken::default(),
+            answered: SyncMutex::default(),
             olm: Mutex::default(),
             querying: Mutex::default(),
             claiming: Mutex::default(),
@@ -172,6 +179,13 @@ impl Engine {
         &self.inner.machine
     }
 
+    /// The right to move Olm sessions and to change what is stored.
+    pub(super) async fn turn(&self) -> Result<MutexGuard<'_, Memory>, EngineError> {
+        let mut memory = self.inner.olm.lock().await;
+        memory.agree(self.machine()).await?;
+        Ok(memory)
+    }
+
     pub(super) fn lane_state(&self, room: &RoomId) -> Arc<Mutex<LaneState>> {
         let mut lanes = self.inner.lanes.lock().unwrap_or_else(|lock| lock.into_inner());
         Arc::clone(lanes.entry(room.to_owned()).or_default())
@@ -196,8 +210,7 @@ impl Engine {
         let state = self.lane_state(room);
         let mut state = state.lock().await;
         *state = LaneState::default();
-        contained(self.machine().discard_room_key(room)).await??;
-        Ok(())
+        self.throw_away(room).await
     }
 }
 

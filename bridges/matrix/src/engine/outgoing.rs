@@ -1,6 +1,6 @@
 //! Sends what the machine wants sent: device keys, key queries, to-device messages, signatures, backups.
 
-use std::{collections::BTreeSet, iter, ops::Deref, time::Duration};
+use std::{collections::BTreeSet, iter, ops::Deref, sync::MutexGuard, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use matrix_sdk_crypto::types::requests::{AnyOutgoingRequest, OutgoingRequest, RoomMessageRequest, ToDeviceRequest};
@@ -18,7 +18,7 @@ use tracing::{instrument, warn};
 use super::{Class, Engine, EngineError, HttpError, HttpErrorKind, Retries, error::contained, retrying};
 
 /// How long the server may wait for other servers' answers to a key query or claim.
-const REMOTE_KEYS: Duration = Duration::from_secs(6);
+pub(super) const REMOTE_KEYS: Duration = Duration::from_secs(6);
 const AT_ONCE: usize = 4;
 
 /// What a flush did.
@@ -89,7 +89,6 @@ impl Engine {
         let mut flushed = Flushed::default();
         let rest = match self.query_stale().await {
             Ok(pass) => {
-                flushed.queried = pass.answered;
                 flushed.failed.extend(pass.failed.map(|error| (Traffic::KeysQuery, error)));
                 pass.rest
             }
@@ -111,14 +110,20 @@ impl Engine {
                 }
             }
         }
-        // Devices whose sessions broke get new ones.
-        if let Err(error) = self.claim_missing(&[]).await {
+        // Devices that asked for something get sessions, and those whose sessions broke get new ones.
+        let claimed = self.claim_missing(&[]).await;
+        if let Err(error) = claimed.and(self.mend_channels().await) {
             flushed.failed.push((Traffic::KeysClaim, error));
         }
         if let Err(error) = self.back_up(&mut flushed).await {
             flushed.failed.push((Traffic::Backup, error));
         }
+        flushed.queried = std::mem::take(&mut *self.answered()).into_iter().collect();
         flushed
+    }
+
+    fn answered(&self) -> MutexGuard<'_, BTreeSet<OwnedUserId>> {
+        self.inner.answered.lock().unwrap_or_else(|lock| lock.into_inner())
     }
 
     async fn send_one(&self, request: OutgoingRequest) -> Result<Option<InRoomStep>, (Traffic, EngineError)> {
@@ -178,11 +183,20 @@ impl Engine {
         Ok(())
     }
 
-    async fn mark(
+    pub(super) async fn mark(
         &self,
         marking: impl Future<Output = Result<(), matrix_sdk_crypto::OlmError>>,
     ) -> Result<(), EngineError> {
+        let _turn = self.turn().await?;
         Ok(contained(marking).await??)
+    }
+
+    /// Reads the devices of all users whose lists may be out of date, now. The next flush names them.
+    pub async fn read_devices(&self) -> Result<(), EngineError> {
+        match self.query_stale().await?.failed {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
     }
 
     /// Reads the devices of all users whose lists may be out of date, in one pass that others wait for.
@@ -191,7 +205,7 @@ impl Engine {
         let asked_at = self.inner.stale.moves();
         let requests = contained(self.machine().outgoing_requests()).await??;
         let mut pass = Pass::default();
-        let mut unanswered = Vec::new();
+        let (mut unanswered, mut any) = (Vec::new(), false);
         for request in requests {
             let AnyOutgoingRequest::KeysQuery(query) = request.request() else {
                 pass.rest.push(request);
@@ -206,7 +220,8 @@ impl Engine {
                     self.mark(self.machine().mark_request_as_sent(request.request_id(), &answer)).await?;
                     let (answered, silent): (Vec<_>, Vec<_>) =
                         users.into_iter().partition(|user| answer.device_keys.contains_key(user));
-                    pass.answered.extend(answered);
+                    any |= !answered.is_empty();
+                    self.answered().extend(answered);
                     unanswered.extend(silent);
                 }
                 Err(error) => {
@@ -217,8 +232,10 @@ impl Engine {
             }
         }
         self.inner.stale.settle(asked_at, &unanswered);
-        if !pass.answered.is_empty() {
+        if any {
             self.inner.stale.moved();
+            // Others wait for the news.
+            self.inner.wants_flush.notify_one();
         }
         Ok(pass)
     }
@@ -249,7 +266,6 @@ impl Engine {
 /// One pass of key queries.
 #[derive(Default)]
 pub(super) struct Pass {
-    pub(super) answered: Vec<OwnedUserId>,
     pub(super) failed: Option<EngineError>,
     rest: Vec<OutgoingRequest>,
 }

@@ -120,8 +120,15 @@ pub async fn discover(server: &str) -> Result<Http, SessionError> {
     } else {
         by_well_known(server).await?
     };
-    match retrying(Retries::default(), || http.versions()).await {
-        Ok(versions) if !versions.versions.is_empty() => Ok(http),
+    let asked = retrying(Retries::default(), || async {
+        match http.versions().await {
+            // A wrong address is told at once.
+            Err(HttpError { kind: HttpErrorKind::Stranger { .. } }) => Ok(None),
+            answer => answer.map(Some),
+        }
+    });
+    match asked.await {
+        Ok(Some(versions)) if !versions.versions.is_empty() => Ok(http),
         Ok(_) => Err(SessionError::NotAHomeserver),
         Err(error) if error.is_transient() => Err(error.into()),
         Err(_) => Err(SessionError::NotAHomeserver),
@@ -145,9 +152,16 @@ async fn by_well_known(name: &str) -> Result<Http, SessionError> {
             Ok(Http::new(&url)?)
         }
         // No such file: the server name is the address.
-        Err(error) if matches!(error.kind, HttpErrorKind::Client { status: 404, .. }) => Ok(named),
+        Err(error)
+            if matches!(
+                error.kind,
+                HttpErrorKind::Client { status: 404, .. } | HttpErrorKind::Stranger { status: 404 }
+            ) =>
+        {
+            Ok(named)
+        }
         Err(error) => match error.kind {
-            HttpErrorKind::Client { status: 300..=399, .. } => {
+            HttpErrorKind::Stranger { status: 300..=399 } => {
                 Err(SessionError::BadAddress("its well-known file is a redirect; give the homeserver's URL"))
             }
             _ => Err(error.into()),

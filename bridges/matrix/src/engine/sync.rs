@@ -8,7 +8,6 @@ use std::{
 };
 
 use matrix_sdk_base::deserialized_responses::ProcessedToDeviceEvent;
-use matrix_sdk_crypto::{DecryptionSettings, EncryptionSyncChanges, TrustRequirement};
 use ruma::{
     OneTimeKeyAlgorithm, OwnedRoomId, OwnedUserId, UInt,
     api::client::sync::sync_events::{DeviceLists, v3::Response},
@@ -18,7 +17,7 @@ use ruma::{
 use serde::Deserialize;
 use tracing::instrument;
 
-use super::{Engine, EngineError, error::contained};
+use super::{Engine, EngineError, keystore::take_in};
 
 /// The crypto part of a sync answer.
 #[derive(Clone, Debug)]
@@ -53,6 +52,8 @@ pub struct Fed {
     pub verification: bool,
     /// To-device messages that could not be opened. Those of an answer fed before count here again.
     pub undecryptable: usize,
+    /// To-device messages at which the library panicked. They were left out.
+    pub abandoned: usize,
     /// These users' devices changed; known anew after the next flush.
     pub devices_changed: Vec<OwnedUserId>,
 }
@@ -89,26 +90,19 @@ impl Engine {
         if part.to_device.is_empty() && part.device_lists.changed.is_empty() && self.inner.standing.is(&standing) {
             return Ok(Fed::default());
         }
-        let changes = EncryptionSyncChanges {
-            to_device_events: part.to_device,
-            changed_devices: &part.device_lists,
-            one_time_keys_counts: &part.one_time_keys,
-            unused_fallback_keys: part.fallback_keys.as_deref(),
-            next_batch_token: Some(part.next_batch),
-        };
-        // Room events are judged when they are decrypted. Here the Olm sessions must stay whole, whoever writes.
-        let settings = DecryptionSettings { sender_device_trust_requirement: TrustRequirement::Untrusted };
-        let turn = self.inner.olm.lock().await;
-        let (events, keys) = contained(self.machine().receive_sync_changes(changes, &settings)).await??;
+        let mut turn = self.turn().await?;
+        let taken = take_in(self.machine(), &mut turn, &part).await?;
         drop(turn);
 
         self.inner.standing.set(standing);
+        let room_keys = taken.keys.into_iter();
         let mut fed = Fed {
-            room_keys: keys.into_iter().map(|key| RoomKey { room: key.room_id, session_id: key.session_id }).collect(),
+            room_keys: room_keys.map(|key| RoomKey { room: key.room_id, session_id: key.session_id }).collect(),
             devices_changed: part.device_lists.changed,
+            abandoned: taken.abandoned,
             ..Fed::default()
         };
-        for event in &events {
+        for event in &taken.events {
             self.note(&mut fed, event);
         }
         if !fed.devices_changed.is_empty() {
@@ -116,7 +110,8 @@ impl Engine {
             let changed = fed.devices_changed.iter().filter(|user| tracked.contains(*user));
             self.inner.stale.mark(changed.map(Deref::deref));
         }
-        if fed.undecryptable > 0 {
+        self.inner.broken.add(taken.broken);
+        if fed.undecryptable > 0 || taken.new_sessions {
             self.inner.stale.moved();
         }
         self.inner.wants_flush.notify_one();

@@ -33,6 +33,10 @@ pub(crate) struct Facts {
     pub(crate) violated: bool,
     /// Its state was read whole, so that what it does not say is not there.
     pub(crate) looked: bool,
+    /// We have not the power to send messages, by the room's own levels.
+    pub(crate) muted: bool,
+    /// We made it, and its version lets whoever made it do everything.
+    pub(crate) creator: bool,
     /// Given up for this room.
     pub(crate) replaced_by: Option<String>,
     pub(crate) name: Option<String>,
@@ -82,6 +86,8 @@ pub(crate) enum Change {
     Violated,
     /// It was given up for another room.
     Replaced,
+    /// We may not speak there any more.
+    Muted,
 }
 
 impl Facts {
@@ -99,6 +105,7 @@ impl Facts {
         match (self.pin, self.violated, &self.replaced_by) {
             (Some(_), _, Some(_)) => Encryption::Replaced,
             (Some(_), true, None) => Encryption::Violated,
+            (Some(_), false, None) if self.muted => Encryption::Muted,
             (Some(_), false, None) => Encryption::Pinned,
             (None, ..) if self.looked && !self.on_trial => Encryption::Absent,
             (None, ..) => Encryption::Unknown,
@@ -125,6 +132,8 @@ impl Facts {
         let key = event.state_key.as_deref()?;
         match (event.kind.as_str(), key) {
             ("m.room.encryption", "") => return self.apply_encryption(&event.content),
+            ("m.room.power_levels", "") => return self.apply_levels(me, &event.content),
+            ("m.room.create", "") => self.creator = is_creator(me, event),
             ("m.room.tombstone", "") => {
                 let to = event.content_text("replacement_room").unwrap_or_default().to_owned();
                 let new = self.replaced_by.is_none();
@@ -166,6 +175,16 @@ impl Facts {
         newly.then_some(Change::Violated)
     }
 
+    /// Takes in who may do what.
+    pub(crate) fn apply_levels(&mut self, me: &UserId, content: &Value) -> Option<Change> {
+        let level = |path: &[&str]| level(path.iter().try_fold(content, |value, key| value.get(key))?);
+        let ours = level(&["users", me.as_str()]).or_else(|| level(&["users_default"])).unwrap_or(0);
+        let wanted = level(&["events", "m.room.encrypted"]).or_else(|| level(&["events_default"])).unwrap_or(0);
+        let muted = ours < wanted && !self.creator;
+        let before = std::mem::replace(&mut self.muted, muted);
+        (muted && !before).then_some(Change::Muted)
+    }
+
     fn apply_member(&mut self, me: &UserId, user: OwnedUserId, content: &Value) {
         let membership = content.get("membership").and_then(Value::as_str);
         let people = Arc::make_mut(&mut self.people);
@@ -186,6 +205,19 @@ impl Facts {
             _ => {}
         }
     }
+}
+
+/// A level is a number; older rooms may say it in words.
+fn level(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+/// From room version 12 on, whoever made a room stands above its levels.
+fn is_creator(me: &UserId, event: &Envelope) -> bool {
+    let version = event.content_text("room_version").and_then(|version| version.parse::<u32>().ok());
+    let others = event.content.get("additional_creators").and_then(Value::as_array);
+    let named = others.is_some_and(|others| others.iter().any(|other| other.as_str() == Some(me.as_str())));
+    version.is_some_and(|version| version >= 12) && (event.sender == me || named)
 }
 
 #[cfg(test)]
@@ -242,6 +274,40 @@ mod tests {
         assert_eq!(unread.encryption(), Encryption::Unknown);
         unread.looked = true;
         assert_eq!(unread.encryption(), Encryption::Absent);
+    }
+
+    #[test]
+    fn room_is_spoken_to_only_with_the_power_to() {
+        let encrypted = |level: Value| json!({"events": {"m.room.encrypted": level}});
+        let cases = [
+            (json!({}), false),
+            (json!({"events_default": 50}), true),
+            (json!({"events_default": "50", "users_default": 50}), false),
+            (json!({"events_default": 50, "users": {"@me:x": 50}}), false),
+            (json!({"users_default": -1}), true),
+            (encrypted(json!(1)), true),
+            (encrypted(json!([])), false),
+            (json!([]), false),
+        ];
+        for (content, muted) in cases {
+            let mut facts = pinned();
+            let told = apply(&mut facts, "m.room.power_levels", "", content.clone());
+            assert_eq!(facts.encryption() == Encryption::Muted, muted, "{content}");
+            assert_eq!(told, muted.then_some(Change::Muted), "{content}");
+            assert_eq!(apply(&mut facts, "m.room.power_levels", "", content), None, "it is told once");
+            apply(&mut facts, "m.room.power_levels", "", json!({}));
+            assert_eq!(facts.encryption(), Encryption::Pinned);
+        }
+        for (content, creator) in [
+            (json!({"room_version": "12", "additional_creators": ["@me:x"]}), true),
+            (json!({"room_version": "11", "additional_creators": ["@me:x"]}), false),
+            (json!({"room_version": "12"}), false),
+        ] {
+            let mut facts = pinned();
+            apply(&mut facts, "m.room.create", "", content);
+            apply(&mut facts, "m.room.power_levels", "", json!({"events_default": 50}));
+            assert_eq!(facts.encryption() == Encryption::Pinned, creator);
+        }
     }
 
     #[test]

@@ -131,6 +131,16 @@ impl Rooms {
         Ok(())
     }
 
+    /// Forgets all that is known of a room.
+    pub(crate) async fn forget(&self, store: &AccountStore, room: &RoomId) -> Result<(), NotAccepted> {
+        let _turn = self.change().await;
+        let kept = [ROOM, PEOPLE].map(|kind| StoreWrite::delete(format!("{kind}{room}")));
+        store.write(kept.into()).await?;
+        self.known.write().unwrap_or_else(|lock| lock.into_inner()).remove(room);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
     /// Waits until `ready` gives something for a room's facts.
     pub(crate) async fn wait_for<T>(&self, room: &RoomId, ready: impl Fn(&Facts) -> Option<T>) -> T {
         loop {

@@ -1,8 +1,13 @@
 //! Key traffic that fails, hangs or loses its answer.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use sealbridge_matrix::engine::{EngineError, Traffic};
+use ruma::{OneTimeKeyAlgorithm, UInt, events::AnyToDeviceEvent, serde::Raw};
+use sealbridge_matrix::engine::{EngineError, SyncPart, Traffic};
+use serde_json::Value;
 
 use crate::{
     peer::{Peer, bodies},
@@ -103,4 +108,56 @@ async fn lost_answer_to_a_key_upload_is_made_good_by_the_next_flush() -> Outcome
     alice.send(&room, "alive").await?;
     assert_eq!(bodies(&bob.sync_until(&room, 1).await?), ["alive"]);
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_olm_session_is_replaced_at_once_and_once_an_hour() -> Outcome {
+    let Some(server) = server().await else {
+        return Ok(());
+    };
+    let mut alice = Peer::new(&server, "alice").await?;
+    let mut bob = Peer::new(&server, "bob").await?;
+    let room = alice.room_with(&[&bob]).await?;
+    bob.send(&room, "hello").await?;
+    let answer = alice.ask(Duration::from_secs(1)).await?;
+    let (fed, _) = alice.take(&room, &answer).await?;
+    assert_eq!(fed.undecryptable, 0);
+    bob.sync(&room).await?;
+    let keys = bob.ask(Duration::ZERO).await?.device_one_time_keys_count;
+
+    // What comes through the session between them can't be opened any more.
+    let mut broken = SyncPart::from(&answer);
+    for message in &mut broken.to_device {
+        *message = spoilt(message)?;
+    }
+    for _ in 0..3 {
+        let fed = alice.engine.feed(broken.clone()).await?;
+        assert_eq!(fed.undecryptable, 1);
+        assert!(alice.engine.flush().await.failed.is_empty());
+    }
+    let answer = bob.ask(Duration::from_secs(5)).await?;
+    assert_eq!(answer.to_device.events.len(), 1, "one greeting through a new session");
+    let left = |count: &BTreeMap<OneTimeKeyAlgorithm, UInt>| count.values().copied().map(u64::from).sum::<u64>();
+    assert_eq!(left(&answer.device_one_time_keys_count) + 1, left(&keys), "one key was taken");
+    let (fed, _) = bob.take(&room, &answer).await?;
+    assert_eq!(fed.undecryptable, 0);
+    bob.since = Some(answer.next_batch);
+
+    bob.engine.discard_room_key(&room).await?;
+    bob.send(&room, "through the new session").await?;
+    let seen = alice.sync_until(&room, 2).await?;
+    assert_eq!(bodies(&seen).last(), Some(&"through the new session"));
+    Ok(())
+}
+
+fn spoilt(message: &Raw<AnyToDeviceEvent>) -> Outcome<Raw<AnyToDeviceEvent>> {
+    let mut message: Value = serde_json::from_str(message.json().get())?;
+    for sealed in message["content"]["ciphertext"].as_object_mut().ok_or("not sealed")?.values_mut() {
+        let body = sealed["body"].as_str().ok_or("no body")?;
+        let (start, rest) = body.split_at(body.len() - 12);
+        let (middle, end) = rest.split_at(8);
+        let middle: String = middle.chars().map(|c| if c == 'A' { 'B' } else { 'A' }).collect();
+        sealed["body"] = format!("{start}{middle}{end}").into();
+    }
+    Ok(Raw::from_json(serde_json::value::to_raw_value(&message)?))
 }

@@ -171,6 +171,58 @@ async fn delivery_whose_answer_is_lost_is_found_and_never_doubled() -> Result<()
 }
 
 #[tokio::test]
+async fn deliveries_in_doubt_read_the_rooms_history_once() -> Result<()> {
+    use sealbridge_contract::{Found, Transport as _};
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
+    let arrived = crate::bot::slip(&room);
+    let there = running.deliver(&arrived, crate::bot::ann(), "it arrived").await?;
+    bob.send(&room, "and so on").await?;
+    bot.hears("and so on").await?;
+    proxy.record();
+    let pages = || proxy.take_seen().iter().filter(|seen| seen.path.contains("/messages")).count();
+    let unsent: Vec<_> = (0..20).map(|_| crate::bot::slip(&room)).collect();
+    let oldest = sealbridge_contract::Slip { enqueued_at: arrived.enqueued_at, ..crate::bot::slip(&room) };
+    assert_eq!(running.matrix.find(&oldest).await?, Found::NotThere);
+    let once = pages();
+    assert!(once > 0);
+    for slip in &unsent {
+        assert_eq!(running.matrix.find(slip).await?, Found::NotThere);
+    }
+    assert_eq!(running.matrix.find(&arrived).await?, Found::There(there.id));
+    assert_eq!(pages(), 0, "it was read before");
+    // What is sent after the look is found by another, which reads no more than what is new.
+    let lost = proxy.add(Rule::new("PUT", "/send/m.room.encrypted/", Fault::DropAfter)?.times(1));
+    running.deliver(&unsent[0], crate::bot::ann(), "late").await.expect_err("its answer is lost");
+    assert_eq!(lost.struck(), 1);
+    assert!(matches!(running.matrix.find(&unsent[0]).await?, Found::There(_)));
+    assert_eq!(running.matrix.find(&unsent[1]).await?, Found::NotThere);
+    assert_eq!(pages(), 1);
+    running.stop().await
+}
+
+#[tokio::test]
+async fn gateways_page_in_place_of_the_homeserver_is_waited_for() -> Result<()> {
+    use sealbridge_contract::Transport as _;
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
+    running.stop().await?;
+    for status in [403, 404, 200] {
+        let page = Fault::Answer { status, body: json!("no such site") };
+        let page = proxy.add(Rule::new("*", "/_matrix/", page)?);
+        let running = bot.start().await?;
+        page.wait_struck(1, SOON).await?;
+        until(|| running.matrix.health().trouble).await?;
+        page.remove();
+        let words = format!("after a page with {status}");
+        bob.send(&room, &words).await?;
+        bot.hears(&words).await?;
+        running.stop().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn unreachable_homeserver_is_waited_for() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
     let Scene { bob, bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
@@ -180,7 +232,6 @@ async fn unreachable_homeserver_is_waited_for() -> Result<()> {
     bob.send(&room, "while you were away").await?;
     let error = running.deliver(&crate::bot::slip(&room), crate::bot::ann(), "not yet").await;
     assert!(matches!(error.map_err(|error| error.fate), Err(sealbridge_contract::Fate::Retry(_))));
-    tokio::time::sleep(Duration::from_millis(10)).await;
     proxy.go_online();
     bot.hears("while you were away").await?;
     running.says(&room, "and now").await?;

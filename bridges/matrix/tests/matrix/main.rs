@@ -3,6 +3,7 @@
 mod bot;
 mod conformance;
 mod harness;
+mod identities;
 mod login;
 mod limits;
 mod losses;

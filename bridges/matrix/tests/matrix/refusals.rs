@@ -1,7 +1,7 @@
 //! What must not be carried is not, and those who can change it are told.
 
 use anyhow::{Context as _, Result};
-use sealbridge_contract::{Fate, gate::Encryption};
+use sealbridge_contract::{ConversationId, EndToEnd as _, Fate, Transport as _, gate::Encryption};
 use sealbridge_lab::{
     Lab, Person,
     person::{Kind, Options},
@@ -130,7 +130,7 @@ async fn unencrypted_room_is_left_with_a_reason() -> Result<()> {
 }
 
 #[tokio::test]
-async fn uninvited_room_is_told_and_not_joined() -> Result<()> {
+async fn invitation_by_a_stranger_is_declined_with_a_reason_and_told() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
     let (bob, eve) = (Person::new_on(&lab.a, "bob").await?, Person::new_on(&lab.a, "eve").await?);
     let bot = Bot::new(&lab.a, lab.a.url(), json!({ "invites": { "from": [bob.user_id()] } })).await?;
@@ -140,8 +140,31 @@ async fn uninvited_room_is_told_and_not_joined() -> Result<()> {
     assert!(told.contains(eve.user_id()));
     let room = bob.create_encrypted_room("talk", &[&bot.user.id]).await?;
     running.joins(&room, 2).await?;
-    let members = eve.members(&hers).await?;
-    assert!(members.contains(&(bot.user.id.clone(), "invite".to_owned())), "{members:?}");
+    let declined = eve.wait_member(&hers, &bot.user.id, "leave", SOON).await?;
+    assert!(declined.reason.context("It says why")?.contains("operator"));
+    let known = running.matrix.conversations();
+    assert!(known.iter().all(|known| known.id.as_str() != hers), "{known:?}");
+    running.stop().await
+}
+
+#[tokio::test]
+async fn many_invitations_by_strangers_are_told_by_the_hour() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let eve = Person::new_on(&lab.a, "eve").await?;
+    let bot = Bot::new(&lab.a, lab.a.url(), json!({})).await?;
+    let running = bot.start().await?;
+    let mut rooms = Vec::new();
+    for n in 0..8 {
+        rooms.push(eve.create_encrypted_room(&format!("trap {n}"), &[&bot.user.id]).await?);
+    }
+    for room in &rooms {
+        eve.wait_member(room, &bot.user.id, "leave", SOON).await?;
+    }
+    bot.tells("invitations-more/").await?;
+    let told = bot.intake.incidents();
+    assert_eq!(told.iter().filter(|told| told.topic.starts_with("invitation")).count(), 6, "{told:?}");
+    let kept = bot.context().store.read_all("room/").await?;
+    assert!(kept.is_empty(), "facts are kept of {} rooms", kept.len());
     running.stop().await
 }
 
@@ -166,6 +189,45 @@ async fn emptied_encryption_holds_the_room_and_speaks_again_after() -> Result<()
     bob.kick(&room, &bot.user.id).await?;
     running.waits_for(&room, Encryption::Left).await?;
     bot.tells("left").await?;
+    running.stop().await
+}
+
+#[tokio::test]
+async fn muted_bridge_holds_the_room_and_goes_on_by_itself() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
+    // Bob made the room, and stands above its levels.
+    let levels = |least: u32| json!({ "events_default": least });
+    bob.send_state(&room, "m.room.power_levels", "", levels(50)).await?;
+    running.waits_for(&room, Encryption::Muted).await?;
+    let told = bot.tells("muted").await?;
+    assert!(told.contains("power level"), "{told}");
+    let held = running.deliver(&slip(&room), ann(), "not now").await;
+    assert!(matches!(held.map_err(|error| error.fate), Err(Fate::Retry(_))));
+    bob.send_state(&room, "m.room.power_levels", "", levels(0)).await?;
+    running.waits_for(&room, Encryption::Pinned).await?;
+    running.says(&room, "now").await?;
+    bob.wait_for(|it| it.body == "Ann: now", SOON).await?;
+
+    // A bridge that was never told the levels learns them from the refusal.
+    let hide = Fault::rewrite(|answer| {
+        let Some(rooms) = answer.pointer_mut("/rooms/join").and_then(Value::as_object_mut) else { return };
+        for part in rooms.values_mut().filter_map(Value::as_object_mut).flat_map(|room| room.values_mut()) {
+            if let Some(events) = part.pointer_mut("/events").and_then(Value::as_array_mut) {
+                events.retain(|event| event["type"] != "m.room.power_levels");
+            }
+        }
+    });
+    let hiding = proxy.add(Rule::new("GET", "/sync", hide)?);
+    running.reconnects(&proxy).await?;
+    bob.send_state(&room, "m.room.power_levels", "", levels(50)).await?;
+    bob.send(&room, "that was all").await?;
+    bot.hears("that was all").await?;
+    assert_eq!(running.matrix.encryption(&ConversationId::new(&*room)), Encryption::Pinned);
+    let held = running.deliver(&slip(&room), ann(), "refused").await;
+    assert!(matches!(held.map_err(|error| error.fate), Err(Fate::Retry(_))));
+    running.waits_for(&room, Encryption::Muted).await?;
+    hiding.remove();
     running.stop().await
 }
 

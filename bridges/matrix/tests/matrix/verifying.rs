@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::{bot::SOON, losses::Scene};
 
 /// Plays the operator: gives `answer` to the emoji. Ends with what was shown and how it ended.
-fn compare(mut flow: Box<dyn Flow>, answer: Answer) -> JoinHandle<(Vec<String>, Result<String, FlowError>)> {
+pub(crate) fn compare(mut flow: Box<dyn Flow>, answer: Answer) -> JoinHandle<(Vec<String>, Result<String, FlowError>)> {
     tokio::spawn(async move {
         let (mut shown, mut given) = (Vec::new(), None);
         let mut answer = Some(answer);
@@ -32,7 +32,7 @@ fn compare(mut flow: Box<dyn Flow>, answer: Answer) -> JoinHandle<(Vec<String>, 
     })
 }
 
-async fn step(person: &Person, wanted: &str) -> Result<Verification> {
+pub(crate) async fn step(person: &Person, wanted: &str) -> Result<Verification> {
     let pick = |one: &Received| match one {
         Received::Verification(seen) if seen.step == wanted => Some(seen.clone()),
         _ => None,
@@ -40,7 +40,7 @@ async fn step(person: &Person, wanted: &str) -> Result<Verification> {
     person.wait_event(pick, SOON).await.with_context(|| format!("No step {wanted}"))
 }
 
-async fn confirms(person: &Person) -> Result<Vec<String>> {
+pub(crate) async fn confirms(person: &Person) -> Result<Vec<String>> {
     let seen = step(person, "emoji").await?;
     person.call("verify_confirm", json!({ "flow": seen.flow })).await?;
     Ok(seen.emoji)

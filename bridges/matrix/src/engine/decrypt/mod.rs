@@ -164,8 +164,10 @@ impl Engine {
 
         let settings = DecryptionSettings { sender_device_trust_requirement: requirement(trust) };
         let raw: Raw<EncryptedEvent> = Raw::from_json(event.to_owned());
+        let turn = self.turn().await?;
         let decrypting = self.machine().decrypt_room_event(&raw, room, &settings);
         let opened = contained(decrypting).await?.map_err(|error| failure(error, &position));
+        drop(turn);
         let judged = opened.and_then(|opened| {
             let proof = judge(&opened.encryption_info.verification_state, trust, &position)?;
             Ok((opened, proof))

@@ -28,6 +28,9 @@ pub enum HttpErrorKind {
     Server { status: u16 },
     #[error("the homeserver refused with status {status} {errcode}")]
     Client { status: u16, errcode: String },
+    /// No homeserver's words: a proxy, a gateway or another site answered in its place.
+    #[error("something that is no homeserver answered with status {status}")]
+    Stranger { status: u16 },
     /// The server wants the user to prove themselves once more.
     #[error("the homeserver asks for interactive authentication")]
     Interactive(Interactive),
@@ -71,6 +74,7 @@ impl HttpError {
                 | HttpErrorKind::Timeout
                 | HttpErrorKind::Limited { .. }
                 | HttpErrorKind::Server { .. }
+                | HttpErrorKind::Stranger { .. }
         )
     }
 
@@ -121,6 +125,9 @@ impl HttpError {
             )),
             400 if said.error.as_deref().is_some_and(is_one_time_key_conflict) => HttpErrorKind::OneTimeKeyExists,
             500.. => HttpErrorKind::Server { status },
+            // A proxy has limits of its own for what may be sent, and another try is no shorter.
+            413 => HttpErrorKind::Client { status, errcode: printable(errcode) },
+            _ if errcode.is_empty() => HttpErrorKind::Stranger { status },
             _ => HttpErrorKind::Client { status, errcode: printable(errcode) },
         })
     }
@@ -189,8 +196,11 @@ mod tests {
         let client = |status, code: &str| HttpErrorKind::Client { status, errcode: code.to_owned() };
         let cases = [
             (404, r#"{"errcode":"M_NOT_FOUND","error":"canary"}"#, client(404, "M_NOT_FOUND")),
-            (403, "<html>canary</html>", client(403, "")),
-            (302, "", client(302, "")),
+            (403, "<html>canary</html>", HttpErrorKind::Stranger { status: 403 }),
+            (404, r#"{"error":"canary"}"#, HttpErrorKind::Stranger { status: 404 }),
+            (401, "", HttpErrorKind::Stranger { status: 401 }),
+            (302, "", HttpErrorKind::Stranger { status: 302 }),
+            (413, "<html>canary</html>", client(413, "")),
             (400, r#"{"errcode":"M_UNKNOWN\n[31mcanary"}"#, client(400, "M_UNKNOWN31mcanary")),
             (502, "<html>canary</html>", HttpErrorKind::Server { status: 502 }),
             (

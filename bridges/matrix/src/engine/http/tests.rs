@@ -70,7 +70,7 @@ async fn redirect_is_not_followed() {
     let (url, _) = server(vec![moved.to_owned()]);
     let http = Http::new(&url).expect("loopback is allowed");
     let error = http.versions().await.expect_err("a redirect is no answer");
-    assert_eq!(error.kind, HttpErrorKind::Client { status: 302, errcode: String::new() });
+    assert_eq!(error.kind, HttpErrorKind::Stranger { status: 302 });
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ impl Engine {
         Ok(audience)
     }
 
-    pub(super) async fn throw_away(&self, room: &RoomId) -> Result<(), EngineError> {
+    pub(in super::super) async fn throw_away(&self, room: &RoomId) -> Result<(), EngineError> {
         contained(self.machine().discard_room_key(room)).await??;
         Ok(())
     }

@@ -170,7 +170,7 @@ impl Lane {
         let (engine, room, members) = (self.engine.clone(), self.room.clone(), members.to_vec());
         let settings = settings.for_machine();
         let encrypting = tokio::spawn(async move {
-            let _turn = engine.inner.olm.lock().await;
+            let _turn = engine.turn().await?;
             let share = engine.machine().share_room_key(&room, members.iter().map(Deref::deref), settings);
             match contained(share).await {
                 Ok(Ok(requests)) => Ok(requests),

@@ -109,7 +109,9 @@ impl Verification {
     /// A person has compared, and all of it matched.
     pub async fn confirm(&self) -> Result<Vec<InRoomStep>, VerifyError> {
         let sas = self.sas().filter(Sas::can_be_presented).ok_or(VerifyError::NotNow)?;
+        let turn = self.engine.turn().await?;
         let (steps, signature) = contained(sas.confirm()).await?.map_err(EngineError::from)?;
+        drop(turn);
         let sent = self.carry_out(steps).await?;
         if let Some(signature) = signature {
             let http = self.engine.http();

@@ -87,7 +87,7 @@ impl Engine {
     /// Tells the machine that a step was sent into its room.
     pub async fn in_room_sent(&self, step: &InRoomStep, event: &EventId) -> Result<(), EngineError> {
         let answer = send_message_event::v3::Response::new(event.to_owned());
-        Ok(contained(self.machine().mark_request_as_sent(&step.txn, &answer)).await??)
+        self.mark(self.machine().mark_request_as_sent(&step.txn, &answer)).await
     }
 
     /// Gives the machine a verification event from a room's timeline, in clear as it came or decrypted: an object with
@@ -106,8 +106,10 @@ impl Engine {
         {
             return Err(error.into());
         }
+        let turn = self.turn().await?;
         let receiving = self.machine().receive_verification_event(&event);
         contained(receiving).await?.map_err(EngineError::from)?;
+        drop(turn);
         self.inner.watched.note(sender);
         self.inner.wants_flush.notify_one();
         Ok(())
