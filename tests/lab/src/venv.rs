@@ -18,13 +18,14 @@ use crate::paths;
 
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
 
-const SCRIPTS: [(&str, &str); 7] = [
+const SCRIPTS: [(&str, &str); 8] = [
     ("machine.py", include_str!("../python/machine.py")),
     ("sas.py", include_str!("../python/sas.py")),
     ("leash.py", include_str!("../python/leash.py")),
     ("timeline.py", include_str!("../python/timeline.py")),
     ("base.py", include_str!("../python/base.py")),
     ("person.py", include_str!("../python/person.py")),
+    ("echo.py", include_str!("../python/echo.py")),
     ("nio_person.py", include_str!("../python/nio_person.py")),
 ];
 
