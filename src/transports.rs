@@ -32,7 +32,11 @@ pub const CRATES: &[&str] = &["sealbridge_matrix", "sealbridge_deltachat", "seal
 /// What each network can do.
 #[must_use]
 pub fn datasheets() -> Vec<Abilities> {
-    vec![sealbridge_matrix::ABILITIES, sealbridge_loopback::Settings::default().abilities()]
+    vec![
+        sealbridge_matrix::ABILITIES,
+        sealbridge_deltachat::ABILITIES,
+        sealbridge_loopback::Settings::default().abilities(),
+    ]
 }
 
 /// What the login on a network may ask that is never in its settings, by the names of an answers file.

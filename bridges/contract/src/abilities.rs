@@ -247,6 +247,7 @@ mod tests {
             verbs: &[(Verb::Edit, Ability::Full)],
             deduplication: Deduplication::Never,
             finds: false,
+            carries_marks: true,
             most_bytes: 1,
             most_file: 0,
             reactions_in_clear: false,

@@ -42,13 +42,14 @@ pub async fn connect(context: Context, settings: Settings) -> Result<AnyTranspor
     Ok(AnyTransport::EndToEnd(Arc::new(DeltaChat { core: Arc::new(core::Core::connect(context, settings).await?) })))
 }
 
-const ABILITIES: Abilities = Abilities {
+/// The datasheet.
+pub const ABILITIES: Abilities = Abilities {
     network: "deltachat",
     verbs: &[
         (Verb::Text, Ability::Full),
-        (Verb::Formatting, Ability::Drop),
-        (Verb::Emote, Ability::Degrade("as words, after an asterisk")),
-        (Verb::Notice, Ability::Degrade("as ordinary words")),
+        (Verb::Formatting, Ability::Degrade),
+        (Verb::Emote, Ability::Degrade),
+        (Verb::Notice, Ability::Degrade),
         (Verb::Reply, Ability::Full),
     ],
     deduplication: Deduplication::For(records::KEPT),
@@ -56,6 +57,8 @@ const ABILITIES: Abilities = Abilities {
     carries_marks: false,
     // Beyond some 3,800 characters Delta Chat shows the beginning, and the rest on a tap.
     most_bytes: 64 * 1024,
+    most_file: 0,
+    reactions_in_clear: false,
 };
 
 /// One Delta Chat account.

@@ -1,8 +1,8 @@
 //! The engine's form to ours and back. Pure: no call here waits, asks or keeps.
 
 use sealbridge_contract::{
-    Abilities, Ability, Arrived, Author, Body, Cleartext, DeliveryError, Kind, Message, PersonId, RemoteId, ReplyTo,
-    SenderTrust, Text, Timestamp, Trail, Verb, inbox::Incoming, message::Caveats,
+    Abilities, Arrived, Author, Body, Cleartext, DeliveryError, Kind, Message, PersonId, RemoteId, SenderTrust, Text,
+    Timestamp, inbox::Incoming, message::Target,
 };
 
 use crate::engine::types::{self, Outgoing};
@@ -48,7 +48,7 @@ pub(crate) fn arrived(read: Read) -> Arrived {
     };
     let name = message.override_sender_name.unwrap_or(message.sender.auth_name);
     let name = if name.is_empty() { message.sender.display_name } else { name };
-    let body = Body { plain: whole.unwrap_or(message.text), html: None };
+    let body = Body::plain(whole.unwrap_or(message.text));
     let kind = match message.view_type.as_str() {
         // Its sender says that it is a machine, which no bot may answer.
         "Text" if message.is_bot => Kind::Notice(body),
@@ -60,14 +60,10 @@ pub(crate) fn arrived(read: Read) -> Arrived {
         "File" | "Vcard" | "Webxdc" => Kind::Unsupported { what: "a file" },
         _ => Kind::Unsupported { what: "something" },
     };
-    let message = Message {
-        author: Author { id: author, name: (!name.is_empty()).then_some(name) },
-        sent_at: Timestamp(message.timestamp.saturating_mul(1000)),
-        kind,
-        reply_to: answers.map(|id| ReplyTo { id }),
-        trail: Trail::default(),
-        caveats: Caveats::default(),
-    };
+    let author = Author { id: author, name: (!name.is_empty()).then_some(name) };
+    let sent_at = Timestamp(message.timestamp.saturating_mul(1000));
+    let reply_to = answers.map(Target::new);
+    let message = Message { reply_to, ..Message::of(author, sent_at, kind) };
     Arrived::Message(Incoming { id, message: Cleartext::new(message), trust: SenderTrust::Proven, once: None })
 }
 
@@ -83,16 +79,9 @@ pub(crate) fn outgoing(
     abilities: &Abilities,
 ) -> Result<Outgoing, DeliveryError> {
     let cannot = || DeliveryError::give_up("Delta Chat does not carry this kind of message");
-    let (verb, body) = match &message.kind {
-        Kind::Text(body) => (Verb::Text, body),
-        Kind::Emote(body) => (Verb::Emote, body),
-        Kind::Notice(body) => (Verb::Notice, body),
-        _ => return Err(cannot()),
-    };
+    // Everything else that can cross was made text before it came here.
+    let Kind::Text(body) = &message.kind else { return Err(cannot()) };
     let words = body.plain.as_str();
-    if matches!(abilities.of(verb), Ability::Drop | Ability::Reject) {
-        return Err(cannot());
-    }
     if words.len() > abilities.most_bytes {
         return Err(DeliveryError::give_up("it is longer than Delta Chat carries"));
     }
@@ -100,9 +89,7 @@ pub(crate) fn outgoing(
         return Err(DeliveryError::give_up("it has no words"));
     }
     let mut text = String::with_capacity(words.len() + 8);
-    if verb == Verb::Emote {
-        text.push_str("* ");
-    } else if words.trim_start().starts_with(FORWARDED) {
+    if words.trim_start().starts_with(FORWARDED) {
         text.push(WORD_JOINER);
     }
     text.push_str(words);
@@ -173,8 +160,6 @@ mod tests {
     fn every_kind_goes_out_as_the_datasheet_says_or_not_at_all() {
         let name = Some("Ann".to_owned());
         assert_eq!(sent(Kind::Text(Body::plain("hi"))), Ok(("hi".to_owned(), name.clone())));
-        assert_eq!(sent(Kind::Emote(Body::plain("waves"))), Ok(("* waves".to_owned(), name.clone())));
-        assert_eq!(sent(Kind::Notice(Body::plain("beep"))), Ok(("beep".to_owned(), name.clone())));
         assert!(sent(Kind::Unsupported { what: "a file" }).is_err());
         assert!(sent(Kind::Text(Body::plain(" \n"))).is_err());
         assert!(sent(Kind::Text(Body::plain("x".repeat(crate::ABILITIES.most_bytes + 1)))).is_err());

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{backlog, chaos, demo, outage, test, up};
+use commands::{backlog, bench, chaos, demo, outage, test, up};
 
 /// Real servers and clients on loopback, for demonstrations and tests.
 #[derive(Debug, Parser)]
@@ -28,6 +28,8 @@ enum Command {
     Outage(outage::Outage),
     /// Let many messages wait while the service is down, and see them cross.
     Backlog(backlog::Backlog),
+    /// Measure the bridge next to a bare relay, the homeserver and another implementation.
+    Bench(bench::Bench),
     /// Check formatting and lints, and run every test.
     Test(test::Test),
 }
@@ -40,6 +42,7 @@ async fn main() -> ExitCode {
         Command::Chaos(chaos) => chaos.run().await,
         Command::Outage(outage) => outage.run().await,
         Command::Backlog(backlog) => backlog.run().await,
+        Command::Bench(bench) => bench.run().await,
         Command::Test(test) => test.run(),
     };
     match done {

@@ -18,7 +18,7 @@ use crate::paths;
 
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
 
-const SCRIPTS: [(&str, &str); 8] = [
+const SCRIPTS: [(&str, &str); 9] = [
     ("machine.py", include_str!("../python/machine.py")),
     ("sas.py", include_str!("../python/sas.py")),
     ("leash.py", include_str!("../python/leash.py")),
@@ -26,6 +26,7 @@ const SCRIPTS: [(&str, &str); 8] = [
     ("base.py", include_str!("../python/base.py")),
     ("person.py", include_str!("../python/person.py")),
     ("delta_person.py", include_str!("../python/delta_person.py")),
+    ("echo.py", include_str!("../python/echo.py")),
     ("nio_person.py", include_str!("../python/nio_person.py")),
 ];
 

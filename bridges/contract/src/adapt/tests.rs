@@ -31,6 +31,7 @@ fn sheet(verbs: &'static [(Verb, Ability)]) -> Abilities {
         verbs,
         deduplication,
         finds: false,
+        carries_marks: true,
         most_bytes: 1000,
         most_file,
         reactions_in_clear: true,

@@ -57,6 +57,7 @@ pub(crate) fn context(folder: &Path, intake: &Arc<MemoryIntake>) -> Context {
         folder: folder.to_owned(),
         store_key: StoreKey::new([7; 32].into()),
         store: AccountStore::new(account(), shared),
+        spool: Arc::new(intake.spool().clone()),
         clock: Clock::system(),
     }
 }
@@ -181,6 +182,8 @@ impl Running {
             enqueued_at: Clock::system().now(),
             trail: Trail::default(),
             reply_to: None,
+            about: None,
+            thread: None,
         }
     }
 

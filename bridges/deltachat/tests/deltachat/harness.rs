@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use sealbridge_child::{Child, Program};
 use sealbridge_contract::{
-    AnyTransport, Clock, Context, ConversationId, EndToEnd, PersonId, RemoteId, Trail,
-    conformance::{Failure, Harness, How, MemoryIntake, Near, Overheard, Peer, Rig, Say, Stop, Told},
+    AnyTransport, Clock, Context, ConversationId, EndToEnd, PersonId, RemoteId, Spool, Trail,
+    conformance::{Details, Failure, Harness, How, MemoryIntake, Near, Overheard, Peer, Rig, Say, Stop, Told},
     inbox::AccountStore,
     transport::StoreKey,
 };
@@ -110,10 +110,10 @@ impl Deltas {
 
 #[async_trait]
 impl Near for Ours {
-    async fn connect(&self, store: AccountStore, clock: Clock) -> Told<AnyTransport> {
+    async fn connect(&self, store: AccountStore, spool: Arc<dyn Spool>, clock: Clock) -> Told<AnyTransport> {
         let folder: PathBuf = self.folder.path().to_owned();
         let store_key = StoreKey::new([7; 32].into());
-        let context = Context { account: account(), folder, store_key, store, clock };
+        let context = Context { account: account(), folder, store_key, store, spool, clock };
         let transport = connect(context, self.settings.clone()).await.map_err(broken)?;
         if let AnyTransport::EndToEnd(transport) = &transport {
             *self.connected.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(transport));
@@ -164,6 +164,7 @@ impl Peer for Ann {
             how: How::Text,
             reply_to: seen.answers.map(RemoteId::new),
             trail: Trail::default(),
+            details: Details::default(),
         });
         Ok(heard.collect())
     }

@@ -16,36 +16,42 @@ pub enum Build {
     Usual,
     /// With the named places where the recovery suite kills it.
     Failpoints,
-    /// Optimised, for measurements.
-    Release,
 }
 
 /// A built binary.
 #[derive(Debug, Clone)]
 pub struct Binary(PathBuf);
 
+const BENCH: &str = "sealbridge-bench";
+
+fn cargo_build(arguments: &[&str]) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet"]).args(arguments).current_dir(paths::workspace_root());
+    ensure!(command.status().context("Run cargo build")?.success(), "cargo build failed");
+    Ok(())
+}
+
 impl Binary {
     /// Builds it, or finds that nothing changed.
     pub fn build(build: Build) -> Result<Self> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        command.args(["build", "--quiet", "--package", "sealbridge", "--bin", "sealbridge"]);
-        command.current_dir(paths::workspace_root());
-        let profile = match build {
-            Build::Usual => "debug",
-            Build::Failpoints => {
-                command.args(["--features", "failpoints"]);
-                "debug"
-            }
-            Build::Release => {
-                command.arg("--release");
-                "release"
-            }
+        let package: &[&str] = &["--package", "sealbridge", "--bin", "sealbridge"];
+        let features: &[&str] = match build {
+            Build::Usual => &[],
+            Build::Failpoints => &["--features", "failpoints"],
         };
-        let status = command.status().context("Run cargo build")?;
-        ensure!(status.success(), "cargo build failed");
-        let built = paths::target_dir()?.join(profile).join("sealbridge");
+        cargo_build(&[package, features].concat())?;
+        let built = paths::target_dir()?.join("debug/sealbridge");
         Self::copy(&built, &format!("sealbridge-{build:?}").to_lowercase())
+    }
+
+    /// Builds it for measurements, and what measures it. Both at once, so that they share what they are built on.
+    pub fn build_optimised() -> Result<(Self, Self)> {
+        let both = ["--package", "sealbridge", "--bin", "sealbridge", "--package", BENCH, "--bin", BENCH];
+        cargo_build(&[&["--release"], both.as_slice()].concat())?;
+        let built = paths::target_dir()?.join("release");
+        let service = Self::copy(&built.join("sealbridge"), "sealbridge-release")?;
+        Ok((service, Self::copy(&built.join(BENCH), BENCH)?))
     }
 
     /// A binary that somebody else built: the one that `cargo test` names.

@@ -1,6 +1,7 @@
 //! One file for each command of `cargo lab`.
 
 pub(crate) mod backlog;
+pub(crate) mod bench;
 pub(crate) mod chaos;
 pub(crate) mod demo;
 pub(crate) mod outage;

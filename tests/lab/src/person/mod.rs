@@ -34,6 +34,8 @@ pub enum Kind {
     Mautrix,
     /// Can't cross-sign.
     Nio,
+    /// Mautrix that says back what it reads, with as little of ours around it as can be.
+    Echo,
 }
 
 /// How a person logs in.
@@ -75,6 +77,7 @@ impl Person {
         let script = match options.kind {
             Kind::Mautrix => "person.py",
             Kind::Nio => "nio_person.py",
+            Kind::Echo => "echo.py",
         };
         let process = Process::start(&venv, script)?;
         let mut login = json!({
@@ -83,7 +86,7 @@ impl Person {
             "password": user.password,
             "device_id": options.device_id,
         });
-        if options.kind == Kind::Mautrix {
+        if options.kind != Kind::Nio {
             login["cross_sign"] = json!(!options.without_cross_signing);
             login["only_cross_signed"] = json!(options.only_cross_signed);
         }

@@ -32,6 +32,7 @@ pub(super) async fn carry(shared: &Shared, request: http::Request<Incoming>) -> 
     let path = percent_decode_str(target).decode_utf8_lossy();
     shared.see(|| Seen { method: parts.method.to_string(), path: path.clone().into_owned(), body: body.clone() });
 
+    let _pending = shared.pend(&path);
     let struck = strike(shared, parts.method.as_str(), &path).await;
     let mut answer_fault = None;
     if let Some((fault, rule)) = struck.last {

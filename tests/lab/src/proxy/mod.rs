@@ -9,7 +9,10 @@ mod rule;
 mod tests;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -53,6 +56,8 @@ struct Shared {
     rules: Mutex<Vec<Active>>,
     /// `None` while nobody records.
     seen: Mutex<Option<Vec<Seen>>>,
+    pending: AtomicUsize,
+    begun: AtomicUsize,
     line: watch::Sender<Line>,
 }
 
@@ -81,6 +86,8 @@ impl Proxy {
             client,
             rules: Mutex::default(),
             seen: Mutex::default(),
+            pending: AtomicUsize::new(0),
+            begun: AtomicUsize::new(0),
             line: watch::Sender::new(Line::Up),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
@@ -115,6 +122,16 @@ impl Proxy {
         self.shared.line.send_replace(Line::Up);
     }
 
+    /// How many requests are with the homeserver now. A sync that waits for news is none of them.
+    pub fn pending(&self) -> usize {
+        self.pending_watch().pending()
+    }
+
+    /// The same, for whoever looks again and again.
+    pub fn pending_watch(&self) -> PendingWatch {
+        PendingWatch(Arc::clone(&self.shared))
+    }
+
     /// From now on keeps every request in memory.
     pub fn record(&self) {
         lock(&self.shared.seen).get_or_insert_default();
@@ -142,10 +159,44 @@ impl Shared {
         rules.clone()
     }
 
+    /// Counts a request for as long as the answer is held.
+    fn pend(&self, path: &str) -> Option<Pending<'_>> {
+        let waits_for_news = path.split('?').next().is_some_and(|path| path.ends_with("/sync"));
+        (!waits_for_news).then(|| {
+            self.pending.fetch_add(1, Ordering::Relaxed);
+            self.begun.fetch_add(1, Ordering::Relaxed);
+            Pending(&self.pending)
+        })
+    }
+
     fn see(&self, request: impl FnOnce() -> Seen) {
         if let Some(seen) = lock(&self.seen).as_mut() {
             seen.push(request());
         }
+    }
+}
+
+/// Sees how many requests are with the homeserver. A sync that waits for news is none of them.
+#[derive(Debug, Clone)]
+pub struct PendingWatch(Arc<Shared>);
+
+impl PendingWatch {
+    /// Now.
+    pub fn pending(&self) -> usize {
+        self.0.pending.load(Ordering::Relaxed)
+    }
+
+    /// Since the proxy was started, those that are answered included.
+    pub fn begun(&self) -> usize {
+        self.0.begun.load(Ordering::Relaxed)
+    }
+}
+
+struct Pending<'a>(&'a AtomicUsize);
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -214,3 +214,21 @@ async fn an_outage_cuts_what_runs_and_what_comes() -> Result<()> {
     assert_eq!(bench.put("/other").await?.0, 200);
     Ok(())
 }
+
+#[tokio::test]
+async fn requests_that_the_server_has_are_counted_and_long_polls_are_not() -> Result<()> {
+    let bench = Bench::set_up().await?;
+    let hang = |path| Rule::new("*", path, Fault::Hang).map(|rule| bench.proxy.add(rule));
+    let (sync, send) = (hang("/v3/sync")?, hang("/send/")?);
+    let meanwhile = async {
+        sync.wait_struck(1, SOON).await?;
+        send.wait_struck(1, SOON).await?;
+        assert_eq!(bench.proxy.pending(), 1);
+        bench.proxy.clear();
+        anyhow::Ok(())
+    };
+    let (_, _, meanwhile) = tokio::join!(bench.put("/v3/sync?since=1"), bench.put("/send/1"), meanwhile);
+    meanwhile?;
+    assert_eq!(bench.proxy.pending(), 0);
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! The bridge next to a bare relay, over the same homeservers, with the same people, in turns.
+
+use anyhow::{Result, ensure};
+use sealbridge_lab::{
+    Lab,
+    bridge::{AccountPlan, Binary, Bridge, Plan},
+    checker::Tally,
+    demo::Stage,
+};
+use serde::Serialize;
+
+use crate::{
+    course::{self, Course},
+    figures::{median, percentile},
+    person::Person,
+    progress, relay,
+};
+
+/// How much.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Rooms at each end.
+    pub rooms: usize,
+    /// Messages one at a time, over each course.
+    pub samples: usize,
+    /// Turns of many messages at once.
+    pub turns: usize,
+    /// Messages in a turn.
+    pub messages: usize,
+}
+
+/// What one course cost. The names of these fields are kept: scripts rely on them.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Figures {
+    /// One way, one at a time, from before the sender's request to the listener's answer: median.
+    pub p50_ms: f64,
+    /// The same, 95th percentile.
+    pub p95_ms: f64,
+    /// Many at once.
+    pub messages_per_s: f64,
+    /// Of its own process, while many come at once.
+    pub cpu_ms_per_message: f64,
+    /// Of its own process, while they come one at a time.
+    pub single_cpu_ms_per_message: f64,
+    /// Of its own process, after all of it.
+    pub rss_mib: f64,
+    /// Messages said; each was heard once, in order.
+    pub messages: usize,
+}
+
+/// Both of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Both {
+    /// The bridge.
+    pub bridge: Figures,
+    /// The bare relay.
+    pub bare: Figures,
+    /// What the near homeserver takes with nobody behind it.
+    pub homeserver_per_s: f64,
+}
+
+#[derive(Default)]
+struct Samples {
+    latency_ms: Vec<f64>,
+    per_s: Vec<f64>,
+    cpu_ms: Vec<f64>,
+    single_cpu_ms: f64,
+}
+
+/// Measures both, and the homeserver alone.
+pub(crate) async fn run(
+    lab: &Lab,
+    people: [&Person; 2],
+    binary: &Binary,
+    stage: &Stage,
+    options: Options,
+) -> Result<Both> {
+    let [near, far] = people;
+    stage.heading(&format!("The bridge and a bare relay, {} rooms each", options.rooms));
+    let (a, b) = tokio::try_join!(AccountPlan::on(&lab.a, "a"), AccountPlan::on(&lab.b, "b"))?;
+    let plan = Plan { accounts: vec![a, b], ..Plan::default() };
+    let mut bridge = Bridge::set_up(binary, &plan).await?;
+    bridge.start().await?;
+    let carriers = course::carriers(&plan)?;
+    let links = course::rooms(people, &carriers, options.rooms).await?;
+    course::joined(people, &carriers, &links).await?;
+    course::known(&bridge, &links).await?;
+    for (number, [there, here]) in links.iter().enumerate() {
+        bridge.link(&format!("bench-{number}"), &[&format!("a/{there}"), &format!("b/{here}")]).await?;
+    }
+    let bridged = Course::new("bridged0", links, course::pid(&bridge)?);
+
+    let users = relay::Users::register([&lab.a, &lab.b]).await?;
+    let ids = users.ids()?;
+    let links = course::rooms(people, &ids, options.rooms).await?;
+    let relay = relay::Relay::start(&users, links.clone()).await?;
+    course::joined(people, &ids, &links).await?;
+    let bare = Course::new("bareway0", links, relay.pid()?);
+
+    let mut courses = [bridged, bare];
+    for course in &mut courses {
+        course.warm_up(near, far).await?;
+    }
+    let mut samples = [Samples::default(), Samples::default()];
+    one_at_a_time(&mut courses, &mut samples, people, options).await?;
+    for turn in 0..options.turns {
+        for which in in_turn(turn) {
+            let one = courses[which].many(near, far, options.messages).await?;
+            stage.line(&format!(
+                "{}: {:.1} messages a second, {:.2} ms of CPU each",
+                ["bridge", "bare relay"][which],
+                one.messages_per_s,
+                one.cpu_ms_per_message
+            ));
+            samples[which].per_s.push(one.messages_per_s);
+            samples[which].cpu_ms.push(one.cpu_ms_per_message);
+        }
+    }
+    let [bridged, bare] = [0, 1].map(|which| figures(&courses[which], &samples[which], far));
+    let (bridged, bare) = (bridged?, bare?);
+    bridge.stop().await?;
+    drop(relay);
+    let homeserver_per_s = homeserver_alone(near, options).await?;
+    Ok(Both { bridge: bridged, bare, homeserver_per_s })
+}
+
+/// Who goes first changes, so that neither always has the machine as the other left it.
+fn in_turn(turn: usize) -> [usize; 2] {
+    if turn.is_multiple_of(2) { [0, 1] } else { [1, 0] }
+}
+
+async fn one_at_a_time(
+    courses: &mut [Course; 2],
+    samples: &mut [Samples; 2],
+    people: [&Person; 2],
+    options: Options,
+) -> Result<()> {
+    let before = [courses[0].usage()?, courses[1].usage()?];
+    let bar = progress::bar(options.samples, "one at a time");
+    for turn in 0..options.samples {
+        for which in in_turn(turn) {
+            let took = courses[which].one(people[0], people[1], turn % options.rooms).await?;
+            samples[which].latency_ms.push(took);
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    for which in [0, 1] {
+        samples[which].single_cpu_ms = courses[which].usage()?.cpu_ms_per_message(&before[which], options.samples);
+    }
+    Ok(())
+}
+
+fn figures(course: &Course, samples: &Samples, far: &Person) -> Result<Figures> {
+    let tally = course.tally(far);
+    let clean = Tally { sent: tally.sent, delivered: tally.sent, ..Tally::default() };
+    ensure!(tally == clean, "Not all arrived once and in order: {tally:?}");
+    Ok(Figures {
+        p50_ms: median(&samples.latency_ms),
+        p95_ms: percentile(&samples.latency_ms, 95),
+        messages_per_s: median(&samples.per_s),
+        cpu_ms_per_message: median(&samples.cpu_ms),
+        single_cpu_ms_per_message: samples.single_cpu_ms,
+        rss_mib: course.usage()?.rss_mib,
+        messages: tally.sent,
+    })
+}
+
+/// The same senders, and nobody who listens.
+async fn homeserver_alone(near: &Person, options: Options) -> Result<f64> {
+    let mut rooms = Vec::new();
+    for _ in 0..options.rooms {
+        let room = near.account.create_room(None).await?;
+        near.account.wait_member(&room, near.account.me()).await?;
+        rooms.push(room);
+    }
+    let mut rates = Vec::new();
+    for _ in 0..options.turns {
+        let mut contents = vec![Vec::new(); options.rooms];
+        for number in 0..options.messages {
+            let room = number % options.rooms;
+            let words = "plainly sent, and as long as what is said across, more or less, to the letter";
+            contents[room].push(near.account.encrypt(&rooms[room], words).await?);
+        }
+        let begun = std::time::Instant::now();
+        course::speak(near, contents).await?;
+        rates.push(options.messages as f64 / begun.elapsed().as_secs_f64());
+    }
+    Ok(median(&rates))
+}

@@ -1,0 +1,73 @@
+//! `sealbridge-bench`: what `cargo lab bench` builds optimised and runs.
+
+use std::{io::Write as _, path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+use sealbridge_bench::{Options, journey, relay};
+use sealbridge_lab::{bridge::Binary, demo::Stage};
+
+/// Measures the bridge.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure everything, or one part.
+    Measure {
+        /// The service's binary.
+        #[arg(long)]
+        service: PathBuf,
+        /// Print one JSON object as the last line of standard output; the rest goes to standard error.
+        #[arg(long)]
+        json: bool,
+        /// Only so much as shows that everything works; the figures mean nothing.
+        #[arg(long)]
+        short: bool,
+        /// Only this part.
+        #[arg(long)]
+        only: Option<Part>,
+    },
+    /// The bare relay that the bridge is compared with.
+    #[command(name = relay::COMMAND, hide = true)]
+    BareRelay,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Part {
+    /// The journey over networks in memory.
+    Journey,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::BareRelay => relay::run().await,
+        Command::Measure { service, json, short, only } => measure(service, json, short, only).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With nobody left to read it there is nobody to tell.
+            let _ = writeln!(std::io::stderr().lock(), "bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn measure(service: PathBuf, json: bool, short: bool, only: Option<Part>) -> Result<()> {
+    let stage = Stage::new(json);
+    let options = if short { Options::SHORT } else { Options::FULL };
+    if let Some(Part::Journey) = only {
+        return stage.report("Done", &journey::run(&stage, options.journey).await?);
+    }
+    let outcome = sealbridge_bench::run(&Binary::at(service), &stage, options).await?;
+    outcome.show(&stage);
+    if json {
+        writeln!(std::io::stdout().lock(), "{}", serde_json::to_string(&outcome)?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! The whole bench in its short form: what it counts is right, whatever the figures are.
+
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use sealbridge_lab::servers;
+use serde_json::Value;
+
+#[tokio::test]
+async fn short_bench_counts_what_was_said_and_gives_every_figure() -> Result<()> {
+    if !servers::available().await {
+        return Ok(());
+    }
+    let bench = tokio::process::Command::new(env!("CARGO_BIN_EXE_sealbridge-bench"))
+        .args(["measure", "--short", "--json", "--service", env!("CARGO_BIN_EXE_bridge-under-test")])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    let (stdout, stderr) = (String::from_utf8_lossy(&bench.stdout), String::from_utf8_lossy(&bench.stderr));
+    ensure!(bench.status.success(), "{stdout}\n{stderr}");
+    let outcome: Value = serde_json::from_str(stdout.lines().last().context("It prints an object")?)?;
+    for course in ["bridge", "bare"] {
+        let figures = &outcome[course];
+        // Two rooms once, two messages one at a time, a turn of eight.
+        ensure!(figures["messages"] == 12, "{course}: {figures}");
+        for name in ["p50_ms", "p95_ms", "messages_per_s", "rss_mib"] {
+            ensure!(figures[name].as_f64().is_some_and(|figure| figure > 0.0), "{course}, {name}: {figures}");
+        }
+        ensure!(figures["cpu_ms_per_message"].is_f64(), "{course}: {figures}");
+    }
+    let journey = &outcome["journey"];
+    // Of each link, the bridge's two first words and one message; what is carried; and its rounds on it.
+    ensure!(journey["settled_rows"].as_u64().is_some_and(|rows| rows >= 300 + 60 * 2), "{journey}");
+    ensure!(outcome["homeserver"]["messages_per_s"].as_f64().is_some_and(|figure| figure > 0.0), "{outcome}");
+    for name in ["throughput", "cpu", "added_p50_ms", "added_p95_ms"] {
+        ensure!(outcome["ratios"].get(name).is_some_and(Value::is_number), "{name}: {}", outcome["ratios"]);
+    }
+    let hundred = &outcome["hundred_rooms"];
+    // In each of four rooms the bridge's own first words, and the first message; a key before them.
+    ensure!(hundred["requests"]["send"] == 8 && hundred["requests"]["to_device"] == 4, "{hundred}");
+    ensure!(hundred["longest_idle_ms"].is_f64() && hundred["cold_start_ms"].is_f64(), "{hundred}");
+    ensure!(outcome["targets"].as_array().is_some_and(|targets| targets.len() == 11), "{outcome}");
+    Ok(())
+}

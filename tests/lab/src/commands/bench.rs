@@ -1,0 +1,29 @@
+//! `cargo lab bench`: what the bridge costs, next to others.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use sealbridge_lab::{bridge::Binary, demo::Stage};
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Only so much as shows that everything works; the figures mean nothing.
+    #[arg(long)]
+    short: bool,
+    /// Print one JSON object as the last line of standard output; the rest goes to standard error.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Bench {
+    pub(crate) async fn run(self) -> Result<ExitCode> {
+        Stage::new(self.json).heading("Building the service and the bench, optimised");
+        let (service, bench) = tokio::task::spawn_blocking(Binary::build_optimised).await??;
+        let mut measure = tokio::process::Command::new(bench.path());
+        measure.arg("measure").arg("--service").arg(service.path());
+        measure.args(self.short.then_some("--short")).args(self.json.then_some("--json"));
+        let status = measure.kill_on_drop(true).status().await.context("Run the bench")?;
+        Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
