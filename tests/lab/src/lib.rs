@@ -15,6 +15,7 @@ pub mod proxy;
 pub mod search;
 pub mod servers;
 pub mod skip;
+pub mod small_disk;
 pub mod synapse;
 pub mod venv;
 
