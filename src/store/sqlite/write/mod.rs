@@ -6,6 +6,7 @@ mod gaps;
 mod group;
 mod letters;
 mod links;
+mod mend;
 mod names;
 mod once;
 mod order;
@@ -37,6 +38,7 @@ pub(super) use self::{
     gaps::fill,
     letters::{drop_letter, quarantine_delivery, quarantine_unreadable, retry},
     links::{put_link, remove_link, replace_end, resume},
+    mend::mend,
     order::expire,
     outbox::{bury, hold, postpone, say, settle, sweep},
     unreadable::resolve,
