@@ -30,8 +30,10 @@ pub struct Upkeep {
     clock: Clock,
     most_payload: u64,
     fullness: Fullness,
+    /// How many rows were set aside, as far as the operator was told.
+    quarantined: u64,
     /// What the operator could not be told yet, since there was no room for it.
-    untold: Option<String>,
+    untold: Vec<String>,
     sweep_at: Timestamp,
     measure_at: Timestamp,
     files_at: Timestamp,
@@ -49,7 +51,8 @@ impl Upkeep {
             clock,
             most_payload,
             fullness: Fullness::default(),
-            untold: None,
+            quarantined: 0,
+            untold: Vec::new(),
             sweep_at: now,
             measure_at: now,
             files_at: now,
@@ -96,17 +99,26 @@ impl Upkeep {
         let refused = self.desk.refused_since();
         if refused || self.fullness.trouble().is_some() || self.clock.now() >= self.measure_at {
             self.measure_at = self.clock.now().plus(MEASURE);
-            let used = self.journal.counts().await?.payload_bytes;
-            if let Some(words) = self.fullness.look(used, self.most_payload, refused) {
+            let counts = self.journal.counts().await?;
+            if let Some(words) = self.fullness.look(counts.payload_bytes, self.most_payload, refused) {
                 warn!("{words}");
-                self.untold = Some(words);
+                self.untold.push(words);
             }
             self.desk.set_trouble(self.fullness.trouble());
+            if counts.quarantined > self.quarantined {
+                self.untold.push(format!(
+                    "{} rows of the journal do not open and are set aside. `sealbridge dead-letters list` names them; a \
+                     link among them is held until you resume it.",
+                    counts.quarantined
+                ));
+            }
+            self.quarantined = counts.quarantined;
         }
-        if let Some(words) = self.untold.take()
-            && unless_full(self.desk.tell_operator(&words, None).await)?.is_none()
-        {
-            self.untold = Some(words);
+        while let Some(words) = self.untold.first() {
+            if unless_full(self.desk.tell_operator(words, None).await)?.is_none() {
+                break;
+            }
+            self.untold.remove(0);
         }
         Ok(())
     }

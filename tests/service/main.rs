@@ -2,6 +2,7 @@
 
 mod architecture;
 mod config;
+mod full_disk;
 mod loops;
 mod operator;
 mod journeys;

@@ -21,12 +21,12 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    fn new(network: &Path) -> Result<Self> {
+    pub(super) fn new(network: &Path) -> Result<Self> {
         let peer = |name| -> Result<DiskPeer> { Ok(DiskPeer::open(network, &AccountName::parse(name)?)?) };
         Ok(Self { peers: [peer("a")?, peer("b")?], run: "recovery".into(), said: [0, 0] })
     }
 
-    fn say(&mut self, count: usize) -> Result<()> {
+    pub(super) fn say(&mut self, count: usize) -> Result<()> {
         self.say_on(0, count)?;
         self.say_on(1, count)
     }
@@ -52,7 +52,7 @@ impl Talk {
         Ok(whole)
     }
 
-    async fn all_heard(&self) -> Result<Tally> {
+    pub(super) async fn all_heard(&self) -> Result<Tally> {
         let start = tokio::time::Instant::now();
         loop {
             let tally = self.tally()?;
@@ -70,18 +70,21 @@ pub(super) async fn stage() -> Result<(Bridge, Talk, tempfile::TempDir)> {
 
 async fn stage_with(link: &str) -> Result<(Bridge, Talk, tempfile::TempDir)> {
     let network = tempfile::tempdir()?;
-    let account = |name: &str| {
-        format!(
-            "\n[accounts.{name}]\nnetwork = \"loopback\"\ndirectory = {:?}\n\
-             i_know_this_is_not_encrypted_on_disk = true\nconversations = [\"room\", \"next\"]\n",
-            network.path()
-        )
-    };
-    let extra = format!("{}{}{link}", account("a"), account("b"));
-    let plan = Plan { extra, ..Plan::default() };
+    let plan = plan(network.path(), link);
     let bridge = Bridge::set_up(&Binary::at(env!("CARGO_BIN_EXE_sealbridge")), &plan).await?;
     let talk = Talk::new(network.path())?;
     Ok((bridge, talk, network))
+}
+
+/// Two accounts over a folder, and this link.
+pub(super) fn plan(network: &Path, link: &str) -> Plan {
+    let account = |name: &str| {
+        format!(
+            "\n[accounts.{name}]\nnetwork = \"loopback\"\ndirectory = {network:?}\n\
+             i_know_this_is_not_encrypted_on_disk = true\nconversations = [\"room\", \"next\"]\n"
+        )
+    };
+    Plan { extra: format!("{}{}{link}", account("a"), account("b")), ..Plan::default() }
 }
 
 async fn wait_held(bridge: &Bridge, count: u64) -> Result<()> {
@@ -93,7 +96,7 @@ async fn wait_held(bridge: &Bridge, count: u64) -> Result<()> {
     Ok(())
 }
 
-fn assert_clean(tally: Tally, bridge: &Bridge) -> Result<()> {
+pub(super) fn assert_clean(tally: Tally, bridge: &Bridge) -> Result<()> {
     let clean = Tally { sent: tally.sent, delivered: tally.sent, ..Tally::default() };
     ensure!(tally == clean, "{tally:?}\n{}", bridge.tail());
     Ok(())

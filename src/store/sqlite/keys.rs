@@ -4,6 +4,8 @@ use hmac::{Hmac, Mac};
 use sealbridge_contract::{AccountName, Address, ConversationId, DeliveryId, PersonId, SenderTrust, Vault, Verb};
 use sha2::{Digest, Sha256};
 
+use crate::store::LinkEnd;
+
 /// The vault, and the key of the tags.
 pub(super) struct Keys {
     pub(super) vault: Vault,
@@ -75,6 +77,10 @@ impl Place {
 
     pub(super) fn link(name: &str) -> Self {
         Self::of("link").with(name.as_bytes())
+    }
+
+    pub(super) fn link_end(link: &str, end: &LinkEnd) -> Self {
+        Self::of("link_end").with(link.as_bytes()).at(&end.at).with(&end.since.0.to_le_bytes())
     }
 
     /// A received message. Its trust is part of the place: nobody makes an unproven sender a proven one.

@@ -86,7 +86,11 @@ impl SqliteJournal {
             false => Some(Arc::new(Checkup::start(&opened.path, found.clone()).map_err(OpenError::Unusable)?)),
         };
         let ledger = Ledger::new(opened.connection, keys, router, limits, clock)
-            .map_err(|error| OpenError::Damaged(error.to_string()))?;
+            .and_then(|mut ledger| write::mend(&mut ledger).map(|()| ledger))
+            .map_err(|error| match error {
+                JournalError::Damaged(what) => OpenError::Damaged(what),
+                error => OpenError::Unusable(error.to_string()),
+            })?;
         let writer = write::Writer::new(ledger, opened.path, Arc::clone(&woken), found);
         let lock: File = opened.lock;
         let writer = Lane::start("journal-writer", move |asked| {

@@ -7,7 +7,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_journal.sql"),
     include_str!("../migrations/0002_series.sql"),
     include_str!("../migrations/0003_bounds.sql"),
-    include_str!("../migrations/0004_kinds.sql"),
+    include_str!("../migrations/0004_link_ends.sql"),
+    include_str!("../migrations/0005_kinds.sql"),
 ];
 
 /// The version that is found.

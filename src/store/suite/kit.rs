@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use sealbridge_contract::{
@@ -29,6 +32,7 @@ pub(crate) struct TestRouter {
     routes: Mutex<HashMap<Address, Vec<Routed>>>,
     since: Mutex<HashMap<Address, Timestamp>>,
     links: Mutex<Vec<Link>>,
+    asked: AtomicUsize,
     peer: Option<PeerKey>,
 }
 
@@ -52,6 +56,11 @@ impl TestRouter {
         lock(&self.since).insert(from.clone(), since);
     }
 
+    /// How often it was asked where a message goes.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
     /// The links as the journal told them last.
     pub(crate) fn links(&self) -> Vec<Link> {
         lock(&self.links).clone()
@@ -72,6 +81,7 @@ impl Router for TestRouter {
     }
 
     fn route(&self, from: &Address, id: &RemoteId, _: &Cleartext, _: SenderTrust) -> Vec<Routed> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         assert_ne!(id.as_str(), "$panic", "a router that panics");
         let paused: Vec<_> =
             lock(&self.links).iter().filter(|link| link.paused.is_some()).map(|link| link.name.clone()).collect();

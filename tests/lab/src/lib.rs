@@ -19,6 +19,7 @@ pub mod proxy;
 pub mod search;
 pub mod servers;
 pub mod skip;
+pub mod small_disk;
 pub mod synapse;
 pub mod talk;
 pub mod venv;

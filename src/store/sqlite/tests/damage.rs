@@ -12,7 +12,7 @@ use sealbridge_contract::{
 };
 
 use super::*;
-use crate::store::JournalError;
+use crate::store::{JournalError, Router as _};
 
 /// What is in the journal that gets damaged.
 struct Truth {
@@ -204,6 +204,52 @@ async fn event_and_waiting_message_that_do_not_open_are_set_aside() {
     let letters = pair.journal.dead_letters(0, 10).await.expect("the journal reads");
     let names: BTreeSet<&str> = letters.iter().map(|letter| letter.name.as_str()).collect();
     assert_eq!(names, BTreeSet::from(["$1", "$3"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn link_that_does_not_open_is_set_aside_by_name_and_what_it_joins_is_held() {
+    let folder = Folder::new();
+    let pair = Pair::new(&folder);
+    let (other, on) = (linking("other", &[&at("one", "!x"), &at("two", "!y")]), linking("l", &[&pair.a, &pair.b]));
+    pair.journal.put_link(on.clone()).await.expect("there is room");
+    pair.journal.put_link(other.clone()).await.expect("there is room");
+    pair.arrive(vec![said("@ann", "$1")]).await;
+    pair.journal.close().await;
+    tamper(&folder, "UPDATE link SET content = (SELECT content FROM link WHERE name = 'other') WHERE name = 'l'");
+    let pair = Pair::new(&folder);
+    let links = pair.journal.links().await.expect("the journal reads");
+    assert_eq!(links[1], other, "the rest goes on");
+    assert!(links[0].paused.as_ref().is_some_and(|why| why.contains("damaged")), "{:?}", links[0]);
+    assert_eq!((&links[0].name, &links[0].ends), (&on.name, &on.ends), "it joins what it joined");
+    let letters = pair.journal.dead_letters(0, 10).await.expect("the journal reads");
+    assert_eq!(letters.iter().map(|letter| letter.name.as_str()).collect::<Vec<_>>(), ["link l"]);
+    pair.router.links_are(links);
+    pair.arrive(vec![said("@ann", "$2")]).await;
+    assert_eq!(pair.lane().await, ["$1"], "what comes in is held");
+    pair.journal.resume(&link("l")).await.expect("it is there");
+    assert_eq!(pair.lane().await, ["$1", "$2"]);
+    pair.journal.close().await;
+    // Where its ends do not fit either, nobody knows what it joins.
+    tamper(&folder, "UPDATE link SET content = zeroblob(60) WHERE name = 'l'");
+    tamper(&folder, "UPDATE link_end SET since = since + 1 WHERE link = (SELECT id FROM link WHERE name = 'l')");
+    let refused = open(&folder.journal(), vault());
+    assert!(matches!(refused, Err(OpenError::Damaged(_))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gap_that_does_not_open_is_set_aside_by_name_and_holds_nobody() {
+    let folder = Folder::new();
+    let pair = Pair::new(&folder);
+    pair.arrive(vec![gap("from"), said("@ann", "$1")]).await;
+    pair.journal.close().await;
+    tamper(&folder, "UPDATE gap SET content = zeroblob(60)");
+    let pair = Pair::new(&folder);
+    assert!(pair.journal.open_gaps(&pair.a.account).await.expect("the journal reads").is_empty());
+    pair.journal.expire().await.expect("the journal writes");
+    assert_eq!(pair.lane().await, ["$1"]);
+    let letters = pair.journal.dead_letters(0, 10).await.expect("the journal reads");
+    assert!(letters[0].name.contains("gap") && letters[0].from.as_ref() == Some(&pair.a), "{letters:?}");
+    assert_eq!(pair.journal.counts().await.expect("the journal reads").quarantined, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,38 +2,18 @@
 
 use std::{
     fs,
-    io::Write as _,
-    process::{Command, Stdio},
     time::{Duration, Instant},
 };
+
+use sealbridge_contract::inbox::Filling;
+use sealbridge_lab::small_disk::SmallDisk;
 
 use super::{super::write::Ask, *};
 use crate::store::JournalError;
 
-/// A small file system in memory, gone when dropped.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let point = tempfile::tempdir().ok()?;
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
-            .arg(point.path())
-            .stderr(Stdio::null())
-            .status();
-        mounted.is_ok_and(|status| status.success()).then_some(Self(point))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _unmounted = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 impl Engine for SmallDisk {
     fn open(&self, router: Arc<TestRouter>, limits: Limits, clock: Clock) -> Arc<dyn Journal> {
-        let folder = self.0.path().join("journal");
+        let folder = self.folder().join("journal");
         Arc::new(SqliteJournal::open(&folder, vault(), router, limits, clock).expect("it opens"))
     }
 }
@@ -78,12 +58,9 @@ async fn names(pair: &Pair<'_>) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_disk_loses_nothing_acknowledged_and_goes_on_when_there_is_room() {
-    let Some(disk) = SmallDisk::mount() else {
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "SKIPPED: a full disk, since only root may mount a small one").expect("stdout is open");
-        return;
-    };
-    let ballast = disk.0.path().join("ballast");
+    let folder = Folder::new();
+    let Some(disk) = SmallDisk::mount(&folder.0.path().join("disk"), 2 << 10) else { return };
+    let ballast = disk.folder().join("ballast");
     fs::write(&ballast, vec![1; 512 << 10]).expect("there is room");
     let pair = Pair::new(&disk);
     let mut acknowledged = offer_until_full(&pair, 0).await;
@@ -141,4 +118,59 @@ async fn file_at_its_largest_takes_no_more_still_settles_and_goes_on() {
     acknowledged.insert(0, "$again".into());
     acknowledged.sort();
     assert_eq!(names(&pair).await, acknowledged);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn routing_that_finds_no_room_waits_and_goes_on_by_itself() {
+    let folder = Folder::new();
+    let (a, b) = (at("one", "!a"), at("two", "!b"));
+    let router = TestRouter::linking(&[&a, &b]);
+    let sqlite = SqliteJournal::open(&folder.journal(), vault(), router.clone(), Limits::default(), Clock::system());
+    let sqlite = Arc::new(sqlite.expect("it opens"));
+    let limit_to = |more: i64| {
+        sqlite.writer.ask(Ask::of(1, move |ledger| {
+            let pages: i64 = ledger.connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+            let sql = format!("PRAGMA max_page_count = {}", pages + more);
+            Ok(ledger.connection.query_row(&sql, [], |row| row.get::<_, i64>(0))?)
+        }))
+    };
+    let journal: Arc<dyn Journal> = sqlite.clone();
+    let (clock, limits) = (Clock::system(), Limits::default());
+    let pair = Pair { engine: &folder, journal, router, clock, limits, a, b };
+    pair.arrive(vec![gap("from")]).await;
+    pair.arrive((0..3000).map(|n| said("@ann", &format!("${n:04}"))).collect()).await;
+    // Room for some hundreds of deliveries, not for all.
+    limit_to(60).await.expect("it can be set");
+    let gap = pair.journal.open_gaps(&pair.a.account).await.expect("the journal reads").remove(0);
+    let closed = Filling { gap: gap.id, arrivals: vec![], next: None };
+    pair.journal.fill(&pair.a.account, closed).await.expect("there is room for the first");
+    let settled = async |pair: &Pair<'_>| {
+        let mut before = 0;
+        loop {
+            let queued = pair.journal.counts().await.expect("the journal reads").queued;
+            if queued == before {
+                return queued;
+            }
+            before = queued;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    let queued = settled(&pair).await;
+    assert!((256..3000).contains(&queued), "{queued} are routed");
+    let asked = pair.router.asked();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let asked = pair.router.asked() - asked;
+    assert!((1..2_500).contains(&asked), "{asked} were routed in vain within two seconds");
+    // What needs no room is done meanwhile.
+    let head = pair.head().await;
+    for pending in &head[..10] {
+        pair.journal.settle(pending.number, &id("$there")).await.expect("it needs no room");
+    }
+    limit_to(1000).await.expect("it can be set");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while pair.journal.counts().await.expect("the journal reads").queued < 2990 {
+        assert!(Instant::now() < deadline, "it does not go on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(pair.lane().await, (10..3000).map(|n| format!("${n:04}")).collect::<Vec<_>>());
 }

@@ -46,7 +46,7 @@ fn is_open(ledger: &Ledger, standing: &Standing, from: &str, until: Option<&str>
     }))
 }
 
-fn unlock(ledger: &Ledger, at: &Address, low: i64, content: Vec<u8>) -> Option<Bounds> {
+pub(super) fn unlock(ledger: &Ledger, at: &Address, low: i64, content: Vec<u8>) -> Option<Bounds> {
     let locked = ledger.keys.vault.from_row(content);
     let bytes = ledger.keys.vault.unlock(Place::gap(at, low).bytes(), &locked).ok()?;
     serde_json::from_slice(bytes.expose()).ok()

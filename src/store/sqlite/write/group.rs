@@ -5,9 +5,14 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
+    thread,
+    time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{self, error::TryRecvError},
+    oneshot,
+};
 
 use super::{
     super::{Woken, checkup::Found, links},
@@ -75,8 +80,22 @@ const HEAVIEST_GROUP: usize = 2048;
 /// over, since that is cheaper than making it grow again.
 const FOLDED_AFTER: u64 = 8192;
 
+/// What found no room is tried again so often, and after so many groups of other things.
+const REST: Duration = Duration::from_millis(500);
+const GROUPS: u32 = 64;
+/// Meanwhile the writer looks so often whether it is asked for something.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// A log that grew longer than this, as one of large rows does, is cut.
 const LONGEST_LOG: u64 = 96 << 20;
+
+/// What the writer does next.
+enum Next {
+    Asked(Asked),
+    /// Nobody asks for anything, and there is more to be routed.
+    GoOn,
+    End,
+}
 
 /// The one that writes.
 pub(in crate::store::sqlite) struct Writer {
@@ -86,6 +105,10 @@ pub(in crate::store::sqlite) struct Writer {
     /// After a failed fsync nobody knows what is on the disk, so nothing more is promised.
     broken: Option<JournalError>,
     found: Found,
+    /// Routing on found no room; so many groups ago, if so.
+    stuck: Option<u32>,
+    /// The log could not be folded the last time.
+    unfolded: bool,
     /// How many rows were changed when the log was folded last.
     folded_at: u64,
 }
@@ -94,20 +117,18 @@ impl Writer {
     pub(in crate::store::sqlite) fn new(ledger: Ledger, file: PathBuf, woken: Arc<Woken>, found: Found) -> Self {
         let mut log = file.into_os_string();
         log.push("-wal");
-        Self { ledger, log: log.into(), woken, broken: None, found, folded_at: 0 }
+        Self { ledger, log: log.into(), woken, broken: None, found, stuck: None, unfolded: false, folded_at: 0 }
     }
 
     /// Serves until nobody can ask any more, then folds the log and closes.
     pub(in crate::store::sqlite) fn run(mut self, mut asked: mpsc::Receiver<Asked>) {
         loop {
-            let first = if self.ledger.unfinished.is_empty() {
-                let Some(first) = asked.blocking_recv() else { break };
-                Some(first)
-            } else {
-                asked.try_recv().ok()
+            let mut next = match self.next(&mut asked) {
+                Next::Asked(first) => Some(first),
+                Next::GoOn => None,
+                Next::End => break,
             };
             let (mut jobs, mut weight) = (Vec::new(), 0);
-            let mut next = first;
             while let Some(asked_for) = next {
                 weight += asked_for.weight;
                 jobs.push(asked_for.job);
@@ -116,6 +137,29 @@ impl Writer {
             self.serve(jobs);
         }
         self.fold("TRUNCATE");
+    }
+
+    /// Waits for what is to be done next.
+    fn next(&self, asked: &mut mpsc::Receiver<Asked>) -> Next {
+        if self.ledger.unfinished.is_empty() {
+            return asked.blocking_recv().map_or(Next::End, Next::Asked);
+        }
+        if self.stuck.is_some_and(|groups| groups >= GROUPS) {
+            return Next::GoOn;
+        }
+        let mut rested = Duration::ZERO;
+        loop {
+            match asked.try_recv() {
+                Ok(first) => return Next::Asked(first),
+                // What is left is taken up at the next start.
+                Err(TryRecvError::Disconnected) => return Next::End,
+                Err(TryRecvError::Empty) if self.stuck.is_none() || rested >= REST => return Next::GoOn,
+                Err(TryRecvError::Empty) => {
+                    thread::sleep(LOOK);
+                    rested += LOOK;
+                }
+            }
+        }
     }
 
     fn serve(&mut self, mut jobs: Vec<Box<dyn Job>>) {
@@ -139,8 +183,18 @@ impl Writer {
 
     /// Runs all jobs in one transaction, or each in its own if they can't be committed together.
     fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Vec<Outcome<()>> {
-        match self.together(jobs) {
-            Ok(outcomes) => outcomes,
+        let goes_on = self.stuck.is_none() || jobs.is_empty();
+        match self.together(jobs, goes_on) {
+            Ok(outcomes) => {
+                self.stuck = if goes_on { None } else { self.stuck.map(|groups| groups.saturating_add(1)) };
+                outcomes
+            }
+            // Perhaps only routing on found no room. What erases makes some, and must not fail with it.
+            Err(JournalError::Full) if goes_on && !self.ledger.unfinished.is_empty() => {
+                self.stuck = Some(0);
+                self.fold("TRUNCATE");
+                if jobs.is_empty() { Vec::new() } else { self.commit(jobs) }
+            }
             Err(JournalError::Full) if jobs.len() > 1 => {
                 // Folding may give room, and what erases needs little: a full disk must not stop that.
                 self.fold("TRUNCATE");
@@ -154,7 +208,7 @@ impl Writer {
     }
 
     fn alone(&mut self, job: &mut Box<dyn Job>) -> Outcome<()> {
-        match self.together(std::slice::from_mut(job)) {
+        match self.together(std::slice::from_mut(job), false) {
             Ok(mut outcomes) => outcomes.pop().unwrap_or(Err(JournalError::Closed)),
             Err(error) => {
                 self.fail(&error);
@@ -173,9 +227,9 @@ impl Writer {
     }
 
     /// One transaction. `Err`: none of it was kept, for nobody.
-    fn together(&mut self, jobs: &mut [Box<dyn Job>]) -> Outcome<Vec<Outcome<()>>> {
+    fn together(&mut self, jobs: &mut [Box<dyn Job>], goes_on: bool) -> Outcome<Vec<Outcome<()>>> {
         let (totals, unfinished) = (self.ledger.totals, self.ledger.unfinished.clone());
-        let outcome = self.transaction(jobs);
+        let outcome = self.transaction(jobs, goes_on);
         match &outcome {
             Ok(_) => {
                 self.ledger.new_names.conversations.clear();
@@ -205,7 +259,7 @@ impl Writer {
     }
 
     /// First without savepoints, which cost as much as the work itself; with them if a job fails, so that it alone does.
-    fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Outcome<Vec<Outcome<()>>> {
+    fn transaction(&mut self, jobs: &mut [Box<dyn Job>], goes_on: bool) -> Outcome<Vec<Outcome<()>>> {
         let before = (self.ledger.totals, self.ledger.unfinished.clone());
         self.ledger.run("BEGIN IMMEDIATE", [])?;
         let all = jobs.iter_mut().try_for_each(|job| guarded(&mut self.ledger, |ledger| job.run(ledger)));
@@ -225,7 +279,7 @@ impl Writer {
                 outcomes
             }
         };
-        if !self.ledger.links_changed {
+        if goes_on && !self.ledger.links_changed {
             self.go_on()?;
         }
         let totals = self.ledger.totals;
@@ -263,10 +317,13 @@ impl Writer {
     }
 
     /// Folds the log into the file. A reader may be in the way, though not for long; then the next time will do.
-    fn fold(&self, how: &str) {
+    fn fold(&mut self, how: &str) {
         let sql = format!("PRAGMA wal_checkpoint({how})");
-        if let Err(error) = self.ledger.connection.query_row(&sql, [], |_| Ok(())) {
-            tracing::warn!(%error, "The journal's log was not folded into its file.");
+        let folded = self.ledger.connection.query_row(&sql, [], |_| Ok(()));
+        let failed_before = std::mem::replace(&mut self.unfolded, folded.is_err());
+        match folded {
+            Err(error) if !failed_before => tracing::warn!(%error, "The journal's log was not folded into its file."),
+            _ => {}
         }
     }
 }

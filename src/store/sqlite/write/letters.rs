@@ -158,7 +158,7 @@ fn drop_unreadable(ledger: &mut Ledger, number: i64, why: &str) -> Outcome<bool>
 }
 
 /// Why a row is set aside.
-const DOES_NOT_OPEN: &str = "does not open: its row was changed, or belongs elsewhere";
+pub(super) const DOES_NOT_OPEN: &str = "does not open: its row was changed, or belongs elsewhere";
 
 /// Sets a delivery aside that does not open.
 pub(in crate::store::sqlite) fn quarantine_delivery(ledger: &mut Ledger, number: i64) -> Outcome<()> {

@@ -22,7 +22,24 @@ pub(in crate::store::sqlite) fn put_link(ledger: &mut Ledger, link: &Link) -> Ou
         "INSERT INTO link (name, content) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET content = excluded.content",
         params![name, ledger.keys.vault.to_row(&locked)],
     )?;
+    put_ends(ledger, link)?;
     ledger.links_changed = true;
+    Ok(())
+}
+
+/// Writes what a link joins a second time.
+fn put_ends(ledger: &mut Ledger, link: &Link) -> Outcome<()> {
+    let name = link.name.as_str();
+    ledger.run("DELETE FROM link_end WHERE link = (SELECT id FROM link WHERE name = ?1)", [name])?;
+    for end in &link.ends {
+        let conversation = ledger.conversation(&end.at)?;
+        let tag = ledger.keys.tag(&Place::link_end(name, end));
+        ledger.run(
+            "INSERT OR REPLACE INTO link_end (link, conversation, since, tag)
+             SELECT id, ?2, ?3, ?4 FROM link WHERE name = ?1",
+            params![name, conversation, end.since.0, tag],
+        )?;
+    }
     Ok(())
 }
 
@@ -38,6 +55,7 @@ pub(in crate::store::sqlite) fn remove_link(ledger: &mut Ledger, name: &LinkName
         |row| row.get(0),
     )?;
     let id = id.ok_or_else(|| no_such(name))?;
+    ledger.run("DELETE FROM link_end WHERE link = ?1", [id])?;
     ledger.run(
         "UPDATE delivery SET state = 2, reason = 'its link was removed', done_at = ?2
          WHERE link = ?1 AND state IN (0, 1)",

@@ -7,6 +7,7 @@ mod gaps;
 mod group;
 mod letters;
 mod links;
+mod mend;
 mod names;
 mod once;
 mod order;
@@ -38,6 +39,7 @@ pub(super) use self::{
     gaps::fill,
     letters::{drop_letter, quarantine_delivery, quarantine_unreadable, retry},
     links::{put_link, remove_link, replace_end, resume},
+    mend::mend,
     order::expire,
     outbox::{bury, hold, leave_out, postpone, say, settle, sweep},
     unreadable::resolve,
