@@ -240,7 +240,7 @@ fn invite(core: &Core, built: &mut Built, room: &RoomId, invited: &InvitedRoom) 
                 by = text("sender").and_then(|sender| UserId::parse(sender).ok());
                 direct = content("is_direct").and_then(Value::as_bool).unwrap_or(false);
             }
-            Some("m.room.name") => name = content("name").and_then(Value::as_str).map(crate::profile::safe_name),
+            Some("m.room.name") => name = content("name").and_then(Value::as_str).map(sealbridge_contract::names::own),
             _ => {}
         }
     }

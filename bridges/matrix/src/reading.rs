@@ -182,7 +182,7 @@ fn unread(core: &Core, event: Envelope, error: DecryptError) -> Result<Read, Eng
         DecryptError::MissingKey { position, withheld: None } => wait(position.session_id, reason, true, None),
         // Its sender has said that the key won't come by itself.
         DecryptError::MissingKey { position, withheld: Some(code) } => {
-            let reason = format!("its sender withheld the key: {}", crate::profile::safe_name(&code));
+            let reason = format!("its sender withheld the key: {}", sealbridge_contract::names::own(&code));
             wait(position.session_id, reason, false, None)
         }
         DecryptError::UnknownIndex { position } => wait(position.session_id, reason, true, None),

@@ -2,8 +2,8 @@
 
 use ruma::UserId;
 use sealbridge_contract::{
-    Author, Body, Cleartext, DeliveryId, Kind, Message, PersonId, RemoteId, Target, Text, Timestamp, Trail,
-    message::Caveats,
+    Author, Body, Cleartext, DeliveryId, Kind, Message, PersonId, RemoteId, Target, Text, Timestamp, Trail, html,
+    message::Caveats, names,
 };
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ pub(crate) struct Reader<'a> {
 impl Reader<'_> {
     /// The message, or `None` for what says nothing by itself.
     pub(crate) fn message(&self) -> Option<Cleartext> {
-        let mut name = self.name.map(profile::safe_name).filter(|name| !name.is_empty());
+        let mut name = self.name.map(names::own).filter(|name| !name.is_empty());
         let kind = match self.kind {
             "m.room.message" => self.room_message(&mut name),
             "m.sticker" => Kind::Unsupported { what: "a sticker" },
@@ -56,7 +56,7 @@ impl Reader<'_> {
         let mut html = self.text("formatted_body").filter(|_| formatted).map(str::to_owned);
         if let Some(profile) = profile::strip(self.content, &mut body, &mut html) {
             let account = name.take().unwrap_or_else(|| self.sender.to_string());
-            *name = Some(format!("{profile} (via {account})"));
+            *name = Some(names::via(&profile, &account));
         }
         if let Some(what) = what {
             return Kind::Unsupported { what };
@@ -64,7 +64,7 @@ impl Reader<'_> {
         if self.reply_to().is_some() {
             body = without_quote(&body).to_owned();
         }
-        let html = html.as_deref().and_then(profile::sanitize).map(Text::new);
+        let html = html.as_deref().and_then(html::harmless).map(Text::new);
         let body = Body { html, ..Body::plain(body) };
         match self.text("msgtype") {
             Some("m.emote") => Kind::Emote(body),

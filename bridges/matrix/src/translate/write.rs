@@ -1,6 +1,6 @@
 //! Message → content to be encrypted.
 
-use sealbridge_contract::{Body, Kind, Message, Slip};
+use sealbridge_contract::{Body, Kind, Message, Slip, html};
 use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{DELIVERY, TRAIL};
@@ -34,11 +34,7 @@ fn build(message: &Message, slip: &Slip, formatted: bool) -> Box<RawValue> {
     }
     caveats(&mut content, message);
     if !message.author.is_bridge() {
-        profile::add(&mut content, &message.author);
-        if !formatted {
-            content.remove("format");
-            content.remove("formatted_body");
-        }
+        profile::add(&mut content, &message.author, formatted);
     }
     // Present and empty: without it, clients look for names in the body and notify people.
     content.insert("m.mentions".into(), json!({}));
@@ -55,7 +51,7 @@ fn build(message: &Message, slip: &Slip, formatted: bool) -> Box<RawValue> {
 fn words(content: &mut Map<String, Value>, msgtype: &str, body: &Body, formatted: bool) {
     content.insert("msgtype".into(), msgtype.into());
     content.insert("body".into(), body.plain.as_str().into());
-    let html = body.html.as_ref().filter(|_| formatted).and_then(|html| profile::sanitize(html.as_str()));
+    let html = body.html.as_ref().filter(|_| formatted).and_then(|html| html::harmless(html.as_str()));
     if let Some(html) = html {
         content.insert("format".into(), "org.matrix.custom.html".into());
         content.insert("formatted_body".into(), html.into());

@@ -297,7 +297,7 @@ fn overheard(message: Message) -> Overheard {
     // What a client that knows profiles shows: the name by itself, and the words without it.
     let (mut words, mut html) = (message.body.clone(), text(&content["formatted_body"]));
     if let Some(author) = &author {
-        words = words.strip_prefix(&format!("{author}: ")).map_or(words.clone(), str::to_owned);
+        words = words.strip_prefix(&format!("{author}: ")).map_or(words.clone(), outdented);
         html = html.and_then(|html| html.split_once("</strong>").map(|(_, rest)| rest.to_owned()));
     }
     let marks = content["org.sealbridge.trail"].as_array().cloned().unwrap_or_default();
@@ -316,6 +316,14 @@ fn overheard(message: Message) -> Overheard {
         trail: Trail::from_texts(marks.iter().filter_map(Value::as_str)),
         details: Details::default(),
     }
+}
+
+/// Words without the two spaces that begin each further line in the plain form.
+fn outdented(words: &str) -> String {
+    let lines: Vec<_> =
+        words.split_inclusive(['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}']).collect();
+    let rest = lines.iter().skip(1).map(|line| line.strip_prefix("  ").unwrap_or(line));
+    lines.iter().take(1).copied().chain(rest).collect()
 }
 
 /// Database, log and media of a homeserver, as they lie on disk.
