@@ -17,6 +17,7 @@ use crate::{
     core::{Core, News, conversation, tell_operator, tell_room},
     engine::EngineError,
     event::Envelope,
+    fetch,
     reading::{self, Read},
     rooms::{Change, Changes, Facts, Membership},
 };
@@ -219,6 +220,17 @@ pub(crate) fn sort(room: &RoomId, read: Read, raw: &RawValue) -> Sorted {
                 hint: waits.hint,
                 reason: waits.reason,
                 holds_sender: waits.holds_sender,
+            }));
+        }
+        Read::Later { id, sender, reason } => {
+            sorted.news.push(News::Fetch);
+            sorted.arrived = Some(Arrived::Unreadable(Unreadable {
+                id,
+                sender,
+                raw: SecretBytes::new(raw.get().as_bytes().to_vec()),
+                hint: fetch::HINT.to_owned(),
+                reason: reason.to_owned(),
+                holds_sender: true,
             }));
         }
         Read::Verification(step) => sorted.verification = Some(step),

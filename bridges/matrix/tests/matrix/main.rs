@@ -2,10 +2,13 @@
 
 mod bot;
 mod conformance;
+mod files;
 mod harness;
 mod login;
 mod limits;
 mod losses;
 mod refusals;
+mod relations;
+mod speech;
 mod talk;
 mod verifying;
