@@ -23,8 +23,8 @@ pub enum SenderTrust {
     Unsigned,
     /// The key came from a backup: anyone who can write to the backup may have written the message.
     NotProven,
-    /// The network does not encrypt this kind, and its server alone says who did it. Only deletions and reactions with
-    /// emoji of Unicode's own list cross on a server's word.
+    /// The network does not encrypt this kind, and its server alone says who did it. Only deletions, reactions with
+    /// emoji of Unicode's own list, and what changes about the conversation cross on a server's word.
     ServerSays,
 }
 
@@ -222,6 +222,8 @@ pub fn judge<'a>(message: &'a Cleartext, origin: Origin, to: &'a Destination<'a>
 fn crosses_on_a_servers_word(message: &Cleartext) -> bool {
     match &message.0.kind {
         crate::Kind::Reaction(reaction) => reaction.is_standard(),
+        // Told as what somebody did, never as words of theirs.
+        crate::Kind::Change(_) => true,
         _ => message.verb() == Verb::Redaction,
     }
 }
@@ -317,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn server_can_make_up_deletions_and_emoji_and_nothing_else() {
+    fn server_can_make_up_deletions_emoji_and_changes_and_nothing_else() {
         use crate::{
             Kind, RemoteId,
             message::{Reaction, Target},
@@ -332,6 +334,7 @@ mod tests {
         for (kind, expected) in [
             (Kind::Redaction(target()), Said::Speak),
             (Kind::Reaction(Reaction::new(target(), ["👍"])), Said::Speak),
+            (Kind::Change(crate::message::Change::Picture), Said::Speak),
             (Kind::Reaction(Reaction::new(target(), ["hello"])), refused()),
             (Kind::Text(crate::Body::plain("hello")), refused()),
         ] {

@@ -21,6 +21,7 @@ pub mod conformance;
 pub mod delivery;
 pub mod forbidden;
 pub mod gate;
+pub mod html;
 pub mod ids;
 pub mod inbox;
 pub mod message;

@@ -46,7 +46,7 @@ pub fn one_line(text: &str, longest: usize) -> String {
     let mut line = String::with_capacity(longest.min(text.len()));
     for c in text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }) {
         let doubled = c == ' ' && (line.ends_with(' ') || line.is_empty());
-        if c.is_control() || is_invisible(c) || doubled {
+        if c.is_control() || doubled || is_invisible(c) && !is_part_of_emoji(c, line.chars().next_back()) {
             continue;
         }
         if line.len() + c.len_utf8() > longest {
@@ -73,6 +73,23 @@ pub fn harmless(name: &str) -> String {
     let line = line.trim_start_matches(begins).trim_end_matches(|c: char| c.is_whitespace() || c == ':');
     // "Ann: yes" is a name and what somebody said.
     line.replace(": ", " ").replace("：", " ")
+}
+
+/// The name of somebody for whom an account speaks: what they are called, cut, and then whose account it is, so that
+/// no length of the first hides the second.
+#[must_use]
+pub fn via(name: &str, account: &str) -> String {
+    let short = |text: &str, longest: usize| {
+        let line = one_line(text, LONGEST);
+        if line.len() <= longest { line } else { one_line(&line, longest - '…'.len_utf8()) + "…" }
+    };
+    format!("{} (via {})", short(&own(name), 40), short(account, 32))
+}
+
+/// What an account calls itself: it does not look as if it spoke for somebody else.
+#[must_use]
+pub fn own(name: &str) -> String {
+    one_line(name, LONGEST).replace("(via ", "via ")
 }
 
 /// The name under which an author is told of inside a sentence.
@@ -144,9 +161,24 @@ fn turns(c: char) -> bool {
 fn is_invisible(c: char) -> bool {
     turns(c)
         || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}' |
-            '\u{200b}' | '\u{200c}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{3164}' | '\u{feff}' |
-            '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e001f}')
+            '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{16fe4}' | '\u{17b4}' | '\u{17b5}' |
+            '\u{180b}'..='\u{180f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}' |
+            '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{2800}' | '\u{3164}' |
+            '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffc}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Whether a character that shows nothing by itself makes an emoji of the one before it, or joins letters that are
+/// joined so.
+fn is_part_of_emoji(c: char, before: Option<char>) -> bool {
+    let Some(before) = before else { return false };
+    let emoji = |c: char| matches!(c, '\u{1f3fb}'..='\u{1f3ff}') || emojis::get(c.encode_utf8(&mut [0; 4])).is_some();
+    match c {
+        '\u{fe0e}' | '\u{fe0f}' => emoji(before),
+        '\u{200d}' => emoji(before) || before == '\u{fe0f}' || matches!(before, '\u{900}'..='\u{dff}'),
+        // The flags of England, Scotland and Wales.
+        '\u{e0020}'..='\u{e007f}' => matches!(before, '\u{1f3f4}' | '\u{e0020}'..='\u{e007e}'),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -178,6 +210,49 @@ mod tests {
         }
         assert!(harmless(&"ä".repeat(500)).len() <= LONGEST);
         assert_eq!(of(&author("\u{200b}")).as_str(), "@ann:x");
+    }
+
+    #[test]
+    fn nothing_invisible_fills_a_name() {
+        for blank in [
+            "\u{fe0f}",
+            "\u{fe00}",
+            "\u{2800}",
+            "\u{e0100}",
+            "\u{e01ef}",
+            "\u{3164}",
+            "\u{200d}",
+            "\u{180b}",
+            "\u{e0061}",
+        ] {
+            assert_eq!(harmless(&format!("al{0}ice{0}", blank.repeat(25))), "alice", "{blank:?}");
+            assert_eq!(looks(&format!("alice{blank}")), looks("alice"), "{blank:?}");
+        }
+        for emoji in ["❤️", "👩🏽‍💻", "🏳️‍🌈", "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}"]
+        {
+            assert_eq!(harmless(&format!("Ann {emoji}")), format!("Ann {emoji}"));
+        }
+        assert_eq!(harmless(&format!("Ann ❤{}", "\u{fe0f}".repeat(25))), "Ann ❤\u{fe0f}");
+    }
+
+    #[test]
+    fn no_name_hides_for_whom_an_account_speaks() {
+        for name in [
+            "alice",
+            &format!("alice{}", "\u{fe0f}".repeat(25)),
+            &"ä".repeat(100),
+            &format!("x{}", " \u{a0}".repeat(90)),
+        ] {
+            for account in ["Mallory", &"m".repeat(200), &"ü".repeat(200)] {
+                let shown = harmless(&via(name, account));
+                assert!(shown.contains(" (via ") && shown.ends_with(')'), "{shown}");
+            }
+        }
+        assert_eq!(via("Bob", "Ann"), "Bob (via Ann)");
+        let long = "@bob:example.org.and.then.another.example";
+        assert!(via("Bob", long).ends_with("…)"), "what is cut is seen to be cut");
+        assert_eq!(own("Bob (via Ann)"), "Bob via Ann)");
+        assert_eq!(via("Bob (via Ann)", "Eve"), "Bob via Ann) (via Eve)");
     }
 
     #[test]

@@ -11,7 +11,6 @@ mod config;
 mod core;
 mod disk;
 mod files;
-mod html;
 mod hub;
 mod incoming;
 mod outgoing;

@@ -23,6 +23,8 @@ pub struct Settings {
     pub backup_keys: BackupKeys,
     /// Whose invitations are followed.
     pub invites: Invites,
+    /// The largest file that is taken from a room, in MiB. Larger ones become dead letters, with the reason.
+    pub most_file_mib: u32,
     /// How long the homeserver may wait for something new before it answers: `"30 s"`.
     pub sync_timeout: Span,
     /// After how long without any answer the account counts as stalled: `"2 min"`.
@@ -201,6 +203,7 @@ impl Default for Settings {
             trust: Trust::default(),
             backup_keys: BackupKeys::default(),
             invites: Invites::default(),
+            most_file_mib: 512,
             sync_timeout: Span(Duration::from_secs(30)),
             stall_after: Span(Duration::from_secs(120)),
         }
@@ -225,6 +228,11 @@ impl Settings {
             return Err("`stall_after`: not shorter than `sync_timeout`".into());
         }
         Ok(())
+    }
+
+    /// The largest file that is taken from a room, in bytes.
+    pub(crate) fn most_file(&self) -> u64 {
+        u64::from(self.most_file_mib) << 20
     }
 
     /// Whether messages whose sender is not proven cross, marked: the gate must let them through too.

@@ -3,13 +3,13 @@
 use std::{
     collections::BTreeSet,
     path::PathBuf,
-    sync::{Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use sealbridge_contract::{
-    Clock, Context, ConversationId, DeliveryError, Fatal, NotAccepted,
+    Clock, Context, ConversationId, DeliveryError, Fatal, NotAccepted, Spool,
     inbox::{AccountStore, Audience, Incident},
     transport::{Health, StoreKey},
 };
@@ -20,6 +20,7 @@ use tracing::warn;
 use crate::{
     budget::Budget,
     config::{BackupKeys, Settings, Trust},
+    deeds::Showing,
     direct::Direct,
     engine::{Engine, EngineError, Http, HttpErrorKind, OpenError, SenderTrust, Session},
     finding::Histories,
@@ -34,6 +35,8 @@ pub(crate) struct Core {
     pub(crate) store: AccountStore,
     pub(crate) clock: Clock,
     pub(crate) http: Http,
+    pub(crate) spool: Arc<dyn Spool>,
+    pub(crate) showing: Showing,
     pub(crate) rooms: Rooms,
     pub(crate) direct: Direct,
     pub(crate) budget: Budget,
@@ -66,6 +69,8 @@ pub(crate) struct Signals {
     pub(crate) invites: Notify,
     /// There may be verifications to look at.
     pub(crate) verifications: Notify,
+    /// There may be events to complete.
+    pub(crate) fetch: Notify,
     news: mpsc::UnboundedSender<News>,
     /// Held by the one task that reads them.
     pub(crate) heard: AsyncMutex<mpsc::UnboundedReceiver<News>>,
@@ -86,6 +91,8 @@ pub(crate) enum News {
     Distrusted { room: OwnedRoomId, sender: OwnedUserId },
     /// Somebody's devices were read anew.
     Devices { user: OwnedUserId },
+    /// An event waits for something that is to be fetched.
+    Fetch,
 }
 
 impl Default for Signals {
@@ -93,15 +100,19 @@ impl Default for Signals {
         let (news, heard) = mpsc::unbounded_channel();
         let (steps, observed) = mpsc::unbounded_channel();
         let (telling, told) = mpsc::unbounded_channel();
-        let [gaps, invites, verifications] = std::array::from_fn(|_| Notify::new());
+        let [gaps, invites, verifications, fetch] = std::array::from_fn(|_| Notify::new());
         let (heard, observed, told) = (AsyncMutex::new(heard), AsyncMutex::new(observed), AsyncMutex::new(told));
-        Self { gaps, invites, verifications, news, heard, telling, told, steps, observed }
+        Self { gaps, invites, verifications, fetch, news, heard, telling, told, steps, observed }
     }
 }
 
 impl Signals {
     pub(crate) fn tell(&self, news: impl IntoIterator<Item = News>) {
         for news in news {
+            if news == News::Fetch {
+                self.fetch.notify_one();
+                continue;
+            }
             // The receiver lives as long as we do.
             let _ = self.news.send(news);
         }
@@ -130,6 +141,8 @@ impl Core {
             store: context.store,
             clock: context.clock,
             http,
+            spool: context.spool,
+            showing: Showing::default(),
             rooms,
             direct,
             budget: Budget::default(),

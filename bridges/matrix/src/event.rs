@@ -14,6 +14,8 @@ pub(crate) struct Envelope {
     pub(crate) content: Value,
     pub(crate) state_key: Option<String>,
     pub(crate) unsigned: Value,
+    /// What a redaction takes back: in newer rooms its content says so.
+    pub(crate) redacts: Option<String>,
 }
 
 /// Why an event can't be taken for one.
@@ -36,6 +38,7 @@ struct Loose {
     state_key: Option<Value>,
     #[serde(default)]
     unsigned: Value,
+    redacts: Option<Value>,
 }
 
 impl Envelope {
@@ -45,7 +48,7 @@ impl Envelope {
         let id = text(loose.event_id).filter(|id| id.len() <= 255 && !id.is_empty());
         let sender = text(loose.sender);
         let parsed = sender.as_deref().and_then(|sender| UserId::parse(sender).ok());
-        let (Some(known), Some(user), Some(kind)) = (id.clone(), parsed, text(loose.kind)) else {
+        let (Some(known), Some(user), Some(kind)) = (id.clone(), parsed, text(loose.kind.clone())) else {
             return Err(Malformed { id, sender });
         };
         let state_key = match loose.state_key {
@@ -54,7 +57,10 @@ impl Envelope {
             Some(_) => return Err(Malformed { id, sender }),
         };
         let sent_at = Timestamp(loose.origin_server_ts.as_ref().and_then(Value::as_i64).unwrap_or(0).max(0));
-        Ok(Self { id: known, sender: user, kind, sent_at, content: loose.content, state_key, unsigned: loose.unsigned })
+        let Loose { content, unsigned, redacts, .. } = loose;
+        let redacts = text(redacts).or_else(|| content.get("redacts")?.as_str().map(str::to_owned));
+        let redacts = redacts.filter(|id| id.len() <= 255);
+        Ok(Self { id: known, sender: user, kind, sent_at, content, state_key, unsigned, redacts })
     }
 
     /// A text in the content.

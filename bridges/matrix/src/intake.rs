@@ -17,6 +17,7 @@ use crate::{
     core::{Core, News, conversation, tell_operator, tell_room},
     engine::EngineError,
     event::Envelope,
+    fetch,
     reading::{self, Read},
     rooms::{Change, Changes, Facts, Membership},
 };
@@ -230,6 +231,17 @@ pub(crate) fn sort(room: &RoomId, read: Read, raw: &RawValue) -> Sorted {
                 holds_sender: waits.holds_sender,
             }));
         }
+        Read::Later { id, sender, reason } => {
+            sorted.news.push(News::Fetch);
+            sorted.arrived = Some(Arrived::Unreadable(Unreadable {
+                id,
+                sender,
+                raw: SecretBytes::new(raw.get().as_bytes().to_vec()),
+                hint: fetch::HINT.to_owned(),
+                reason: reason.to_owned(),
+                holds_sender: true,
+            }));
+        }
         Read::Verification(step) => sorted.verification = Some(step),
         Read::Nothing => {}
     }
@@ -252,7 +264,7 @@ fn invite(core: &Core, built: &mut Built, room: &RoomId, invited: &InvitedRoom) 
                 by = sender;
                 direct = content("is_direct").and_then(Value::as_bool).unwrap_or(false);
             }
-            Some("m.room.name") => name = content("name").and_then(Value::as_str).map(crate::profile::safe_name),
+            Some("m.room.name") => name = content("name").and_then(Value::as_str).map(sealbridge_contract::names::own),
             _ => {}
         }
     }

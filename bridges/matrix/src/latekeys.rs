@@ -80,6 +80,7 @@ pub(crate) async fn read_late(core: &Arc<Core>, engine: &Engine, inbox: &Inbox) 
                 News::Session { room, session_id } => (Some(room), Some(session_id), None),
                 News::Distrusted { room, sender } => (Some(room), None, Some(sender)),
                 News::Devices { user } => (None, None, Some(user)),
+                News::Fetch => continue,
             };
             let filter = WaitingFor {
                 conversation: conversation_of.map(|room| conversation(&room)),
@@ -154,6 +155,10 @@ async fn retry_one(core: &Core, inbox: &Inbox, waiting: Waiting, missing: &mut M
         Read::Message(incoming) => {
             info!("An event that waited can be read now.");
             Resolution::Readable(*incoming)
+        }
+        Read::Later { reason, .. } => {
+            core.signals.tell([News::Fetch]);
+            Resolution::Still { hint: crate::fetch::HINT.to_owned(), reason: reason.to_owned(), holds_sender: true }
         }
         Read::Refused { reason, .. } => Resolution::Refused { reason },
         Read::Verification(step) => {

@@ -4,8 +4,10 @@
 //! 1. [`config`]: what the operator can set, and [`Setup`]: logging in.
 //! 2. `transport`: what the service sees, and the tasks of a running account.
 //! 3. Receiving: `incoming` (the sync loop), `intake` (one answer → one batch), `reading` (one event), `rooms` (what we
-//!    know of each room); beside it `gaps`, `latekeys` and `invites`, each a task of its own.
-//! 4. Sending: `outgoing`, with `budget` (one allowance, shared fairly), `finding` (was it delivered?), `direct`.
+//!    know of each room); beside it `gaps`, `latekeys`, `fetch` (files, and what an event is about) and `invites`, each a
+//!    task of its own.
+//! 4. Sending: `outgoing`, with `budget` (one allowance, shared fairly), `files`, `deeds` (deletions and reactions, in
+//!    clear), `finding` (was it delivered?), `direct`.
 //! 5. `translate` and `profile`: between Matrix's words and ours.
 //! 6. [`engine`]: keys, ciphertext and HTTP. Everything that leaves passes it.
 //!
@@ -18,10 +20,13 @@
 mod budget;
 pub mod config;
 mod core;
+mod deeds;
 mod direct;
 mod doctor;
 pub mod engine;
 mod event;
+mod fetch;
+mod files;
 mod finding;
 mod gaps;
 mod incoming;

@@ -1,21 +1,23 @@
 //! Delivers: a turn of the account's allowance, the room's lane, the keys, the ciphertext, the wire.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use ruma::{
-    OwnedEventId, OwnedTransactionId, OwnedUserId, RoomId, TransactionId, api::client::state::get_state_event_for_key,
-    events::StateEventType,
+    OwnedEventId, OwnedTransactionId, OwnedUserId, RoomId, TransactionId, UserId,
+    api::client::state::get_state_event_for_key, events::StateEventType,
 };
-use sealbridge_contract::{Cleared, DeliveryError, Receipt, RemoteId, Slip, gate::Encryption};
+use sealbridge_contract::{Cleared, DeliveryError, Kind, Receipt, RemoteId, Slip, gate::Encryption};
 use serde_json::{Value, value::RawValue};
 use tracing::{debug, instrument, warn};
 
 use crate::{
     core::{Core, tell_operator},
+    deeds,
     engine::{
         Audience, Class, DeviceFacts, EncryptError, EncryptedContent, HttpError, HttpErrorKind, PrepareError,
         RoomSettings, Withholding,
     },
+    files,
     intake::MUTED,
     rooms::Facts,
     translate,
@@ -36,32 +38,39 @@ const REFUSALS: u32 = 5;
 #[instrument(skip_all, fields(delivery = %slip.delivery))]
 pub(crate) async fn deliver(core: &Core, message: Cleared<'_>, slip: &Slip) -> Result<Receipt, DeliveryError> {
     let room = RoomId::parse(slip.to.as_str()).map_err(|_| DeliveryError::give_up("not a Matrix room id"))?;
-    let Some(content) = translate::content(message.message(), slip) else {
-        return Err(DeliveryError::give_up("it is longer than what fits into a Matrix event"));
-    };
-    let txn: OwnedTransactionId = slip.delivery.to_string().into();
     ready_for(core, &room, slip).await?;
     if !core.is_online(ONLINE).await {
         return Err(DeliveryError::retry_after(Duration::from_millis(250), "the homeserver does not answer"));
     }
+    let brought = files::bring(core, &message, slip).await?;
+    let people = core.rooms.look(&room, |facts| Arc::clone(&facts.people)).unwrap_or_default();
+    let is_there = |user: &UserId| people.joined.contains_key(user);
+    let Some((kind, content)) = translate::content(message.message(), slip, brought.as_ref(), &is_there) else {
+        return Err(DeliveryError::give_up("it is longer than what fits into a Matrix event"));
+    };
     let Some(turn) = core.budget.turn(&room, PATIENCE).await else {
         return Err(DeliveryError::retry_after(
             Duration::from_millis(200),
             "the homeserver limits this account; other rooms have their turn",
         ));
     };
-    let encrypted = encrypt(core, &room, "m.room.message", &content).await?;
-    fail::fail_point!("matrix::before-put");
-    core.histories.sends(&room, slip.delivery);
-    let sent = core.http.send_encrypted(&encrypted, &txn).await;
-    fail::fail_point!("matrix::after-put");
+    let author = &message.message().author.id;
+    let sent = match &message.message().kind {
+        Kind::Redaction(_) => deeds::redact(core, &room, slip).await,
+        Kind::Reaction(reaction) => deeds::react(core, &room, author, reaction, slip).await,
+        _ => say(core, &room, kind, &content, slip).await,
+    };
     match sent {
         Ok(event) => {
             turn.took();
             debug!("Delivered.");
+            if brought.is_some() {
+                files::forget(core, slip).await;
+            }
             Ok(Receipt { id: RemoteId::new(event.as_str()) })
         }
-        Err(error) => {
+        Err(Unsent::Told(error)) => Err(error),
+        Err(Unsent::Wire(error)) => {
             if let HttpErrorKind::Limited { retry_after } = error.kind {
                 let pause = turn.limited(retry_after);
                 return Err(DeliveryError::retry_after(pause, "the homeserver limits this account"));
@@ -72,6 +81,37 @@ pub(crate) async fn deliver(core: &Core, message: Cleared<'_>, slip: &Slip) -> R
             Err(put_error(&error, slip))
         }
     }
+}
+
+/// Why nothing was sent, or perhaps nothing.
+pub(crate) enum Unsent {
+    /// The request that says it failed.
+    Wire(HttpError),
+    /// Something before it did.
+    Told(DeliveryError),
+}
+
+impl From<HttpError> for Unsent {
+    fn from(error: HttpError) -> Self {
+        Self::Wire(error)
+    }
+}
+
+impl From<DeliveryError> for Unsent {
+    fn from(error: DeliveryError) -> Self {
+        Self::Told(error)
+    }
+}
+
+/// Says something that is encrypted.
+async fn say(core: &Core, room: &RoomId, kind: &str, content: &RawValue, slip: &Slip) -> Result<OwnedEventId, Unsent> {
+    let txn: OwnedTransactionId = slip.delivery.to_string().into();
+    let encrypted = encrypt(core, room, kind, content).await?;
+    fail::fail_point!("matrix::before-put");
+    core.histories.sends(room, slip.delivery);
+    let sent = core.http.send_encrypted(&encrypted, &txn).await;
+    fail::fail_point!("matrix::after-put");
+    Ok(sent?)
 }
 
 /// Looks whether we lack the power to speak, and notes it. Rooms joined by an older version were not asked at first.

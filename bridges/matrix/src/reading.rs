@@ -2,7 +2,7 @@
 
 use ruma::{OwnedUserId, RoomId, UserId};
 use sealbridge_contract::{
-    DeliveryId, PersonId, RemoteId, SenderTrust, Timestamp,
+    Cleartext, DeliveryId, Kind, PersonId, RemoteId, SenderTrust, Timestamp,
     inbox::{Incoming, Once},
 };
 use serde_json::{Value, json, value::RawValue};
@@ -12,7 +12,7 @@ use crate::{
     core::Core,
     engine::{DecryptError, Decrypted, Distrust, EngineError, Position, SenderProof},
     event::{Envelope, is_verification, timestamp},
-    translate,
+    translate::{self, Needs},
 };
 
 /// What an event is to us.
@@ -37,7 +37,13 @@ pub(crate) enum Read {
     },
     /// A step of comparing identities, in clear.
     Verification(Box<RawValue>),
-    /// Nothing that crosses: state, our own words.
+    /// It can be read, and something that it needs is fetched first.
+    Later {
+        id: RemoteId,
+        sender: PersonId,
+        reason: &'static str,
+    },
+    /// Nothing that crosses: our own words, what says nothing to a reader.
     Nothing,
 }
 
@@ -64,42 +70,150 @@ pub(crate) async fn read(
     name_of: impl Fn(&UserId) -> Option<String>,
     raw: &RawValue,
 ) -> Result<Read, EngineError> {
+    let opened = match open(core, room, raw).await? {
+        Ok(opened) => opened,
+        Err(read) => return Ok(read),
+    };
+    let name = name_of(opened.sender());
+    let reader = opened.reader(core.me(), name.as_deref());
+    if opened.event.state_key.is_some() {
+        let change = translate::state_change(&opened.event, name_of);
+        return Ok(change.map_or(Read::Nothing, |change| opened.message(room, reader.telling(Kind::Change(change)))));
+    }
+    let later = |reason| Read::Later { id: opened.id.clone(), sender: PersonId::new(opened.sender().as_str()), reason };
+    if opened.kind() == "m.room.redaction" {
+        return Ok(later("it is not known yet what it deletes"));
+    }
+    Ok(match reader.needs() {
+        Err(reason) => {
+            let (id, sender) = (opened.id.clone(), PersonId::new(opened.sender().as_str()));
+            Read::Refused { id, sender, reason: reason.to_owned() }
+        }
+        Ok(Needs::Files(_)) => later("its file is not here yet"),
+        Ok(Needs::Original(_)) => later("it is not known yet who wrote what it changes"),
+        Ok(Needs::Reactions) => later("it is not known yet what else its sender reacted with"),
+        Ok(Needs::Nothing) => reader.message(None).map_or(Read::Nothing, |message| opened.message(room, message)),
+    })
+}
+
+/// An event that can be read.
+pub(crate) struct Opened {
+    event: Envelope,
+    id: RemoteId,
+    /// `None`: it came in clear, and is of a kind that always does.
+    decrypted: Option<Decrypted>,
+}
+
+/// Opens one event. The inner error is what it is instead of one that can be read.
+pub(crate) async fn open(core: &Core, room: &RoomId, raw: &RawValue) -> Result<Result<Opened, Read>, EngineError> {
     let event = match Envelope::read(raw) {
         Ok(event) => event,
         Err(malformed) => {
             warn!("An event is malformed.");
-            let Some(id) = malformed.id else { return Ok(Read::Nothing) };
+            let Some(id) = malformed.id else { return Ok(Err(Read::Nothing)) };
             let (id, sender) = (RemoteId::new(id), PersonId::new(malformed.sender.unwrap_or_default()));
-            return Ok(Read::Refused { id, sender, reason: "the event is malformed".into() });
+            return Ok(Err(Read::Refused { id, sender, reason: "the event is malformed".into() }));
         }
     };
     if event.sender == core.me() {
-        return Ok(own(core, room, &event, raw).await);
-    }
-    if event.state_key.is_some() {
-        return Ok(Read::Nothing);
-    }
-    if event.is_verification() {
-        return Ok(Read::Verification(raw.to_owned()));
+        return Ok(Err(own(core, room, &event, raw).await));
     }
     let id = RemoteId::new(event.id.as_str());
+    if event.state_key.is_some() {
+        let ours = event.kind == "m.room.member" && event.state_key.as_deref() == Some(core.me().as_str());
+        return Ok(if ours { Err(Read::Nothing) } else { Ok(Opened { event, id, decrypted: None }) });
+    }
+    if event.is_verification() {
+        return Ok(Err(Read::Verification(raw.to_owned())));
+    }
+    let redacted = event.content.as_object().is_none_or(serde_json::Map::is_empty);
+    if event.kind == "m.room.redaction" || event.kind == "m.reaction" && !redacted {
+        return Ok(Ok(Opened { event, id, decrypted: None }));
+    }
     if event.kind != "m.room.encrypted" {
         let says_something =
             matches!(event.kind.as_str(), "m.room.message" | "m.sticker") || event.kind.contains("poll.start");
-        let redacted = event.content.as_object().is_none_or(serde_json::Map::is_empty);
-        return Ok(match says_something && !redacted {
+        return Ok(Err(match says_something && !redacted {
             true => Read::Plaintext { id, sender: event.sender },
             false => Read::Nothing,
-        });
+        }));
     }
     if event.content.as_object().is_some_and(serde_json::Map::is_empty) {
         // It was redacted before we saw it.
-        return Ok(Read::Nothing);
+        return Ok(Err(Read::Nothing));
     }
     let Some(engine) = core.engine() else { return Err(EngineError::Olm("not open yet")) };
     match engine.decrypt(room, raw, core.sender_trust()).await {
-        Ok(decrypted) => Ok(decrypted_event(room, name_of, &event, &decrypted)),
-        Err(error) => unread(core, event, error),
+        Ok(decrypted) if is_verification(&decrypted.event_type, &decrypted.content) => {
+            let clear = json!({
+                "type": decrypted.event_type, "content": decrypted.content, "sender": event.sender,
+                "event_id": event.id, "room_id": room, "origin_server_ts": event.sent_at.0,
+            });
+            Ok(Err(serde_json::value::to_raw_value(&clear).map_or(Read::Nothing, Read::Verification)))
+        }
+        Ok(decrypted) => Ok(Ok(Opened { event, id, decrypted: Some(decrypted) })),
+        Err(error) => unread(core, event, error).map(Err),
+    }
+}
+
+impl Opened {
+    pub(crate) fn id(&self) -> &RemoteId {
+        &self.id
+    }
+
+    pub(crate) fn sender(&self) -> &UserId {
+        &self.event.sender
+    }
+
+    pub(crate) fn kind(&self) -> &str {
+        self.decrypted.as_ref().map_or(&self.event.kind, |decrypted| &decrypted.event_type)
+    }
+
+    pub(crate) fn content(&self) -> &Value {
+        self.decrypted.as_ref().map_or(&self.event.content, |decrypted| &decrypted.content)
+    }
+
+    /// What it takes back, if it is a redaction.
+    pub(crate) fn redacts(&self) -> Option<RemoteId> {
+        self.event.redacts.as_deref().map(RemoteId::new)
+    }
+
+    pub(crate) fn reader<'a>(&'a self, me: &'a UserId, name: Option<&'a str>) -> translate::Reader<'a> {
+        translate::Reader {
+            kind: self.kind(),
+            content: self.content(),
+            sender: self.sender(),
+            me,
+            name,
+            sent_at: self.sent_at(),
+            sender_not_proven: self.trust() == SenderTrust::NotProven,
+        }
+    }
+
+    /// What is handed in for it.
+    pub(crate) fn incoming(&self, room: &RoomId, message: Cleartext) -> Incoming {
+        let once = self.decrypted.as_ref().map(|decrypted| once(room, &decrypted.position));
+        Incoming { id: self.id.clone(), message, trust: self.trust(), once }
+    }
+
+    fn message(&self, room: &RoomId, message: Cleartext) -> Read {
+        Read::Message(Box::new(self.incoming(room, message)))
+    }
+
+    fn trust(&self) -> SenderTrust {
+        match self.decrypted.as_ref().map(|decrypted| decrypted.proof) {
+            Some(SenderProof::Verified | SenderProof::CrossSigned) => SenderTrust::Proven,
+            Some(SenderProof::UnsignedDevice) => SenderTrust::Unsigned,
+            Some(SenderProof::NotProven) => SenderTrust::NotProven,
+            None => SenderTrust::ServerSays,
+        }
+    }
+
+    fn sent_at(&self) -> Timestamp {
+        match (self.event.sent_at, &self.decrypted) {
+            (Timestamp(0), Some(decrypted)) => timestamp(decrypted.origin_server_ts),
+            (at, _) => at,
+        }
     }
 }
 
@@ -136,45 +250,6 @@ pub(crate) async fn own_delivery(
     }
 }
 
-fn decrypted_event(
-    room: &RoomId,
-    name_of: impl Fn(&UserId) -> Option<String>,
-    event: &Envelope,
-    decrypted: &Decrypted,
-) -> Read {
-    if is_verification(&decrypted.event_type, &decrypted.content) {
-        let clear = json!({
-            "type": decrypted.event_type, "content": decrypted.content, "sender": event.sender, "event_id": event.id,
-            "room_id": room, "origin_server_ts": event.sent_at.0,
-        });
-        return serde_json::value::to_raw_value(&clear).map_or(Read::Nothing, Read::Verification);
-    }
-    let trust = match decrypted.proof {
-        SenderProof::Verified | SenderProof::CrossSigned => SenderTrust::Proven,
-        SenderProof::UnsignedDevice => SenderTrust::Unsigned,
-        SenderProof::NotProven => SenderTrust::NotProven,
-    };
-    let name = name_of(&event.sender);
-    let reader = translate::Reader {
-        kind: &decrypted.event_type,
-        content: &decrypted.content,
-        sender: &event.sender,
-        name: name.as_deref(),
-        sent_at: sent_at(event, decrypted),
-        sender_not_proven: trust == SenderTrust::NotProven,
-    };
-    let Some(message) = reader.message() else { return Read::Nothing };
-    let once = Some(once(room, &decrypted.position));
-    Read::Message(Box::new(Incoming { id: RemoteId::new(event.id.as_str()), message, trust, once }))
-}
-
-fn sent_at(event: &Envelope, decrypted: &Decrypted) -> Timestamp {
-    match event.sent_at {
-        Timestamp(0) => timestamp(decrypted.origin_server_ts),
-        at => at,
-    }
-}
-
 fn unread(core: &Core, event: Envelope, error: DecryptError) -> Result<Read, EngineError> {
     let id = RemoteId::new(event.id.as_str());
     let key_missing = matches!(error, DecryptError::MissingKey { .. });
@@ -187,7 +262,7 @@ fn unread(core: &Core, event: Envelope, error: DecryptError) -> Result<Read, Eng
         DecryptError::MissingKey { position, withheld: None } => wait(position.session_id, reason, true, None),
         // Its sender has said that the key won't come by itself.
         DecryptError::MissingKey { position, withheld: Some(code) } => {
-            let reason = format!("its sender withheld the key: {}", crate::profile::safe_name(&code));
+            let reason = format!("its sender withheld the key: {}", sealbridge_contract::names::own(&code));
             wait(position.session_id, reason, false, None)
         }
         DecryptError::UnknownIndex { position } => wait(position.session_id, reason, true, None),

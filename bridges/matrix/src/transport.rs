@@ -18,7 +18,7 @@ use crate::{
     core::{Core, fatal_http, fatal_open, opens_later, track},
     direct,
     engine::{Engine, EngineError, IdentityError, OpenError},
-    finding, gaps, incoming, invites, latekeys, outgoing, session_store, traffic, translate,
+    fetch, finding, gaps, incoming, invites, latekeys, outgoing, session_store, traffic, translate,
     verify::Comparison,
 };
 
@@ -36,14 +36,27 @@ pub const ABILITIES: Abilities = Abilities {
         (Verb::Formatting, Ability::Full),
         (Verb::Emote, Ability::Full),
         (Verb::Notice, Ability::Full),
+        (Verb::Mention, Ability::Within("only people who are in the room are called")),
         (Verb::Reply, Ability::Full),
+        (Verb::Thread, Ability::Full),
+        (Verb::Edit, Ability::Full),
+        (Verb::Redaction, Ability::Within("of others' messages only with the power to; the server sees which")),
+        (Verb::Reaction, Ability::Within("emoji of Unicode's own list, in clear; one account shows those of all")),
+        (Verb::Image, Ability::Full),
+        (Verb::Video, Ability::Full),
+        (Verb::Audio, Ability::Full),
+        (Verb::Voice, Ability::Full),
+        (Verb::File, Ability::Full),
+        (Verb::Sticker, Ability::Full),
+        (Verb::Location, Ability::Full),
     ],
     // Synapse remembers a transaction for 24 hours.
     deduplication: Deduplication::For(Duration::from_secs(20 * 3600)),
     finds: true,
     carries_marks: true,
     most_bytes: translate::MOST_BYTES,
-    most_file: 0,
+    // The homeserver's own limit is asked for before a file is sent.
+    most_file: 2 << 30,
     reactions_in_clear: true,
 };
 
@@ -207,12 +220,14 @@ enum Task {
     Keys,
     Gaps,
     Late,
+    Fetch,
     Invites,
     Verifications,
 }
 
 impl Task {
-    const ALL: [Self; 6] = [Self::Receive, Self::Keys, Self::Gaps, Self::Late, Self::Invites, Self::Verifications];
+    const ALL: [Self; 7] =
+        [Self::Receive, Self::Keys, Self::Gaps, Self::Late, Self::Fetch, Self::Invites, Self::Verifications];
 
     async fn run(
         self,
@@ -226,6 +241,7 @@ impl Task {
             Self::Keys => traffic::flush_keys(core, engine, inbox).await,
             Self::Gaps => gaps::fill_gaps(core, inbox).await,
             Self::Late => latekeys::read_late(core, engine, inbox).await,
+            Self::Fetch => fetch::complete(core, inbox).await,
             Self::Invites => invites::follow(core, inbox).await,
             Self::Verifications => traffic::observe(core, engine, inbox).await,
         }

@@ -281,7 +281,18 @@ class MautrixPerson(Person):
         path = f"{room_path(room)}/event/{quote(event_id)}"
         return {"event": await self.http.request("GET", path)}
 
-    async def do_send_file(self, room, name, data, mimetype, msgtype="m.file"):
+    async def do_send_file(
+        self,
+        room,
+        name,
+        data,
+        mimetype,
+        msgtype="m.file",
+        kind="m.room.message",
+        info=None,
+        extra=None,
+        wrong_hash=False,
+    ):
         """Encrypts and uploads a file (data in base64) and sends it."""
         sealed, file = encrypt_attachment(base64.b64decode(data))
         answer = await self.http.request(
@@ -296,10 +307,15 @@ class MautrixPerson(Person):
             "body": name,
             "filename": name,
             "file": file.serialize(),
-            "info": {"mimetype": mimetype, "size": len(sealed)},
+            "info": {"mimetype": mimetype, "size": len(sealed), **(info or {})},
             "m.mentions": {},
+            **(extra or {}),
         }
-        return await self.do_send_event(room, "m.room.message", content)
+        if wrong_hash:
+            content["file"]["hashes"]["sha256"] = "A" * 43
+        if kind == "m.sticker":
+            del content["msgtype"]
+        return await self.do_send_event(room, kind, content)
 
     async def do_download(self, file):
         """Fetches an encrypted file by the `file` of its message, and opens it (base64)."""

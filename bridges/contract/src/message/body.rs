@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{PersonId, Text};
+use crate::{PersonId, Text, html::escape};
 
 /// Words, plain and perhaps formatted.
 #[derive(Debug, Default)]
@@ -65,12 +65,6 @@ impl Body {
     pub(crate) fn copy(&self) -> Self {
         self.after("")
     }
-}
-
-/// Plain words as HTML.
-pub(crate) fn escape(words: &str) -> String {
-    let escaped = words.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
-    escaped.replace('\n', "<br>")
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub use self::{
     change::Change,
     media::{Dimensions, FileName, Media, MediaType, Sort, Thumbnail, Waveform},
     place::{Location, Poll},
-    relation::{Edit, Quote, Reaction, Target},
+    relation::{Edit, Quote, Reaction, Target, is_standard},
     tally::Tally,
 };
 

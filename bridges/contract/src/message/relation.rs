@@ -101,7 +101,7 @@ impl Reaction {
 
 /// Whether this is one emoji of Unicode's own list, with or without the selector that asks for a picture.
 #[must_use]
-pub(crate) fn is_standard(emoji: &str) -> bool {
+pub fn is_standard(emoji: &str) -> bool {
     emojis::get(emoji).is_some() || emojis::get(emoji.trim_end_matches('\u{fe0f}')).is_some()
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sealbridge_contract::{
-    Abilities, Author, Body, DeliveryError, Kind, Media, Message, RemoteId, Slip, Target, Text, Verb,
+    Abilities, Author, Body, DeliveryError, Kind, Media, Message, RemoteId, Slip, Target, Text, Verb, html,
     message::{
         Change, Dimensions, Edit, FileName, Form, Location, MediaType, Mention, Poll, Quote, Reaction, Sort, Thumbnail,
         Waveform,
@@ -12,7 +12,6 @@ use sealbridge_contract::{
 
 use crate::{
     files::Taken,
-    html,
     hub::{Content, Event, How, More, SentFile},
 };
 

@@ -4,6 +4,7 @@
 //! ciphertext it made itself, every reader of a room key is shown before the key leaves, feeding a sync answer again is
 //! harmless, and nothing here holds a lock over a request that receiving would wait for.
 
+mod attachment;
 mod audience;
 mod backup;
 mod decrypt;
@@ -15,6 +16,7 @@ mod lane;
 mod machine;
 mod mending;
 mod outgoing;
+mod reaction;
 mod recovery;
 mod secrets;
 mod session;
@@ -23,6 +25,7 @@ mod sync;
 mod verify;
 
 pub use self::{
+    attachment::{Attachment, AttachmentError},
     audience::{Audience, DeviceFacts, Person, Readers, Withholding},
     decrypt::{DecryptError, Decrypted, Distrust, Position, SenderProof, SenderTrust, message_position},
     error::EngineError,
@@ -34,6 +37,7 @@ pub use self::{
     lane::{EncryptError, EncryptedContent, Lane, PrepareError, Ready, RoomSettings},
     machine::{Engine, OpenError, StoreKey},
     outgoing::{Flushed, InRoomStep, Traffic},
+    reaction::StandardEmoji,
     recovery::RecoveryKey,
     session::{Session, SessionError, adopt_token, discover, log_in, log_out, new_device_id},
     sync::{Fed, RoomKey, SyncPart, Withheld},

@@ -141,7 +141,7 @@ impl Facts {
                 return new.then_some(Change::Replaced);
             }
             ("m.room.name", "") => {
-                let name = event.content_text("name").map(crate::profile::safe_name);
+                let name = event.content_text("name").map(sealbridge_contract::names::own);
                 self.name = name.filter(|name| !name.is_empty());
             }
             ("m.room.history_visibility", "") => {
@@ -196,7 +196,7 @@ impl Facts {
         match membership {
             Some("join") => {
                 let name = content.get("displayname").and_then(Value::as_str);
-                let name = name.map(crate::profile::safe_name).filter(|name| !name.is_empty());
+                let name = name.map(sealbridge_contract::names::own).filter(|name| !name.is_empty());
                 people.joined.insert(user, name);
             }
             Some("invite") => {

@@ -1,10 +1,14 @@
 //! Between an event's content and a message: what is read, and what is written.
 
+mod media;
+mod place;
 mod read;
+mod words;
 mod write;
 
 pub(crate) use self::{
-    read::{Reader, delivery},
+    media::{Brought, Files, Taken},
+    read::{Needs, Reader, annotated, delivery, replaced, state_change},
     write::{MOST_BYTES, content},
 };
 

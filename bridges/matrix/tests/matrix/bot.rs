@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context as _, Result, anyhow, bail};
 use sealbridge_contract::{
     AccountName, Answer, Clock, Context, ConversationId, Destination, EndToEnd, Flow, Inbox, Origin, Receipt, Rule,
-    Slip, Step, Text, Transport, Verdict,
+    Slip, Spool, Step, Text, Transport, Verdict,
     conformance::{Accepted, MemoryIntake},
     delivery::DeliveryError,
     gate::{Encryption, SenderTrust},
@@ -34,6 +34,7 @@ pub(crate) struct Bot {
     pub(crate) clock: Clock,
     pub(crate) settings: Settings,
     pub(crate) recovery_key: Option<String>,
+    pub(crate) spool: Arc<dyn Spool>,
     folder: TempDir,
     key: [u8; 32],
 }
@@ -66,7 +67,8 @@ impl Bot {
         let mut settings: Settings = serde_json::from_value(settings)?;
         settings.homeserver = Some(url.to_owned());
         let folder = tempfile::tempdir()?;
-        let mut bot = Self { user, intake, clock: Clock::system(), settings, recovery_key: None, folder, key: [7; 32] };
+        let (spool, clock) = (Arc::new(intake.spool().clone()), Clock::system());
+        let mut bot = Self { user, intake, clock, settings, recovery_key: None, spool, folder, key: [7; 32] };
         bot.set_up(&[]).await?;
         Ok(bot)
     }
@@ -105,7 +107,7 @@ impl Bot {
             folder: self.folder.path().to_owned(),
             store_key: StoreKey::new(self.key.into()),
             store: AccountStore::new(account, intake),
-            spool: Arc::new(self.intake.spool().clone()),
+            spool: Arc::clone(&self.spool),
             clock: self.clock.clone(),
         }
     }

@@ -1,6 +1,7 @@
 //! The conformance kit's far side: a real homeserver, a fault proxy, and a person with mautrix-python.
 
 use std::{
+    collections::HashMap,
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -9,27 +10,28 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, AnyTransport, Clock, Context, ConversationId, DeliveryId, PersonId, RemoteId, Spool, Trail,
-    Transport as _,
-    conformance::{Details, Failure, Harness, How, MemoryIntake, Near, Overheard, Peer, Rig, Say, Stop, Told},
+    AccountName, AnyTransport, Clock, Context, ConversationId, PersonId, RemoteId, Spool, Transport as _,
+    conformance::{Failure, Harness, MemoryIntake, Near, Overheard, Peer, Rig, Say, Stop, Told},
     inbox::AccountStore,
     transport::StoreKey,
 };
 use sealbridge_lab::{
     Lab, Person, Proxy,
-    person::{Message, Text},
+    person::Received,
     proxy::{Fault, Rule},
 };
 use sealbridge_matrix::{Matrix, Settings};
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use crate::bot::{Bot, SOON};
-
-const PROFILE: &str = "com.beeper.per_message_profile";
+use crate::{
+    bot::{Bot, SOON},
+    speech,
+};
 
 /// Rigs on a shared homeserver.
 pub(crate) struct Matrices {
@@ -54,6 +56,7 @@ struct Bob {
     bridge: String,
     room: String,
     connected: Connected,
+    files: Mutex<HashMap<RemoteId, Vec<u8>>>,
     joining: JoinHandle<()>,
 }
 
@@ -104,6 +107,7 @@ impl Matrices {
             bridge,
             room: room.clone(),
             connected: Arc::clone(&connected),
+            files: Mutex::default(),
             joining,
         };
         Ok(Rig {
@@ -120,7 +124,7 @@ async fn join_all(person: Arc<Person>) {
     let mut joined = 0;
     loop {
         let invites = person.received().into_iter().filter_map(|one| match one {
-            sealbridge_lab::person::Received::Invite(invite) => Some(invite.room),
+            Received::Invite(invite) => Some(invite.room),
             _ => None,
         });
         for room in invites.skip(joined) {
@@ -150,6 +154,21 @@ impl Near for Ours {
 }
 
 impl Bob {
+    /// The content of a file that was heard, fetched once.
+    async fn content(&self, id: &RemoteId, received: &[Received]) -> anyhow::Result<Vec<u8>> {
+        if let Some(content) = self.files.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
+            return Ok(content.clone());
+        }
+        let content = received.iter().find_map(|one| match one {
+            Received::Message(message) if message.event_id == id.as_str() => Some(&message.content),
+            Received::Event(event) if event.event_id == id.as_str() => Some(&event.content),
+            _ => None,
+        });
+        let content = self.person.download(content.context("It was heard")?).await?;
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), content.clone());
+        Ok(content)
+    }
+
     fn rule(&self, method: &str, path: &str, fault: Fault) -> Told {
         self.proxy.add(Rule::new(method, path, fault).map_err(broken)?.times(1));
         Ok(())
@@ -190,25 +209,18 @@ impl Peer for Bob {
     }
 
     async fn say(&self, say: Say) -> Told<RemoteId> {
-        let msgtype = match say.how {
-            How::Text => "m.text",
-            How::Emote => "m.emote",
-            How::Notice => "m.notice",
-            _ => return Err(Stop::cannot("this client is not made to say it")),
-        };
-        let marks = say.trail.to_texts();
-        let text = Text {
-            body: &say.words,
-            formatted: say.html.as_deref(),
-            msgtype: Some(msgtype),
-            reply_to: say.reply_to.as_ref().map(RemoteId::as_str),
-            extra: (!marks.is_empty()).then(|| json!({ "org.sealbridge.trail": marks })),
-        };
-        self.person.send_text(&self.room, text).await.map(RemoteId::new).map_err(broken)
+        speech::say(&self.person, &self.room, say).await.map_err(broken)
     }
 
     async fn heard(&self) -> Told<Vec<Overheard>> {
-        Ok(self.person.messages().into_iter().filter(|message| message.encrypted).map(overheard).collect())
+        let received = self.person.received();
+        let mut heard = speech::heard(received.clone());
+        for one in &mut heard {
+            if let Some(file) = &mut one.details.file {
+                file.content = self.content(&one.id, &received).await.map_err(broken)?;
+            }
+        }
+        Ok(heard)
     }
 
     async fn say_in_clear(&self, words: &str) -> Told<RemoteId> {
@@ -287,34 +299,6 @@ impl Peer for Bob {
 
     async fn inject(&self, _bytes: Vec<u8>) -> Told<RemoteId> {
         Err(Stop::cannot("Matrix encrypts by itself"))
-    }
-}
-
-fn overheard(message: Message) -> Overheard {
-    let content = &message.content;
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let author = text(&content[PROFILE]["displayname"]);
-    // What a client that knows profiles shows: the name by itself, and the words without it.
-    let (mut words, mut html) = (message.body.clone(), text(&content["formatted_body"]));
-    if let Some(author) = &author {
-        words = words.strip_prefix(&format!("{author}: ")).map_or(words.clone(), str::to_owned);
-        html = html.and_then(|html| html.split_once("</strong>").map(|(_, rest)| rest.to_owned()));
-    }
-    let marks = content["org.sealbridge.trail"].as_array().cloned().unwrap_or_default();
-    Overheard {
-        id: RemoteId::new(message.event_id),
-        delivery: content["org.sealbridge.delivery"].as_str().and_then(|id| DeliveryId::parse(id).ok()),
-        author,
-        words,
-        html,
-        how: match message.msgtype.as_str() {
-            "m.emote" => How::Emote,
-            "m.notice" => How::Notice,
-            _ => How::Text,
-        },
-        reply_to: content["m.relates_to"]["m.in_reply_to"]["event_id"].as_str().map(RemoteId::new),
-        trail: Trail::from_texts(marks.iter().filter_map(Value::as_str)),
-        details: Details::default(),
     }
 }
 

@@ -2,11 +2,14 @@
 
 mod bot;
 mod conformance;
+mod files;
 mod harness;
 mod identities;
 mod login;
 mod limits;
 mod losses;
 mod refusals;
+mod relations;
+mod speech;
 mod talk;
 mod verifying;

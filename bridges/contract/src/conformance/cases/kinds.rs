@@ -141,7 +141,7 @@ fn content(verb: Verb) -> Vec<u8> {
     (0..70_001_u32).map(|at| (at % 251) as u8 ^ verb as u8).collect()
 }
 
-async fn play(stage: &Stage<'_>, verb: Verb) -> Told<Play> {
+async fn play(stage: &mut Stage<'_>, verb: Verb) -> Told<Play> {
     let mut words = stage.words("a verb");
     let body = || Body::plain(words.as_str());
     let (mut slip, text) = (stage.slip(), stage.message(&words));
@@ -171,7 +171,10 @@ async fn play(stage: &Stage<'_>, verb: Verb) -> Told<Play> {
             }
         }
         Verb::Edit | Verb::Redaction => {
-            let (_, receipt) = stage.send(&stage.words("to be changed")).await?;
+            let changed = stage.words("to be changed");
+            let (_, receipt) = stage.send(&changed).await?;
+            // Else it would be taken for what is said next.
+            stage.heard_once(&changed).await?;
             let of = here(&receipt.id);
             slip.about = Some(receipt.id);
             message.kind = match verb {

@@ -63,7 +63,7 @@ pub(super) fn read<A: IncomingResponse>(answer: http::Response<Vec<u8>>) -> Resu
 }
 
 /// The last guard before the wire, should a message request ever get onto the closed list: only ciphertext is sent
-/// into rooms.
+/// into rooms, and reactions, which have a type of their own.
 pub(super) fn refuse_cleartext(request: &http::Request<Vec<u8>>) -> Result<(), HttpError> {
     // `/_matrix/client/v3/rooms/ROOM/...`, whatever path the homeserver's own address has.
     let mut path = request.uri().path().split('/').skip_while(|part| *part != "_matrix").skip(3);
@@ -72,7 +72,10 @@ pub(super) fn refuse_cleartext(request: &http::Request<Vec<u8>>) -> Result<(), H
     }
     let mut path = path.skip(1);
     match (path.next(), path.next()) {
-        (Some("send"), Some("m.room.encrypted")) => Ok(()),
+        (Some("redact"), _) if request.body().as_slice() != b"{}" => {
+            Err(HttpErrorKind::Refused("why something is deleted is not said").into())
+        }
+        (Some("send"), Some("m.room.encrypted" | "m.reaction")) => Ok(()),
         (Some("send"), _) => Err(HttpErrorKind::Refused("room events leave as ciphertext only").into()),
         (Some("state"), Some(_)) if request.method() != http::Method::GET => {
             Err(HttpErrorKind::Refused("room state is not written").into())

@@ -6,6 +6,7 @@
 mod class;
 mod error;
 mod exchange;
+mod media;
 mod permitted;
 mod retry;
 mod tokens;
@@ -20,11 +21,12 @@ use std::{
 };
 
 use ruma::{
-    OwnedEventId, TransactionId,
+    OwnedEventId, RoomId, TransactionId,
     api::{
         SupportedVersions,
         client::{discovery::get_supported_versions, message::send_message_event, session::refresh_token},
     },
+    serde::Raw,
 };
 use secrecy::ExposeSecret;
 use tokio::sync::{Mutex, OnceCell};
@@ -164,6 +166,19 @@ impl Http {
             "m.room.encrypted".into(),
             content.raw().clone().cast_unchecked(),
         );
+        Ok(self.send_any(request, Class::Short).await?.event_id)
+    }
+
+    /// Sends a reaction: its only caller makes nothing but emoji of Unicode's own list.
+    pub(super) async fn send_annotation(
+        &self,
+        room: &RoomId,
+        txn: &TransactionId,
+        content: &serde_json::Value,
+    ) -> Result<OwnedEventId, HttpError> {
+        let raw = Raw::new(content).map_err(|_| HttpErrorKind::Malformed)?.cast_unchecked();
+        let request =
+            send_message_event::v3::Request::new_raw(room.to_owned(), txn.to_owned(), "m.reaction".into(), raw);
         Ok(self.send_any(request, Class::Short).await?.event_id)
     }
 

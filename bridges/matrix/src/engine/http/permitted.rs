@@ -73,6 +73,7 @@ permitted_without_versions![
 ];
 
 permitted![
+    api::authenticated_media::get_media_config::v1::Request,
     api::account::whoami::v3::Request,
     api::config::get_global_account_data::v3::Request,
     api::config::set_global_account_data::v3::Request,
@@ -105,6 +106,7 @@ permitted![
 
 // Key traffic and ciphertext: made by the engine alone.
 on_wire![
+    api::authenticated_media::get_content::v1::Request,
     api::backup::add_backup_keys::v3::Request,
     api::backup::create_backup_version::v3::Request,
     api::backup::get_backup_keys_for_session::v3::Request,

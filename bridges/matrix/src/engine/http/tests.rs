@@ -45,13 +45,16 @@ fn tokens(access: &str) -> Tokens {
 #[test]
 fn cleartext_into_a_room_is_refused_before_the_wire() {
     let put = |path: &str| {
-        let request = http::Request::put(format!("https://example.org{path}")).body(Vec::new());
+        let request = http::Request::put(format!("https://example.org{path}")).body(b"{}".to_vec());
         refuse_cleartext(&request.expect("it is a valid request")).is_ok()
     };
+    let why = http::Request::put("https://example.org/_matrix/client/v3/rooms/!r:example.org/redact/$e/1");
+    let why = why.body(br#"{"reason":"canary"}"#.to_vec()).expect("it is a valid request");
+    assert!(refuse_cleartext(&why).is_err());
     assert!(put("/_matrix/client/v3/rooms/!r:example.org/send/m.room.encrypted/1"));
     assert!(put("/_matrix/client/v3/rooms/!r:example.org/redact/$e/1"));
     assert!(!put("/_matrix/client/v3/rooms/!r:example.org/send/m.room.message/1"));
-    assert!(!put("/_matrix/client/v3/rooms/!r:example.org/send/m.reaction/1"));
+    assert!(put("/_matrix/client/v3/rooms/!r:example.org/send/m.reaction/1"));
     assert!(!put("/_matrix/client/v3/rooms/!r:example.org/state/m.room.name/"));
 }
 
