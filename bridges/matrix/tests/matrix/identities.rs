@@ -125,6 +125,7 @@ async fn sync_token_that_never_moves_is_said_and_nothing_comes_twice() -> Result
     bob.send(&room, "again and again").await?;
     let stalls = || running.matrix.health().trouble.filter(|words| words.contains("does not move"));
     until(stalls).await?;
+    bot.hears("again and again").await?;
     assert_eq!(bot.heard(), ["the last that moves it", "again and again"]);
     stuck.remove();
     bob.send(&room, "it moves").await?;

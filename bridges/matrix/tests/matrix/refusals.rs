@@ -63,6 +63,8 @@ async fn replayed_ciphertext_is_refused() -> Result<()> {
         let copies: Vec<_> = copies.collect();
         events.extend(copies);
     })?);
+    // The request that waits was made before the rule.
+    running.reconnects(&proxy).await?;
     let event = bob.send(&room, "once").await?;
     bot.hears("once").await?;
     let replayed = || bot.intake.refused().into_iter().find(|(id, _)| id.as_str() == format!("{event}replay"));
