@@ -5,7 +5,6 @@
 //! names it nor anybody holds a lease; what a crash left behind goes at the next look.
 
 mod read;
-mod seal;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -22,11 +21,10 @@ use std::{
 use async_trait::async_trait;
 use sealbridge_contract::{
     Spool, SpoolError, SpoolId, Spooled,
+    pieces::Header,
     spool::{Lease, Pass, SpoolReader, SpoolWriter},
 };
 use zeroize::Zeroizing;
-
-use self::seal::Header;
 
 /// What ends the name of a file that is not whole yet.
 const PART: &str = "part";

@@ -7,13 +7,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use sealbridge_contract::{SecretBytes, SpoolError, Spooled, spool::SpoolReader};
+use sealbridge_contract::{
+    SecretBytes, SpoolError, Spooled,
+    pieces::{Header, PIECE, Pieces, TAG, length_of, pieces_of},
+    spool::SpoolReader,
+};
 use zeroize::Zeroizing;
 
-use super::{
-    Shared, Trouble, blocking,
-    seal::{Header, PIECE, Pieces, TAG, length_of, pieces_of},
-};
+use super::{Shared, Trouble, blocking};
 
 pub(super) struct Reader(Option<Open>);
 

@@ -8,10 +8,11 @@ use sealbridge_contract::{
     gate::Encryption,
     judge,
     message::{FileName, MediaType, Sort},
+    pieces::{PIECE, TAG},
 };
 use sha2::{Digest as _, Sha256};
 
-use super::{seal::PIECE, *};
+use super::*;
 
 const MOST: u64 = 64 << 20;
 
@@ -87,7 +88,7 @@ async fn changed_cut_swapped_or_strange_file_gives_nothing_wrong() {
     let folder = tempfile::tempdir().expect("a folder");
     let spool = spool(folder.path());
     let content = bytes(3 * PIECE + 100);
-    let whole = PIECE + seal::TAG;
+    let whole = PIECE + TAG;
     let head = Header::LENGTH;
     type Act = fn(&mut Vec<u8>, usize, usize);
     let acts: [(&str, Act); 7] = [

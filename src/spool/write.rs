@@ -8,14 +8,15 @@ use std::{
 };
 
 use async_trait::async_trait;
-use sealbridge_contract::{SpoolError, SpoolId, Spooled, spool::SpoolWriter};
+use sealbridge_contract::{
+    SpoolError, SpoolId, Spooled,
+    pieces::{Header, PIECE, Pieces, TAG},
+    spool::SpoolWriter,
+};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::{
-    Held, Shared, Trouble, blocking,
-    seal::{Header, PIECE, Pieces, TAG},
-};
+use super::{Held, Shared, Trouble, blocking};
 
 /// A file that is not whole yet. Dropped, it is gone.
 pub(super) struct Part {

@@ -26,6 +26,7 @@ pub mod ids;
 pub mod inbox;
 pub mod message;
 pub mod names;
+pub mod pieces;
 pub mod sealed;
 pub mod signal;
 pub mod spool;
