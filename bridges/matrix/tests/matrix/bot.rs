@@ -148,8 +148,9 @@ impl Bot {
         })
     }
 
+    /// What people said; not who came and went meanwhile.
     pub(crate) fn heard(&self) -> Vec<String> {
-        self.intake.accepted().into_iter().map(|one| one.words.0).collect()
+        self.intake.accepted().into_iter().map(|one| one.words.0).filter(|words| !words.is_empty()).collect()
     }
 
     /// Waits until something was told whose topic starts so; gives its words.
