@@ -2,7 +2,6 @@
 
 mod architecture;
 mod config;
-mod full_disk;
 mod loops;
 mod operator;
 mod journeys;

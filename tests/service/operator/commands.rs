@@ -302,11 +302,15 @@ fn every_command_that_a_message_names_exists() {
             let upper = |word: &&&str| word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
             let command: Vec<_> = line.iter().take_while(|word| !upper(word)).copied().collect();
             let mut parser = sealbridge::operator::cli::command();
-            let known = command
-                .iter()
-                .take_while(|word| !word.starts_with('-'))
-                .try_fold(&mut parser, |parser, word| parser.find_subcommand_mut(word).ok_or(*word));
-            assert!(known.is_ok(), "`sealbridge {}` is no command: {known:?}", line.join(" "));
+            let mut at = &mut parser;
+            for word in command.iter().take_while(|word| !word.starts_with('-')) {
+                // What stands after a command that has none below it is its arguments.
+                if !at.has_subcommands() {
+                    break;
+                }
+                let below = at.find_subcommand_mut(word);
+                at = below.unwrap_or_else(|| panic!("`sealbridge {}` is no command", line.join(" ")));
+            }
         }
     }
 }

@@ -163,8 +163,8 @@ fn person_is_asked_for_what_a_config_needs() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary was built for this");
-    // Name, user, homeserver, no other account, operator; then the login asks, and nobody answers any more.
-    let typed = "home\n@bot:example.org\nhttp://127.0.0.1:9\nno\n@me:example.org\n";
+    // Name, user, homeserver, no other account, operator, and the proposed inviter; then the login asks, and nobody answers any more.
+    let typed = "home\n@bot:example.org\nhttp://127.0.0.1:9\nno\n@me:example.org\n\n";
     child.stdin.take().expect("it is a pipe").write_all(typed.as_bytes()).expect("it reads");
     let output = child.wait_with_output().expect("it ends");
     let config = bench.read("sealbridge.toml");
