@@ -144,6 +144,11 @@ impl Peer for Ann {
     }
 
     async fn say(&self, say: Say) -> Told<RemoteId> {
+        if say.how != How::Text {
+            return Err(Stop::cannot(
+                "this transport takes in words and replies, and of the rest only that it was there",
+            ));
+        }
         if say.words.contains('\0') {
             return Err(Stop::cannot("no Delta Chat sends NUL"));
         }
