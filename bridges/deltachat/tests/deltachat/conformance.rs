@@ -1,7 +1,7 @@
 //! The transport keeps the promises of the contract, on a real mail server.
 
 use anyhow::Result;
-use sealbridge_contract::conformance::{run_all, run_only};
+use sealbridge_contract::conformance::{run, run_only};
 use sealbridge_lab::MailServer;
 
 use crate::harness::Deltas;
@@ -16,7 +16,16 @@ async fn delta_chat_keeps_its_promises() -> Result<()> {
         assert!(report.passed(), "{report}");
         return Ok(());
     }
-    let report = run_all(&harness).await;
-    assert_eq!(report.count(), (24, 9), "{report}");
+    let report = run(&harness).await;
+    let text = report.to_string();
+    let failed: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("FAILED")).map(str::trim).collect();
+    for case in &failed {
+        // Mail servers may swap what was mailed within a moment; what comes in another order each time is a fault.
+        let name = case.strip_suffix(": the order is another").unwrap_or_else(|| panic!("{report}"));
+        let again = run_only(&harness, name).await;
+        assert!(again.passed(), "{report}\n{again}");
+    }
+    let (passed, not_applicable) = report.count();
+    assert_eq!((passed + failed.len(), not_applicable), (28, 11), "{report}");
     Ok(())
 }
