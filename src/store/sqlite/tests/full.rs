@@ -59,9 +59,10 @@ async fn names(pair: &Pair<'_>) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_disk_loses_nothing_acknowledged_and_goes_on_when_there_is_room() {
     let folder = Folder::new();
-    let Some(disk) = SmallDisk::mount(&folder.0.path().join("disk"), 2 << 10) else { return };
+    let Some(disk) = SmallDisk::mount(&folder.0.path().join("disk"), 4 << 10) else { return };
     let ballast = disk.folder().join("ballast");
-    fs::write(&ballast, vec![1; 512 << 10]).expect("there is room");
+    // Half of the disk, so that what is freed later is enough to fold the log, however long it grew.
+    fs::write(&ballast, vec![1; 2 << 20]).expect("there is room");
     let pair = Pair::new(&disk);
     let mut acknowledged = offer_until_full(&pair, 0).await;
     assert!(acknowledged.len() > 10, "{} fit", acknowledged.len());
@@ -161,11 +162,10 @@ async fn routing_that_finds_no_room_waits_and_goes_on_by_itself() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let asked = pair.router.asked() - asked;
     assert!((1..2_500).contains(&asked), "{asked} were routed in vain within two seconds");
-    // What needs no room is done meanwhile; what needs some is told so, and stays where it is.
+    // What needs no room is done meanwhile.
     let head = pair.head().await;
     for pending in &head[..10] {
-        let settled = pair.journal.settle(pending.number, &id("$there")).await;
-        assert!(matches!(settled, Ok(()) | Err(JournalError::Full)), "{settled:?}");
+        pair.journal.settle(pending.number, &id("$there")).await.expect("it needs no room");
     }
     limit_to(1000).await.expect("it can be set");
     let deadline = Instant::now() + Duration::from_secs(20);

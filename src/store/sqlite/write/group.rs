@@ -76,9 +76,11 @@ where
 /// One group takes no more than this, so that the first of it does not wait for long.
 const HEAVIEST_GROUP: usize = 2048;
 
-/// The log is folded into the file after so many changed rows, a few pages each. It keeps its length and is written
-/// over, since that is cheaper than making it grow again.
+/// The log is folded into the file after so many changed rows, a few pages each, or after so many commits, since a
+/// commit of a single message touches as many pages as one of many. It keeps its length and is written over, which is
+/// cheaper than making it grow again.
 const FOLDED_AFTER: u64 = 8192;
+const COMMITS: u32 = 128;
 
 /// What found no room is tried again so often, and after so many groups of other things.
 const REST: Duration = Duration::from_millis(500);
@@ -109,15 +111,17 @@ pub(in crate::store::sqlite) struct Writer {
     stuck: Option<u32>,
     /// The log could not be folded the last time.
     unfolded: bool,
-    /// How many rows were changed when the log was folded last.
+    /// How many rows were changed when the log was folded last, and how many commits ago that was.
     folded_at: u64,
+    commits: u32,
 }
 
 impl Writer {
     pub(in crate::store::sqlite) fn new(ledger: Ledger, file: PathBuf, woken: Arc<Woken>, found: Found) -> Self {
         let mut log = file.into_os_string();
         log.push("-wal");
-        Self { ledger, log: log.into(), woken, broken: None, found, stuck: None, unfolded: false, folded_at: 0 }
+        let (broken, stuck, unfolded, folded_at, commits) = (None, None, false, 0, 0);
+        Self { ledger, log: log.into(), woken, broken, found, stuck, unfolded, folded_at, commits }
     }
 
     /// Serves until nobody can ask any more, then folds the log and closes.
@@ -164,19 +168,23 @@ impl Writer {
 
     fn serve(&mut self, mut jobs: Vec<Box<dyn Job>>) {
         self.broken = self.broken.take().or_else(|| self.found.nothing().err());
-        let outcomes = match &self.broken {
-            Some(error) => {
-                self.ledger.unfinished.clear();
-                vec![Err(error.clone()); jobs.len()]
-            }
-            None => self.commit(&mut jobs),
+        let outcomes = if let Some(error) = &self.broken {
+            self.ledger.unfinished.clear();
+            vec![Err(error.clone()); jobs.len()]
+        } else if self.is_foldable() {
+            self.commit(&mut jobs)
+        } else {
+            // Routing rests too, and is tried again with the next fold.
+            self.stuck = Some(0);
+            vec![Err(JournalError::Full); jobs.len()]
         };
         for (job, outcome) in jobs.into_iter().zip(outcomes) {
             job.answer(outcome);
         }
         let changed = self.ledger.connection.total_changes();
-        if changed - self.folded_at >= FOLDED_AFTER {
-            self.folded_at = changed;
+        self.commits += 1;
+        if changed - self.folded_at >= FOLDED_AFTER || self.commits >= COMMITS {
+            (self.folded_at, self.commits) = (changed, 0);
             self.fold(if self.log_length() > LONGEST_LOG { "TRUNCATE" } else { "PASSIVE" });
         }
     }
@@ -310,6 +318,15 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Tries again to fold a log that could not be. Room that somebody made is for that first: a commit would only make
+    /// the log longer, until it has taken all of it.
+    fn is_foldable(&mut self) -> bool {
+        if self.unfolded {
+            self.fold("TRUNCATE");
+        }
+        !self.unfolded
     }
 
     fn log_length(&self) -> u64 {

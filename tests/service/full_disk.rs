@@ -1,0 +1,62 @@
+//! The disk under the state folder is full while people talk.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use sealbridge_lab::{
+    bridge::{Binary, Bridge},
+    small_disk::SmallDisk,
+};
+
+use super::recovery::{PATIENCE, Talk, assert_clean, plan};
+
+async fn is_in_trouble(bridge: &Bridge) -> Result<bool> {
+    let status = bridge.status().await?;
+    Ok(status["trouble"].as_str().is_some_and(|trouble| trouble.contains("disk under the journal is full")))
+}
+
+/// How much of a processor the service has used, in hundredths of a second.
+fn used(bridge: &Bridge) -> Result<u64> {
+    let pid = bridge.pid().context("it runs")?;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(") ").context("a name in brackets comes first")?;
+    let fields: Vec<_> = fields.split(' ').collect();
+    Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
+}
+
+#[tokio::test]
+async fn full_disk_loses_nothing_is_told_and_is_over_when_there_is_room() -> Result<()> {
+    let network = tempfile::tempdir()?;
+    let link = "\n[links.both]\nends = [\"a/room\", \"b/room\"]\n";
+    let binary = Binary::at(env!("CARGO_BIN_EXE_sealbridge"));
+    let mut bridge = Bridge::prepare(&binary, &plan(network.path(), link))?;
+    let Some(disk) = SmallDisk::mount(&bridge.folder().join("state"), 16 << 10) else { return Ok(()) };
+    bridge.init().await?.ok()?;
+    bridge.start().await?;
+    let mut talk = Talk::new(network.path())?;
+    for _ in 0..3 {
+        talk.say(10)?;
+        assert_clean(talk.all_heard().await?, &bridge)?;
+        disk.fill()?;
+        // The log is written over, so it takes a while until there is no room for anything more.
+        let start = tokio::time::Instant::now();
+        while !is_in_trouble(&bridge).await? {
+            ensure!(start.elapsed() < PATIENCE, "{}", bridge.tail());
+            talk.say(50)?;
+        }
+        let doctor = bridge.cli(&["doctor"]).await?;
+        ensure!(doctor.code != 0 && doctor.stdout.contains("disk under the journal is full"), "{doctor:?}");
+        let before = used(&bridge)?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let busy = used(&bridge)? - before;
+        ensure!(busy < 100, "it used {busy} hundredths of a second within two seconds of waiting for room");
+        disk.empty()?;
+        assert_clean(talk.all_heard().await?, &bridge)?;
+        let start = tokio::time::Instant::now();
+        while is_in_trouble(&bridge).await? {
+            ensure!(start.elapsed() < PATIENCE, "{}", bridge.tail());
+        }
+    }
+    ensure!(bridge.is_running(), "{}", bridge.tail());
+    bridge.stop().await
+}
