@@ -86,6 +86,12 @@ impl Dispatch {
         }
     }
 
+    /// A lane begins an attempt. One that waits goes on waiting until something gets through.
+    fn begins(&self, lane: &Address) {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        states.entry(lane.clone()).or_insert(LaneState::Busy);
+    }
+
     /// Runs until `stop`; `changed` says that the table changed, so that waiting lanes look again.
     ///
     /// # Errors
@@ -189,7 +195,7 @@ impl Lane {
                     self.sleep(early, stop, false).await;
                     break;
                 }
-                dispatch.note(&self.at, Some(LaneState::Busy));
+                dispatch.begins(&self.at);
                 let attempt = AssertUnwindSafe(dispatch.attempts.attempt(&self.at, &pending)).catch_unwind();
                 let Attempt { outcome, lost } = tokio::select! {
                     attempt = attempt => attempt.unwrap_or_else(|_| broke(&pending).into()),
@@ -222,6 +228,7 @@ impl Lane {
             Outcome::Delivered(id) => {
                 dispatch.delivered.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 debug!(%delivery, attempt, "Delivered.");
+                dispatch.note(&self.at, Some(LaneState::Busy));
                 let (journal, stop) = (Arc::clone(journal), stop.clone());
                 settling.spawn(async move {
                     written(&stop, || journal.settle(number, &id)).await?;
