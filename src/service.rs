@@ -32,6 +32,8 @@ use crate::{
     store::{JournalError, Link, LinkEnd, LinkName, SharedJournal, sqlite::SqliteJournal},
 };
 
+/// Milliseconds of a day.
+const DAY: i64 = 24 * 3_600_000;
 /// How long a broken account rests before it is started anew.
 const REST: Duration = Duration::from_secs(5);
 /// How often the rests of paused links are looked at.
@@ -75,7 +77,7 @@ struct Keys {
 #[derive(Clone)]
 struct Opened {
     transport: Option<AnyTransport>,
-    stopped: Option<String>,
+    stopped: Option<Failure>,
 }
 
 impl Service {
@@ -229,7 +231,7 @@ impl Service {
                 Ok(transport) => Opened { transport: Some(transport), stopped: None },
                 Err(fatal) => {
                     error!(account = %name, error = %fatal, "Account does not open.");
-                    Opened { transport: None, stopped: Some(fatal.to_string()) }
+                    Opened { transport: None, stopped: Some(fatal.into()) }
                 }
             };
             self.accounts.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), opened);
@@ -264,14 +266,16 @@ impl Service {
         None
     }
 
-    async fn account_stopped(&self, name: &AccountName, fatal: &Fatal) -> Result<(), JournalError> {
-        error!(account = %name, error = %fatal, "Account stopped: a person must act.");
+    async fn account_stopped(&self, name: &AccountName, why: Failure) -> Result<(), JournalError> {
+        error!(account = %name, error = %why, "Account stopped: a person must act.");
+        // A service that is started again and again says the same once a day.
+        let topic = format!("account-stopped/{name}/{why}/{}", self.clock.now().0 / DAY);
         if let Some(opened) = self.accounts.lock().unwrap_or_else(PoisonError::into_inner).get_mut(name) {
-            opened.stopped = Some(fatal.to_string());
+            opened.stopped = Some(why.clone());
             opened.transport = None;
         }
         self.follow_accounts();
-        self.desk.tell_operator(&format!("The account {name} stopped: {fatal}"), None).await
+        self.desk.tell_operator(&format!("The account {name} stopped: {why}"), Some(&topic)).await
     }
 
     /// Pauses a link whose circuit breaker tripped, and says so at all its ends.
@@ -336,20 +340,21 @@ impl Service {
         let mut last = None;
         while let Some((name, fatal)) = futures_util::StreamExt::next(&mut running).await {
             if let Some(fatal) = fatal {
-                self.account_stopped(&name, &fatal).await?;
-                if matches!(fatal, Fatal::Journal) {
-                    return Err(fatal.into());
+                let is_final = matches!(fatal, Fatal::Journal);
+                let failure = Failure::from(fatal);
+                self.account_stopped(&name, failure.clone()).await?;
+                if is_final {
+                    return Err(failure);
                 }
-                last = Some(fatal);
+                last = Some(failure);
             }
         }
         if stop.is_cancelled() {
             return Ok(());
         }
-        Err(last.map_or_else(
-            || Failure::new(FailureKind::Config, "no account is set up: run `sealbridge init`".to_owned()),
-            Failure::from,
-        ))
+        Err(last.unwrap_or_else(|| {
+            Failure::new(FailureKind::Config, "no account is set up: run `sealbridge init`".to_owned())
+        }))
     }
 }
 

@@ -129,7 +129,7 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let kind = match error {
             OpenError::InUse => FailureKind::Temporary,
-            OpenError::WrongKey => FailureKind::Config,
+            OpenError::WrongKey | OpenError::Newer { .. } => FailureKind::Config,
             _ => FailureKind::Other,
         };
         Self::new(kind, error.to_string())

@@ -43,7 +43,7 @@ pub struct Account {
     /// Its transport; `None` once it stopped.
     pub transport: Option<AnyTransport>,
     /// Why it stopped, if it did.
-    pub stopped: Option<String>,
+    pub stopped: Option<Failure>,
 }
 
 /// The assembled service, as the command line drives it: open, perhaps set up, run, close.

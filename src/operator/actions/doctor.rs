@@ -46,7 +46,9 @@ pub(super) async fn doctor(host: &dyn Host) -> Result<Outcome, Failure> {
         let open = host.accounts().into_iter().find(|account| account.name == *name);
         let stopped = open.as_ref().and_then(|account| account.stopped.clone());
         let Some(transport) = open.and_then(|account| account.transport) else {
-            let why = stopped.unwrap_or_else(|| "not logged in: run `sealbridge init`".into());
+            let why =
+                stopped.unwrap_or_else(|| Failure::new(FailureKind::Config, "not logged in: run `sealbridge init`"));
+            found = found.or(Some(why.kind));
             checks.push(check(topic, CheckState::Bad, format!("stopped ({}): {why}", account.network())));
             continue;
         };
@@ -55,7 +57,7 @@ pub(super) async fn doctor(host: &dyn Host) -> Result<Outcome, Failure> {
         checks.push(match (stopped, health.connected, health.trouble) {
             (Some(why), _, _) => check(&topic, CheckState::Bad, format!("stopped: {why}")),
             (None, false, trouble) => {
-                found = Some(FailureKind::Unreachable);
+                found = found.or(Some(FailureKind::Unreachable));
                 let why = trouble.map_or(String::new(), |trouble| format!(": {trouble}"));
                 check(&topic, CheckState::Bad, format!("not connected{why}"))
             }
@@ -147,8 +149,11 @@ async fn links(host: &dyn Host) -> Result<Vec<Check>, Failure> {
         let mut bad = Vec::new();
         for end in &link.ends {
             let account = accounts.iter().find(|account| account.name == end.at.account);
-            let transport = account.and_then(|account| account.transport.as_ref());
-            let infos = transport.map(|transport| transport.common().conversations()).unwrap_or_default();
+            let Some(transport) = account.and_then(|account| account.transport.as_ref()) else {
+                bad.push(format!("{} waits for its account, which is not running", end.at));
+                continue;
+            };
+            let infos = transport.common().conversations();
             let why = match infos.iter().find(|info| info.id == end.at.conversation).map(|info| info.encryption) {
                 Some(Encryption::Pinned) => continue,
                 Some(Encryption::Absent) => "is not encrypted, so nothing is carried there",

@@ -64,7 +64,7 @@ fn accounts(host: &dyn Host) -> Vec<AccountLine> {
             network: account.network(),
             health: found.and_then(|account| Some(account.transport.as_ref()?.common().health())).unwrap_or_default(),
             stopped: match found {
-                Some(account) => account.stopped.clone(),
+                Some(account) => account.stopped.as_ref().map(ToString::to_string),
                 None => Some("not open".into()),
             },
         }

@@ -214,7 +214,7 @@ impl Setting<'_> {
                     continue;
                 };
                 if let Some(why) = account.stopped {
-                    return Err(Failure::other(format!("account {name}: {why}")));
+                    return Err(why.while_doing(&format!("account {name}")));
                 }
                 if let Some(transport) = account.transport.filter(|transport| is_connected(transport.common())) {
                     return Ok(transport);
