@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Outcome, open_transport, to_line, transport_of};
 use crate::{
     config::nearest,
-    operator::{Failure, Host},
+    operator::{Failure, Host, admin},
     store::{Link, LinkEnd, LinkName, Tripped},
 };
 
@@ -53,8 +53,10 @@ pub(super) async fn add(host: &dyn Host, name: &LinkName, ends: &[Address]) -> R
         if ends[..index].contains(end) {
             return Err(Failure::usage(format!("{end} is named twice")));
         }
+        must_not_be_the_admin_room(host, end).await?;
         must_be_encrypted(host, end)?;
     }
+    must_join_anew(host, name, ends).await?;
     let since = host.clock().now();
     let ends = ends.iter().map(|at| LinkEnd { at: at.clone(), since }).collect();
     put(host, Link { name: name.clone(), ends, paused: None, fixed: false, tripped: None }, "is made").await
@@ -92,7 +94,10 @@ pub(super) async fn replace(
     if !link.ends.iter().any(|end| end.at == *old) {
         return Err(Failure::usage(format!("{old} is not in the link `{name}`")));
     }
+    must_not_be_the_admin_room(host, new).await?;
     must_be_encrypted(host, new)?;
+    let ends = link.ends.iter().map(|end| if end.at == *old { new } else { &end.at }).cloned().collect::<Vec<_>>();
+    must_join_anew(host, name, &ends).await?;
     let end = LinkEnd { at: new.clone(), since: host.clock().now() };
     let moved = host.journal().replace_end(name, old, end).await?;
     host.links_changed().await?;
@@ -168,6 +173,24 @@ fn must_be_encrypted(host: &dyn Host, at: &Address) -> Result<(), Failure> {
         Encryption::Violated => Err(Failure::refused(format!("{at} was encrypted, and its server now says otherwise"))),
         Encryption::Replaced => Err(Failure::refused(format!("{at} was given up for another conversation"))),
         Encryption::Left => Err(Failure::refused(format!("we are not in {at} any more: invite us again"))),
+    }
+}
+
+/// What an operator says in the admin room is for the bridge alone.
+async fn must_not_be_the_admin_room(host: &dyn Host, at: &Address) -> Result<(), Failure> {
+    if admin::room(&*host.journal()).await?.as_ref() == Some(at) {
+        return Err(Failure::refused(format!("{at} is the admin room, and what is said there goes nowhere else")));
+    }
+    Ok(())
+}
+
+/// Two conversations that two links join would hear everything twice.
+async fn must_join_anew(host: &dyn Host, name: &LinkName, ends: &[Address]) -> Result<(), Failure> {
+    let links = host.journal().links().await?;
+    let joins = |link: &&Link| link.ends.iter().filter(|end| ends.contains(&end.at)).count() > 1;
+    match links.iter().filter(|link| link.name != *name).find(joins) {
+        Some(link) => Err(Failure::refused(format!("the link `{}` joins two of these already", link.name))),
+        None => Ok(()),
     }
 }
 

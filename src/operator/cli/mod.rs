@@ -14,6 +14,7 @@ use std::{
 };
 
 use clap::{CommandFactory as _, Parser as _};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 use super::{Failure, FailureKind, Open, logging, output::Output};
 use crate::config::{self, Config, Flags, Sources};
@@ -27,7 +28,7 @@ pub fn main(open: Open) -> ExitCode {
         Err(error) => return usage(&error),
     };
     let output = Output::new(arguments.global.json);
-    match carry_out(arguments, open, output) {
+    match keep_memory_private().and_then(|()| carry_out(arguments, open, output)) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(found)) => ExitCode::from(found.exit_code()),
         Err(failure) => {
@@ -35,6 +36,16 @@ pub fn main(open: Open) -> ExitCode {
             ExitCode::from(failure.kind.exit_code())
         }
     }
+}
+
+/// Keys and messages are in memory, so no copy of it may be written where a disk keeps it, and no other process of the
+/// same user may look into it.
+fn keep_memory_private() -> Result<(), Failure> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let limited = setrlimit(Resource::Core, none);
+    limited
+        .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable))
+        .map_err(|error| Failure::other(format!("core dumps, which would hold keys, can't be switched off: {error}")))
 }
 
 /// Every command, as the parser knows it.

@@ -126,6 +126,11 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// Its process id.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to stop, and gives its exit code.
     pub(super) fn stop(mut self) -> i32 {
         let id = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("it has an id");

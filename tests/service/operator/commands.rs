@@ -72,6 +72,11 @@ fn links_live_through_their_whole_life_with_stable_fields() {
     assert_eq!((again.exit, &again.line()["error"]["kind"]), (2, &"usage".into()));
     let nowhere = bench.json(&["links", "add", "l", "a/nowhere", "b/room"]);
     assert_eq!((nowhere.exit, &nowhere.line()["error"]["kind"]), (6, &"refused".into()));
+    let twice = bench.run(&["links", "add", "l", "b/room", "a/room"]);
+    assert!(twice.exit == 6 && twice.err.contains("`lounge`"), "{twice:?}");
+    let admin = bench.json(&["status"]).line()["admin_room"].as_str().expect("there is one").to_owned();
+    let leak = bench.run(&["links", "add", "l", &admin, "b/other"]);
+    assert!(leak.exit == 6 && leak.err.contains("admin room"), "{leak:?}");
     let stranger = bench.run(&["links", "add", "l", "aa/room", "b/room"]);
     assert!(stranger.exit == 2 && stranger.err.contains("did you mean `a`?"), "{stranger:?}");
 
@@ -93,6 +98,8 @@ fn links_live_through_their_whole_life_with_stable_fields() {
         (Some("add_link"), None),
         (Some("add_link"), Some("usage")),
         (Some("add_link"), Some("refused")),
+        (Some("add_link"), Some("refused")),
+        (Some("add_link"), Some("refused")),
         (Some("add_link"), Some("usage")),
         (Some("pause_link"), None),
         (Some("resume_link"), None),
@@ -102,6 +109,16 @@ fn links_live_through_their_whole_life_with_stable_fields() {
     ];
     assert_eq!(told, expected);
     assert_eq!(mode(&bench.path("sealbridge-state/audit.jsonl")), 0o600);
+}
+
+#[test]
+fn memory_of_the_service_is_never_written_to_a_core_dump() {
+    let bench = Bench::set_up();
+    let running = bench.start(&[]);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", running.id())).expect("it runs");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("the kernel tells it");
+    assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{core}");
+    assert_eq!(running.stop(), 0);
 }
 
 #[test]
