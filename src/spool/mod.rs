@@ -81,8 +81,8 @@ impl SpoolFolder {
     pub async fn unleased(&self) -> Result<Vec<SpoolId>, SpoolError> {
         let shared = Arc::clone(&self.0);
         blocking(move || {
-            let ids =
-                fs::read_dir(&shared.folder)?.map(|entry| Ok(entry?.file_name().to_str().and_then(SpoolId::parse)));
+            let ids = fs::read_dir(&shared.folder)?
+                .map(|entry| Ok(entry?.file_name().to_str().and_then(|name| SpoolId::parse(name).ok())));
             let ids: io::Result<Vec<Option<SpoolId>>> = ids.collect();
             let ids = ids?;
             let state = shared.state();

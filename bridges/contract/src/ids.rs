@@ -11,9 +11,9 @@ pub enum BadName {
     /// Account names go into file names and metrics, so their alphabet is small.
     #[error("an account name has 1 to 32 of the characters a-z, 0-9, - and _, and starts with a letter")]
     Account,
-    /// A delivery id is 16 bytes, in unpadded URL-safe base64.
-    #[error("a delivery id has 22 characters of URL-safe base64")]
-    Delivery,
+    /// Deliveries and files are named by 16 random bytes, in unpadded URL-safe base64.
+    #[error("a delivery or a file is named by 22 characters of URL-safe base64")]
+    Random,
 }
 
 /// The name of one login of ours: `[accounts.NAME]` in the config.
@@ -122,55 +122,75 @@ impl fmt::Display for Address {
     }
 }
 
-/// One message on its way to one conversation: 128 random bits, made once, at enqueue, and carried inside the
-/// ciphertext. On Matrix it is also the transaction id.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DeliveryId([u8; 16]);
+/// A name of 128 random bits; its text form is 22 characters of URL-safe base64.
+macro_rules! random_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name([u8; 16]);
 
-impl DeliveryId {
-    /// A new one, from the system's randomness.
-    ///
-    /// # Panics
-    /// If the system has no randomness to give, without which nothing here is safe.
-    #[must_use]
-    pub fn random() -> Self {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).expect("the system's random generator answers");
-        Self(bytes)
-    }
+        impl $name {
+            /// A new one, from the system's randomness.
+            ///
+            /// # Panics
+            /// If the system has no randomness to give, without which nothing here is safe.
+            #[must_use]
+            pub fn random() -> Self {
+                let mut bytes = [0; 16];
+                getrandom::fill(&mut bytes).expect("the system's random generator answers");
+                Self(bytes)
+            }
 
-    /// From its bytes.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
+            /// From its bytes.
+            #[must_use]
+            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(bytes)
+            }
 
-    /// Its bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
+            /// Its bytes.
+            #[must_use]
+            pub fn as_bytes(&self) -> &[u8; 16] {
+                &self.0
+            }
 
-    /// From its text form.
-    ///
-    /// # Errors
-    /// [`BadName::Delivery`] unless it is 22 characters of URL-safe base64.
-    pub fn parse(text: &str) -> Result<Self, BadName> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| BadName::Delivery)?;
-        Ok(Self(bytes.try_into().map_err(|_| BadName::Delivery)?))
-    }
+            /// From its text form.
+            ///
+            /// # Errors
+            /// [`BadName::Random`](crate::ids::BadName::Random) unless it is 22 characters of URL-safe base64.
+            pub fn parse(text: &str) -> Result<Self, $crate::ids::BadName> {
+                let bytes = $crate::ids::from_text(text)?;
+                Ok(Self(bytes))
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&$crate::ids::to_text(&self.0))
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+pub(crate) use random_id;
+
+pub(crate) fn from_text(text: &str) -> Result<[u8; 16], BadName> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| BadName::Random)?;
+    bytes.try_into().map_err(|_| BadName::Random)
 }
 
-impl fmt::Display for DeliveryId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
-    }
+pub(crate) fn to_text(bytes: &[u8; 16]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
-impl fmt::Debug for DeliveryId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
+random_id! {
+    /// One message on its way to one conversation: 128 random bits, made once, at enqueue, and carried inside the
+    /// ciphertext. On Matrix it is also the transaction id.
+    DeliveryId
 }
 
 #[cfg(test)]
@@ -189,6 +209,6 @@ mod tests {
     fn delivery_id_survives_its_text_form() {
         let id = DeliveryId::random();
         assert_eq!(DeliveryId::parse(&id.to_string()), Ok(id));
-        assert_eq!(DeliveryId::parse("short"), Err(BadName::Delivery));
+        assert_eq!(DeliveryId::parse("short"), Err(BadName::Random));
     }
 }

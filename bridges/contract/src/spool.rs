@@ -7,49 +7,12 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::SecretBytes;
+use crate::{SecretBytes, ids::random_id};
 
-/// The name of something in the spool: 128 random bits. It opens nothing by itself.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SpoolId([u8; 16]);
-
-impl SpoolId {
-    /// A new one, from the system's randomness.
-    ///
-    /// # Panics
-    /// If the system has no randomness to give.
-    #[must_use]
-    pub fn random() -> Self {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).expect("the system's random generator answers");
-        Self(bytes)
-    }
-
-    /// Its bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-
-    /// From its text form: 22 characters of URL-safe base64.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Some(Self(URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?))
-    }
-}
-
-impl fmt::Display for SpoolId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
-    }
-}
-
-impl fmt::Debug for SpoolId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
+random_id! {
+    /// The name of something in the spool: 128 random bits. It opens nothing by itself.
+    SpoolId
 }
 
 /// Something whole in the spool. As long as a lease is held, or the journal names it, it is not swept.

@@ -250,7 +250,7 @@ fn state_name(state: i64) -> &'static str {
 /// The files that messages still need.
 pub(in crate::store::sqlite) fn files(reader: &Reader) -> Outcome<HashSet<SpoolId>> {
     let lists: Vec<String> = reader.all("SELECT spool FROM received WHERE spool IS NOT NULL", [], |row| row.get(0))?;
-    Ok(lists.iter().flat_map(|list| list.split(' ')).filter_map(SpoolId::parse).collect())
+    Ok(lists.iter().flat_map(|list| list.split(' ')).filter_map(|name| SpoolId::parse(name).ok()).collect())
 }
 
 /// How full it is.

@@ -48,6 +48,16 @@ async fn offer_until_full(pair: &Pair<'_>, from: usize) -> Vec<String> {
     acknowledged
 }
 
+/// Lets the journal's file grow by so many pages and no more.
+async fn limit_to(sqlite: &SqliteJournal, more: i64) -> Result<(), JournalError> {
+    let limit = Ask::of(1, move |ledger| {
+        let pages: i64 = ledger.connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+        let sql = format!("PRAGMA max_page_count = {}", pages + more);
+        Ok(ledger.connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).map(drop)?)
+    });
+    sqlite.writer.ask(limit).await
+}
+
 async fn names(pair: &Pair<'_>) -> Vec<String> {
     let head = pair.head().await;
     let mut names: Vec<_> =
@@ -97,13 +107,7 @@ async fn file_at_its_largest_takes_no_more_still_settles_and_goes_on() {
     let router = TestRouter::linking(&[&a, &b]);
     let sqlite = SqliteJournal::open(&folder.journal(), vault(), router.clone(), Limits::default(), Clock::system());
     let sqlite = Arc::new(sqlite.expect("it opens"));
-    let limit_to = |more: i64| {
-        sqlite.writer.ask(Ask::of(1, move |ledger| {
-            let pages: i64 = ledger.connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
-            let sql = format!("PRAGMA max_page_count = {}", pages + more);
-            Ok(ledger.connection.query_row(&sql, [], |row| row.get::<_, i64>(0))?)
-        }))
-    };
+    let limit_to = |more| limit_to(&sqlite, more);
     limit_to(64).await.expect("it can be set");
     let clock = Clock::system();
     let journal: Arc<dyn Journal> = sqlite.clone();
@@ -128,13 +132,7 @@ async fn routing_that_finds_no_room_waits_and_goes_on_by_itself() {
     let router = TestRouter::linking(&[&a, &b]);
     let sqlite = SqliteJournal::open(&folder.journal(), vault(), router.clone(), Limits::default(), Clock::system());
     let sqlite = Arc::new(sqlite.expect("it opens"));
-    let limit_to = |more: i64| {
-        sqlite.writer.ask(Ask::of(1, move |ledger| {
-            let pages: i64 = ledger.connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
-            let sql = format!("PRAGMA max_page_count = {}", pages + more);
-            Ok(ledger.connection.query_row(&sql, [], |row| row.get::<_, i64>(0))?)
-        }))
-    };
+    let limit_to = |more| limit_to(&sqlite, more);
     let journal: Arc<dyn Journal> = sqlite.clone();
     let (clock, limits) = (Clock::system(), Limits::default());
     let pair = Pair { engine: &folder, journal, router, clock, limits, a, b };

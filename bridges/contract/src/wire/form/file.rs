@@ -110,6 +110,6 @@ impl WireSpooled {
     }
 
     fn into_spooled(self) -> Option<Spooled> {
-        Some(Spooled::new(SpoolId::parse(&self.0)?, self.1, self.2, None))
+        Some(Spooled::new(SpoolId::parse(&self.0).ok()?, self.1, self.2, None))
     }
 }
