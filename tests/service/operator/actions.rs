@@ -110,6 +110,21 @@ async fn doctor_passes_on_what_a_transport_finds_and_ends_badly_for_what_is_grav
 }
 
 #[tokio::test]
+async fn account_that_stopped_ends_the_doctor_with_its_own_kind_and_accuses_no_conversation() {
+    let host = PlayedHost::new();
+    fixed_link(&host).await;
+    host.stop(Failure::new(FailureKind::Auth, "the session is not known any more"));
+    let outcome = done(&host, Action::Doctor).await.expect("it looks");
+    assert_eq!(outcome.found, Some(FailureKind::Auth));
+    assert!(outcome.words.contains("the session is not known any more"), "{}", outcome.words);
+    assert!(
+        outcome.words.contains("waits for its account") && !outcome.words.contains("invite us"),
+        "{}",
+        outcome.words
+    );
+}
+
+#[tokio::test]
 async fn admin_room_is_kept() {
     let host = PlayedHost::new();
     let journal = host.journal();

@@ -4,7 +4,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -142,6 +142,7 @@ pub(super) struct PlayedHost {
     journal: SharedJournal,
     clock: Clock,
     transport: Arc<Played>,
+    stopped: Mutex<Option<Failure>>,
     folder: TempDir,
 }
 
@@ -153,7 +154,12 @@ impl PlayedHost {
         let (vault, clock) = (Vault::new(RootKey::random()), Clock::system());
         let journal = SqliteJournal::open(folder.path(), vault, Arc::new(Nowhere), Limits::default(), clock.clone());
         let journal: SharedJournal = Arc::new(journal.expect("a new journal opens"));
-        Arc::new(Self { config, journal, clock, transport: Arc::default(), folder })
+        Arc::new(Self { config, journal, clock, transport: Arc::default(), stopped: Mutex::default(), folder })
+    }
+
+    /// The account stops.
+    pub(super) fn stop(&self, why: Failure) {
+        *self.stopped.lock().expect("nobody panics while holding it") = Some(why);
     }
 
     pub(super) fn state(&self) -> &Path {
@@ -181,7 +187,9 @@ impl Host for PlayedHost {
     }
     fn accounts(&self) -> Vec<Account> {
         let name = AccountName::parse("a").expect("it is a name");
-        vec![Account { name, transport: Some(AnyTransport::Carrier(self.transport.clone())), stopped: None }]
+        let stopped = self.stopped.lock().expect("nobody panics while holding it").clone();
+        let transport = stopped.is_none().then(|| AnyTransport::Carrier(self.transport.clone()));
+        vec![Account { name, transport, stopped }]
     }
     fn trouble(&self) -> Option<String> {
         None
