@@ -187,12 +187,13 @@ impl Service {
     /// put the links into the table.
     async fn follow_links(&self) -> Result<(), JournalError> {
         let mut told = self.told.lock().await;
-        for end in self.table.now().links().flat_map(|link| &link.ends) {
-            if !told.contains(&end.at) {
-                self.desk.tell(&end.at, READABLE, Some("readable-on-host")).await?;
-                told.insert(end.at.clone());
-            }
-        }
+        let table = self.table.now();
+        let new: HashSet<_> = table.links().flat_map(|link| &link.ends).map(|end| &end.at).collect();
+        let new: Vec<_> = new.into_iter().filter(|at| !told.contains(*at)).collect();
+        // All at once, so that they share their commits: at the start every end is new.
+        let words = new.iter().map(|at| self.desk.tell(at, READABLE, Some("readable-on-host")));
+        futures_util::future::try_join_all(words).await?;
+        told.extend(new.into_iter().cloned());
         self.changes.send_modify(|count| *count += 1);
         Ok(())
     }
