@@ -14,7 +14,7 @@ use ruma::{
 };
 use sealbridge_contract::{
     Batch, Fatal, Inbox, NotAccepted,
-    inbox::{Audience, Incident},
+    inbox::{Audience, Echo, Incident, StoreWrite},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -30,6 +30,8 @@ const UNMOVED: u32 = 5;
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A cursor alone is committed no more often than this.
 const CURSOR_KEPT: Duration = Duration::from_secs(60);
+/// Echoes alone are committed no more often than this: most tell what the answer to our own request tells sooner.
+const ECHOES_KEPT: Duration = Duration::from_secs(1);
 const FIRST_ANSWER: Duration = Duration::from_secs(60);
 /// Events of one room in one answer; Synapse gives no more than this.
 const MOST_EVENTS: u32 = 100;
@@ -48,9 +50,20 @@ pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &Can
         let patience = if since.is_some() { timeout } else { FIRST_ANSWER };
         let asking = request(since.clone(), timeout, watch.most_events());
         let request = core.http.send(asking, Class::LongPoll(patience));
+        let echoes_are_due = watch.kept.echoes_are_due();
+        tokio::pin!(request);
         let answer = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            answer = request => answer,
+            answer = &mut request => answer,
+            () = echoes_are_due => {
+                if !commit_echoes(inbox, since.as_deref(), &mut watch.kept).await? {
+                    return Ok(());
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    answer = request => answer,
+                }
+            }
         };
         let answer = match answer {
             Ok(answer) => answer,
@@ -138,7 +151,7 @@ async fn commit(
     inbox: &Inbox,
     answer: &Response,
     since: Option<&str>,
-    kept: &mut Option<Instant>,
+    kept: &mut Kept,
     stop: &CancellationToken,
 ) -> Result<bool, Fatal> {
     let mut failures = 0;
@@ -183,16 +196,21 @@ async fn try_commit(
     inbox: &Inbox,
     answer: &Response,
     since: Option<&str>,
-    kept: &mut Option<Instant>,
+    kept: &mut Kept,
 ) -> Result<(), NotCommitted> {
     let _turn = core.rooms.change().await;
     let built = intake::build(core, answer, since).await.map_err(NotCommitted::Engine)?;
-    let Built { batch, changes, news, gaps, invites, direct, verifications } = built;
-    let bare = batch.arrivals.is_empty() && batch.echoes.is_empty() && batch.incidents.is_empty();
+    let Built { mut batch, changes, news, gaps, invites, direct, verifications } = built;
+    let bare = batch.arrivals.is_empty() && batch.incidents.is_empty();
     let bare = bare && batch.store.iter().all(|write| write.key == CURSOR);
-    // Only keys came, and the engine has them: to be asked for from an older cursor again does no harm.
-    let needless = bare && (batch.store.is_empty() || kept.is_some_and(|at| at.elapsed() < CURSOR_KEPT));
-    if !needless {
+    // Only keys came, and the engine has them, or echoes: to be asked for from an older cursor again does no harm.
+    let most = if batch.echoes.is_empty() && kept.echoes.is_empty() { CURSOR_KEPT } else { ECHOES_KEPT };
+    let nothing = batch.store.is_empty() && batch.echoes.is_empty();
+    if bare && (nothing || kept.at.is_some_and(|at| at.elapsed() < most)) {
+        kept.echoes.append(&mut batch.echoes);
+    } else {
+        // What answers a message of ours comes after its echo.
+        batch.echoes.splice(0..0, kept.echoes.iter().cloned());
         accept(inbox, batch, bare, kept).await.map_err(NotCommitted::Journal)?;
     }
     let correspondents = changes.correspondents(&core.rooms);
@@ -214,11 +232,23 @@ async fn try_commit(
     Ok(())
 }
 
-async fn accept(inbox: &Inbox, batch: Batch, bare: bool, kept: &mut Option<Instant>) -> Result<(), NotAccepted> {
+/// Commits the echoes that were kept back, up to the last answer. False: we are to stop.
+async fn commit_echoes(inbox: &Inbox, since: Option<&str>, kept: &mut Kept) -> Result<bool, Fatal> {
+    let cursor = since.map(|since| StoreWrite::put(CURSOR, since.as_bytes()));
+    let batch = Batch { echoes: kept.echoes.clone(), store: cursor.into_iter().collect(), ..Batch::default() };
+    match accept(inbox, batch, true, kept).await {
+        Err(NotAccepted::Stopping) => Ok(false),
+        // What the journal does not take now stays here, and goes with the next answer.
+        Err(error) => fatal_journal(error).map_or(Ok(true), Err),
+        Ok(()) => Ok(true),
+    }
+}
+
+async fn accept(inbox: &Inbox, batch: Batch, bare: bool, kept: &mut Kept) -> Result<(), NotAccepted> {
     debug!(arrivals = batch.arrivals.len(), echoes = batch.echoes.len(), "Offered to the journal.");
     fail::fail_point!("matrix::before-accept");
     match inbox.accept(batch).await {
-        Ok(()) => *kept = Some(Instant::now()),
+        Ok(()) => *kept = Kept { at: Some(Instant::now()), echoes: Vec::new() },
         // A full journal must not keep keys from coming.
         Err(NotAccepted::Full) if bare => {}
         Err(error) => return Err(error),
@@ -254,14 +284,35 @@ fn heard_of(fed: Fed, core: &Core) -> Vec<News> {
 struct Watch {
     /// The last request was answered.
     hears: bool,
-    /// When the cursor was last committed.
-    kept: Option<Instant>,
+    kept: Kept,
     failures: u32,
     failing_since: Option<Instant>,
     unmoved: u32,
     idle: Duration,
     /// How often the number of events asked for was halved, since an answer was too large to take.
     halved: u32,
+}
+
+/// What is committed, and what can wait for company.
+#[derive(Debug, Default)]
+struct Kept {
+    /// When the cursor was last committed.
+    at: Option<Instant>,
+    /// Echoes that came since. If we die they come again.
+    echoes: Vec<Echo>,
+}
+
+impl Kept {
+    /// Waits until the echoes have been kept back long enough; for ever if there are none.
+    fn echoes_are_due(&self) -> impl Future<Output = ()> + use<> {
+        let due = if self.echoes.is_empty() { None } else { self.at.map(|at| at + ECHOES_KEPT) };
+        async move {
+            match due {
+                Some(due) => tokio::time::sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
 }
 
 impl Watch {
