@@ -154,7 +154,8 @@ impl Attempts {
         let destination = table.destination(to).ok_or_else(|| Stop::Gate(no_transport(table, to)))?;
         let abilities = transport.common().abilities();
         let namesake = self.namesakes.meets(to, &pending.message);
-        let manner = Manner { abilities, reactions: rule.reactions, tags: &self.tags, namesake };
+        let read_there = !matches!(transport, AnyTransport::Carrier(_));
+        let manner = Manner { abilities, reactions: rule.reactions, tags: &self.tags, namesake, read_there };
         let crossing = match adapt(&pending.message, slip.clone(), &manner) {
             Adapted::Crosses(crossing) => crossing,
             Adapted::LeftOut(loss) => {

@@ -268,7 +268,8 @@ impl<'h> Stage<'h> {
         let message = Cleartext::new(message);
         let tags = Tags::new(super::random_key());
         let abilities = self.transport.common().abilities();
-        let manner = Manner { abilities, reactions: Reactions::Native, tags: &tags, namesake: false };
+        let read_there = self.kind() != Type::Carrier;
+        let manner = Manner { abilities, reactions: Reactions::Native, tags: &tags, namesake: false, read_there };
         // As the journey does: a transport is given only what its datasheet says that it carries.
         let crossing = match adapt(&message, slip.clone(), &manner) {
             Adapted::Crosses(crossing) => crossing,

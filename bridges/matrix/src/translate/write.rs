@@ -78,7 +78,6 @@ impl Writer<'_> {
             (Kind::Unsupported { what }, _) => not_carried(&mut content, what),
             _ => not_carried(&mut content, "something"),
         }
-        caveats(&mut content, self.message);
         if !self.message.author.is_bridge() {
             profile::add(&mut content, &self.message.author, self.formatted);
         }
@@ -146,29 +145,10 @@ fn not_carried(content: &mut Map<String, Value>, what: &str) {
     content.insert("body".into(), format!("[{what}, which this bridge does not carry]").into());
 }
 
-fn caveats(content: &mut Map<String, Value>, message: &Message) {
-    let mut said = String::new();
-    if message.caveats.late {
-        said.push_str("[late] ");
-    }
-    if message.caveats.sender_not_proven {
-        said.push_str("[sender not proven] ");
-    }
-    if said.is_empty() {
-        return;
-    }
-    for key in ["body", "formatted_body"] {
-        if let Some(Value::String(words)) = content.get_mut(key) {
-            words.insert_str(0, &said);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use sealbridge_contract::{
-        Author, Body, ConversationId, DeliveryId, PersonId, RemoteId, Target, Timestamp,
-        message::{Caveats, Edit},
+        Author, Body, ConversationId, DeliveryId, PersonId, RemoteId, Target, Timestamp, message::Edit,
     };
 
     use super::*;
@@ -227,13 +207,6 @@ mod tests {
         let content = written(&ann("a"), &Slip { reply_to: Some(RemoteId::new("$a")), ..slip });
         assert_eq!(content["m.relates_to"]["is_falling_back"], false);
         assert_eq!(content["m.relates_to"]["m.in_reply_to"]["event_id"], "$a");
-    }
-
-    #[test]
-    fn caveats_are_said_in_words() {
-        let caveats = Caveats { late: true, sender_not_proven: true };
-        let content = written(&Message { caveats, ..ann("hi") }, &slip());
-        assert_eq!(content["body"], "Ann: [late] [sender not proven] hi");
     }
 
     #[test]
