@@ -12,7 +12,7 @@ use super::{
     namesakes::Namesakes,
     table::{Table, TableHandle},
 };
-use crate::store::Pending;
+use crate::store::{Pending, SharedJournal};
 
 /// What came of an attempt.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,8 +61,8 @@ pub struct Attempts {
 impl Attempts {
     /// Attempts by the table that is valid at each.
     #[must_use]
-    pub fn new(table: TableHandle, marks: MarkKey, tags: Tags, clock: Clock) -> Self {
-        Self { table, marks, tags, namesakes: Namesakes::new(), clock }
+    pub fn new(table: TableHandle, journal: SharedJournal, marks: MarkKey, tags: Tags, clock: Clock) -> Self {
+        Self { table, marks, tags, namesakes: Namesakes::new(journal), clock }
     }
 
     /// Tries once. May take as long as the transport's own timeouts.
@@ -153,7 +153,8 @@ impl Attempts {
         };
         let destination = table.destination(to).ok_or_else(|| Stop::Gate(no_transport(table, to)))?;
         let abilities = transport.common().abilities();
-        let namesake = self.namesakes.meets(to, &pending.message);
+        let named = pending.message.named(&self.tags);
+        let namesake = self.namesakes.meets(to, named, self.clock.now()).await;
         let read_there = !matches!(transport, AnyTransport::Carrier(_));
         let manner = Manner { abilities, reactions: rule.reactions, tags: &self.tags, namesake, read_there };
         let crossing = match adapt(&pending.message, slip.clone(), &manner) {

@@ -412,6 +412,8 @@ pub trait Journal: Send + Sync {
     /// Finishes what was asked and closes.
     async fn close(&self);
 }
+/// Forgets those whose key starts with `prefix`, except these. Says how many.
+async fn forget_settings(&self, prefix: &str, except: HashSet<String>) -> Result<usize, JournalError>;
 
 /// A journal that is shared.
 pub type SharedJournal = Arc<dyn Journal>;

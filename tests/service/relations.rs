@@ -295,6 +295,19 @@ async fn two_people_of_one_name_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn second_of_a_name_is_told_apart_after_a_restart_too() {
+    let mut scene = Scene::set("", "full").await;
+    scene.ann.say(&scene.room, "from the first");
+    assert_eq!(scene.ben_hears("from the first").await.author.as_ref().map(|name| name.as_str()), Some("ann"));
+    scene.restart().await;
+    let mallory = scene.hubs[0].person("аnn");
+    mallory.join(&scene.room);
+    mallory.say(&scene.room, "from the second");
+    let second = scene.ben_hears("from the second").await;
+    assert!(second.author.as_ref().is_some_and(|name| name.as_str().starts_with("аnn (")), "{:?}", second.author);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plain_network_gets_everything_in_words_and_the_sender_is_told_once() {
     let scene = Scene::set("", "plain").await;
     let anns = scene.ann.say(&scene.room, "from ann");

@@ -8,6 +8,7 @@ use std::{
 use crate::{
     Kind, Message, PersonId, RemoteId, Text, Timestamp, Trail, Verb,
     message::Caveats,
+    names::{Named, Tags},
     spool::{Pass, SpoolId, Spooled},
 };
 
@@ -83,11 +84,10 @@ impl Cleartext {
         self.0.media().map(crate::message::Media::size)
     }
 
-    /// A hash, under a random key that the process forgets, of what its author's name looks like. `None` if they have
-    /// no name.
+    /// Its author and their name, as numbers. `None` if they have no name.
     #[must_use]
-    pub fn name_hash(&self, key: &RandomState) -> Option<u64> {
-        self.0.author.name.as_ref().map(|name| key.hash_one(crate::names::looks(name.as_str())))
+    pub fn named(&self, tags: &Tags) -> Option<Named> {
+        tags.named(&self.0.author)
     }
 
     /// Which bridges carried it.

@@ -221,6 +221,11 @@ impl Journal for SqliteJournal {
         let checkup = self.checkup.clone();
         let ended = tokio::task::spawn_blocking(move || {
             // The writer last: the last connection to close folds the write-ahead log into the file.
+            async fn forget_settings(&self, prefix: &str, except: HashSet<String>) -> Result<usize, JournalError> {
+                let prefix = prefix.to_owned();
+                self.writer.ask(Ask::of(64, move |ledger| write::forget(ledger, NO_ACCOUNT, &prefix, &except))).await
+            }
+
             if let Some(checkup) = checkup {
                 checkup.shut();
             }

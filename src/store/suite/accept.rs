@@ -243,4 +243,10 @@ pub(crate) async fn stores_and_settings_are_apart(engine: &dyn Engine) {
     let setting = pair.journal.setting("pin/a").await.expect("the journal reads");
     assert_eq!(setting.as_ref().map(secret), Some(b"setting".as_slice()));
     assert!(pair.journal.read(&two, "pin/b").await.expect("the journal reads").is_none());
+    pair.journal.set("pin/d", b"setting".as_slice().into()).await.expect("there is room");
+    let forgotten = pair.journal.forget_settings("pin/", ["pin/d".to_owned()].into()).await;
+    assert_eq!(forgotten.expect("the journal writes"), 1);
+    assert!(pair.journal.setting("pin/a").await.expect("the journal reads").is_none());
+    assert!(pair.journal.setting("pin/d").await.expect("the journal reads").is_some());
+    assert_eq!(pair.journal.read_all(&one, "pin/").await.expect("the journal reads").len(), 2);
 }

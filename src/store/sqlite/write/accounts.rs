@@ -1,5 +1,7 @@
 //! The accounts' own small stores, and the service's settings: the store of no account.
 
+use std::collections::HashSet;
+
 use rusqlite::params;
 use sealbridge_contract::inbox::StoreWrite;
 
@@ -26,4 +28,21 @@ pub(in crate::store::sqlite) fn write(ledger: &mut Ledger, account: &str, writes
         }
     }
     Ok(())
+}
+
+/// Forgets entries whose key starts with `prefix`, except these.
+pub(in crate::store::sqlite) fn forget(
+    ledger: &mut Ledger,
+    account: &str,
+    prefix: &str,
+    except: &HashSet<String>,
+) -> Outcome<usize> {
+    let keys: Vec<String> = ledger.all(
+        "SELECT key FROM entry WHERE account = ?1 AND key >= ?2 AND substr(key, 1, length(?2)) = ?2",
+        [account, prefix],
+        |row| row.get(0),
+    )?;
+    let gone: Vec<StoreWrite> = keys.into_iter().filter(|key| !except.contains(key)).map(StoreWrite::delete).collect();
+    write(ledger, account, &gone)?;
+    Ok(gone.len())
 }
