@@ -8,7 +8,9 @@ use std::sync::{
 use async_trait::async_trait;
 use sealbridge_contract::{
     AccountName, Address, Cleartext, Clock, ConversationId, Message, NotAccepted, SecretBytes, Signal,
-    inbox::{Audience, Batch, Filling, Incident, Intake, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
+    inbox::{
+        Audience, Batch, Filling, Incident, Intake, Keep, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor,
+    },
 };
 use tokio::sync::mpsc;
 use tracing::{error, warn};
@@ -164,6 +166,10 @@ impl Intake for Desk {
 
     async fn write(&self, account: &AccountName, writes: Vec<StoreWrite>) -> Result<(), NotAccepted> {
         self.journal.write(account, writes).await.map_err(|error| self.refuse(error))
+    }
+
+    async fn prune(&self, account: &AccountName, prefix: &str, keep: Keep) -> Result<usize, NotAccepted> {
+        self.journal.prune(account, prefix, keep).await.map_err(|error| self.refuse(error))
     }
 
     fn signal(&self, account: &AccountName, conversation: &ConversationId, signal: Signal) {

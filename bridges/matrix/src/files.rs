@@ -9,11 +9,9 @@ use crate::{
     core::Core,
     engine::{Attachment, AttachmentError, HttpErrorKind},
     outgoing::http_error,
+    prune::UPLOADED,
     translate::{Brought, Files, Taken},
 };
-
-/// What was uploaded for a delivery, until that is delivered.
-const UPLOADED: &str = "uploaded/";
 
 /// Why a file was not taken.
 pub(crate) enum Untaken {

@@ -5,7 +5,7 @@
 //! 2. `transport`: what the service sees, and the tasks of a running account.
 //! 3. Receiving: `incoming` (the sync loop), `intake` (one answer → one batch), `reading` (one event), `rooms` (what we
 //!    know of each room); beside it `gaps`, `latekeys`, `fetch` (files, and what an event is about) and `invites`, each a
-//!    task of its own.
+//!    task of its own; `prune` forgets what is remembered for a while.
 //! 4. Sending: `outgoing`, with `budget` (one allowance, shared fairly), `files`, `deeds` (deletions and reactions, in
 //!    clear), `finding` (was it delivered?), `direct`.
 //! 5. `translate` and `profile`: between Matrix's words and ours.
@@ -36,6 +36,7 @@ mod latekeys;
 mod notices;
 mod outgoing;
 mod profile;
+mod prune;
 mod reading;
 mod rooms;
 mod session_store;

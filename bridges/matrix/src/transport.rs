@@ -18,7 +18,7 @@ use crate::{
     core::{Core, fatal_http, fatal_open, opens_later, track},
     direct,
     engine::{Engine, EngineError, IdentityError, OpenError},
-    fetch, finding, gaps, incoming, invites, latekeys, outgoing, session_store, traffic, translate,
+    fetch, finding, gaps, incoming, invites, latekeys, outgoing, prune, session_store, traffic, translate,
     verify::Comparison,
 };
 
@@ -223,11 +223,20 @@ enum Task {
     Fetch,
     Invites,
     Verifications,
+    Forget,
 }
 
 impl Task {
-    const ALL: [Self; 7] =
-        [Self::Receive, Self::Keys, Self::Gaps, Self::Late, Self::Fetch, Self::Invites, Self::Verifications];
+    const ALL: [Self; 8] = [
+        Self::Receive,
+        Self::Keys,
+        Self::Gaps,
+        Self::Late,
+        Self::Fetch,
+        Self::Invites,
+        Self::Verifications,
+        Self::Forget,
+    ];
 
     async fn run(
         self,
@@ -244,6 +253,7 @@ impl Task {
             Self::Fetch => fetch::complete(core, inbox).await,
             Self::Invites => invites::follow(core, inbox).await,
             Self::Verifications => traffic::observe(core, engine, inbox).await,
+            Self::Forget => prune::forget(core).await,
         }
     }
 }

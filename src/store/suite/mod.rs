@@ -38,6 +38,7 @@ macro_rules! journal_suite {
                 what_was_accepted_is_there_after_a_drop_without_close,
                 stores_and_settings_are_apart,
                 step_that_panics_fails_alone,
+                entries_that_are_too_old_or_too_many_are_forgotten,
             ];
             order: [
                 message_behind_a_gap_waits_until_it_is_filled,

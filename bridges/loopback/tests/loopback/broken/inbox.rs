@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sealbridge_contract::{
     AccountName, Arrival, Arrived, Author, Batch, Body, Cleartext, DeliveryId, Inbox, Intake, Kind, Message,
     NotAccepted, PersonId, RemoteId, SealedInbox, SecretBytes, SenderTrust, Timestamp,
-    inbox::{Filling, Incoming, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
+    inbox::{Filling, Incoming, Keep, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
 };
 
 use super::Defect;
@@ -171,6 +171,13 @@ impl Intake for Spoilt {
         match &self.behind {
             Behind::Open(inbox) => inbox.store().write(writes).await,
             Behind::Sealed(inbox) => inbox.store().write(writes).await,
+        }
+    }
+
+    async fn prune(&self, _account: &AccountName, prefix: &str, keep: Keep) -> Result<usize, NotAccepted> {
+        match &self.behind {
+            Behind::Open(inbox) => inbox.store().prune(prefix, keep).await,
+            Behind::Sealed(inbox) => inbox.store().prune(prefix, keep).await,
         }
     }
 }
