@@ -69,10 +69,14 @@ impl Scene {
         self.running = Some((stop, running));
     }
 
-    async fn restart(&mut self) {
+    async fn stop(&mut self) {
         let (stop, running) = self.running.take().expect("it runs");
         stop.cancel();
         running.await.expect("it ends");
+    }
+
+    async fn restart(&mut self) {
+        self.stop().await;
         self.start().await;
     }
 
@@ -192,6 +196,25 @@ async fn deletion_erases_what_is_still_queued() {
     Scene::hears(&scene.ben, "the reaction", |heard| heard.how == How::Reaction).await;
     assert!(!scene.ben.heard().iter().any(|heard| heard.words.as_str().contains("secret")));
     assert!(!scene.ben.heard().iter().any(|heard| heard.how == How::Redaction), "there is nothing to delete there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deletion_of_what_the_network_left_out_still_takes_effect() {
+    let mut scene = Scene::set("", "full").await;
+    scene.ann.say(&scene.room, "first");
+    scene.ben_hears("first").await;
+    scene.stop().await;
+    let secret = scene.ann.say(&scene.room, "secret");
+    scene.ann.say(&scene.room, "kept");
+    scene.ann.say_this(&scene.room, about(How::Redaction, &secret, "", &[]));
+    scene.hubs[0].limit_answers(&AccountName::parse("a").expect("a name"), Some(1));
+    scene.start().await;
+    scene.ben_hears("kept").await;
+    scene.ann.say(&scene.room, "afterwards");
+    scene.ben_hears("afterwards").await;
+    let heard = scene.ben.heard();
+    assert!(!heard.iter().any(|heard| heard.words.as_str().contains("secret") || heard.how == How::Redaction));
+    assert!(!heard.iter().any(|heard| heard.words.as_str().contains("deleted")), "there is nothing to tell of");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,6 +13,8 @@ use crate::core::{Core, fatal_journal};
 pub(crate) const TALLY: &str = "tally/";
 /// Which message a reaction is on and whose it is, by the reaction.
 pub(crate) const REACTED: &str = "reacted/";
+/// Reactions that were taken back before they were seen.
+pub(crate) const TAKEN_BACK: &str = "taken-back/";
 /// What our account shows on a message, and for whom.
 pub(crate) const SHOWN: &str = "shown/";
 /// What was uploaded for a delivery, until that is delivered.
@@ -23,8 +25,13 @@ const fn keep(most: usize, days: u64) -> Keep {
 }
 
 /// A delivery that became a dead letter is kept for thirty days, and what was uploaded for it serves when it is retried.
-const BOUNDS: [(&str, Keep); 4] =
-    [(TALLY, keep(5_000, 90)), (REACTED, keep(20_000, 90)), (SHOWN, keep(5_000, 90)), (UPLOADED, keep(5_000, 40))];
+const BOUNDS: [(&str, Keep); 5] = [
+    (TALLY, keep(5_000, 90)),
+    (REACTED, keep(20_000, 90)),
+    (TAKEN_BACK, keep(5_000, 30)),
+    (SHOWN, keep(5_000, 90)),
+    (UPLOADED, keep(5_000, 40)),
+];
 const EVERY: Duration = Duration::from_secs(3600);
 
 /// Forgets what is too old or too much, for ever.

@@ -20,12 +20,16 @@ impl Work<'_> {
         }
         let Some(raw) = self.event(&of).await? else { return Ok(Resolution::NotForUs) };
         let Ok(original) = Envelope::read(&raw) else { return Ok(Resolution::NotForUs) };
-        if original.kind != "m.room.encrypted" {
-            // Nothing of that kind has crossed.
+        if !matches!(original.kind.as_str(), "m.room.encrypted" | "m.reaction") {
+            // Nothing of another kind crosses.
             return Ok(Resolution::NotForUs);
         }
         if !self.may_redact(&original.sender).await? {
             return Ok(refused("its sender may not delete messages of others"));
+        }
+        if original.kind == "m.reaction" {
+            self.not_to_come(&of).await?;
+            return Ok(Resolution::NotForUs);
         }
         Ok(self.readable(Some(self.reader().telling(Kind::Redaction(Target::new(of))))))
     }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{Later, Work, refused};
 use crate::{
-    prune::{REACTED, TALLY},
+    prune::{REACTED, TAKEN_BACK, TALLY},
     translate,
 };
 
@@ -24,6 +24,9 @@ impl Work<'_> {
             return Ok(refused("it reacts with something that is no emoji of Unicode's own list"));
         }
         let id = self.opened.id();
+        if self.core.store.read(&format!("{TAKEN_BACK}{}", id.as_str())).await?.is_some() {
+            return Ok(Resolution::NotForUs);
+        }
         let mut tally = self.tally(&of).await?;
         let person = PersonId::new(self.opened.sender().as_str());
         // Seen once before and not committed, it changes nothing and is told all the same.
@@ -44,6 +47,13 @@ impl Work<'_> {
     async fn tally(&self, of: &RemoteId) -> Result<Tally, Later> {
         let kept = self.core.store.read(&format!("{TALLY}{}", of.as_str())).await?;
         Ok(kept.map(|kept| Tally::from_bytes(&kept)).unwrap_or_default())
+    }
+
+    /// Remembers that a reaction was taken back that was not seen yet: it may lie in a stretch that is still missing, and
+    /// be shown there as it was.
+    pub(super) async fn not_to_come(&self, reaction: &RemoteId) -> Result<(), Later> {
+        let write = StoreWrite::put(format!("{TAKEN_BACK}{}", reaction.as_str()), b"1".as_slice());
+        Ok(self.core.store.write(vec![write]).await?)
     }
 
     pub(super) async fn reaction_back(&self, reaction: &RemoteId, kept: &SecretBytes) -> Result<Resolution, Later> {
