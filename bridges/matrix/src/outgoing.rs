@@ -64,8 +64,8 @@ pub(crate) async fn deliver(core: &Core, message: Cleared<'_>, slip: &Slip) -> R
         Ok(event) => {
             turn.took();
             debug!("Delivered.");
-            if brought.is_some() {
-                files::forget(core, slip).await;
+            if let Some(media) = message.message().media() {
+                files::forget(core, media, slip).await;
             }
             Ok(Receipt { id: RemoteId::new(event.as_str()) })
         }

@@ -61,18 +61,23 @@ impl Http {
         Ok(Download { answer })
     }
 
-    /// Uploads `length` bytes of ciphertext, as they come.
+    /// Uploads `length` bytes of ciphertext, as they come: to a place that was reserved, or to a new one.
     pub(in super::super) async fn upload(
         &self,
+        place: Option<&MxcUri>,
         length: u64,
         pieces: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
     ) -> Result<OwnedMxcUri, HttpError> {
         let url = format!("{}/_matrix/media/v3/upload", self.inner.homeserver.as_str().trim_end_matches('/'));
         let tokens = self.tokens().ok_or(HttpErrorKind::UnknownToken { soft_logout: false })?;
-        let request = self
-            .inner
-            .client
-            .post(url)
+        let request = match place {
+            Some(place) => {
+                let (server, id) = place.parts().map_err(|_| HttpErrorKind::Malformed)?;
+                self.inner.client.put(format!("{url}/{server}/{id}"))
+            }
+            None => self.inner.client.post(url),
+        };
+        let request = request
             .bearer_auth(tokens.access.expose_secret())
             .header(http::header::CONTENT_TYPE, "application/octet-stream")
             .header(http::header::CONTENT_LENGTH, length)
@@ -82,6 +87,9 @@ impl Http {
         let exchange = async {
             let answer = request.send().await.map_err(|error| HttpError::from_transport(&error))?;
             let body = limited(self.checked(answer).await?).await?;
+            if let Some(place) = place {
+                return Ok(place.to_owned());
+            }
             let uploaded: Uploaded = serde_json::from_slice(&body).map_err(|_| HttpErrorKind::Malformed)?;
             uploaded.content_uri.validate().map_err(|_| HttpErrorKind::Malformed)?;
             Ok(uploaded.content_uri)

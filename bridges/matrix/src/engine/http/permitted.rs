@@ -116,6 +116,7 @@ on_wire![
     api::keys::upload_keys::v3::Request,
     api::keys::upload_signatures::v3::Request,
     api::keys::upload_signing_keys::v3::Request,
+    api::media::create_mxc_uri::v1::Request,
     api::message::send_message_event::v3::Request,
     api::session::refresh_token::v3::Request,
     api::to_device::send_event_to_device::v3::Request,
