@@ -318,6 +318,28 @@ async fn two_people_of_one_name_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_appear_with_their_own_picture_and_never_with_anything_else() {
+    let face = include_bytes!("../../bridges/contract/src/conformance/face.png");
+    let mut scene = Scene::set("", "full").await;
+    scene.ann.say(&scene.room, "without");
+    assert!(scene.ben_hears("without").await.more.portrait.is_none());
+    scene.ann.has_picture(face.to_vec());
+    scene.faults().set_reachable(false);
+    scene.ann.say(&scene.room, "with");
+    scene.restart().await;
+    scene.faults().set_reachable(true);
+    let shown = Scene::hears(&scene.ben, "her face", |heard| heard.words.as_str() == "with").await;
+    assert_eq!(shown.more.portrait.as_deref(), Some(face.as_slice()));
+    for (number, wrong) in
+        [b"<script>".to_vec(), [face.as_slice(), &vec![0; 256 * 1024]].concat()].into_iter().enumerate()
+    {
+        scene.ann.has_picture(wrong);
+        scene.ann.say(&scene.room, &format!("wrong {number}"));
+        assert!(scene.ben_hears(&format!("wrong {number}")).await.more.portrait.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn second_of_a_name_is_told_apart_after_a_restart_too() {
     let mut scene = Scene::set("", "full").await;
     scene.ann.say(&scene.room, "from the first");

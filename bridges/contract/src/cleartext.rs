@@ -9,6 +9,7 @@ use crate::{
     Kind, Message, PersonId, RemoteId, Text, Timestamp, Trail, Verb,
     message::Caveats,
     names::{Named, Tags},
+    portrait::{Album, Portrait},
     spool::{Pass, SpoolId, Spooled},
 };
 
@@ -138,19 +139,38 @@ impl fmt::Debug for Cleartext {
 
 /// A message that the gate let through, for the transport it was cleared for and for this one delivery. It borrows, so
 /// it can't be queued.
-pub struct Cleared<'a>(pub(crate) &'a Message);
+pub struct Cleared<'a> {
+    pub(crate) message: &'a Message,
+    album: Option<Album<'a>>,
+}
 
-impl Cleared<'_> {
+impl<'a> Cleared<'a> {
+    pub(crate) fn new(message: &'a Message) -> Self {
+        Self { message, album: None }
+    }
+
+    /// The same, with a place where the picture of its author can be looked up.
+    #[must_use]
+    pub fn with_album(self, album: Album<'a>) -> Self {
+        Self { album: Some(album), ..self }
+    }
+
     /// The message, to be encrypted for the network.
     #[must_use]
     pub fn message(&self) -> &Message {
-        self.0
+        self.message
+    }
+
+    /// The picture of its author, if they have one.
+    #[must_use]
+    pub fn portrait(&self) -> Option<Portrait<'a>> {
+        Some(Portrait::new(self.message.portrait.as_ref()?, self.album?))
     }
 
     /// Leave to read one of its files in the spool. `None` if it is none of this message.
     #[must_use]
     pub fn pass(&self, file: SpoolId) -> Option<Pass<'_>> {
-        let mut files = self.0.media().into_iter().flat_map(|media| media.spooled());
+        let mut files = self.message.media().into_iter().flat_map(|media| media.spooled());
         files.find(|spooled: &&Spooled| spooled.id == file).map(Pass)
     }
 }

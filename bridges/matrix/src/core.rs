@@ -25,6 +25,7 @@ use crate::{
     engine::{Engine, EngineError, Http, HttpErrorKind, OpenError, SenderTrust, Session},
     finding::Histories,
     notices::{Notices, Telling},
+    portraits::Portraits,
     rooms::Rooms,
     session_store::Keeper,
 };
@@ -41,6 +42,7 @@ pub(crate) struct Core {
     pub(crate) direct: Direct,
     pub(crate) budget: Budget,
     pub(crate) histories: Histories,
+    pub(crate) portraits: Portraits,
     pub(crate) notices: Notices,
     pub(crate) health: Mutex<Health>,
     pub(crate) signals: Signals,
@@ -147,6 +149,7 @@ impl Core {
             direct,
             budget: Budget::default(),
             histories: Histories::default(),
+            portraits: Portraits::default(),
             notices: Notices::default(),
             health: Mutex::new(Health { identity, ..Health::default() }),
             signals: Signals::default(),

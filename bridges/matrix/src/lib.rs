@@ -7,7 +7,7 @@
 //!    know of each room); beside it `gaps`, `latekeys`, `fetch` (files, and what an event is about) and `invites`, each a
 //!    task of its own; `prune` forgets what is remembered for a while.
 //! 4. Sending: `outgoing`, with `budget` (one allowance, shared fairly), `files`, `deeds` (deletions and reactions, in
-//!    clear), `finding` (was it delivered?), `direct`.
+//!    clear), `portraits` (how people from elsewhere look), `finding` (was it delivered?), `direct`.
 //! 5. `translate` and `profile`: between Matrix's words and ours.
 //! 6. [`engine`]: keys, ciphertext and HTTP. Everything that leaves passes it.
 //!
@@ -35,6 +35,7 @@ mod invites;
 mod latekeys;
 mod notices;
 mod outgoing;
+mod portraits;
 mod profile;
 mod prune;
 mod reading;

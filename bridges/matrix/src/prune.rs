@@ -17,6 +17,8 @@ pub(crate) const REACTED: &str = "reacted/";
 pub(crate) const TAKEN_BACK: &str = "taken-back/";
 /// What our account shows on a message, and for whom.
 pub(crate) const SHOWN: &str = "shown/";
+/// The pictures that were uploaded, by what they are called where they come from.
+pub(crate) const PORTRAIT: &str = "portrait/";
 /// What was uploaded for a delivery, until that is delivered.
 pub(crate) const UPLOADED: &str = "uploaded/";
 
@@ -25,11 +27,13 @@ const fn keep(most: usize, days: u64) -> Keep {
 }
 
 /// A delivery that became a dead letter is kept for thirty days, and what was uploaded for it serves when it is retried.
-const BOUNDS: [(&str, Keep); 5] = [
+const BOUNDS: [(&str, Keep); 6] = [
     (TALLY, keep(5_000, 90)),
     (REACTED, keep(20_000, 90)),
     (TAKEN_BACK, keep(5_000, 30)),
     (SHOWN, keep(5_000, 90)),
+    // A homeserver may forget old files: each picture is uploaded anew now and then.
+    (PORTRAIT, keep(10_000, 60)),
     (UPLOADED, keep(5_000, 40)),
 ];
 const EVERY: Duration = Duration::from_secs(3600);

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, Ability, Cleared, Context, ConversationId, Deduplication, DeliveryError, EndToEnd, Fatal, Flow, Found,
-    Inbox, PersonId, Receipt, Slip, Transport, Verb,
+    Inbox, PersonId, Picture, PictureId, Receipt, Slip, Transport, Verb,
     gate::Encryption,
     transport::{ConversationInfo, Finding, Health},
 };
@@ -18,7 +18,7 @@ use crate::{
     core::{Core, fatal_http, fatal_open, opens_later, track},
     direct,
     engine::{Engine, EngineError, IdentityError, OpenError},
-    fetch, finding, gaps, incoming, invites, latekeys, outgoing, prune, session_store, traffic, translate,
+    fetch, finding, gaps, incoming, invites, latekeys, outgoing, portraits, prune, session_store, traffic, translate,
     verify::Comparison,
 };
 
@@ -49,6 +49,7 @@ pub const ABILITIES: Abilities = Abilities {
         (Verb::File, Ability::Full),
         (Verb::Sticker, Ability::Full),
         (Verb::Location, Ability::Full),
+        (Verb::Portrait, Ability::Within("PNG, JPEG, GIF or WebP of at most 256 KiB, in programs that know MSC4144")),
     ],
     // Synapse remembers a transaction for 24 hours.
     deduplication: Deduplication::For(Duration::from_secs(20 * 3600)),
@@ -179,6 +180,10 @@ impl Transport for Matrix {
 
     fn comparison(&self, with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
         Some(Box::new(Comparison::new(Arc::clone(&self.core), with)))
+    }
+
+    async fn picture(&self, of: &PictureId) -> Option<Picture> {
+        portraits::look_up(&self.core, of).await
     }
 
     async fn doctor(&self) -> Vec<Finding> {

@@ -156,6 +156,10 @@ impl<'m, 'c> Fitting<'m, 'c> {
         }
         self.caveats();
         self.name();
+        // Nobody is told of this one: the message says as much without it.
+        if self.now().portrait.is_some() && !self.native(Verb::Portrait) {
+            self.change().portrait = None;
+        }
     }
 
     fn lose_part(&mut self, verb: Verb) {
@@ -289,5 +293,6 @@ fn copy(message: &Message) -> Message {
         thread: message.thread.as_ref().map(Target::copy),
         trail: message.trail.clone(),
         caveats: message.caveats,
+        portrait: message.portrait.clone(),
     }
 }

@@ -235,6 +235,27 @@ fn how_a_message_came_is_said_in_words_where_people_read_it() {
 }
 
 #[test]
+fn picture_of_the_author_goes_where_it_is_shown_and_nobody_is_told_where_it_is_not() {
+    let tags = Tags::new(Zeroizing::new([0; 32]));
+    let portrait = crate::PictureId::new("a picture");
+    for (verbs, shown) in [(EVERYTHING, false), (&[(Verb::Text, Ability::Full), (Verb::Portrait, Ability::Full)], true)]
+    {
+        let abilities = sheet(verbs);
+        let message = Cleartext::new(Message { portrait: portrait.clone(), ..said(Kind::Text(Body::plain("hi"))) });
+        let manner = Manner {
+            abilities: &abilities,
+            reactions: Reactions::Native,
+            tags: &tags,
+            namesake: false,
+            read_there: true,
+        };
+        let Adapted::Crosses(crossing) = adapt(&message, slip(None), &manner) else { panic!("words cross") };
+        assert_eq!(crossing.message().0.portrait, portrait.clone().filter(|_| shown));
+        assert!(crossing.lost.is_empty());
+    }
+}
+
+#[test]
 fn author_appears_under_a_harmless_name() {
     let (tags, abilities) = (Tags::new(Zeroizing::new([0; 32])), sheet(EVERYTHING));
     let name = |name: &str, namesake| {

@@ -165,6 +165,10 @@ pub trait Peer: Send + Sync {
     async fn say(&self, say: Say) -> Told<RemoteId>;
     /// Everything that was heard so far, oldest first.
     async fn heard(&self) -> Told<Vec<Overheard>>;
+    /// From now on has this picture, a PNG.
+    async fn has_picture(&self, _picture: Vec<u8>) -> Told {
+        Err(Stop::cannot("people have no pictures there"))
+    }
     /// Says words in clear, into the encrypted conversation.
     async fn say_in_clear(&self, words: &str) -> Told<RemoteId>;
     /// Says words whose key is held back until [`Peer::share_key`].

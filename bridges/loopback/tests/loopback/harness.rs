@@ -172,6 +172,7 @@ pub(crate) fn details(more: &More) -> Details {
         answers: more.answers.clone(),
         place: more.place.clone(),
         file: more.file.as_deref().map(sample),
+        portrait: more.portrait.clone(),
     }
 }
 
@@ -244,6 +245,12 @@ impl Peer for MemoryPeer {
         };
         let parcels = self.person.parcels().into_iter();
         Ok(parcels.filter_map(|parcel| intake.far().open(parcel.id, &parcel.bytes)).collect())
+    }
+
+    async fn has_picture(&self, picture: Vec<u8>) -> Told {
+        self.reads()?;
+        self.person.has_picture(picture);
+        Ok(())
     }
 
     async fn say_in_clear(&self, words: &str) -> Told<RemoteId> {

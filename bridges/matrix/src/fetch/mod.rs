@@ -7,7 +7,7 @@ mod reactions;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use ruma::{EventId, OwnedRoomId, RoomId, UserId, api::client::room::get_room_event};
+use ruma::{EventId, OwnedRoomId, RoomId, api::client::room::get_room_event};
 use sealbridge_contract::{
     Fatal, Inbox, NotAccepted, RemoteId,
     inbox::{Resolution, Waiting, WaitingFor},
@@ -22,6 +22,7 @@ use crate::{
     event::Envelope,
     files::{self, Untaken},
     reading::{self, Opened, Read},
+    rooms::Appearance,
     translate::{self, Needs},
 };
 
@@ -154,7 +155,6 @@ async fn resolve(core: &Core, waiting: &Waiting) -> Result<Resolution, Later> {
         return Ok(refused("what was kept of it can't be read"));
     };
     let people = core.rooms.look(&room, |facts| Arc::clone(&facts.people)).unwrap_or_default();
-    let name_of = |user: &UserId| people.joined.get(user).cloned().flatten();
     let opened = reading::open(core, &room, raw).await.map_err(|error| Later::Why(error.to_string()))?;
     let opened = match opened {
         Ok(opened) => opened,
@@ -166,7 +166,7 @@ async fn resolve(core: &Core, waiting: &Waiting) -> Result<Resolution, Later> {
         Err(Read::Refused { reason, .. }) => return Ok(refused(reason)),
         Err(_) => return Ok(Resolution::NotForUs),
     };
-    let work = Work { core, room: &room, opened: &opened, name: name_of(opened.sender()) };
+    let work = Work { core, room: &room, opened: &opened, looks: people.appearance(opened.sender()) };
     if opened.kind() == "m.room.redaction" {
         return work.redaction().await;
     }
@@ -190,12 +190,13 @@ struct Work<'a> {
     core: &'a Core,
     room: &'a OwnedRoomId,
     opened: &'a Opened,
-    name: Option<String>,
+    /// How its sender appears.
+    looks: Appearance,
 }
 
 impl Work<'_> {
     fn reader(&self) -> translate::Reader<'_> {
-        self.opened.reader(self.core.me(), self.name.as_deref())
+        self.opened.reader(self.core.me(), &self.looks)
     }
 
     fn readable(&self, message: Option<sealbridge_contract::Cleartext>) -> Resolution {

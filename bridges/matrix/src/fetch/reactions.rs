@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{Later, Work, refused};
 use crate::{
     prune::{REACTED, TAKEN_BACK, TALLY},
+    rooms::Appearance,
     translate,
 };
 
@@ -71,11 +72,9 @@ impl Work<'_> {
         self.core.store.write(vec![write]).await?;
         let left = Kind::Reaction(tally.reaction(&person, Target::new(target)));
         // It is the one who reacted who reacts less now, whoever saw to that.
-        let whose = translate::Reader {
-            sender: &user,
-            name: self.name.as_deref().filter(|_| user == self.opened.sender()),
-            ..self.reader()
-        };
+        let nobody = Appearance::default();
+        let looks = if user == self.opened.sender() { &self.looks } else { &nobody };
+        let whose = translate::Reader { sender: &user, looks, ..self.reader() };
         Ok(self.readable(Some(whose.telling(left))))
     }
 }

@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sealbridge_contract::{
     AccountName, AnyTransport, Clock, Context, ConversationId, PersonId, RemoteId, Spool, Transport as _,
     conformance::{Failure, Harness, MemoryIntake, Near, Overheard, Peer, Rig, Say, Stop, Told},
@@ -24,7 +25,7 @@ use sealbridge_lab::{
     proxy::{Fault, Rule},
 };
 use sealbridge_matrix::{Matrix, Settings};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -169,6 +170,17 @@ impl Bob {
         Ok(content)
     }
 
+    /// A picture of somebody that was shown, fetched once.
+    async fn portrait(&self, file: &Value) -> anyhow::Result<Vec<u8>> {
+        let id = RemoteId::new(file["url"].as_str().context("It lies somewhere")?);
+        if let Some(content) = self.files.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            return Ok(content.clone());
+        }
+        let content = self.person.download(&json!({ "file": file })).await?;
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(id, content.clone());
+        Ok(content)
+    }
+
     fn rule(&self, method: &str, path: &str, fault: Fault) -> Told {
         self.proxy.add(Rule::new(method, path, fault).map_err(broken)?.times(1));
         Ok(())
@@ -219,8 +231,16 @@ impl Peer for Bob {
             if let Some(file) = &mut one.details.file {
                 file.content = self.content(&one.id, &received).await.map_err(broken)?;
             }
+            if let Some(file) = speech::portrait_of(&one.id, &received) {
+                one.details.portrait = Some(self.portrait(file).await.map_err(broken)?);
+            }
         }
         Ok(heard)
+    }
+
+    async fn has_picture(&self, picture: Vec<u8>) -> Told {
+        let picture = json!({ "data": STANDARD.encode(picture), "mimetype": "image/png" });
+        self.person.call("set_picture", picture).await.map(drop).map_err(broken)
     }
 
     async fn say_in_clear(&self, words: &str) -> Told<RemoteId> {

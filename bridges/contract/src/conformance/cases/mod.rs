@@ -7,6 +7,7 @@ mod hostile;
 mod incoming;
 mod kinds;
 mod outgoing;
+mod portraits;
 mod words;
 
 use std::pin::Pin;
@@ -59,6 +60,7 @@ cases! {
     EVERY, true: outgoing::outgoing_messages_keep_their_order;
     EVERY, true: kinds::every_verb_is_carried_as_declared;
     EVERY, true: kinds::every_kind_that_people_say_comes_in;
+    READS, false: portraits::picture_of_a_person_can_be_looked_up_after_a_restart_too;
     EVERY, false: outgoing::same_delivery_twice_is_heard_once;
     EVERY, false: outgoing::delivery_dropped_midway_can_be_made_again;
     EVERY, false: outgoing::delivery_in_doubt_is_found;

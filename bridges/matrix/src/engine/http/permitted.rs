@@ -107,6 +107,7 @@ permitted![
 // Key traffic and ciphertext: made by the engine alone.
 on_wire![
     api::authenticated_media::get_content::v1::Request,
+    api::authenticated_media::get_content_thumbnail::v1::Request,
     api::backup::add_backup_keys::v3::Request,
     api::backup::create_backup_version::v3::Request,
     api::backup::get_backup_keys_for_session::v3::Request,
