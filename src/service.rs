@@ -110,7 +110,7 @@ impl Service {
         let journal: SharedJournal = Arc::new(journal);
         let attempts = Attempts::new(table.clone(), Arc::clone(&journal), for_attempts, tags, clock.clone());
         let (signals, signalled) = signals::line();
-        let desk = Desk::new(Arc::clone(&journal), signals, clock.clone());
+        let desk = Desk::new(Arc::clone(&journal), table.clone(), signals, clock.clone());
         let dispatch = Dispatch::new(Arc::clone(&journal), table.clone(), attempts, clock.clone());
         let service = Self {
             config,

@@ -24,6 +24,7 @@ mod deeds;
 mod direct;
 mod doctor;
 pub mod engine;
+mod ephemeral;
 mod event;
 mod fetch;
 mod files;

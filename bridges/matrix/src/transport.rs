@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, Ability, Cleared, Context, ConversationId, Deduplication, DeliveryError, EndToEnd, Fatal, Flow, Found,
-    Inbox, PersonId, Picture, PictureId, Receipt, Slip, Transport, Verb,
+    Inbox, PersonId, Picture, PictureId, Receipt, Signal, Slip, Transport, Verb,
     gate::Encryption,
     transport::{ConversationInfo, Finding, Health},
 };
@@ -18,7 +18,8 @@ use crate::{
     core::{Core, fatal_http, fatal_open, opens_later, track},
     direct,
     engine::{Engine, EngineError, IdentityError, OpenError},
-    fetch, finding, gaps, incoming, invites, latekeys, outgoing, portraits, prune, session_store, traffic, translate,
+    ephemeral, fetch, finding, gaps, incoming, invites, latekeys, outgoing, portraits, prune, session_store, traffic,
+    translate,
     verify::Comparison,
 };
 
@@ -50,6 +51,8 @@ pub const ABILITIES: Abilities = Abilities {
         (Verb::Sticker, Ability::Full),
         (Verb::Location, Ability::Full),
         (Verb::Portrait, Ability::Within("PNG, JPEG, GIF or WebP of at most 256 KiB, in programs that know MSC4144")),
+        (Verb::Typing, Ability::Within("in clear; one account writes as long as anybody elsewhere does")),
+        (Verb::Receipt, Ability::Within("in clear; one account has read what anybody elsewhere has read")),
     ],
     // Synapse remembers a transaction for 24 hours.
     deduplication: Deduplication::For(Duration::from_secs(20 * 3600)),
@@ -180,6 +183,10 @@ impl Transport for Matrix {
 
     fn comparison(&self, with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
         Some(Box::new(Comparison::new(Arc::clone(&self.core), with)))
+    }
+
+    async fn signal(&self, to: &ConversationId, signal: &Signal) {
+        ephemeral::show(&self.core, to, signal).await;
     }
 
     async fn picture(&self, of: &PictureId) -> Option<Picture> {

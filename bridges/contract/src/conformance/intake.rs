@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use super::{Accepted, FarBridge, MemorySpool};
 use crate::{
     AccountName, Arrived, Batch, ConversationId, DeliveryId, Intake, NotAccepted, PersonId, RemoteId, SecretBytes,
-    Timestamp,
+    Signal, Timestamp,
     inbox::{
         Echo, Filling, Incident, Incoming, Keep, Once, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor,
     },
@@ -45,6 +45,8 @@ struct State {
     full: u32,
     ending: Option<NotAccepted>,
     slow: Duration,
+    signals: Vec<(ConversationId, Signal)>,
+    listens: Vec<ConversationId>,
 }
 
 enum Entry {
@@ -141,6 +143,17 @@ impl MemoryIntake {
         let state = self.lock();
         let ever = state.timeline.iter().filter(|entry| matches!(entry, Entry::Gap(_))).count();
         (state.gaps.len(), ever)
+    }
+
+    /// From now on wants to know what people do just now in this conversation.
+    pub fn listen(&self, conversation: &ConversationId) {
+        self.lock().listens.push(conversation.clone());
+    }
+
+    /// What people did just now, as far as it was told.
+    #[must_use]
+    pub fn signals(&self) -> Vec<(ConversationId, Signal)> {
+        self.lock().signals.clone()
     }
 
     /// The `Debug` and other texts of what was handed in, to be searched for words; forgets them.
@@ -377,6 +390,14 @@ impl Intake for MemoryIntake {
     async fn write(&self, _account: &AccountName, writes: Vec<StoreWrite>) -> Result<(), NotAccepted> {
         self.lock().write(writes);
         Ok(())
+    }
+
+    fn signal(&self, _account: &AccountName, conversation: &ConversationId, signal: Signal) {
+        self.lock().signals.push((conversation.clone(), signal));
+    }
+
+    fn listens(&self, _account: &AccountName) -> Vec<ConversationId> {
+        self.lock().listens.clone()
     }
 
     async fn prune(&self, _account: &AccountName, prefix: &str, keep: Keep) -> Result<usize, NotAccepted> {

@@ -274,6 +274,11 @@ pub trait Intake: Send + Sync {
     async fn prune(&self, account: &AccountName, prefix: &str, keep: Keep) -> Result<usize, NotAccepted>;
     /// Passes on what somebody does just now. Never waits, and keeps nothing.
     fn signal(&self, _account: &AccountName, _conversation: &ConversationId, _signal: Signal) {}
+    /// The conversations of an account of which somebody elsewhere wants to know what people do just now. Answers from
+    /// memory.
+    fn listens(&self, _account: &AccountName) -> Vec<ConversationId> {
+        Vec::new()
+    }
 }
 
 /// What a carrier brought in one conversation.
@@ -346,10 +351,17 @@ impl Inbox {
         self.intake.signal(&self.account, conversation, signal);
     }
 
+    /// The conversations of which somebody elsewhere wants to know what people do just now: of others a transport need
+    /// not ask its network. Answers from memory.
+    #[must_use]
+    pub fn listens(&self) -> Vec<ConversationId> {
+        self.intake.listens(&self.account)
+    }
+
     /// The account's own store.
     #[must_use]
     pub fn store(&self) -> AccountStore {
-        AccountStore { account: self.account.clone(), intake: Arc::clone(&self.intake) }
+        AccountStore::new(self.account.clone(), Arc::clone(&self.intake))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, AnyTransport, Clock, Context, ConversationId, DeliveryId, PersonId, RemoteId, Spool,
+    AccountName, AnyTransport, Clock, Context, ConversationId, DeliveryId, PersonId, RemoteId, Signal, Spool,
     conformance::{Details, Failure, Harness, How, MemoryIntake, Near, Overheard, Peer, Rig, Sample, Say, Stop, Told},
     inbox::AccountStore,
     transport::StoreKey,
@@ -251,6 +251,16 @@ impl Peer for MemoryPeer {
         self.reads()?;
         self.person.has_picture(picture);
         Ok(())
+    }
+
+    async fn does(&self, signal: Signal) -> Told {
+        self.reads()?;
+        self.person.signal(&self.conversation, signal);
+        Ok(())
+    }
+
+    async fn told(&self) -> Told<Vec<Signal>> {
+        Ok(self.person.signals())
     }
 
     async fn say_in_clear(&self, words: &str) -> Told<RemoteId> {

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sealbridge_contract::{
-    AccountName, AnyTransport, Clock, Context, ConversationId, PersonId, RemoteId, Spool, Transport as _,
+    AccountName, AnyTransport, Clock, Context, ConversationId, PersonId, RemoteId, Signal, Spool, Transport as _,
     conformance::{Failure, Harness, MemoryIntake, Near, Overheard, Peer, Rig, Say, Stop, Told},
     inbox::AccountStore,
     transport::StoreKey,
@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     bot::{Bot, SOON},
-    speech,
+    signals, speech,
 };
 
 /// Rigs on a shared homeserver.
@@ -88,6 +88,7 @@ impl Matrices {
     async fn set(&self, intake: &Arc<MemoryIntake>) -> anyhow::Result<Rig> {
         let server = if self.soiled.load(Ordering::SeqCst) { &self.lab.b } else { &self.lab.a };
         let person = Arc::new(Person::new_on(server, "bob").await?);
+        person.call("watch", json!({})).await?;
         let proxy = Proxy::before(server.url()).await?;
         let invites = json!({ "invites": { "from": [person.user_id()] } });
         let bot = Bot::with_intake(server, proxy.url(), invites, Arc::clone(intake)).await?;
@@ -241,6 +242,14 @@ impl Peer for Bob {
     async fn has_picture(&self, picture: Vec<u8>) -> Told {
         let picture = json!({ "data": STANDARD.encode(picture), "mimetype": "image/png" });
         self.person.call("set_picture", picture).await.map(drop).map_err(broken)
+    }
+
+    async fn does(&self, signal: Signal) -> Told {
+        signals::does(&self.person, &self.room, &signal).await.map_err(broken)
+    }
+
+    async fn told(&self) -> Told<Vec<Signal>> {
+        Ok(signals::told(self.person.received()))
     }
 
     async fn say_in_clear(&self, words: &str) -> Told<RemoteId> {

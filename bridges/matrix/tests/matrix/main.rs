@@ -11,6 +11,7 @@ mod losses;
 mod portraits;
 mod refusals;
 mod relations;
+mod signals;
 mod speech;
 mod talk;
 mod verifying;

@@ -102,6 +102,7 @@ permitted![
     api::state::get_state_event_for_key::v3::Request,
     api::state::get_state_events::v3::Request,
     api::sync::sync_events::v3::Request,
+    api::typing::create_typing_event::v3::Request,
 ];
 
 // Key traffic and ciphertext: made by the engine alone.
