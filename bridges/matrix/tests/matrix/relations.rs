@@ -175,3 +175,23 @@ async fn reaction_that_was_taken_back_while_it_was_missing_does_not_come() -> Re
     assert!(!bot.intake.accepted().iter().any(|one| one.how == Some(How::Reaction)));
     running.stop().await
 }
+
+#[tokio::test]
+async fn quote_of_a_redacted_message_does_not_bring_its_words_back() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    let secret = bob.send(&room, "the secret").await?;
+    bot.hears("the secret").await?;
+    bob.redact(&room, &secret).await?;
+    let answer = json!({
+        "msgtype": "m.text", "body": format!("> <{}> the secret\n\nan answer", bob.user_id()),
+        "format": "org.matrix.custom.html",
+        "formatted_body": "<mx-reply><blockquote>the secret</blockquote></mx-reply>an answer",
+        "m.relates_to": { "m.in_reply_to": { "event_id": secret } },
+    });
+    bob.send_event(&room, "m.room.message", answer).await?;
+    let heard = bot.hears("an answer").await?;
+    assert_eq!(heard.reply_to.as_ref().map(RemoteId::as_str), Some(secret.as_str()));
+    assert!(heard.html.is_none_or(|html| !html.0.contains("secret")));
+    running.stop().await
+}
