@@ -8,6 +8,7 @@ mod identities;
 mod login;
 mod limits;
 mod losses;
+mod peer;
 mod portraits;
 mod refusals;
 mod relations;
