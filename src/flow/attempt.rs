@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use fail::fail_point;
 use sealbridge_contract::{
-    Adapted, Address, AnyTransport, Clock, Deduplication, DeliveryError, DeliveryId, Fate, Found, Loss, Manner, Origin,
-    Receipt, RemoteId, Slip, Verdict, adapt, gate::Hold, judge, names::Tags, trail::MarkKey,
+    Adapted, Address, Album, AnyTransport, Cleared, Clock, Deduplication, DeliveryError, DeliveryId, Fate, Found, Loss,
+    Manner, Origin, Picture, PictureId, Pictures, Receipt, RemoteId, Slip, Transport, Verdict, adapt, gate::Hold,
+    judge, names::Tags, trail::MarkKey,
 };
 
 use super::{
     namesakes::Namesakes,
     table::{Table, TableHandle},
 };
-use crate::store::Pending;
+use crate::store::{Pending, SharedJournal};
 
 /// What came of an attempt.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,8 +63,8 @@ pub struct Attempts {
 impl Attempts {
     /// Attempts by the table that is valid at each.
     #[must_use]
-    pub fn new(table: TableHandle, marks: MarkKey, tags: Tags, clock: Clock) -> Self {
-        Self { table, marks, tags, namesakes: Namesakes::new(), clock }
+    pub fn new(table: TableHandle, journal: SharedJournal, marks: MarkKey, tags: Tags, clock: Clock) -> Self {
+        Self { table, marks, tags, namesakes: Namesakes::new(journal), clock }
     }
 
     /// Tries once. May take as long as the transport's own timeouts.
@@ -153,8 +155,10 @@ impl Attempts {
         };
         let destination = table.destination(to).ok_or_else(|| Stop::Gate(no_transport(table, to)))?;
         let abilities = transport.common().abilities();
-        let namesake = self.namesakes.meets(to, &pending.message);
-        let manner = Manner { abilities, reactions: rule.reactions, tags: &self.tags, namesake };
+        let named = pending.message.named(&self.tags);
+        let namesake = self.namesakes.meets(to, named, self.clock.now()).await;
+        let read_there = !matches!(transport, AnyTransport::Carrier(_));
+        let manner = Manner { abilities, reactions: rule.reactions, tags: &self.tags, namesake, read_there };
         let crossing = match adapt(&pending.message, slip.clone(), &manner) {
             Adapted::Crosses(crossing) => crossing,
             Adapted::LeftOut(loss) => {
@@ -168,17 +172,39 @@ impl Attempts {
         };
         lost.extend(&crossing.lost);
         let slip = &crossing.slip;
+        let from = pending.from.as_ref().map(|(from, _)| &from.account);
+        let pictures = from.and_then(|account| table.transport(account)).map(|from| OfTransport(from.common()));
+        let album = from.map(|account| Album { account, pictures: pictures.as_ref().map(|of| of as &dyn Pictures) });
         let verdict = judge(crossing.message(), Origin { sender: pending.trust }, &destination, &rule);
         match (verdict, transport) {
             (Verdict::Refuse(why), _) => Err(Stop::Gate(Outcome::Dead(why.to_string()))),
             (Verdict::Hold(why @ Hold::Paused), _) => Err(Stop::Gate(Outcome::Held(why))),
             (Verdict::Hold(why), _) => Err(Stop::Gate(Outcome::LaneWaits(why))),
-            (Verdict::Speak(cleared), AnyTransport::EndToEnd(t)) => Ok(t.deliver(cleared, slip).await?),
-            (Verdict::Speak(cleared), AnyTransport::OperatorRun(t)) => Ok(t.deliver(cleared, slip).await?),
+            (Verdict::Speak(cleared), AnyTransport::EndToEnd(t)) => Ok(t.deliver(shown(cleared, album), slip).await?),
+            (Verdict::Speak(cleared), AnyTransport::OperatorRun(t)) => {
+                Ok(t.deliver(shown(cleared, album), slip).await?)
+            }
             (Verdict::Seal(sealing), AnyTransport::Carrier(t)) => Ok(t.carry(&sealing.seal(slip), slip).await?),
             // The destination's kind and the transport come from the same table, so this is a fault of ours: it stays.
             (Verdict::Speak(_) | Verdict::Seal(_), _) => Err(Stop::Gate(Outcome::LaneWaits(Hold::EncryptionUnknown))),
         }
+    }
+}
+
+/// The pictures of the people in a transport's network.
+struct OfTransport<'a>(&'a dyn Transport);
+
+#[async_trait]
+impl Pictures for OfTransport<'_> {
+    async fn picture(&self, of: &PictureId) -> Option<Picture> {
+        self.0.picture(of).await
+    }
+}
+
+fn shown<'a>(cleared: Cleared<'a>, album: Option<Album<'a>>) -> Cleared<'a> {
+    match album {
+        Some(album) => cleared.with_album(album),
+        None => cleared,
     }
 }
 

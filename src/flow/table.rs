@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use sealbridge_contract::{AccountName, Address, AnyTransport, Destination, PeerKey, Rule, Timestamp};
+use sealbridge_contract::{AccountName, Address, AnyTransport, ConversationId, Destination, PeerKey, Rule, Timestamp};
 
 use crate::store::{Link, LinkName};
 
@@ -91,6 +91,14 @@ impl Table {
     /// All links.
     pub fn links(&self) -> impl Iterator<Item = &Link> {
         self.links.iter().map(|(link, _)| link)
+    }
+
+    /// The conversations of an account that have a link over which typing and read receipts cross.
+    #[must_use]
+    pub fn signalling(&self, account: &AccountName) -> Vec<ConversationId> {
+        let theirs = self.by_address.iter().filter(|(at, _)| at.account == *account);
+        let asked = theirs.filter(|(_, links)| links.iter().any(|(index, _)| self.links[*index].1.signals));
+        asked.map(|(at, _)| at.conversation.clone()).collect()
     }
 
     /// The account's transport, if it runs.

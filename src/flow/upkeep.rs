@@ -161,11 +161,12 @@ async fn sweep_files(journal: &SharedJournal, spool: &SpoolFolder) -> Result<(),
 mod tests {
     use sealbridge_contract::{
         AccountName, Address, Arrival, Arrived, Batch, Cleartext, ConversationId, DeliveryId, Intake as _, PersonId,
-        RemoteId, RootKey, SecretBytes, SenderTrust, Vault,
+        RemoteId, RootKey, Rule, SecretBytes, SenderTrust, Vault,
         inbox::{Parcel, Unreadable},
     };
 
     use super::*;
+    use crate::flow::TableHandle;
     use crate::store::{Limits, Link, Routed, Router, sqlite::SqliteJournal};
 
     /// Everything is linked, and nothing is carried anywhere.
@@ -208,7 +209,8 @@ mod tests {
         let account = AccountName::parse("a").expect("it is a name");
         let admin = Address { account: account.clone(), conversation: ConversationId::new("!admin") };
         let (signals, _) = tokio::sync::mpsc::channel(1);
-        let desk = Desk::new(Arc::clone(&journal), signals, clock.clone());
+        let table = TableHandle::new(Arc::new(|_: &Link| Rule::default()));
+        let desk = Desk::new(Arc::clone(&journal), table, signals, clock.clone());
         let spool = SpoolFolder::open(&folder.path().join("spool"), zeroize::Zeroizing::new([7; 32]), 1 << 20);
         let spool = spool.expect("the folder can be used");
         desk.set_admin(admin.clone());

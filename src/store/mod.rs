@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use sealbridge_contract::{
     AccountName, Address, Cleartext, DeliveryId, RemoteId, SecretBytes, SenderTrust, SpoolId, Timestamp,
     gate::Hold,
-    inbox::{Batch, Filling, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
+    inbox::{Batch, Filling, Keep, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
 };
 use serde::{Deserialize, Serialize};
 
@@ -353,6 +353,9 @@ pub trait Journal: Send + Sync {
     async fn read_all(&self, account: &AccountName, prefix: &str) -> Result<Vec<(String, SecretBytes)>, JournalError>;
     /// Writes to an account's store.
     async fn write(&self, account: &AccountName, writes: Vec<StoreWrite>) -> Result<(), JournalError>;
+    /// Forgets entries of an account's store whose key starts with `prefix` and that are too old or too many, a bounded
+    /// number a call. Says how many.
+    async fn prune(&self, account: &AccountName, prefix: &str, keep: Keep) -> Result<usize, JournalError>;
 
     /// All links.
     async fn links(&self) -> Result<Vec<Link>, JournalError>;
@@ -409,6 +412,8 @@ pub trait Journal: Send + Sync {
     async fn setting(&self, key: &str) -> Result<Option<SecretBytes>, JournalError>;
     /// Writes one.
     async fn set(&self, key: &str, value: SecretBytes) -> Result<(), JournalError>;
+    /// Forgets those whose key starts with `prefix`, except these. Says how many.
+    async fn forget_settings(&self, prefix: &str, except: HashSet<String>) -> Result<usize, JournalError>;
     /// Finishes what was asked and closes.
     async fn close(&self);
 }

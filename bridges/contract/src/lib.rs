@@ -27,6 +27,7 @@ pub mod inbox;
 pub mod message;
 pub mod names;
 pub mod pieces;
+pub mod portrait;
 pub mod sealed;
 pub mod signal;
 pub mod spool;
@@ -46,6 +47,7 @@ pub use gate::{Destination, Hold, Origin, Refusal, Rule, SenderTrust, Verdict, j
 pub use ids::{AccountName, Address, ConversationId, DeliveryId, PersonId, RemoteId};
 pub use inbox::{Arrival, Arrived, Batch, Inbox, Intake, NotAccepted, SealedInbox};
 pub use message::{Author, Body, Kind, Media, Message, Target};
+pub use portrait::{Album, Picture, PictureId, Pictures, Portrait};
 pub use sealed::{PeerKey, Sealed};
 pub use signal::Signal;
 pub use spool::{Spool, SpoolError, SpoolId, Spooled};

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sealbridge_contract::{
     AccountName, Address, Cleartext, RemoteId, SecretBytes, SpoolId, Timestamp,
     gate::Hold,
-    inbox::{Batch, Filling, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
+    inbox::{Batch, Filling, Keep, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
 };
 
 use super::{
@@ -97,6 +97,11 @@ impl Journal for SqliteJournal {
     async fn write(&self, account: &AccountName, writes: Vec<StoreWrite>) -> Result<(), JournalError> {
         let account = account.clone();
         self.writer.ask(Ask::of(writes.len(), move |ledger| write::write(ledger, account.as_str(), &writes))).await
+    }
+
+    async fn prune(&self, account: &AccountName, prefix: &str, keep: Keep) -> Result<usize, JournalError> {
+        let (account, prefix) = (account.clone(), prefix.to_owned());
+        self.writer.ask(Ask::of(256, move |ledger| write::prune(ledger, account.as_str(), &prefix, keep))).await
     }
 
     async fn links(&self) -> Result<Vec<Link>, JournalError> {
@@ -214,6 +219,11 @@ impl Journal for SqliteJournal {
     async fn set(&self, key: &str, value: SecretBytes) -> Result<(), JournalError> {
         let writes = vec![StoreWrite::put(key, value)];
         self.writer.ask(Ask::of(1, move |ledger| write::write(ledger, NO_ACCOUNT, &writes))).await
+    }
+
+    async fn forget_settings(&self, prefix: &str, except: HashSet<String>) -> Result<usize, JournalError> {
+        let prefix = prefix.to_owned();
+        self.writer.ask(Ask::of(64, move |ledger| write::forget(ledger, NO_ACCOUNT, &prefix, &except))).await
     }
 
     async fn close(&self) {

@@ -218,6 +218,16 @@ fn said(id: &str, whole: &Value, content: &Value) -> Overheard {
     }
 }
 
+/// The picture beside a message that was heard.
+pub(crate) fn portrait_of<'a>(id: &RemoteId, received: &'a [Received]) -> Option<&'a Value> {
+    let content = received.iter().find_map(|one| match one {
+        Received::Message(message) if message.event_id == id.as_str() => Some(&message.content),
+        Received::Event(event) if event.event_id == id.as_str() => Some(&event.content),
+        _ => None,
+    });
+    content?.get(PROFILE)?.get("avatar_file")
+}
+
 /// What kind of file it is, and the file, but for its content.
 fn file(content: &Value) -> (How, Option<Sample>) {
     let how = match content["msgtype"].as_str().unwrap_or_default() {

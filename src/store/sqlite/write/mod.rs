@@ -35,7 +35,7 @@ use crate::store::{JournalError, Limits, LinkName, Router};
 pub(super) use self::gaps::Bounds;
 pub(super) use self::{
     accept::{batch, parcels},
-    accounts::write,
+    accounts::{forget, prune, write},
     gaps::fill,
     letters::{drop_letter, quarantine_delivery, quarantine_unreadable, retry},
     links::{put_link, remove_link, replace_end, resume},
