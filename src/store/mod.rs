@@ -216,6 +216,21 @@ pub struct Counts {
     pub payload_bytes: u64,
 }
 
+/// How a lane stands, for `status`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneReport {
+    /// Which conversation.
+    pub at: Address,
+    /// How many deliveries wait to go there.
+    pub queued: u64,
+    /// Since when the first of them does.
+    pub since: Timestamp,
+    /// How often that one was tried in vain.
+    pub attempts: u32,
+    /// Why, the last time.
+    pub cause: Option<String>,
+}
+
 /// What became of one message, for `why` and `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fact {
@@ -371,6 +386,8 @@ pub trait Journal: Send + Sync {
     async fn say(&self, to: &Address, message: Cleartext, once: Option<&str>) -> Result<bool, JournalError>;
     /// Conversations that have something in the outbox.
     async fn lanes(&self) -> Result<Vec<Address>, JournalError>;
+    /// How each of them stands.
+    async fn lane_reports(&self) -> Result<Vec<LaneReport>, JournalError>;
     /// Waits until a conversation may have something new in the outbox, and says which. Wakes once for many.
     async fn woken(&self) -> Vec<Address>;
     /// The next deliveries of a conversation, oldest first, unlocked; those numbered up to `after` are left out. A row

@@ -1,10 +1,11 @@
 //! Dead letters: messages that will not be delivered unless somebody says so. Their content is never shown.
 
+use sealbridge_contract::Address;
 use serde::Serialize;
 
 use super::{Outcome, to_line};
 use crate::{
-    operator::Failure,
+    operator::{Failure, plain::field},
     store::{DeadLetter, Journal},
 };
 
@@ -96,9 +97,10 @@ fn line(letter: &DeadLetter) -> serde_json::Value {
 }
 
 fn describe(letter: &DeadLetter) -> String {
-    let from = letter.from.as_ref().map_or("?".into(), ToString::to_string);
-    let to = letter.to.as_ref().map_or("nowhere yet".into(), ToString::to_string);
-    let sender = letter.sender.as_ref().map_or(String::new(), |sender| format!(" by {sender}"));
+    let place =
+        |at: &Option<Address>, none: &str| at.as_ref().map_or(none.to_owned(), |at| field(&at.to_string()).into());
+    let (from, to) = (place(&letter.from, "?"), place(&letter.to, "nowhere yet"));
+    let sender = letter.sender.as_ref().map_or(String::new(), |sender| format!(" by {}", field(sender)));
     let kept = if letter.kept { "" } else { " (content gone)" };
-    format!("{}  {from} -> {to}{sender}: {}{kept}\n", letter.number, letter.reason)
+    format!("{}  {from} -> {to}{sender}: {}{kept}\n", letter.number, field(&letter.reason))
 }

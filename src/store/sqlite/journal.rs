@@ -131,6 +131,10 @@ impl Journal for SqliteJournal {
         self.lists.ask(read::ask(read::lanes)).await
     }
 
+    async fn lane_reports(&self) -> Result<Vec<LaneReport>, JournalError> {
+        self.lists.ask(read::ask(read::lane_reports)).await
+    }
+
     async fn woken(&self) -> Vec<Address> {
         self.woken.take().await
     }

@@ -138,6 +138,7 @@ fn conversations_and_status_have_stable_fields() {
         "admin_room",
         "journal",
         "journal_most_bytes",
+        "lanes",
         "links",
         "links_paused",
         "running",
