@@ -191,6 +191,32 @@ pub struct DeadLetter {
     pub kept: bool,
 }
 
+/// What became dead letters of one conversation within one hour, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Died {
+    /// Where it came from.
+    pub from: Address,
+    /// Why.
+    pub reason: String,
+    /// In which hour since the epoch.
+    pub hour: i64,
+    /// How many.
+    pub count: u64,
+    /// When the last of them did.
+    pub last: Timestamp,
+}
+
+/// What was done to some of the dead letters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// To how many.
+    pub done: usize,
+    /// How many were left, since their content is gone.
+    pub left: usize,
+    /// After which number to go on; `None` if there is none left.
+    pub go_on: Option<i64>,
+}
+
 /// How full the journal is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -418,6 +444,10 @@ pub trait Journal: Send + Sync {
     async fn retry(&self, number: i64) -> Result<(), JournalError>;
     /// Erases a dead letter for good.
     async fn drop_letter(&self, number: i64) -> Result<(), JournalError>;
+    /// The same for every one that can be, after number `after`: a bounded number a call, in one commit.
+    async fn retry_letters(&self, after: i64) -> Result<Swept, JournalError>;
+    /// Erases every one after number `after` for good: a bounded number a call, in one commit.
+    async fn drop_letters(&self, after: i64) -> Result<Swept, JournalError>;
     /// What became of a message.
     async fn why(&self, at: &Address, id: &RemoteId) -> Result<Vec<Fact>, JournalError>;
     /// How full it is.

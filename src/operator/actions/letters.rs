@@ -28,7 +28,7 @@ pub(super) async fn list(journal: &dyn Journal) -> Result<Outcome, Failure> {
     let letters = all(journal).await?;
     let mut words: String = letters.iter().map(describe).collect();
     if letters.is_empty() {
-        words.push_str("No dead letters.\n");
+        words.push_str(NONE);
     }
     Ok(Outcome::new(words, letters.iter().map(line).collect()))
 }
@@ -60,6 +60,38 @@ pub(super) async fn drop_one(journal: &dyn Journal, number: i64) -> Result<Outco
     journal.drop_letter(number).await?;
     let words = format!("Dead letter {number} is erased for good.\n");
     Ok(Outcome::one(words, &serde_json::json!({ "number": number, "dropped": true })))
+}
+
+const NONE: &str = "There are no dead letters.\n";
+
+pub(super) async fn retry_all(journal: &dyn Journal) -> Result<Outcome, Failure> {
+    let (mut after, mut done, mut left) = (i64::MIN, 0, 0);
+    loop {
+        let swept = journal.retry_letters(after).await?;
+        (done, left) = (done + swept.done, left + swept.left);
+        let Some(go_on) = swept.go_on else { break };
+        after = go_on;
+    }
+    let mut words = match (done, left) {
+        (0, 0) => NONE.to_owned(),
+        _ => format!("{done} dead letters are on their way again.\n"),
+    };
+    if left > 0 {
+        words.push_str(&format!("{left} can't be tried again, since their content is gone.\n"));
+    }
+    Ok(Outcome::one(words, &serde_json::json!({ "retried": done, "content_gone": left })))
+}
+
+pub(super) async fn drop_all(journal: &dyn Journal) -> Result<Outcome, Failure> {
+    let (mut after, mut done) = (i64::MIN, 0);
+    loop {
+        let swept = journal.drop_letters(after).await?;
+        done += swept.done;
+        let Some(go_on) = swept.go_on else { break };
+        after = go_on;
+    }
+    let words = if done == 0 { NONE.to_owned() } else { format!("{done} dead letters are erased for good.\n") };
+    Ok(Outcome::one(words, &serde_json::json!({ "dropped": done })))
 }
 
 async fn all(journal: &dyn Journal) -> Result<Vec<DeadLetter>, Failure> {

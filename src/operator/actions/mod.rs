@@ -79,6 +79,10 @@ pub enum Action {
         /// Its number.
         number: i64,
     },
+    /// All that can be are tried again.
+    RetryDeadLetters,
+    /// All are erased for good.
+    DropDeadLetters,
     /// Identities are compared by people.
     Verify {
         /// Our account.
@@ -106,6 +110,8 @@ impl Action {
             Self::ShowDeadLetter { .. } => "show_dead_letter",
             Self::RetryDeadLetter { .. } => "retry_dead_letter",
             Self::DropDeadLetter { .. } => "drop_dead_letter",
+            Self::RetryDeadLetters => "retry_dead_letters",
+            Self::DropDeadLetters => "drop_dead_letters",
             Self::Verify { .. } => "verify",
         }
     }
@@ -127,7 +133,9 @@ impl Action {
             | Self::ListDeadLetters
             | Self::ShowDeadLetter { .. }
             | Self::RetryDeadLetter { .. }
-            | Self::DropDeadLetter { .. } => false,
+            | Self::DropDeadLetter { .. }
+            | Self::RetryDeadLetters
+            | Self::DropDeadLetters => false,
             Self::Status
             | Self::Doctor
             | Self::AddLink { .. }
@@ -154,6 +162,8 @@ impl Action {
             | Self::ResumeLink { .. }
             | Self::RetryDeadLetter { .. }
             | Self::DropDeadLetter { .. }
+            | Self::RetryDeadLetters
+            | Self::DropDeadLetters
             | Self::Verify { .. } => true,
         }
     }
@@ -303,6 +313,8 @@ async fn do_at_once(host: &dyn Host, action: &Action) -> Result<Outcome, Failure
         Action::ShowDeadLetter { number } => letters::show(&*host.journal(), *number).await,
         Action::RetryDeadLetter { number } => letters::retry(&*host.journal(), *number).await,
         Action::DropDeadLetter { number } => letters::drop_one(&*host.journal(), *number).await,
+        Action::RetryDeadLetters => letters::retry_all(&*host.journal()).await,
+        Action::DropDeadLetters => letters::drop_all(&*host.journal()).await,
         Action::Verify { .. } => Err(Failure::other("comparing takes more than one step")),
     }
 }

@@ -188,6 +188,12 @@ pub(super) enum Config {
     Schema,
 }
 
+impl Numbers {
+    fn each(self, all: Action, one: fn(i64) -> Action) -> Vec<Action> {
+        if self.all { vec![all] } else { self.numbers.into_iter().map(one).collect() }
+    }
+}
+
 /// An account's name, checked where it is typed.
 #[derive(Clone, Debug)]
 pub(super) struct AccountArg(pub(super) AccountName);
@@ -224,8 +230,20 @@ impl From<Links> for Action {
 }
 
 impl Command {
-    /// The action that the command is, if it is a single one.
-    pub(super) fn action(self) -> Result<Action, Failure> {
+    /// The actions that the command is.
+    pub(super) fn actions(self) -> Result<Vec<Action>, Failure> {
+        match self {
+            Self::DeadLetters(DeadLetters::Retry(numbers)) => {
+                Ok(numbers.each(Action::RetryDeadLetters, |number| Action::RetryDeadLetter { number }))
+            }
+            Self::DeadLetters(DeadLetters::Drop(numbers)) => {
+                Ok(numbers.each(Action::DropDeadLetters, |number| Action::DropDeadLetter { number }))
+            }
+            one => Ok(vec![one.action()?]),
+        }
+    }
+
+    fn action(self) -> Result<Action, Failure> {
         Ok(match self {
             Self::Status => Action::Status,
             Self::Doctor => Action::Doctor,

@@ -13,7 +13,9 @@ use super::{
     SqliteJournal, read,
     write::{self, Ask},
 };
-use crate::store::{Counts, DeadLetter, Fact, Journal, JournalError, Link, LinkEnd, LinkName, Pending};
+use crate::store::{
+    Counts, DeadLetter, Died, Fact, Journal, JournalError, LaneReport, Link, LinkEnd, LinkName, Pending, Swept,
+};
 
 /// The service's own settings are the store of no account: no account can be named so.
 const NO_ACCOUNT: &str = "";
@@ -199,6 +201,14 @@ impl Journal for SqliteJournal {
 
     async fn drop_letter(&self, number: i64) -> Result<(), JournalError> {
         self.writer.ask(Ask::of(1, move |ledger| write::drop_letter(ledger, number))).await
+    }
+
+    async fn retry_letters(&self, after: i64) -> Result<Swept, JournalError> {
+        self.writer.ask(Ask::of(write::LETTERS_AT_ONCE, move |ledger| write::retry_letters(ledger, after))).await
+    }
+
+    async fn drop_letters(&self, after: i64) -> Result<Swept, JournalError> {
+        self.writer.ask(Ask::of(write::LETTERS_AT_ONCE, move |ledger| write::drop_letters(ledger, after))).await
     }
 
     async fn why(&self, at: &Address, id: &RemoteId) -> Result<Vec<Fact>, JournalError> {

@@ -35,6 +35,12 @@ fn without_a_service_the_journal_alone_answers() {
         let said = bench.json(command);
         assert_eq!((said.exit, said.out.as_str()), (0, ""), "{command:?}: {}", said.err);
     }
+    for (command, nothing) in [("retry", json!({ "retried": 0, "content_gone": 0 })), ("drop", json!({ "dropped": 0 }))]
+    {
+        let all = ["dead-letters", command, "--all"];
+        assert_eq!(bench.json(&all).line(), nothing);
+        assert_eq!(bench.run(&all).out, "There are no dead letters.\n");
+    }
     let said = bench.run(&["dead-letters", "show", "7"]);
     assert_eq!(said.exit, 2);
     assert!(said.err.contains("there is no dead letter 7"), "{}", said.err);
