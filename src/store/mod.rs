@@ -440,6 +440,9 @@ pub trait Journal: Send + Sync {
 
     /// Dead letters and what is in quarantine, oldest first, after number `after`.
     async fn dead_letters(&self, after: i64, limit: usize) -> Result<Vec<DeadLetter>, JournalError>;
+    /// What became dead letters since a moment, a bounded number of kinds, oldest first. Words of the bridge itself are
+    /// left out.
+    async fn died_since(&self, since: Timestamp) -> Result<Vec<Died>, JournalError>;
     /// Puts a dead letter back into its outbox, in its old place; an event that can't be read goes back to waiting.
     async fn retry(&self, number: i64) -> Result<(), JournalError>;
     /// Erases a dead letter for good.

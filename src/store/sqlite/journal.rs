@@ -195,6 +195,10 @@ impl Journal for SqliteJournal {
         self.lists.ask(read::ask(move |reader| read::dead_letters(reader, after, limit))).await
     }
 
+    async fn died_since(&self, since: Timestamp) -> Result<Vec<Died>, JournalError> {
+        self.lists.ask(read::ask(move |reader| read::died_since(reader, since))).await
+    }
+
     async fn retry(&self, number: i64) -> Result<(), JournalError> {
         self.writer.ask(Ask::of(1, move |ledger| write::retry(ledger, number))).await
     }
