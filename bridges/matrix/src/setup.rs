@@ -389,6 +389,7 @@ fn unreachable(error: &HttpError) -> FlowError {
         HttpErrorKind::UnknownToken { .. } => {
             FlowError::Refused("the homeserver does not accept the access token".into())
         }
+        HttpErrorKind::Refused(_) => FlowError::Policy(format!("the homeserver is not used: {error}")),
         _ => FlowError::Unreachable(format!("the homeserver can't be used: {error}")),
     }
 }

@@ -17,7 +17,7 @@ Exit codes:
    0  done
    1  failed in another way than these
    2  the command is not understood
-   3  the config, or a file that it names, is not in order
+   3  the config, a file that it names, or the journal is not in order
    4  a password, token or session is not accepted
    5  a network, or the running service, can't be reached
    6  refused by policy: not encrypted, not verified, not allowed
@@ -29,7 +29,7 @@ variables SEALBRIDGE_SECTION__KEY, and over them the flags.";
 
 /// Joins end-to-end encrypted conversations across networks.
 #[derive(Debug, Parser)]
-#[command(name = "sealbridge", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "sealbridge", version, after_help = EXIT_CODES, max_term_width = 80)]
 pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) global: Global,

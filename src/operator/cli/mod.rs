@@ -57,7 +57,16 @@ pub fn command() -> clap::Command {
 fn usage(error: &clap::Error) -> ExitCode {
     // Help and version are no errors, and go to stdout.
     let _ = error.print();
-    if error.use_stderr() { ExitCode::from(FailureKind::Usage.exit_code()) } else { ExitCode::SUCCESS }
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    // What was typed is not understood, but that a program reads the answer can be seen all the same.
+    if env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json") {
+        let words = error.render().to_string();
+        let words = words.trim().trim_start_matches("error: ");
+        Output::new(true).failure_line(&Failure::usage(words));
+    }
+    ExitCode::from(FailureKind::Usage.exit_code())
 }
 
 /// Carries out a command. Says what was found to be wrong, if to look for it was asked.

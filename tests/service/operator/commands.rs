@@ -395,6 +395,13 @@ fn usage_errors_end_with_two_and_help_with_none() {
     ] {
         assert_eq!(bench.run(command).exit, exit, "{command:?}");
     }
+    for command in [&["lniks"][..], &["dead-letters", "retry"], &["run", "--log-format", "xml"]] {
+        let said = bench.json(command);
+        let error = said.line()["error"].clone();
+        assert_eq!((&error["kind"], &error["exit"]), (&"usage".into(), &2.into()), "{command:?}: {said:?}");
+        assert!(error["words"].as_str().is_some_and(|words| words.contains("--help")), "{command:?}: {said:?}");
+        assert!(said.err.contains("error: "), "{command:?}: a person is told, too: {said:?}");
+    }
     let help = bench.run(&["--help"]).out;
     for code in ["   0  ", "   1  ", "   2  ", "   3  ", "   4  ", "   5  ", "   6  ", "  75  "] {
         assert!(help.contains(code), "the help does not explain {code}");
