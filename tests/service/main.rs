@@ -11,3 +11,4 @@ mod recovery;
 mod refusals;
 mod relations;
 mod spool;
+mod waiting;
