@@ -92,6 +92,10 @@ impl Output {
             StepFrame::Show { words } | StepFrame::Done { words } => self.say(("", words, "")),
             StepFrame::Progress { words } => self.say((dim, words, off)),
             StepFrame::Ask { .. } => {}
+            StepFrame::Invitation { to, how, link, picture } => {
+                self.say(("", &format!("{picture}\nInvitation to {to}. {how}"), ""));
+                self.say((bold, link, off));
+            }
             StepFrame::Secret { label, value } => {
                 self.say(("", &format!("\n{label}\n"), ""));
                 self.say((&format!("    {bold}"), value, &format!("{off}\n")));

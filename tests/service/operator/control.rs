@@ -123,7 +123,7 @@ impl Flow for Script {
             (1, None) => Step::Show(format!("with {}", self.with.as_deref().unwrap_or("whoever comes"))),
             (2, None) => Step::Ask(Field { name: "pin", label: "The pin".into(), secret: true }),
             (3, Some(Answer::Text(pin))) if pin.as_str() == "1234" => {
-                Step::Secret { label: "A key".into(), value: Text::new("s3cret") }
+                Step::Secret { name: None, label: "A key".into(), value: Text::new("s3cret") }
             }
             (4, None) => Step::Compare(vec![DOG]),
             (5, Some(Answer::Yes)) => Step::Done("They match.".into()),
