@@ -4,6 +4,7 @@ mod architecture;
 mod config;
 mod loops;
 mod operator;
+mod family;
 mod full_disk;
 mod journeys;
 mod kinds;

@@ -57,6 +57,13 @@ pub enum Action {
         /// Its name.
         name: LinkName,
     },
+    /// Our logins.
+    ListAccounts,
+    /// The invitation to a conversation.
+    Invite {
+        /// Which.
+        at: Address,
+    },
     /// The conversations that accounts can reach.
     ListConversations {
         /// Only of this account.
@@ -105,6 +112,8 @@ impl Action {
             Self::ReplaceEnd { .. } => "replace_end",
             Self::PauseLink { .. } => "pause_link",
             Self::ResumeLink { .. } => "resume_link",
+            Self::ListAccounts => "list_accounts",
+            Self::Invite { .. } => "invite",
             Self::ListConversations { .. } => "list_conversations",
             Self::ListDeadLetters => "list_dead_letters",
             Self::ShowDeadLetter { .. } => "show_dead_letter",
@@ -126,7 +135,8 @@ impl Action {
     #[must_use]
     pub fn needs_service(&self) -> bool {
         match self {
-            Self::ListLinks
+            Self::ListAccounts
+            | Self::ListLinks
             | Self::RemoveLink { .. }
             | Self::PauseLink { .. }
             | Self::ResumeLink { .. }
@@ -140,6 +150,7 @@ impl Action {
             | Self::Doctor
             | Self::AddLink { .. }
             | Self::ReplaceEnd { .. }
+            | Self::Invite { .. }
             | Self::ListConversations { .. }
             | Self::Verify { .. } => true,
         }
@@ -151,11 +162,13 @@ impl Action {
         match self {
             Self::Status
             | Self::Doctor
+            | Self::ListAccounts
             | Self::ListLinks
             | Self::ListConversations { .. }
             | Self::ListDeadLetters
             | Self::ShowDeadLetter { .. } => false,
             Self::AddLink { .. }
+            | Self::Invite { .. }
             | Self::RemoveLink { .. }
             | Self::ReplaceEnd { .. }
             | Self::PauseLink { .. }
@@ -308,6 +321,8 @@ async fn do_at_once(host: &dyn Host, action: &Action) -> Result<Outcome, Failure
         Action::ReplaceEnd { name, old, new } => links::replace(host, name, old, new).await,
         Action::PauseLink { name } => links::pause(host, name).await,
         Action::ResumeLink { name } => links::resume(host, name).await,
+        Action::ListAccounts => Ok(status::list_accounts(host)),
+        Action::Invite { at } => conversations::invite(host, at).await,
         Action::ListConversations { account } => conversations::list(host, account.as_ref()).await,
         Action::ListDeadLetters => letters::list(&*host.journal()).await,
         Action::ShowDeadLetter { number } => letters::show(&*host.journal(), *number).await,

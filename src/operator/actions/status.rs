@@ -69,6 +69,14 @@ pub(super) async fn status(host: &dyn Host) -> Result<Outcome, Failure> {
     Ok(Outcome::one(describe(&status, up, host.clock().now().0), &status))
 }
 
+/// The accounts alone.
+pub(super) fn list_accounts(host: &dyn Host) -> Outcome {
+    let (accounts, now) = (accounts(host), host.clock().now().0);
+    let words: String = accounts.iter().map(|account| describe_account(account, now)).collect();
+    let words = if words.is_empty() { "No accounts yet. Add one: sealbridge account add\n".to_owned() } else { words };
+    Outcome::new(words, accounts.iter().map(super::to_line).collect())
+}
+
 /// Every account of the config, those that are not open among them.
 fn accounts(host: &dyn Host) -> Vec<AccountLine> {
     let open = host.accounts();
@@ -80,7 +88,7 @@ fn accounts(host: &dyn Host) -> Vec<AccountLine> {
             health: found.and_then(|account| Some(account.transport.as_ref()?.common().health())).unwrap_or_default(),
             stopped: match found {
                 Some(account) => account.stopped.as_ref().map(ToString::to_string),
-                None => Some("not open".into()),
+                None => Some("not running".into()),
             },
         }
     };

@@ -65,6 +65,9 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         answers: Option<PathBuf>,
     },
+    /// Our logins.
+    #[command(subcommand)]
+    Account(Account),
     /// Run the service.
     Run,
     /// Look for what is wrong, and say what to do.
@@ -100,6 +103,23 @@ pub(super) enum Command {
         /// Write a page for every command into this folder.
         #[arg(long, value_name = "FOLDER")]
         folder: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Account {
+    /// Show them.
+    List,
+    /// Add one: it is asked for step by step, logged in, and written into the config.
+    Add {
+        /// A short name for it.
+        name: Option<AccountArg>,
+        /// Its network.
+        #[arg(long, value_name = "NETWORK")]
+        network: Option<String>,
+        /// Take the answers from this file and ask nothing.
+        #[arg(long, value_name = "FILE", conflicts_with = "network")]
+        answers: Option<PathBuf>,
     },
 }
 
@@ -150,6 +170,12 @@ pub(super) enum Conversations {
         /// Only of this account.
         #[arg(long)]
         account: Option<AccountArg>,
+    },
+    /// Show the invitation to one, as a link and to be scanned; in the admin room, too.
+    Invite {
+        /// Which: account/conversation.
+        #[arg(value_parser = parse_address)]
+        conversation: Address,
     },
 }
 
@@ -248,6 +274,8 @@ impl Command {
             Self::Status => Action::Status,
             Self::Doctor => Action::Doctor,
             Self::Links(links) => links.into(),
+            Self::Account(Account::List) => Action::ListAccounts,
+            Self::Conversations(Conversations::Invite { conversation }) => Action::Invite { at: conversation },
             Self::Conversations(Conversations::List { account }) => {
                 Action::ListConversations { account: account.map(|account| account.0) }
             }

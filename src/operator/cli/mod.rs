@@ -1,9 +1,14 @@
 //! The command line. It parses into actions and renders their steps; it decides nothing.
 
+mod account;
+mod answers;
 mod args;
 mod ask;
+mod files;
 mod init;
 mod local;
+mod login;
+mod questions;
 mod run;
 
 use std::{
@@ -79,6 +84,10 @@ fn carry_out(arguments: Arguments, open: Open, output: Output) -> Result<Option<
         Command::Config(args::Config::Show) => local::show(&load(&global)?, output),
         Command::Config(args::Config::Check) => local::check(&find(&global)?, &load(&global)?, output),
         Command::Init { answers } => runtime(true)?.block_on(init::init(&global, answers.as_deref(), open, output)),
+        Command::Account(args::Account::Add { name, network, answers }) => {
+            let wanted = account::Wanted { name: name.map(|name| name.0), network, answers };
+            runtime(true)?.block_on(account::add(&global, wanted, open, output))
+        }
         Command::Run => {
             let config = load(&global)?;
             logging::start(config.log)?;
