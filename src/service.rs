@@ -1,7 +1,7 @@
 //! The service, assembled: journal, accounts, links and journey.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -21,8 +21,8 @@ use tracing::{error, info, warn};
 use crate::{
     config::Config,
     flow::{
-        Desk, Dispatch, JourneyRouter, TableHandle, Upkeep, attempt::Attempts, breaker::Loop, cooldown, namesakes,
-        signals, upkeep::unless_full,
+        Desk, Dispatch, JourneyRouter, LaneState, TableHandle, Upkeep, attempt::Attempts, breaker::Loop, cooldown,
+        namesakes, signals, upkeep::unless_full,
     },
     operator::{
         Failure, FailureKind, admin,
@@ -398,6 +398,10 @@ impl Host for Service {
             stopped: opened.stopped.clone(),
         })
         .collect()
+    }
+
+    fn lanes(&self) -> BTreeMap<Address, LaneState> {
+        self.dispatch.lanes()
     }
 
     fn trouble(&self) -> Option<String> {

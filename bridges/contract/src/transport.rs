@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::{
-    Abilities, AccountName, Cleared, Clock, ConversationId, DeliveryError, Flow, Found, Inbox, PersonId, Picture,
-    PictureId, Receipt, Sealed, SealedInbox, Signal, Slip, Spool,
+    Abilities, AccountName, Cleared, Clock, ConversationId, DeliveryError, Flow, Found, Inbox, Invitation, PersonId,
+    Picture, PictureId, Receipt, Sealed, SealedInbox, Signal, Slip, Spool,
     gate::{Encryption, OperatorRunFacts},
     inbox::AccountStore,
 };
@@ -132,6 +132,13 @@ pub trait Transport: Send + Sync {
     /// # Errors
     /// [`DeliveryError`]; with [`Fate::GiveUp`](crate::Fate::GiveUp) if the network has no such thing.
     async fn open_direct(&self, with: &PersonId) -> Result<ConversationId, DeliveryError>;
+    /// An invitation to a conversation of ours. `None` if the network has none that anybody may follow.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]; with [`Fate::GiveUp`](crate::Fate::GiveUp) if there is no such conversation.
+    async fn invitation(&self, _to: &ConversationId) -> Result<Option<Invitation>, DeliveryError> {
+        Ok(None)
+    }
     /// A flow that compares identities with a person: started by us, or, with `None`, the next one that somebody else
     /// starts. `None` if the network has no such thing.
     fn comparison(&self, with: Option<&PersonId>) -> Option<Box<dyn Flow>>;

@@ -14,10 +14,12 @@ mod ids;
 mod incoming;
 mod invite;
 mod joining;
+mod made;
 mod outgoing;
 mod probe;
 mod records;
 mod setup;
+mod sheet;
 mod translate;
 
 use std::sync::Arc;
@@ -25,7 +27,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, Ability, AnyTransport, Cleared, Context, ConversationId, Deduplication, DeliveryError, EndToEnd, Fatal,
-    Flow, Found, Inbox, PersonId, Receipt, Slip, Transport, Verb,
+    Flow, Found, Inbox, Invitation, PersonId, Receipt, Slip, Transport, Verb,
     gate::Encryption,
     transport::{ConversationInfo, Finding, Health},
 };
@@ -33,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::{CertificateChecks, MailHost, Security, Settings};
 pub use setup::{Setup, is_set_up};
+pub use sheet::SHEET;
 
 /// Connects an account that was set up.
 ///
@@ -87,6 +90,10 @@ impl Transport for DeltaChat {
 
     async fn open_direct(&self, with: &PersonId) -> Result<ConversationId, DeliveryError> {
         outgoing::open_direct(&self.core, with.as_str()).await
+    }
+
+    async fn invitation(&self, to: &ConversationId) -> Result<Option<Invitation>, DeliveryError> {
+        outgoing::invitation(&self.core, to).await.map(Some)
     }
 
     fn comparison(&self, _with: Option<&PersonId>) -> Option<Box<dyn Flow>> {

@@ -43,6 +43,7 @@ mod reading;
 mod rooms;
 mod session_store;
 mod setup;
+mod sheet;
 mod traffic;
 mod translate;
 mod transport;
@@ -53,6 +54,7 @@ use sealbridge_contract::{AnyTransport, Context, Fatal};
 pub use self::{
     config::Settings,
     setup::{Setup, is_set_up},
+    sheet::SHEET,
     transport::{ABILITIES, Matrix},
 };
 

@@ -13,7 +13,9 @@ use super::{
     SqliteJournal, read,
     write::{self, Ask},
 };
-use crate::store::{Counts, DeadLetter, Fact, Journal, JournalError, Link, LinkEnd, LinkName, Pending};
+use crate::store::{
+    Counts, DeadLetter, Died, Fact, Journal, JournalError, LaneReport, Link, LinkEnd, LinkName, Pending, Swept,
+};
 
 /// The service's own settings are the store of no account: no account can be named so.
 const NO_ACCOUNT: &str = "";
@@ -136,6 +138,10 @@ impl Journal for SqliteJournal {
         self.lists.ask(read::ask(read::lanes)).await
     }
 
+    async fn lane_reports(&self) -> Result<Vec<LaneReport>, JournalError> {
+        self.lists.ask(read::ask(read::lane_reports)).await
+    }
+
     async fn woken(&self) -> Vec<Address> {
         self.woken.take().await
     }
@@ -194,12 +200,24 @@ impl Journal for SqliteJournal {
         self.lists.ask(read::ask(move |reader| read::dead_letters(reader, after, limit))).await
     }
 
+    async fn died_since(&self, since: Timestamp) -> Result<Vec<Died>, JournalError> {
+        self.lists.ask(read::ask(move |reader| read::died_since(reader, since))).await
+    }
+
     async fn retry(&self, number: i64) -> Result<(), JournalError> {
         self.writer.ask(Ask::of(1, move |ledger| write::retry(ledger, number))).await
     }
 
     async fn drop_letter(&self, number: i64) -> Result<(), JournalError> {
         self.writer.ask(Ask::of(1, move |ledger| write::drop_letter(ledger, number))).await
+    }
+
+    async fn retry_letters(&self, after: i64) -> Result<Swept, JournalError> {
+        self.writer.ask(Ask::of(write::LETTERS_AT_ONCE, move |ledger| write::retry_letters(ledger, after))).await
+    }
+
+    async fn drop_letters(&self, after: i64) -> Result<Swept, JournalError> {
+        self.writer.ask(Ask::of(write::LETTERS_AT_ONCE, move |ledger| write::drop_letters(ledger, after))).await
     }
 
     async fn why(&self, at: &Address, id: &RemoteId) -> Result<Vec<Fact>, JournalError> {

@@ -92,6 +92,8 @@ macro_rules! journal_suite {
             letters: [
                 buried_delivery_can_be_retried_and_dropped,
                 refused_message_is_kept_and_refused_event_is_a_line,
+                what_died_is_told_by_conversation_reason_and_hour,
+                all_dead_letters_are_retried_or_dropped_a_bounded_number_a_call,
                 letters_come_oldest_first_in_pages,
                 why_tells_what_became_of_a_message,
                 counts_say_how_full_it_is,

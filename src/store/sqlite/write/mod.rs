@@ -37,7 +37,10 @@ pub(super) use self::{
     accept::{batch, parcels},
     accounts::{forget, prune, write},
     gaps::fill,
-    letters::{drop_letter, quarantine_delivery, quarantine_unreadable, retry},
+    letters::{
+        AT_ONCE as LETTERS_AT_ONCE, drop_letter, drop_letters, quarantine_delivery, quarantine_unreadable, retry,
+        retry_letters,
+    },
     links::{put_link, remove_link, replace_end, resume},
     mend::mend,
     order::expire,
