@@ -9,7 +9,7 @@ use sealbridge_lab::{
     chaos,
     checker::Tag,
     demo::{self, Scene, Setting, Stage},
-    outage,
+    family, mail, outage,
     proxy::{Fault, Rule},
     servers, synapse, talk,
     venv::Venv,
@@ -48,6 +48,28 @@ async fn twenty_six_kills_lose_double_and_reorder_nothing() -> Result<()> {
     let outcome = chaos::run(&binary, &stage(), options).await?;
     ensure!(outcome.is_clean(), "{outcome:?}");
     ensure!(outcome.places == places, "{} of {places} places were reached", outcome.places);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn phones_and_a_matrix_room_hear_each_other_and_nothing_leaks() -> Result<()> {
+    if !(mail::available().await && servers::available().await) {
+        return Ok(());
+    }
+    let options = demo::Options { keep: false, json: true };
+    let outcome = family::demo::run(&binary(), &stage(), options).await?;
+    ensure!(outcome.is_clean() && outcome.sent > 30, "{outcome:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn service_engine_and_mail_server_killed_in_turn_nothing_is_lost_or_reordered() -> Result<()> {
+    if !(mail::available().await && servers::available().await) {
+        return Ok(());
+    }
+    let options = chaos::Options { kills: 9, pause: Duration::from_millis(400) };
+    let outcome = family::chaos::run(&binary(), &stage(), options).await?;
+    ensure!(outcome.is_clean() && outcome.kills_of_engine == 3 && outcome.sent > 30, "{outcome:?}");
     Ok(())
 }
 
