@@ -267,15 +267,18 @@ impl Lane {
                 dispatch.delivered.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 debug!(%delivery, attempt, "Delivered.");
                 dispatch.note(&self.at, Some(LaneState::Busy));
+                // Where the network would show a second attempt, nothing more is sent before this one is written down.
+                let goes_on = self.deduplicates();
                 let (journal, stop) = (Arc::clone(journal), stop.clone());
                 settling.spawn(async move {
-                    written(&stop, || journal.settle(number, &id)).await?;
+                    written(&stop, || async {
+                        if goes_on { journal.settle_soon(number, &id).await } else { journal.settle(number, &id).await }
+                    })
+                    .await?;
                     fail_point!("flow::after-settle", |_| Ok(()));
                     Ok(())
                 });
-                // Where the network would show a second attempt, nothing more is sent before this one is written down.
-                let most = if self.deduplicates() { SETTLING } else { 0 };
-                drain(settling, most).await?;
+                drain(settling, if goes_on { SETTLING } else { 0 }).await?;
                 Ok(Next::GoOn)
             }
             Outcome::Later(pause, cause) => {

@@ -425,6 +425,10 @@ pub trait Journal: Send + Sync {
     async fn head(&self, lane: &Address, after: i64, limit: usize) -> Result<Vec<Pending>, JournalError>;
     /// It arrived: keep what it is called there, erase the payload once nobody else needs it.
     async fn settle(&self, number: i64, as_id: &RemoteId) -> Result<(), JournalError>;
+    /// As [`settle`](Self::settle), for whoever goes on meanwhile: it may wait a moment, so that others share its commit.
+    async fn settle_soon(&self, number: i64, as_id: &RemoteId) -> Result<(), JournalError> {
+        self.settle(number, as_id).await
+    }
     /// It is not to arrive, and that is as it should be: a line says why.
     async fn leave_out(&self, number: i64, why: &str) -> Result<(), JournalError>;
     /// How often something was erased from the outbox since the start. Whoever took deliveries out before that looks

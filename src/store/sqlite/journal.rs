@@ -161,6 +161,11 @@ impl Journal for SqliteJournal {
 
     async fn settle(&self, number: i64, as_id: &RemoteId) -> Result<(), JournalError> {
         let as_id = as_id.clone();
+        self.writer.ask(Ask::of(1, move |ledger| write::settle(ledger, number, &as_id))).await
+    }
+
+    async fn settle_soon(&self, number: i64, as_id: &RemoteId) -> Result<(), JournalError> {
+        let as_id = as_id.clone();
         self.writer.ask(Ask::patient(move |ledger| write::settle(ledger, number, &as_id))).await
     }
 
