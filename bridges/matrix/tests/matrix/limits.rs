@@ -63,6 +63,17 @@ fn regex_of(room: &str) -> String {
     format!("{}/send/", room.replace('!', r"\!").replace('.', r"\."))
 }
 
+/// Delivers as the flow does: again, when it is told to.
+async fn insist(running: &Running, room: &str, words: &str) {
+    let slip = slip(room);
+    while let Err(error) = running.deliver(&slip, ann(), words).await {
+        match error.fate {
+            Fate::Retry(after) => tokio::time::sleep(after.unwrap_or_default()).await,
+            fate => panic!("{fate:?}: {error}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn with_the_homeservers_own_limits_every_room_gets_its_share() -> Result<()> {
     if !servers::available().await {
@@ -76,19 +87,16 @@ async fn with_the_homeservers_own_limits_every_room_gets_its_share() -> Result<(
     let bot = Bot::new(&server, server.url(), json!({ "invites": { "from": [bob.user_id()] } })).await?;
     let running = Arc::new(bot.start().await?);
     let rooms = rooms(&bob, &bot, &running, 4).await?;
+    // The first in each room shares its key, which takes one longer than another.
+    for room in &rooms {
+        insist(&running, room, "hello").await;
+    }
     let mut lanes = JoinSet::new();
     for room in rooms.clone() {
         let running = Arc::clone(&running);
         lanes.spawn(async move {
             for n in 0..5 {
-                let slip = slip(&room);
-                // As the flow does: again, when it is told to.
-                while let Err(error) = running.deliver(&slip, ann(), &format!("message {n}")).await {
-                    match error.fate {
-                        Fate::Retry(after) => tokio::time::sleep(after.unwrap_or_default()).await,
-                        fate => panic!("{fate:?}: {error}"),
-                    }
-                }
+                insist(&running, &room, &format!("message {n}")).await;
             }
         });
     }
@@ -96,7 +104,8 @@ async fn with_the_homeservers_own_limits_every_room_gets_its_share() -> Result<(
     for room in &rooms {
         bob.wait_for(|it| it.room == *room && it.body == "Ann: message 4", SOON).await?;
     }
-    let order: Vec<String> = bob.messages().into_iter().map(|it| it.room).collect();
+    let heard = bob.messages().into_iter().filter(|it| it.body.starts_with("Ann: message"));
+    let order: Vec<String> = heard.map(|it| it.room).collect();
     assert_eq!(order.len(), 20);
     // No room is done before another has had its second message.
     for (at, room) in order.iter().enumerate() {
