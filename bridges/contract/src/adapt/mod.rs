@@ -21,6 +21,8 @@ pub struct Manner<'a> {
     pub tags: &'a Tags,
     /// Whether somebody else at the destination could be taken for the author.
     pub namesake: bool,
+    /// What the transport said that it can't carry of this very message: see [`Fate::OtherForm`](crate::Fate::OtherForm).
+    pub cannot: &'a [Verb],
 }
 
 /// What becomes of a message on its way to a destination.
@@ -136,6 +138,7 @@ impl Manner<'_> {
         let ability = self.abilities.of(verb);
         match (verb, self.reactions) {
             (Verb::Reaction, Reactions::Off) => Ability::Drop,
+            _ if ability.is_native() && self.cannot.contains(&verb) => Ability::Degrade,
             (Verb::Reaction, Reactions::Text) if ability.is_native() => Ability::Degrade,
             _ => ability,
         }
