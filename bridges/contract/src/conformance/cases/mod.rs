@@ -7,6 +7,7 @@ mod hostile;
 mod incoming;
 mod kinds;
 mod outgoing;
+mod samples;
 mod words;
 
 use std::pin::Pin;
