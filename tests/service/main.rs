@@ -2,10 +2,12 @@
 
 mod architecture;
 mod config;
+mod family;
 mod loops;
 mod operator;
 mod full_disk;
 mod journeys;
+mod kinds_across;
 mod kinds;
 mod recovery;
 mod refusals;
