@@ -1,7 +1,7 @@
 //! The service, assembled: journal, accounts, links and journey.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -21,8 +21,8 @@ use tracing::{error, info, warn};
 use crate::{
     config::Config,
     flow::{
-        Desk, Dispatch, JourneyRouter, TableHandle, Upkeep, attempt::Attempts, breaker::Loop, cooldown, signals,
-        upkeep::unless_full,
+        Desk, Dispatch, JourneyRouter, LaneState, TableHandle, Upkeep, attempt::Attempts, breaker::Loop, cooldown,
+        namesakes, signals, upkeep::unless_full,
     },
     operator::{
         Failure, FailureKind, admin,
@@ -90,14 +90,13 @@ impl Service {
         #[cfg(feature = "failpoints")]
         crate::testing::follow_clock_file(&clock);
         let vault = Vault::new(root);
-        let marks = || MarkKey::new(vault.key_for("loop marks v1"));
+        let [for_router, for_attempts] = [(); 2].map(|()| MarkKey::new(vault.key_for("loop marks v1")));
         let tags = Tags::new(vault.key_for("name tags v1"));
         let stores = config.accounts.keys().map(|name| (name.clone(), vault.key_for(&format!("account store {name}"))));
         let keys = Keys { stores: stores.collect() };
         let rules = Arc::clone(&config);
         let table = TableHandle::new(Arc::new(move |link: &Link| rule(&rules, link)));
-        let router = Arc::new(JourneyRouter::new(table.clone(), marks(), clock.clone()));
-        let attempts = Attempts::new(table.clone(), marks(), tags, clock.clone());
+        let router = Arc::new(JourneyRouter::new(table.clone(), for_router, clock.clone()));
         let spool = config.service.state.join("spool");
         let spool = SpoolFolder::open(&spool, vault.key_for("spool v1"), config.journal.most_files.0)
             .map_err(|error| Failure::new(FailureKind::Config, format!("the spool can't be used: {error}")))?;
@@ -109,8 +108,9 @@ impl Service {
             clock.clone(),
         )?;
         let journal: SharedJournal = Arc::new(journal);
+        let attempts = Attempts::new(table.clone(), Arc::clone(&journal), for_attempts, tags, clock.clone());
         let (signals, signalled) = signals::line();
-        let desk = Desk::new(Arc::clone(&journal), signals, clock.clone());
+        let desk = Desk::new(Arc::clone(&journal), table.clone(), signals, clock.clone());
         let dispatch = Dispatch::new(Arc::clone(&journal), table.clone(), attempts, clock.clone());
         let service = Self {
             config,
@@ -187,12 +187,13 @@ impl Service {
     /// put the links into the table.
     async fn follow_links(&self) -> Result<(), JournalError> {
         let mut told = self.told.lock().await;
-        for end in self.table.now().links().flat_map(|link| &link.ends) {
-            if !told.contains(&end.at) {
-                self.desk.tell(&end.at, READABLE, Some("readable-on-host")).await?;
-                told.insert(end.at.clone());
-            }
-        }
+        let table = self.table.now();
+        let new: HashSet<_> = table.links().flat_map(|link| &link.ends).map(|end| &end.at).collect();
+        let new: Vec<_> = new.into_iter().filter(|at| !told.contains(*at)).collect();
+        // All at once, so that they share their commits: at the start every end is new.
+        let words = new.iter().map(|at| self.desk.tell(at, READABLE, Some("readable-on-host")));
+        futures_util::future::try_join_all(words).await?;
+        told.extend(new.into_iter().cloned());
         self.changes.send_modify(|count| *count += 1);
         Ok(())
     }
@@ -399,6 +400,10 @@ impl Host for Service {
         .collect()
     }
 
+    fn lanes(&self) -> BTreeMap<Address, LaneState> {
+        self.dispatch.lanes()
+    }
+
     fn trouble(&self) -> Option<String> {
         self.desk.trouble().map(str::to_owned)
     }
@@ -429,6 +434,7 @@ impl Assembled for Service {
         }
         self.open_accounts().await?;
         self.release_held().await?;
+        namesakes::forget_unlinked(self.journal.as_ref(), &self.table.now()).await?;
         info!(accounts = self.config.accounts.len(), links = self.table.now().links().count(), "Running.");
         let stop = stop.child_token();
         let mut tasks = JoinSet::new();

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use config::{ConfigError, Value};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use sealbridge_contract::{
-    Abilities, Answer, AnyTransport, Context, Fatal, Flow, FlowError, Step, inbox::AccountStore,
+    Abilities, Answer, AnyTransport, Context, Fatal, Flow, FlowError, LoginSheet, Step, inbox::AccountStore,
 };
 use serde::Serialize;
 
@@ -39,14 +39,13 @@ pub fn datasheets() -> Vec<Abilities> {
     ]
 }
 
-/// What the login on a network may ask that is never in its settings, by the names of an answers file.
+/// What whoever adds an account is asked, by network. A network in memory is written by hand.
+pub const SHEETS: &[LoginSheet] = &[sealbridge_matrix::SHEET, sealbridge_deltachat::SHEET];
+
+/// What whoever adds an account of this network is asked.
 #[must_use]
-pub fn secret_questions(network: &str) -> &'static [&'static str] {
-    match network {
-        "matrix" => &["password", "token", "recovery_key"],
-        "deltachat" => &["password"],
-        _ => &[],
-    }
+pub fn sheet(network: &str) -> Option<&'static LoginSheet> {
+    SHEETS.iter().find(|sheet| sheet.network == network)
 }
 
 impl AccountConfig {

@@ -2,6 +2,7 @@
 //!
 //! It holds no secrets: those come from files and credentials, or are asked once by `init` and kept locked.
 
+pub mod edit;
 mod load;
 pub mod root_key;
 pub mod secrets;
@@ -19,8 +20,8 @@ use sealbridge_contract::AccountName;
 use serde::Serialize;
 
 pub use load::{
-    Flags, Kind, Known, PREFIX, Place, Position, Problem, Problems, Sources, check_keys, load, load_text, nearest,
-    schema, variable_for,
+    Flags, Kind, Known, PREFIX, Place, Position, Problem, Problems, Sources, check_keys, load, load_as, load_text,
+    nearest, schema, variable_for,
 };
 pub use sections::{Admin, FixedLink, Format, Journal, Level, Log, Service, parse_address};
 pub use show::{redacted, redacted_toml, sounds_secret};

@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use fail::fail_point;
 use sealbridge_contract::{
-    Adapted, Address, AnyTransport, Clock, Deduplication, DeliveryError, DeliveryId, Fate, Found, Loss, Manner, Origin,
-    Receipt, RemoteId, Slip, Verb, Verdict, adapt, gate::Hold, judge, names::Tags, trail::MarkKey,
+    Adapted, Address, Album, AnyTransport, Cleared, Clock, Deduplication, DeliveryError, DeliveryId, Fate, Found, Loss,
+    Manner, Origin, Picture, PictureId, Pictures, Receipt, RemoteId, Slip, Transport, Verb, Verdict, adapt, gate::Hold,
+    judge, names::Tags, trail::MarkKey,
 };
 
 use super::{
     namesakes::Namesakes,
     table::{Table, TableHandle},
 };
-use crate::store::Pending;
+use crate::store::{Pending, SharedJournal};
 
 /// What came of an attempt.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,8 +63,8 @@ pub struct Attempts {
 impl Attempts {
     /// Attempts by the table that is valid at each.
     #[must_use]
-    pub fn new(table: TableHandle, marks: MarkKey, tags: Tags, clock: Clock) -> Self {
-        Self { table, marks, tags, namesakes: Namesakes::new(), clock }
+    pub fn new(table: TableHandle, journal: SharedJournal, marks: MarkKey, tags: Tags, clock: Clock) -> Self {
+        Self { table, marks, tags, namesakes: Namesakes::new(journal), clock }
     }
 
     /// Tries once. May take as long as the transport's own timeouts.
@@ -91,18 +93,18 @@ impl Attempts {
         fail_point!("flow::before-deliver");
         // Looking may have taken long: the gate judges by what is so now.
         let table = self.table.now();
-        let (mut lost, mut cannot) = (Vec::new(), Vec::new());
+        let mut forms = Forms::default();
         let outcome = loop {
-            match self.deliver(&table, transport, to, pending, &slip, &cannot, &mut lost).await {
+            match self.deliver(&table, transport, to, pending, &slip, &mut forms).await {
                 Ok(receipt) => break Outcome::Delivered(receipt.id),
                 Err(Stop::Gate(outcome)) => break outcome,
                 // Each turn has one verb more, and there are not many.
-                Err(Stop::Form(verb, _)) if !cannot.contains(&verb) => cannot.push(verb),
+                Err(Stop::Form(verb, _)) if !forms.cannot.contains(&verb) => forms.cannot.push(verb),
                 Err(Stop::Form(_, error) | Stop::Network(error)) => break after_failure(transport, &slip, error),
             }
         };
         fail_point!("flow::after-deliver");
-        Attempt { outcome, lost }
+        Attempt { outcome, lost: forms.lost }
     }
 
     fn trail(&self, pending: &Pending) -> sealbridge_contract::Trail {
@@ -146,8 +148,7 @@ impl Attempts {
         to: &Address,
         pending: &Pending,
         slip: &Slip,
-        cannot: &[Verb],
-        lost: &mut Vec<Loss>,
+        forms: &mut Forms,
     ) -> Result<Receipt, Stop> {
         let rule = match &pending.link {
             None => sealbridge_contract::Rule::default(),
@@ -158,8 +159,11 @@ impl Attempts {
         };
         let destination = table.destination(to).ok_or_else(|| Stop::Gate(no_transport(table, to)))?;
         let abilities = transport.common().abilities();
-        let namesake = self.namesakes.meets(to, &pending.message);
-        let manner = Manner { abilities, reactions: rule.reactions, tags: &self.tags, namesake, cannot };
+        let named = pending.message.named(&self.tags);
+        let namesake = self.namesakes.meets(to, named, self.clock.now()).await;
+        let read_there = !matches!(transport, AnyTransport::Carrier(_));
+        let Forms { cannot, lost } = forms;
+        let manner = Manner { abilities, reactions: rule.reactions, tags: &self.tags, namesake, read_there, cannot };
         let crossing = match adapt(&pending.message, slip.clone(), &manner) {
             Adapted::Crosses(crossing) => crossing,
             Adapted::LeftOut(loss) => {
@@ -174,16 +178,19 @@ impl Attempts {
         // What is lost in this form is all that is lost.
         lost.clone_from(&crossing.lost);
         let (slip, verb) = (&crossing.slip, crossing.message().verb());
+        let from = pending.from.as_ref().map(|(from, _)| &from.account);
+        let pictures = from.and_then(|account| table.transport(account)).map(|from| OfTransport(from.common()));
+        let album = from.map(|account| Album { account, pictures: pictures.as_ref().map(|of| of as &dyn Pictures) });
         let verdict = judge(crossing.message(), Origin { sender: pending.trust }, &destination, &rule);
         match (verdict, transport) {
             (Verdict::Refuse(why), _) => Err(Stop::Gate(Outcome::Dead(why.to_string()))),
             (Verdict::Hold(why @ Hold::Paused), _) => Err(Stop::Gate(Outcome::Held(why))),
             (Verdict::Hold(why), _) => Err(Stop::Gate(Outcome::LaneWaits(why))),
             (Verdict::Speak(cleared), AnyTransport::EndToEnd(t)) => {
-                t.deliver(cleared, slip).await.map_err(|e| Stop::of(verb, e))
+                t.deliver(shown(cleared, album), slip).await.map_err(|e| Stop::of(verb, e))
             }
             (Verdict::Speak(cleared), AnyTransport::OperatorRun(t)) => {
-                t.deliver(cleared, slip).await.map_err(|e| Stop::of(verb, e))
+                t.deliver(shown(cleared, album), slip).await.map_err(|e| Stop::of(verb, e))
             }
             (Verdict::Seal(sealing), AnyTransport::Carrier(t)) => {
                 t.carry(&sealing.seal(slip), slip).await.map_err(|e| Stop::of(verb, e))
@@ -191,6 +198,32 @@ impl Attempts {
             // The destination's kind and the transport come from the same table, so this is a fault of ours: it stays.
             (Verdict::Speak(_) | Verdict::Seal(_), _) => Err(Stop::Gate(Outcome::LaneWaits(Hold::EncryptionUnknown))),
         }
+    }
+}
+
+/// The forms in which a message was tried.
+#[derive(Default)]
+struct Forms {
+    /// What the transport said that it can't carry of it.
+    cannot: Vec<Verb>,
+    /// What is lost in the last of them.
+    lost: Vec<Loss>,
+}
+
+/// The pictures of the people in a transport's network.
+struct OfTransport<'a>(&'a dyn Transport);
+
+#[async_trait]
+impl Pictures for OfTransport<'_> {
+    async fn picture(&self, of: &PictureId) -> Option<Picture> {
+        self.0.picture(of).await
+    }
+}
+
+fn shown<'a>(cleared: Cleared<'a>, album: Option<Album<'a>>) -> Cleared<'a> {
+    match album {
+        Some(album) => cleared.with_album(album),
+        None => cleared,
     }
 }
 

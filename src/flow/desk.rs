@@ -8,17 +8,21 @@ use std::sync::{
 use async_trait::async_trait;
 use sealbridge_contract::{
     AccountName, Address, Cleartext, Clock, ConversationId, Message, NotAccepted, SecretBytes, Signal,
-    inbox::{Audience, Batch, Filling, Incident, Intake, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
+    inbox::{
+        Audience, Batch, Filling, Incident, Intake, Keep, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor,
+    },
 };
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
+use super::table::TableHandle;
 use crate::store::{JournalError, SharedJournal};
 
 /// The desk: journal behind it, the operator's room beside it.
 pub struct Desk {
     journal: SharedJournal,
     admin: OnceLock<Address>,
+    table: TableHandle,
     signals: mpsc::Sender<(Address, Signal)>,
     clock: Clock,
     /// Something was not accepted, since the journal was full.
@@ -29,9 +33,14 @@ pub struct Desk {
 impl Desk {
     /// A desk that commits to `journal`.
     #[must_use]
-    pub fn new(journal: SharedJournal, signals: mpsc::Sender<(Address, Signal)>, clock: Clock) -> Arc<Self> {
+    pub fn new(
+        journal: SharedJournal,
+        table: TableHandle,
+        signals: mpsc::Sender<(Address, Signal)>,
+        clock: Clock,
+    ) -> Arc<Self> {
         let (admin, refused, trouble) = (OnceLock::new(), AtomicBool::new(false), Mutex::default());
-        Arc::new(Self { journal, admin, signals, clock, refused, trouble })
+        Arc::new(Self { journal, admin, table, signals, clock, refused, trouble })
     }
 
     /// Whether something was refused for want of room since this was asked last.
@@ -164,6 +173,14 @@ impl Intake for Desk {
 
     async fn write(&self, account: &AccountName, writes: Vec<StoreWrite>) -> Result<(), NotAccepted> {
         self.journal.write(account, writes).await.map_err(|error| self.refuse(error))
+    }
+
+    async fn prune(&self, account: &AccountName, prefix: &str, keep: Keep) -> Result<usize, NotAccepted> {
+        self.journal.prune(account, prefix, keep).await.map_err(|error| self.refuse(error))
+    }
+
+    fn listens(&self, account: &AccountName) -> Vec<ConversationId> {
+        self.table.now().signalling(account)
     }
 
     fn signal(&self, account: &AccountName, conversation: &ConversationId, signal: Signal) {

@@ -25,8 +25,10 @@ use super::{
 };
 use crate::store::{JournalError, Pending, SharedJournal};
 
-/// How many deliveries a lane takes into memory at once.
-const AT_ONCE: usize = 16;
+/// How many deliveries a lane takes into memory at first. Each time that all of them arrive, it takes twice as many.
+const AT_FIRST: usize = 16;
+/// The most that a lane takes into memory, so that one confirmation on the disk serves many.
+const AT_MOST: usize = 128;
 /// How many confirmations a lane has under way at once.
 const SETTLING: usize = 64;
 /// How often a delivery that breaks its transport is tried again.
@@ -159,6 +161,20 @@ struct Lane {
 
 type Settling = JoinSet<Result<(), JournalError>>;
 
+/// What a lane does next.
+enum Next {
+    /// The delivery behind this one.
+    GoOn,
+    /// Look anew at what stands at the head.
+    LookAgain,
+    /// Sleep, and look anew.
+    Sleep {
+        pause: Duration,
+        /// A change of the table ends the sleep too.
+        or_change: bool,
+    },
+}
+
 impl Lane {
     async fn run(mut self, stop: CancellationToken) -> (Address, Result<(), JournalError>) {
         let dispatch = Arc::clone(&self.dispatch);
@@ -175,45 +191,67 @@ impl Lane {
         settling: &mut Settling,
         stop: &CancellationToken,
     ) -> Result<(), JournalError> {
+        let mut at_once = AT_FIRST;
         while !stop.is_cancelled() {
             // What was delivered is written down first: a reply is taken out only when its counterpart is known, and
             // what is released or retried in its old place is at the head again.
             drain(settling, 0).await?;
             let erasures = dispatch.journal.erasures();
-            let head = dispatch.journal.head(&self.at, 0, AT_ONCE).await?;
+            let head = dispatch.journal.head(&self.at, 0, at_once).await?;
             if head.is_empty() {
                 return Ok(());
             }
-            for pending in head {
-                if dispatch.journal.erasures() != erasures {
-                    // One of these may be what was erased.
-                    break;
-                }
-                let early = pending.not_before.since(dispatch.clock.now());
-                if !early.is_zero() {
+            match self.deliver(dispatch, head, erasures, settling, stop).await? {
+                Next::GoOn => at_once = (at_once * 2).min(AT_MOST),
+                Next::LookAgain => at_once = AT_FIRST,
+                Next::Sleep { pause, or_change } => {
+                    // What waits is unlocked at each look, so only the one that decides is.
+                    at_once = 1;
                     drain(settling, 0).await?;
-                    self.sleep(early, stop, false).await;
-                    break;
-                }
-                dispatch.begins(&self.at);
-                let attempt = AssertUnwindSafe(dispatch.attempts.attempt(&self.at, &pending)).catch_unwind();
-                let Attempt { outcome, lost } = tokio::select! {
-                    attempt = attempt => attempt.unwrap_or_else(|_| broke(&pending).into()),
-                    // A transport keeps its word to be cut off at any time; the delivery is simply tried again.
-                    () = stop.cancelled() => return Ok(()),
-                };
-                if matches!(outcome, Outcome::Delivered(_) | Outcome::LeftOut(_) | Outcome::Dead(_)) {
-                    self.tell(dispatch, &pending, &lost, stop).await?;
-                }
-                if !self.conclude(dispatch, pending, outcome, settling, stop).await? {
-                    break;
+                    self.sleep(pause, stop, or_change).await;
                 }
             }
         }
         Ok(())
     }
 
-    /// Writes down what came of an attempt. False: the lane waited and must look at its head anew.
+    /// Delivers one after the other, until one has to wait. None stays in memory while the lane sleeps.
+    async fn deliver(
+        &mut self,
+        dispatch: &Dispatch,
+        head: Vec<Pending>,
+        erasures: u64,
+        settling: &mut Settling,
+        stop: &CancellationToken,
+    ) -> Result<Next, JournalError> {
+        for pending in head {
+            if dispatch.journal.erasures() != erasures {
+                // One of these may be what was erased.
+                return Ok(Next::LookAgain);
+            }
+            let early = pending.not_before.since(dispatch.clock.now());
+            if !early.is_zero() {
+                return Ok(Next::Sleep { pause: early, or_change: false });
+            }
+            dispatch.begins(&self.at);
+            let attempt = AssertUnwindSafe(dispatch.attempts.attempt(&self.at, &pending)).catch_unwind();
+            let Attempt { outcome, lost } = tokio::select! {
+                attempt = attempt => attempt.unwrap_or_else(|_| broke(&pending).into()),
+                // A transport keeps its word to be cut off at any time; the delivery is simply tried again.
+                () = stop.cancelled() => return Ok(Next::LookAgain),
+            };
+            if matches!(outcome, Outcome::Delivered(_) | Outcome::LeftOut(_) | Outcome::Dead(_)) {
+                self.tell(dispatch, &pending, &lost, stop).await?;
+            }
+            match self.conclude(dispatch, pending, outcome, settling, stop).await? {
+                Next::GoOn => {}
+                next => return Ok(next),
+            }
+        }
+        Ok(Next::GoOn)
+    }
+
+    /// Writes down what came of an attempt.
     async fn conclude(
         &mut self,
         dispatch: &Dispatch,
@@ -221,7 +259,7 @@ impl Lane {
         outcome: Outcome,
         settling: &mut Settling,
         stop: &CancellationToken,
-    ) -> Result<bool, JournalError> {
+    ) -> Result<Next, JournalError> {
         let Pending { number, delivery, attempt, .. } = pending;
         let journal = &dispatch.journal;
         match outcome {
@@ -238,7 +276,7 @@ impl Lane {
                 // Where the network would show a second attempt, nothing more is sent before this one is written down.
                 let most = if self.deduplicates() { SETTLING } else { 0 };
                 drain(settling, most).await?;
-                Ok(true)
+                Ok(Next::GoOn)
             }
             Outcome::Later(pause, cause) => {
                 warn!(%delivery, attempt, %cause, "Not delivered yet.");
@@ -246,33 +284,30 @@ impl Lane {
                 drain(settling, 0).await?;
                 let not_before = dispatch.clock.now().plus(pause);
                 written(stop, || journal.postpone(number, not_before, &cause)).await?;
-                self.sleep(pause, stop, false).await;
-                Ok(false)
+                Ok(Next::Sleep { pause, or_change: false })
             }
             Outcome::LaneWaits(why) => {
                 if dispatch.note(&self.at, Some(LaneState::Waits(why))) {
                     warn!(at = ?self.at, %why, "A conversation has to wait.");
                 }
-                drain(settling, 0).await?;
-                self.sleep(LOOK_AGAIN, stop, true).await;
-                Ok(false)
+                Ok(Next::Sleep { pause: LOOK_AGAIN, or_change: true })
             }
             Outcome::Held(why) => {
                 written(stop, || journal.hold(number, why)).await?;
                 // It may not be held, if its link went on meanwhile; then it is at the head again.
-                Ok(false)
+                Ok(Next::LookAgain)
             }
             Outcome::LeftOut(why) => {
                 debug!(%delivery, %why, "Left out.");
                 written(stop, || journal.leave_out(number, &why)).await?;
-                Ok(true)
+                Ok(Next::GoOn)
             }
             // A link's outbox moves before its table does, so what is still here when looked for again was left behind.
-            Outcome::NotHere(_) if self.stray.replace(number) != Some(number) => Ok(false),
+            Outcome::NotHere(_) if self.stray.replace(number) != Some(number) => Ok(Next::LookAgain),
             Outcome::NotHere(reason) | Outcome::Dead(reason) => {
                 warn!(%delivery, %reason, "Dead letter.");
                 written(stop, || journal.bury(number, &reason)).await?;
-                Ok(true)
+                Ok(Next::GoOn)
             }
         }
     }
@@ -310,12 +345,12 @@ impl Lane {
             .is_some_and(|transport| transport.abilities().deduplication != Deduplication::Never)
     }
 
-    /// Sleeps; false if it was cut short by `stop`. With `early`, a changed table ends it too.
-    async fn sleep(&mut self, pause: Duration, stop: &CancellationToken, early: bool) -> bool {
+    /// Sleeps until then, or until `stop`; with `or_change`, until the table changes.
+    async fn sleep(&mut self, pause: Duration, stop: &CancellationToken, or_change: bool) {
         tokio::select! {
-            () = tokio::time::sleep(pause) => true,
-            Ok(()) = self.changed.changed(), if early => true,
-            () = stop.cancelled() => false,
+            () = tokio::time::sleep(pause) => {}
+            Ok(()) = self.changed.changed(), if or_change => {}
+            () = stop.cancelled() => {}
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod desk;
 pub mod dispatch;
 pub mod fullness;
 pub mod namesakes;
+pub mod obituaries;
 pub mod route;
 pub mod signals;
 pub mod table;

@@ -1,56 +1,80 @@
 //! Who could be taken for whom: people of one name in one conversation.
+//!
+//! What is remembered outlives a restart: it lies locked in the journal, as numbers that tell nothing without our key.
+//! Where more names are had than are remembered, whoever is new there gets a tag. So nobody is forgotten because others
+//! come with many names.
 
 use std::{
-    collections::HashMap,
-    hash::RandomState,
-    sync::{Mutex, PoisonError},
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use sealbridge_contract::{Address, Cleartext, PersonId};
+use sealbridge_contract::{Address, Timestamp, names::Named};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
 
-/// So many names of a conversation are remembered at most; then it is begun anew.
-const REMEMBERED: usize = 4096;
+use super::table::Table;
+use crate::store::{Journal, JournalError, SharedJournal};
 
-/// The names that people had in each conversation since the start, as hashes under a key that the process forgets.
+/// So many names of a conversation are remembered.
+const MOST: usize = 1024;
+/// So many names of one person there; the one that they used least lately makes room.
+const OF_ONE: usize = 8;
+/// A name that nobody used for so many days is free.
+const FREE_AFTER: i64 = 180;
+/// That a name is still in use is written down every so many days.
+const NOTED_EVERY: i64 = 7;
+
+const MILLISECONDS_OF_A_DAY: i64 = 24 * 3_600_000;
+const KEPT: &str = "names/";
+
+/// The names that people had in each conversation.
 pub struct Namesakes {
-    key: RandomState,
-    seen: Mutex<HashMap<Address, HashMap<u64, Bearer>>>,
-}
-
-enum Bearer {
-    One(PersonId),
-    Several,
+    journal: SharedJournal,
+    known: Mutex<HashMap<Address, Names>>,
 }
 
 impl Namesakes {
-    /// One that remembers nobody.
+    /// What this journal remembers.
     #[must_use]
-    pub fn new() -> Self {
-        Self { key: RandomState::new(), seen: Mutex::default() }
+    pub fn new(journal: SharedJournal) -> Self {
+        Self { journal, known: Mutex::default() }
     }
 
-    /// Notes under which name somebody appears in a conversation. True: another had a name there that looks the same.
-    pub fn meets(&self, at: &Address, message: &Cleartext) -> bool {
-        let Some(name) = message.name_hash(&self.key) else { return false };
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let names = seen.entry(at.clone()).or_default();
-        if names.len() >= REMEMBERED && !names.contains_key(&name) {
-            names.clear();
-        }
-        let bearer = names.entry(name).or_insert_with(|| Bearer::One(message.author().clone()));
-        match bearer {
-            Bearer::One(person) if person == message.author() => false,
-            bearer => {
-                *bearer = Bearer::Several;
-                true
-            }
-        }
+    /// Notes under which name somebody appears in a conversation. True: somebody else could be taken for them there, or
+    /// that can't be told.
+    pub async fn meets(&self, at: &Address, named: Option<Named>, now: Timestamp) -> bool {
+        let Some(named) = named else { return false };
+        self.try_meets(at, named, now).await.unwrap_or_else(|error| {
+            warn!(%at, %error, "Names can't be remembered: everybody there gets a tag.");
+            self.known().remove(at);
+            true
+        })
     }
-}
 
-impl Default for Namesakes {
-    fn default() -> Self {
-        Self::new()
+    async fn try_meets(&self, at: &Address, named: Named, now: Timestamp) -> Result<bool, JournalError> {
+        let key = key(at);
+        if !self.known().contains_key(at) {
+            let kept = self.journal.setting(&key).await?;
+            let names = kept.map(|kept| serde_json::from_slice(kept.expose())).transpose();
+            let names = names.map_err(|error| JournalError::Damaged(error.to_string()))?.unwrap_or_default();
+            self.known().entry(at.clone()).or_insert(names);
+        }
+        let (met, changed) = {
+            let mut known = self.known();
+            let names = known.entry(at.clone()).or_default();
+            let met = names.meet(named, now.0 / MILLISECONDS_OF_A_DAY);
+            let changed = met.changed.then(|| serde_json::to_vec(names).expect("names are numbers"));
+            (met, changed)
+        };
+        if let Some(changed) = changed {
+            self.journal.set(&key, changed.into()).await?;
+        }
+        Ok(met.namesake)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<Address, Names>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -60,28 +84,115 @@ impl std::fmt::Debug for Namesakes {
     }
 }
 
+/// Forgets the names of conversations that are not linked any more.
+///
+/// # Errors
+/// [`JournalError`]: nothing was forgotten.
+pub async fn forget_unlinked(journal: &dyn Journal, table: &Table) -> Result<usize, JournalError> {
+    let linked = table.links().flat_map(|link| &link.ends).map(|end| key(&end.at));
+    journal.forget_settings(KEPT, linked.collect()).await
+}
+
+fn key(at: &Address) -> String {
+    format!("{KEPT}{at}")
+}
+
+/// Names of one conversation, by what they look like.
+#[derive(Default, Serialize, Deserialize)]
+struct Names(BTreeMap<u64, Bearer>);
+
+#[derive(Serialize, Deserialize)]
+struct Bearer {
+    /// Who had it first.
+    person: u64,
+    /// Others had it, too.
+    several: bool,
+    /// The day on which it was noted last that it is used.
+    day: i64,
+}
+
+struct Met {
+    namesake: bool,
+    changed: bool,
+}
+
+impl Names {
+    fn meet(&mut self, Named { look, person }: Named, day: i64) -> Met {
+        if let Some(bearer) = self.0.get_mut(&look).filter(|bearer| day - bearer.day < FREE_AFTER) {
+            let another = bearer.person != person && !bearer.several;
+            let changed = another || day - bearer.day >= NOTED_EVERY;
+            bearer.several |= another;
+            if changed {
+                bearer.day = day;
+            }
+            return Met { namesake: bearer.several, changed };
+        }
+        self.0.retain(|_, bearer| day - bearer.day < FREE_AFTER);
+        self.make_room_for(person);
+        if self.0.len() >= MOST {
+            return Met { namesake: true, changed: false };
+        }
+        self.0.insert(look, Bearer { person, several: false, day });
+        Met { namesake: false, changed: true }
+    }
+
+    fn make_room_for(&mut self, person: u64) {
+        let theirs = self.0.iter().filter(|(_, bearer)| bearer.person == person && !bearer.several);
+        let mut theirs: Vec<_> = theirs.map(|(look, bearer)| (bearer.day, *look)).collect();
+        theirs.sort_unstable();
+        let too_many = (theirs.len() + 1).saturating_sub(OF_ONE);
+        for (_, look) in theirs.into_iter().take(too_many) {
+            self.0.remove(&look);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use sealbridge_contract::{AccountName, Author, ConversationId, Message, Timestamp};
-
     use super::*;
+
+    fn meets(names: &mut Names, look: u64, person: u64, day: i64) -> bool {
+        let met = names.meet(Named { look, person }, day);
+        let kept = serde_json::to_vec(names).expect("names are numbers");
+        *names = serde_json::from_slice(&kept).expect("it was just written");
+        met.namesake
+    }
 
     #[test]
     fn second_of_a_name_and_then_the_first_too_are_told_apart() {
-        let namesakes = Namesakes::new();
-        let at = |room: &str| Address {
-            account: AccountName::parse("a").expect("a name"),
-            conversation: ConversationId::new(room),
-        };
-        let meets = |room: &str, id: &str, name: &str| {
-            let author = Author { id: PersonId::new(id), name: Some(name.into()) };
-            namesakes.meets(&at(room), &Cleartext::new(Message::text(author, Timestamp(0), "hi")))
-        };
-        assert!(!meets("r", "@ann:x", "Ann"));
-        assert!(!meets("r", "@ann:x", "Ann"));
-        assert!(meets("r", "@mallory:x", "А\u{200b}nn"), "a Cyrillic A looks the same");
-        assert!(meets("r", "@ann:x", "Ann"));
-        assert!(!meets("other", "@mallory:x", "Ann"));
-        assert!(!meets("r", "@ben:x", "Ben"));
+        let mut names = Names::default();
+        assert!(!meets(&mut names, 1, 10, 0));
+        assert!(!meets(&mut names, 1, 10, 0));
+        assert!(meets(&mut names, 1, 20, 0));
+        assert!(meets(&mut names, 1, 10, 0));
+        assert!(!meets(&mut names, 2, 20, 0));
+    }
+
+    #[test]
+    fn nobody_is_forgotten_because_others_come_with_many_names() {
+        let mut names = Names::default();
+        assert!(!meets(&mut names, 0, 1, 0));
+        for look in 1..5000 {
+            meets(&mut names, look, 2, 0);
+        }
+        assert_eq!(names.0.len(), 1 + OF_ONE, "one person has few names");
+        for person in 3..5000 {
+            meets(&mut names, 10_000 + person, person, 0);
+        }
+        assert_eq!(names.0.len(), MOST);
+        assert!(meets(&mut names, 9_999_999, 5000, 0), "who can't be remembered gets a tag");
+        assert!(meets(&mut names, 0, 5000, 0), "the first is remembered");
+    }
+
+    #[test]
+    fn name_that_nobody_uses_is_free_after_a_while_and_one_in_use_is_not() {
+        let mut names = Names::default();
+        meets(&mut names, 1, 10, 0);
+        meets(&mut names, 2, 20, 0);
+        for day in (0..300).step_by(30) {
+            assert!(!meets(&mut names, 1, 10, day));
+        }
+        assert!(meets(&mut names, 1, 30, 300));
+        assert!(!meets(&mut names, 2, 30, 300));
     }
 }

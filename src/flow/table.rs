@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use sealbridge_contract::{AccountName, Address, AnyTransport, Destination, PeerKey, Rule, Timestamp};
+use sealbridge_contract::{AccountName, Address, AnyTransport, ConversationId, Destination, PeerKey, Rule, Timestamp};
 
 use crate::store::{Link, LinkName};
 
@@ -17,6 +17,7 @@ const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct Table {
     links: Vec<(Link, Rule)>,
+    by_name: HashMap<LinkName, usize>,
     by_address: HashMap<Address, Vec<(usize, Timestamp)>>,
     accounts: HashMap<AccountName, Option<AnyTransport>>,
     peers: HashMap<Address, Arc<PeerKey>>,
@@ -32,12 +33,14 @@ impl Table {
         peers: HashMap<Address, Arc<PeerKey>>,
     ) -> Self {
         let mut by_address: HashMap<Address, Vec<(usize, Timestamp)>> = HashMap::new();
+        let mut by_name = HashMap::new();
         for (index, (link, _)) in links.iter().enumerate() {
+            by_name.insert(link.name.clone(), index);
             for end in &link.ends {
                 by_address.entry(end.at.clone()).or_default().push((index, end.since));
             }
         }
-        Self { links, by_address, accounts, peers }
+        Self { links, by_name, by_address, accounts, peers }
     }
 
     /// Since when the conversation is linked, by its oldest link.
@@ -74,7 +77,7 @@ impl Table {
     /// The rule of a link.
     #[must_use]
     pub fn rule(&self, link: &LinkName) -> Option<Rule> {
-        let (link, rule) = self.links.iter().find(|(known, _)| known.name == *link)?;
+        let (link, rule) = &self.links[*self.by_name.get(link)?];
         Some(Rule { paused: rule.paused || link.paused.is_some(), ..*rule })
     }
 
@@ -82,12 +85,20 @@ impl Table {
     #[must_use]
     pub fn joins(&self, link: &LinkName, at: &Address) -> bool {
         let known = self.by_address.get(at).into_iter().flatten();
-        known.into_iter().any(|(index, _)| self.links[*index].0.name == *link)
+        known.into_iter().any(|(index, _)| self.by_name.get(link) == Some(index))
     }
 
     /// All links.
     pub fn links(&self) -> impl Iterator<Item = &Link> {
         self.links.iter().map(|(link, _)| link)
+    }
+
+    /// The conversations of an account that have a link over which typing and read receipts cross.
+    #[must_use]
+    pub fn signalling(&self, account: &AccountName) -> Vec<ConversationId> {
+        let theirs = self.by_address.iter().filter(|(at, _)| at.account == *account);
+        let asked = theirs.filter(|(_, links)| links.iter().any(|(index, _)| self.links[*index].1.signals));
+        asked.map(|(at, _)| at.conversation.clone()).collect()
     }
 
     /// The account's transport, if it runs.

@@ -7,7 +7,7 @@ use sealbridge_contract::{Clock, Timestamp};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Desk, fullness::Fullness};
+use super::{Desk, fullness::Fullness, obituaries::Obituaries};
 use crate::{
     spool::SpoolFolder,
     store::{JournalError, SharedJournal},
@@ -19,6 +19,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_secs(600);
 /// How often files are looked for that nobody needs any more.
 const FILES: Duration = Duration::from_secs(3);
+/// How often it is looked for what became a dead letter.
+const DIED: Duration = Duration::from_secs(2);
 /// How often the journal is measured, if nothing was refused.
 const MEASURE: Duration = Duration::from_secs(10);
 
@@ -34,6 +36,8 @@ pub struct Upkeep {
     quarantined: u64,
     /// What the operator could not be told yet, since there was no room for it.
     untold: Vec<String>,
+    obituaries: Obituaries,
+    died_at: Timestamp,
     sweep_at: Timestamp,
     measure_at: Timestamp,
     files_at: Timestamp,
@@ -53,6 +57,8 @@ impl Upkeep {
             fullness: Fullness::default(),
             quarantined: 0,
             untold: Vec::new(),
+            obituaries: Obituaries::from(now),
+            died_at: now,
             sweep_at: now,
             measure_at: now,
             files_at: now,
@@ -92,7 +98,26 @@ impl Upkeep {
             self.files_at = self.clock.now().plus(FILES);
         }
         self.measure().await?;
+        if self.clock.now() >= self.died_at {
+            self.died_at = self.clock.now().plus(DIED);
+            self.tell_what_died().await?;
+        }
         Ok(due)
+    }
+
+    /// Dead letters of every origin are told here, so that none can be made that is told to nobody.
+    async fn tell_what_died(&mut self) -> Result<(), JournalError> {
+        for died in self.journal.died_since(self.obituaries.since()).await? {
+            if let Some(obituary) = self.obituaries.of(&died) {
+                warn!(from = ?died.from, reason = %died.reason, count = died.count, "Dead letters.");
+                let told = self.desk.tell_operator(&obituary.words, Some(&obituary.topic)).await;
+                if unless_full(told)?.is_none() {
+                    return Ok(());
+                }
+            }
+            self.obituaries.told(&died);
+        }
+        Ok(())
     }
 
     async fn measure(&mut self) -> Result<(), JournalError> {
@@ -161,11 +186,12 @@ async fn sweep_files(journal: &SharedJournal, spool: &SpoolFolder) -> Result<(),
 mod tests {
     use sealbridge_contract::{
         AccountName, Address, Arrival, Arrived, Batch, Cleartext, ConversationId, DeliveryId, Intake as _, PersonId,
-        RemoteId, RootKey, SecretBytes, SenderTrust, Vault,
+        RemoteId, RootKey, Rule, SecretBytes, SenderTrust, Vault,
         inbox::{Parcel, Unreadable},
     };
 
     use super::*;
+    use crate::flow::TableHandle;
     use crate::store::{Limits, Link, Routed, Router, sqlite::SqliteJournal};
 
     /// Everything is linked, and nothing is carried anywhere.
@@ -208,7 +234,8 @@ mod tests {
         let account = AccountName::parse("a").expect("it is a name");
         let admin = Address { account: account.clone(), conversation: ConversationId::new("!admin") };
         let (signals, _) = tokio::sync::mpsc::channel(1);
-        let desk = Desk::new(Arc::clone(&journal), signals, clock.clone());
+        let table = TableHandle::new(Arc::new(|_: &Link| Rule::default()));
+        let desk = Desk::new(Arc::clone(&journal), table, signals, clock.clone());
         let spool = SpoolFolder::open(&folder.path().join("spool"), zeroize::Zeroizing::new([7; 32]), 1 << 20);
         let spool = spool.expect("the folder can be used");
         desk.set_admin(admin.clone());
@@ -229,7 +256,8 @@ mod tests {
         upkeep.look().await.expect("the journal answers");
         clock.shift(31 * 24 * 3_600_000);
         upkeep.look().await.expect("the journal answers");
-        assert_eq!(journal.head(&admin, 0, 10).await.expect("the journal reads").len(), 3, "there is room again");
+        let said = journal.head(&admin, 0, 10).await.expect("the journal reads").len();
+        assert_eq!(said, 4, "what was given up, and that there is room again");
         assert_eq!(desk.trouble(), None);
     }
 }

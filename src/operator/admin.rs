@@ -1,6 +1,9 @@
 //! The admin room: where the operator is told what needs a person. Its address is kept in the journal.
 
-use sealbridge_contract::{Address, SecretBytes};
+use sealbridge_contract::{
+    AccountName, Address, Author, Body, Cleartext, Invitation, Kind, Message, PersonId, SecretBytes, Text, Timestamp,
+    html::escape,
+};
 
 use crate::store::{Journal, JournalError};
 
@@ -22,4 +25,37 @@ pub async fn room(journal: &dyn Journal) -> Result<Option<Address>, JournalError
 pub async fn set_room(journal: &dyn Journal, room: &Address) -> Result<(), JournalError> {
     let bytes = serde_json::to_vec(room).expect("an address is two texts");
     journal.set(KEY, SecretBytes::new(bytes)).await
+}
+
+/// Shows the invitations of an account in the admin room, if there is one: each once, though its link may be another each
+/// time.
+///
+/// # Errors
+/// [`JournalError`].
+pub async fn invite(
+    journal: &dyn Journal,
+    now: Timestamp,
+    account: &AccountName,
+    invitations: &[Invitation],
+) -> Result<(), JournalError> {
+    let Some(room) = room(journal).await? else { return Ok(()) };
+    for invitation in invitations {
+        let topic = format!("invitation {account} {}", invitation.to);
+        journal.say(&room, shown(invitation, now), Some(&topic)).await?;
+    }
+    Ok(())
+}
+
+/// An invitation as words, with its picture where letters all have one width.
+#[must_use]
+pub fn shown(invitation: &Invitation, now: Timestamp) -> Cleartext {
+    let Invitation { to, how, link, picture } = invitation;
+    let before = format!("Invitation to {to}. {how}");
+    let plain = Text::joined(&[before.as_str(), "\n", link.as_str()]);
+    let link = escape(link.as_str());
+    let (words, picture) = (escape(&before), picture.as_str());
+    let html = format!("{words}<br><a href=\"{link}\">{link}</a><pre><code>{picture}\n</code></pre>");
+    let author = Author { id: PersonId::new(Author::BRIDGE), name: None };
+    let body = Body { plain, html: Some(Text::new(html)), mentions: Vec::new() };
+    Cleartext::new(Message::of(author, now, Kind::Notice(body)))
 }

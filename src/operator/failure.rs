@@ -129,8 +129,10 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let kind = match error {
             OpenError::InUse => FailureKind::Temporary,
-            OpenError::WrongKey | OpenError::Newer { .. } => FailureKind::Config,
-            _ => FailureKind::Other,
+            // Of the files that the config names or that lie in its state folder, one is not in order.
+            OpenError::WrongKey | OpenError::Newer { .. } | OpenError::Damaged(_) | OpenError::Unusable(_) => {
+                FailureKind::Config
+            }
         };
         Self::new(kind, error.to_string())
     }

@@ -1,15 +1,16 @@
 //! What the service offers to actions, and to the command line that drives it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use sealbridge_contract::{AccountName, AnyTransport, Clock, Flow, RootKey, Timestamp};
+use sealbridge_contract::{AccountName, Address, AnyTransport, Clock, Flow, RootKey, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use crate::{
     config::Config,
+    flow::LaneState,
     store::{JournalError, SharedJournal},
 };
 
@@ -26,6 +27,8 @@ pub trait Host: Send + Sync {
     fn started_at(&self) -> Timestamp;
     /// Its accounts that are open.
     fn accounts(&self) -> Vec<Account>;
+    /// What the lanes are doing that have something to do.
+    fn lanes(&self) -> BTreeMap<Address, LaneState>;
     /// What is wrong with the service as a whole.
     fn trouble(&self) -> Option<String>;
     /// Does what a change of the links brings with it. Called after each, when it is in force already.

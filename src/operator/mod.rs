@@ -11,6 +11,7 @@ mod failure;
 pub mod host;
 pub mod logging;
 mod output;
+mod plain;
 
 pub use actions::{Action, Actor, Outcome, Performance, Progress, perform};
 pub use failure::{Failure, FailureKind};

@@ -5,7 +5,10 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use sealbridge_contract::{Answer, Text};
 use serde_json::Value;
 
-use super::{Failure, Outcome, control::StepFrame};
+use super::{Failure, Outcome, control::StepFrame, plain};
+
+/// Words for a person are folded to so many columns on a terminal.
+const COLUMNS: usize = 80;
 
 /// How a command shows what it has to say.
 #[derive(Clone, Copy, Debug)]
@@ -34,12 +37,15 @@ impl Output {
     }
 
     fn line(self, value: &Value) {
-        self.data(&format!("{value}\n"));
+        self.data(&format!("{}\n", plain::json(&value.to_string())));
     }
 
-    fn say(self, text: &str) {
+    /// Words for a person, between two codes of a colour.
+    fn say(self, (on, text, off): (&str, &str, &str)) {
         let mut err = io::stderr().lock();
-        let _ = writeln!(err, "{text}");
+        let words = plain::lines(text);
+        let words = if err.is_terminal() { plain::folded(&words, COLUMNS) } else { words };
+        let _ = writeln!(err, "{on}{words}{off}");
     }
 
     /// Shows how an action ended.
@@ -47,22 +53,33 @@ impl Output {
         if self.json {
             outcome.lines.iter().for_each(|line| self.line(line));
         } else {
-            self.data(&outcome.words);
+            let words = plain::lines(&outcome.words);
+            self.data(&if io::stdout().is_terminal() { plain::folded(&words, COLUMNS) } else { words });
             if !outcome.words.is_empty() && !outcome.words.ends_with('\n') {
                 self.data("\n");
             }
         }
     }
 
+    /// Shows a file's text: it is not folded, so that it can be taken as it is.
+    pub(super) fn document(self, text: &str, line: &Value) {
+        if self.json { self.line(line) } else { self.data(&plain::lines(text)) }
+    }
+
     /// Says why something was not done.
     pub(super) fn failure(self, failure: &Failure) {
         if self.json {
-            let exit = failure.kind.exit_code();
-            let error = serde_json::json!({ "kind": failure.kind, "exit": exit, "words": failure.words });
-            self.line(&serde_json::json!({ "error": error }));
+            self.failure_line(failure);
         }
         let (on, off) = if self.colour { ("\u{1b}[31m", "\u{1b}[0m") } else { ("", "") };
-        self.say(&format!("{on}sealbridge: {}{off}", failure.words));
+        self.say((on, &format!("sealbridge: {}", failure.words), off));
+    }
+
+    /// The same for a program alone.
+    pub(super) fn failure_line(self, failure: &Failure) {
+        let exit = failure.kind.exit_code();
+        let error = serde_json::json!({ "kind": failure.kind, "exit": exit, "words": failure.words });
+        self.line(&serde_json::json!({ "error": error }));
     }
 
     /// Shows a step, without waiting for what a person says to it.
@@ -72,15 +89,20 @@ impl Output {
         }
         let (dim, bold, off) = if self.colour { ("\u{1b}[2m", "\u{1b}[1m", "\u{1b}[0m") } else { ("", "", "") };
         match step {
-            StepFrame::Show { words } | StepFrame::Done { words } => self.say(words),
-            StepFrame::Progress { words } => self.say(&format!("{dim}{words}{off}")),
+            StepFrame::Show { words } | StepFrame::Done { words } => self.say(("", words, "")),
+            StepFrame::Progress { words } => self.say((dim, words, off)),
             StepFrame::Ask { .. } => {}
+            StepFrame::Invitation { to, how, link, picture } => {
+                self.say(("", &format!("{picture}\nInvitation to {to}. {how}"), ""));
+                self.say((bold, link, off));
+            }
             StepFrame::Secret { label, value } => {
-                self.say(&format!("\n{label}\n\n    {bold}{value}{off}\n"));
+                self.say(("", &format!("\n{label}\n"), ""));
+                self.say((&format!("    {bold}"), value, &format!("{off}\n")));
             }
             StepFrame::Compare { emoji } => {
                 let row = |f: &dyn Fn(&super::control::EmojiFrame) -> String| emoji.iter().map(f).collect::<String>();
-                self.say(&row(&|e| format!("  {}  {:<12}\n", e.symbol, e.name)));
+                self.say(("", &row(&|e| format!("  {}  {:<12}\n", e.symbol, e.name)), ""));
             }
         }
     }
@@ -124,7 +146,9 @@ impl Output {
 
     fn prompt(self, text: &str) {
         let mut err = io::stderr().lock();
-        let _ = write!(err, "{text}").and_then(|()| err.flush());
+        let words = plain::lines(text.trim_end());
+        let words = if err.is_terminal() { plain::folded(&words, COLUMNS) } else { words };
+        let _ = write!(err, "{words} ").and_then(|()| err.flush());
     }
 }
 

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use sealbridge_contract::{
     AccountName, Address, Cleartext, DeliveryId, RemoteId, SecretBytes, SenderTrust, SpoolId, Timestamp,
     gate::Hold,
-    inbox::{Batch, Filling, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
+    inbox::{Batch, Filling, Keep, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
 };
 use serde::{Deserialize, Serialize};
 
@@ -191,6 +191,32 @@ pub struct DeadLetter {
     pub kept: bool,
 }
 
+/// What became dead letters of one conversation within one hour, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Died {
+    /// Where it came from.
+    pub from: Address,
+    /// Why.
+    pub reason: String,
+    /// In which hour since the epoch.
+    pub hour: i64,
+    /// How many.
+    pub count: u64,
+    /// When the last of them did.
+    pub last: Timestamp,
+}
+
+/// What was done to some of the dead letters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// To how many.
+    pub done: usize,
+    /// How many were left, since their content is gone.
+    pub left: usize,
+    /// After which number to go on; `None` if there is none left.
+    pub go_on: Option<i64>,
+}
+
 /// How full the journal is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -214,6 +240,21 @@ pub struct Counts {
     pub oldest: Option<Timestamp>,
     /// Bytes of locked payload.
     pub payload_bytes: u64,
+}
+
+/// How a lane stands, for `status`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneReport {
+    /// Which conversation.
+    pub at: Address,
+    /// How many deliveries wait to go there.
+    pub queued: u64,
+    /// Since when the first of them does.
+    pub since: Timestamp,
+    /// How often that one was tried in vain.
+    pub attempts: u32,
+    /// Why, the last time.
+    pub cause: Option<String>,
 }
 
 /// What became of one message, for `why` and `status`.
@@ -353,6 +394,9 @@ pub trait Journal: Send + Sync {
     async fn read_all(&self, account: &AccountName, prefix: &str) -> Result<Vec<(String, SecretBytes)>, JournalError>;
     /// Writes to an account's store.
     async fn write(&self, account: &AccountName, writes: Vec<StoreWrite>) -> Result<(), JournalError>;
+    /// Forgets entries of an account's store whose key starts with `prefix` and that are too old or too many, a bounded
+    /// number a call. Says how many.
+    async fn prune(&self, account: &AccountName, prefix: &str, keep: Keep) -> Result<usize, JournalError>;
 
     /// All links.
     async fn links(&self) -> Result<Vec<Link>, JournalError>;
@@ -371,6 +415,8 @@ pub trait Journal: Send + Sync {
     async fn say(&self, to: &Address, message: Cleartext, once: Option<&str>) -> Result<bool, JournalError>;
     /// Conversations that have something in the outbox.
     async fn lanes(&self) -> Result<Vec<Address>, JournalError>;
+    /// How each of them stands.
+    async fn lane_reports(&self) -> Result<Vec<LaneReport>, JournalError>;
     /// Waits until a conversation may have something new in the outbox, and says which. Wakes once for many.
     async fn woken(&self) -> Vec<Address>;
     /// The next deliveries of a conversation, oldest first, unlocked; those numbered up to `after` are left out. A row
@@ -397,10 +443,17 @@ pub trait Journal: Send + Sync {
 
     /// Dead letters and what is in quarantine, oldest first, after number `after`.
     async fn dead_letters(&self, after: i64, limit: usize) -> Result<Vec<DeadLetter>, JournalError>;
+    /// What became dead letters since a moment, a bounded number of kinds, oldest first. Words of the bridge itself are
+    /// left out.
+    async fn died_since(&self, since: Timestamp) -> Result<Vec<Died>, JournalError>;
     /// Puts a dead letter back into its outbox, in its old place; an event that can't be read goes back to waiting.
     async fn retry(&self, number: i64) -> Result<(), JournalError>;
     /// Erases a dead letter for good.
     async fn drop_letter(&self, number: i64) -> Result<(), JournalError>;
+    /// The same for every one that can be, after number `after`: a bounded number a call, in one commit.
+    async fn retry_letters(&self, after: i64) -> Result<Swept, JournalError>;
+    /// Erases every one after number `after` for good: a bounded number a call, in one commit.
+    async fn drop_letters(&self, after: i64) -> Result<Swept, JournalError>;
     /// What became of a message.
     async fn why(&self, at: &Address, id: &RemoteId) -> Result<Vec<Fact>, JournalError>;
     /// How full it is.
@@ -409,6 +462,8 @@ pub trait Journal: Send + Sync {
     async fn setting(&self, key: &str) -> Result<Option<SecretBytes>, JournalError>;
     /// Writes one.
     async fn set(&self, key: &str, value: SecretBytes) -> Result<(), JournalError>;
+    /// Forgets those whose key starts with `prefix`, except these. Says how many.
+    async fn forget_settings(&self, prefix: &str, except: HashSet<String>) -> Result<usize, JournalError>;
     /// Finishes what was asked and closes.
     async fn close(&self);
 }

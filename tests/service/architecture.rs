@@ -59,6 +59,14 @@ fn only_the_matrix_bridge_knows_the_matrix_sdk() {
 }
 
 #[test]
+fn only_the_list_of_transports_knows_a_network_that_the_service_did_not_begin_with() {
+    let is_named = |text: &str| text.to_lowercase().replace([' ', '-', '_'], "").contains("deltachat");
+    let all = files("src", ".rs");
+    let named: Vec<_> = all.iter().filter(|(_, text)| is_named(text)).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(named, ["src/transports.rs"], "what is special about a network is said by its own crate");
+}
+
+#[test]
 fn bridges_depend_on_the_contract_and_never_on_each_other() {
     for (name, text) in files("bridges", "Cargo.toml") {
         let own = name.split('/').nth(1).expect("bridges/NAME/Cargo.toml");

@@ -1,67 +1,111 @@
-//! The service between a Matrix room and a Delta Chat group, set up as an operator does it, with a person in each.
+//! From a bridge with a Matrix account to a family group on phones: an account more, its invitation, a link.
 
-use std::time::Duration;
+use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use sealbridge_lab::{
     DeltaPerson, Lab, MailServer, Person,
     bridge::{AccountPlan, Binary, Bridge, Plan},
+    mail::Mailbox,
     venv::Venv,
 };
+use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Everything that is on stage.
-pub(crate) struct Family {
-    pub(crate) bridge: Bridge,
-    /// In the room, with mautrix-python.
-    pub(crate) ann: Person,
-    /// In the group, with Delta Chat.
-    pub(crate) ben: DeltaPerson,
-    pub(crate) room: String,
-    pub(crate) chat: u32,
+/// Writes an answers file that others can't read.
+fn write_answers(bridge: &Bridge, mail: &MailServer, mailbox: &Mailbox, engine: &std::path::Path) -> Result<String> {
+    let answers = format!(
+        "[accounts.family]\nnetwork = \"deltachat\"\naddress = {:?}\npassword = {:?}\nengine = {engine:?}\n\
+         certificate_checks = \"accept-invalid\"\ngroups = [\"Family\"]\n\
+         imap = {{ server = \"localhost\", port = {} }}\nsmtp = {{ server = \"localhost\", port = {} }}\n",
+        mailbox.address,
+        mailbox.password,
+        mail.imaps(),
+        mail.smtps()
+    );
+    let path = bridge.folder().join("family.toml");
+    std::fs::write(&path, answers)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(path.to_string_lossy().into_owned())
 }
 
-impl Family {
-    /// `None` when the servers can't be had here; the test is then counted as skipped.
-    pub(crate) async fn set(binary: &Binary) -> Result<Option<Self>> {
-        let Some(mail) = MailServer::shared().await? else { return Ok(None) };
-        let Some(lab) = Lab::shared().await? else { return Ok(None) };
-        let engine = tokio::task::spawn_blocking(Venv::ready).await??.delta_chat()?;
-        let mailbox = mail.mailbox("bridge")?;
-        let secret = tempfile::NamedTempFile::new()?;
-        std::fs::write(secret.path(), &mailbox.password)?;
-        let extra = format!(
-            "[accounts.family]\nnetwork = \"deltachat\"\naddress = {:?}\npassword_file = {:?}\nengine = {:?}\n\
-             certificate_checks = \"accept-invalid\"\ngroups = [\"Family\"]\n\
-             imap = {{ server = \"localhost\", port = {} }}\nsmtp = {{ server = \"localhost\", port = {} }}\n",
-            mailbox.address,
-            secret.path(),
-            engine,
-            mail.imaps(),
-            mail.smtps()
-        );
-        let account = AccountPlan::on(&lab.a, "work").await?;
-        let bot = account.user.id.clone();
-        let mut bridge = Bridge::prepare(binary, &Plan { accounts: vec![account], admin: None, extra })?;
-        let output = bridge.init().await?.ok()?.stdout;
-        let group = said_after(&output, "In links it is called ", |c| c.is_ascii_hexdigit() || c == '-')?;
-        let in_a_link = |c: char| c.is_ascii_alphanumeric() || ":/.#&=%+-_~".contains(c);
-        let link = said_after(&output, "https:", in_a_link)?;
-        bridge.start().await?;
+/// What all invitations to a group have in common: the engine makes a new secret for each.
+fn of_the_same_group(link: &str) -> Option<&str> {
+    link.split_once("&i=").map(|(before, _)| before)
+}
 
-        let (ann, ben) = tokio::try_join!(Person::new_on(&lab.a, "ann"), DeltaPerson::new_on(mail, "ben"))?;
-        let room = ann.create_encrypted_room("talk", &[&bot]).await?;
-        ann.wait_member(&room, &bot, "join", PATIENCE).await?;
-        let chat = ben.join(&format!("https:{link}")).await?;
-        ensure!(!bridge.log_text().contains("Family"), "the group's name is in the log");
-        bridge.cli(&["links", "add", "lounge", &format!("work/{room}"), &format!("family/{group}")]).await?.ok()?;
-        Ok(Some(Self { bridge, ann, ben, room, chat }))
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn account_that_is_added_brings_its_group_its_invitation_and_its_people() -> Result<()> {
+    let Some(mail) = MailServer::shared().await? else { return Ok(()) };
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let engine = tokio::task::spawn_blocking(Venv::ready).await??.delta_chat()?;
+    let (ann, operator) = tokio::try_join!(Person::new_on(&lab.a, "ann"), Person::new_on(&lab.a, "operator"))?;
+    let account = AccountPlan::on(&lab.a, "work").await?;
+    let bot = account.user.id.clone();
+    let admin = Some(("work".to_owned(), operator.user_id().to_owned()));
+    let binary = Binary::at(env!("CARGO_BIN_EXE_sealbridge"));
+    let mut bridge = Bridge::set_up(&binary, &Plan { accounts: vec![account], admin, extra: String::new() }).await?;
+    let config = format!("{}\n# Do not touch this line.\n", std::fs::read_to_string(bridge.config())?);
+    std::fs::write(bridge.config(), &config)?;
+
+    let mailbox = mail.mailbox("bridge")?;
+    let wrong = Mailbox { password: "not this one".into(), ..mailbox.clone() };
+    let answers = write_answers(&bridge, mail, &wrong, &engine)?;
+    let refused = bridge.cli(&["account", "add", "--answers", &answers]).await?;
+    ensure!(refused.code == 4 && !format!("{refused:?}").contains("not this one"), "{refused:?}");
+    ensure!(std::fs::read_to_string(bridge.config())? == config, "a login that failed changes no config");
+
+    let answers = write_answers(&bridge, mail, &mailbox, &engine)?;
+    let added = bridge.cli(&["account", "add", "--answers", &answers]).await?.ok()?;
+    let steps = lines(&added.stdout);
+    let invited = steps.iter().rfind(|step| step["step"] == "invitation").context("it shows no invitation")?;
+    ensure!(invited["picture"].as_str().is_some_and(|picture| picture.lines().count() > 15), "{invited}");
+    let text = std::fs::read_to_string(bridge.config())?;
+    ensure!(text.contains("# Do not touch this line.") && text.contains("[accounts.family]"), "{text}");
+    ensure!(!text.contains(&mailbox.password), "the password is in the config");
+
+    bridge.start().await?;
+    let accounts = lines(&bridge.cli(&["account", "list"]).await?.ok()?.stdout);
+    let names: Vec<_> = accounts.iter().map(|line| (line["name"].as_str(), line["connected"].as_bool())).collect();
+    ensure!(names == [(Some("family"), Some(true)), (Some("work"), Some(true))], "{names:?}");
+    let admin_room = bridge.status().await?["admin_room"].as_str().context("an admin room")?.to_owned();
+    let admin_room = admin_room.split_once('/').context("account/room")?.1.to_owned();
+    operator.join(&admin_room).await?;
+
+    let reachable = lines(&bridge.cli(&["conversations", "list", "--account", "family"]).await?.ok()?.stdout);
+    let group = reachable.iter().find(|line| line["name"] == "Family").context("the group is not listed")?;
+    ensure!(group["encryption"] == "pinned", "{group}");
+    let group = group["at"].as_str().context("it has a name in links")?;
+    let invitation = bridge.cli(&["conversations", "invite", group]).await?.ok()?.json()?;
+    let link = invitation["link"].as_str().context("no link")?.to_owned();
+    let first = invited["link"].as_str().context("no link")?;
+    ensure!(of_the_same_group(&link) == of_the_same_group(first), "{invitation} is not like {invited}");
+    for link in [first, &link] {
+        let shown = |message: &sealbridge_lab::person::Message| {
+            let html = message.content["formatted_body"].as_str().unwrap_or_default();
+            message.room == admin_room && message.body.contains(link) && html.contains("<pre>") && html.contains('█')
+        };
+        operator.wait_for(shown, PATIENCE).await.context("the admin room shows the invitation")?;
     }
-}
+    let refused = bridge.cli(&["conversations", "invite", &format!("work/{admin_room}")]).await?;
+    ensure!(refused.code == 6, "{refused:?}");
 
-/// What `sealbridge init` says after `words`, for as long as it has these characters.
-fn said_after<'a>(output: &'a str, words: &str, has: impl Fn(char) -> bool) -> Result<&'a str> {
-    let (_, rest) = output.rsplit_once(words).with_context(|| format!("it never says {words:?}"))?;
-    Ok(rest.split(|c| !has(c)).next().unwrap_or_default())
+    let ben = DeltaPerson::new_on(mail, "ben").await?;
+    let chat = ben.join(&link).await?;
+    let room = ann.create_encrypted_room("talk", &[&bot]).await?;
+    ann.wait_member(&room, &bot, "join", PATIENCE).await?;
+    let room_end = format!("work/{room}");
+    bridge.wait_conversation(&room_end, PATIENCE).await?;
+    bridge.link("family", &[&room_end, group]).await?;
+    ann.send(&room, "dinner is ready").await?;
+    let seen = ben.wait_for(|seen| seen.text == "dinner is ready", PATIENCE).await?;
+    ensure!(seen.padlock, "{seen:?}");
+    ben.send(chat, "on my way").await?;
+    ann.wait_for(|message| message.body.ends_with("on my way"), PATIENCE).await?;
+    bridge.stop().await
 }

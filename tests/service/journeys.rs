@@ -14,7 +14,7 @@ use sealbridge_lab::{
     servers, synapse, talk,
 };
 
-use crate::family::Family;
+use crate::phones::Family;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

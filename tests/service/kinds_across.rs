@@ -9,7 +9,7 @@ use sealbridge_contract::{
 };
 use sealbridge_lab::bridge::Binary;
 
-use crate::family::Family;
+use crate::phones::Family;
 
 /// What the two transports' own tests say and hear by.
 #[path = "../../bridges/deltachat/tests/deltachat/speech.rs"]

@@ -2,9 +2,10 @@
 
 mod architecture;
 mod config;
-mod family;
 mod loops;
 mod operator;
+mod phones;
+mod family;
 mod full_disk;
 mod journeys;
 mod kinds_across;
@@ -13,3 +14,4 @@ mod recovery;
 mod refusals;
 mod relations;
 mod spool;
+mod waiting;

@@ -65,7 +65,24 @@ async fn homeserver_over_plain_http_is_refused() -> Result<()> {
     let mut plan = one_account(&lab.a).await?;
     plan.accounts[0].homeserver = "http://matrix.example.org".into();
     let answer = Bridge::prepare(&binary(), &plan)?.init().await?;
-    ensure!(answer.code != 0 && answer.stderr.contains("https"), "{answer:?}");
+    ensure!(answer.code == 6 && answer.stderr.contains("https"), "{answer:?}");
+    ensure!(answer.json()?["error"]["kind"] == "refused", "{answer:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn account_with_an_identity_takes_its_recovery_key_from_the_answers_and_says_so() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let mut plan = one_account(&lab.a).await?;
+    let said = Bridge::prepare(&binary(), &plan)?.init().await?.ok()?.stdout;
+    let steps = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let shown = steps.into_iter().find(|step| step["step"] == "secret").context("It shows the recovery key")?;
+    let key = shown["value"].as_str().context("It has a value")?;
+    let refused = Bridge::prepare(&binary(), &plan)?.init().await?;
+    let says = ["`recovery_key_file", "[accounts.a]", "has an identity already"];
+    ensure!(refused.code == 2 && says.iter().all(|words| refused.stderr.contains(words)), "{refused:?}");
+    plan.accounts[0].extra = format!("recovery_key = {key:?}\n");
+    Bridge::prepare(&binary(), &plan)?.init().await?.ok()?;
     Ok(())
 }
 

@@ -69,10 +69,14 @@ impl Scene {
         self.running = Some((stop, running));
     }
 
-    async fn restart(&mut self) {
+    async fn stop(&mut self) {
         let (stop, running) = self.running.take().expect("it runs");
         stop.cancel();
         running.await.expect("it ends");
+    }
+
+    async fn restart(&mut self) {
+        self.stop().await;
         self.start().await;
     }
 
@@ -195,6 +199,25 @@ async fn deletion_erases_what_is_still_queued() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deletion_of_what_the_network_left_out_still_takes_effect() {
+    let mut scene = Scene::set("", "full").await;
+    scene.ann.say(&scene.room, "first");
+    scene.ben_hears("first").await;
+    scene.stop().await;
+    let secret = scene.ann.say(&scene.room, "secret");
+    scene.ann.say(&scene.room, "kept");
+    scene.ann.say_this(&scene.room, about(How::Redaction, &secret, "", &[]));
+    scene.hubs[0].limit_answers(&AccountName::parse("a").expect("a name"), Some(1));
+    scene.start().await;
+    scene.ben_hears("kept").await;
+    scene.ann.say(&scene.room, "afterwards");
+    scene.ben_hears("afterwards").await;
+    let heard = scene.ben.heard();
+    assert!(!heard.iter().any(|heard| heard.words.as_str().contains("secret") || heard.how == How::Redaction));
+    assert!(!heard.iter().any(|heard| heard.words.as_str().contains("deleted")), "there is nothing to tell of");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deletion_of_what_arrived_without_an_answer_deletes_it_there() {
     let scene = Scene::set("", "full").await;
     scene.ann.say(&scene.room, "first");
@@ -292,6 +315,41 @@ async fn two_people_of_one_name_are_told_apart() {
     };
     let (first, second) = (name("from the first again").await, name("from the second").await);
     assert!(first.starts_with("ann (") && second.starts_with("аnn (") && first[4..] != second[5..], "{first} {second}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_appear_with_their_own_picture_and_never_with_anything_else() {
+    let face = include_bytes!("../../bridges/contract/src/conformance/face.png");
+    let mut scene = Scene::set("", "full").await;
+    scene.ann.say(&scene.room, "without");
+    assert!(scene.ben_hears("without").await.more.portrait.is_none());
+    scene.ann.has_picture(face.to_vec());
+    scene.faults().set_reachable(false);
+    scene.ann.say(&scene.room, "with");
+    scene.restart().await;
+    scene.faults().set_reachable(true);
+    let shown = Scene::hears(&scene.ben, "her face", |heard| heard.words.as_str() == "with").await;
+    assert_eq!(shown.more.portrait.as_deref(), Some(face.as_slice()));
+    for (number, wrong) in
+        [b"<script>".to_vec(), [face.as_slice(), &vec![0; 256 * 1024]].concat()].into_iter().enumerate()
+    {
+        scene.ann.has_picture(wrong);
+        scene.ann.say(&scene.room, &format!("wrong {number}"));
+        assert!(scene.ben_hears(&format!("wrong {number}")).await.more.portrait.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn second_of_a_name_is_told_apart_after_a_restart_too() {
+    let mut scene = Scene::set("", "full").await;
+    scene.ann.say(&scene.room, "from the first");
+    assert_eq!(scene.ben_hears("from the first").await.author.as_ref().map(|name| name.as_str()), Some("ann"));
+    scene.restart().await;
+    let mallory = scene.hubs[0].person("аnn");
+    mallory.join(&scene.room);
+    mallory.say(&scene.room, "from the second");
+    let second = scene.ben_hears("from the second").await;
+    assert!(second.author.as_ref().is_some_and(|name| name.as_str().starts_with("аnn (")), "{:?}", second.author);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -87,6 +87,8 @@ verbs! {
     NameAndPicture, "conversation names and pictures", Some("an encrypted notice");
     /// Whatever this version can't read.
     Other, "anything else", Some("a notice that names it");
+    /// How its author looks.
+    Portrait, "pictures of people", None;
     /// Somebody writes just now.
     Typing, "typing", None;
     /// Somebody has read up to here.
@@ -124,7 +126,7 @@ impl Verb {
     /// Whether it is part of a message, which can cross without it.
     #[must_use]
     pub fn is_part(self) -> bool {
-        matches!(self, Self::Formatting | Self::Mention | Self::Reply | Self::Thread)
+        matches!(self, Self::Formatting | Self::Mention | Self::Reply | Self::Thread | Self::Portrait)
     }
 }
 
@@ -170,7 +172,7 @@ pub struct Abilities {
     /// The network's name in the config: `matrix`.
     pub network: &'static str,
     /// Each verb and how well it is carried. One that is missing is degraded if there is another form of it; words are
-    /// rejected then, and signals dropped.
+    /// rejected then, and pictures of people and signals dropped.
     pub verbs: &'static [(Verb, Ability)],
     /// What happens when the same delivery is sent twice.
     pub deduplication: Deduplication,
@@ -194,7 +196,7 @@ impl Abilities {
     pub fn of(&self, verb: Verb) -> Ability {
         let said = self.verbs.iter().find(|(known, _)| *known == verb).map(|(_, ability)| *ability);
         said.unwrap_or(match verb {
-            Verb::Typing | Verb::Receipt => Ability::Drop,
+            Verb::Portrait | Verb::Typing | Verb::Receipt => Ability::Drop,
             verb if verb.degraded().is_some() => Ability::Degrade,
             _ => Ability::Reject,
         })

@@ -8,6 +8,8 @@ use std::{
 use crate::{
     Kind, Message, PersonId, RemoteId, Text, Timestamp, Trail, Verb,
     message::Caveats,
+    names::{Named, Tags},
+    portrait::{Album, Portrait},
     spool::{Pass, SpoolId, Spooled},
 };
 
@@ -83,11 +85,10 @@ impl Cleartext {
         self.0.media().map(crate::message::Media::size)
     }
 
-    /// A hash, under a random key that the process forgets, of what its author's name looks like. `None` if they have
-    /// no name.
+    /// Its author and their name, as numbers. `None` if they have no name.
     #[must_use]
-    pub fn name_hash(&self, key: &RandomState) -> Option<u64> {
-        self.0.author.name.as_ref().map(|name| key.hash_one(crate::names::looks(name.as_str())))
+    pub fn named(&self, tags: &Tags) -> Option<Named> {
+        tags.named(&self.0.author)
     }
 
     /// Which bridges carried it.
@@ -138,19 +139,38 @@ impl fmt::Debug for Cleartext {
 
 /// A message that the gate let through, for the transport it was cleared for and for this one delivery. It borrows, so
 /// it can't be queued.
-pub struct Cleared<'a>(pub(crate) &'a Message);
+pub struct Cleared<'a> {
+    pub(crate) message: &'a Message,
+    album: Option<Album<'a>>,
+}
 
-impl Cleared<'_> {
+impl<'a> Cleared<'a> {
+    pub(crate) fn new(message: &'a Message) -> Self {
+        Self { message, album: None }
+    }
+
+    /// The same, with a place where the picture of its author can be looked up.
+    #[must_use]
+    pub fn with_album(self, album: Album<'a>) -> Self {
+        Self { album: Some(album), ..self }
+    }
+
     /// The message, to be encrypted for the network.
     #[must_use]
     pub fn message(&self) -> &Message {
-        self.0
+        self.message
+    }
+
+    /// The picture of its author, if they have one.
+    #[must_use]
+    pub fn portrait(&self) -> Option<Portrait<'a>> {
+        Some(Portrait::new(self.message.portrait.as_ref()?, self.album?))
     }
 
     /// Leave to read one of its files in the spool. `None` if it is none of this message.
     #[must_use]
     pub fn pass(&self, file: SpoolId) -> Option<Pass<'_>> {
-        let mut files = self.0.media().into_iter().flat_map(|media| media.spooled());
+        let mut files = self.message.media().into_iter().flat_map(|media| media.spooled());
         files.find(|spooled: &&Spooled| spooled.id == file).map(Pass)
     }
 }

@@ -41,8 +41,8 @@
 //! ```
 //!
 //! **Making a [`Cleared`](crate::Cleared) without the gate**:
-//! ```compile_fail,E0423
-//! fn pass(message: &sealbridge_contract::Message) -> sealbridge_contract::Cleared<'_> { sealbridge_contract::Cleared(message) }
+//! ```compile_fail,E0451
+//! fn pass(message: &sealbridge_contract::Message) -> sealbridge_contract::Cleared<'_> { sealbridge_contract::Cleared { message, album: None } }
 //! ```
 //! ```
 //! fn pass(message: sealbridge_contract::Message) -> sealbridge_contract::Cleartext { sealbridge_contract::Cleartext::new(message) }

@@ -199,7 +199,7 @@ pub fn judge<'a>(message: &'a Cleartext, origin: Origin, to: &'a Destination<'a>
     }
     match to {
         Destination::EndToEnd(encryption) => match encryption {
-            Encryption::Pinned => Verdict::Speak(Cleared(&message.0)),
+            Encryption::Pinned => Verdict::Speak(Cleared::new(&message.0)),
             Encryption::Unknown => Verdict::Hold(Hold::EncryptionUnknown),
             Encryption::Violated => Verdict::Hold(Hold::EncryptionViolated),
             Encryption::Replaced => Verdict::Hold(Hold::ConversationReplaced),
@@ -211,7 +211,7 @@ pub fn judge<'a>(message: &'a Cleartext, origin: Origin, to: &'a Destination<'a>
             Verdict::Refuse(Refusal::NotOperatorRun)
         }
         Destination::OperatorRun(facts) if !facts.private_channel => Verdict::Hold(Hold::ChannelNotPrivate),
-        Destination::OperatorRun(_) => Verdict::Speak(Cleared(&message.0)),
+        Destination::OperatorRun(_) => Verdict::Speak(Cleared::new(&message.0)),
         Destination::Carrier(_) if message.file_size().is_some() => Verdict::Refuse(Refusal::FileNotSealed),
         Destination::Carrier(Some(peer)) => Verdict::Seal(Sealing { message, peer }),
         Destination::Carrier(None) => Verdict::Hold(Hold::PeerKeyMissing),

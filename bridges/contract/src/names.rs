@@ -115,6 +115,15 @@ pub(crate) fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&looks(name))
 }
 
+/// Somebody under a name, as numbers that tell nobody who and what without our key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// What the name looks like: the same for names that can be taken for each other.
+    pub look: u64,
+    /// Whose it is.
+    pub person: u64,
+}
+
 /// Makes the short tags by which people of one name are told apart: always the same for the same person, and made under
 /// a key of ours, so that nobody can choose an id to have another's tag.
 pub struct Tags(Zeroizing<[u8; 32]>);
@@ -130,10 +139,29 @@ impl Tags {
     #[must_use]
     pub fn of(&self, person: &PersonId) -> String {
         const ALPHABET: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz023456789";
+        let mac = self.mac("sealbridge name tag v1", person.as_str());
+        mac[..4].iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()
+    }
+
+    /// An author and their name, as numbers. `None` if they have no name.
+    #[must_use]
+    pub fn named(&self, author: &Author) -> Option<Named> {
+        let name = author.name.as_ref()?;
+        let number = |label: &str, text: &str| {
+            let mac = self.mac(label, text);
+            u64::from_le_bytes(mac[..8].try_into().expect("eight bytes are eight bytes"))
+        };
+        Some(Named {
+            look: number("sealbridge name look v1", &looks(name.as_str())),
+            person: number("sealbridge name person v1", author.id.as_str()),
+        })
+    }
+
+    fn mac(&self, label: &str, text: &str) -> [u8; 32] {
         let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(self.0.as_slice()).expect("HMAC takes a key of any length");
-        mac.update(b"sealbridge name tag v1");
-        mac.update(person.as_str().as_bytes());
-        mac.finalize().into_bytes()[..4].iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()
+        mac.update(label.as_bytes());
+        mac.update(text.as_bytes());
+        mac.finalize().into_bytes().into()
     }
 
     /// The name under which an author appears: harmless, and with a tag where `namesake` says that somebody else there

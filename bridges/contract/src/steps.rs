@@ -14,8 +14,12 @@ pub enum Step {
     Progress(String),
     /// A question; the flow waits for an [`Answer`].
     Ask(Field),
+    /// An invitation that somebody may follow.
+    Invitation(Invitation),
     /// A secret that is shown this once and must be written down, such as a recovery key.
     Secret {
+        /// The question that it could have been the answer to, if there is one: `password`.
+        name: Option<&'static str>,
         /// What it is, and what it is for.
         label: String,
         /// The secret.
@@ -25,6 +29,19 @@ pub enum Step {
     Compare(Vec<Emoji>),
     /// Done, and how it ended.
     Done(String),
+}
+
+/// An invitation to a conversation. Whoever has it can join, so it is shown to the operator alone.
+#[derive(Debug)]
+pub struct Invitation {
+    /// What one joins by it: `the group "Family"`.
+    pub to: String,
+    /// How one follows it, in a sentence.
+    pub how: &'static str,
+    /// The link.
+    pub link: Text,
+    /// The same as a picture made of letters, to be scanned from a screen.
+    pub picture: Text,
 }
 
 /// One emoji of a comparison (Matrix specification, "SAS method: emoji").

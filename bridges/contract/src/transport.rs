@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::{
-    Abilities, AccountName, Cleared, Clock, ConversationId, DeliveryError, Flow, Found, Inbox, PersonId, Receipt,
-    Sealed, SealedInbox, Signal, Slip, Spool,
+    Abilities, AccountName, Cleared, Clock, ConversationId, DeliveryError, Flow, Found, Inbox, Invitation, PersonId,
+    Picture, PictureId, Receipt, Sealed, SealedInbox, Signal, Slip, Spool,
     gate::{Encryption, OperatorRunFacts},
     inbox::AccountStore,
 };
@@ -132,12 +132,24 @@ pub trait Transport: Send + Sync {
     /// # Errors
     /// [`DeliveryError`]; with [`Fate::GiveUp`](crate::Fate::GiveUp) if the network has no such thing.
     async fn open_direct(&self, with: &PersonId) -> Result<ConversationId, DeliveryError>;
+    /// An invitation to a conversation of ours. `None` if the network has none that anybody may follow.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]; with [`Fate::GiveUp`](crate::Fate::GiveUp) if there is no such conversation.
+    async fn invitation(&self, _to: &ConversationId) -> Result<Option<Invitation>, DeliveryError> {
+        Ok(None)
+    }
     /// A flow that compares identities with a person: started by us, or, with `None`, the next one that somebody else
     /// starts. `None` if the network has no such thing.
     fn comparison(&self, with: Option<&PersonId>) -> Option<Box<dyn Flow>>;
     /// Tells the people in a conversation what somebody elsewhere does just now, if the datasheet says that it is
     /// carried. Bounded in time; what can't be told is forgotten.
     async fn signal(&self, _to: &ConversationId, _signal: &Signal) {}
+    /// Looks up the picture of somebody in this network, by the name that a message of theirs brought: see
+    /// [`Pictures::picture`](crate::Pictures::picture).
+    async fn picture(&self, _of: &PictureId) -> Option<Picture> {
+        None
+    }
     /// Looks closer than [`health`](Self::health), with requests if need be, and says only what is not in order.
     /// Bounded in time.
     async fn doctor(&self) -> Vec<Finding> {

@@ -29,7 +29,7 @@ impl Flow for Joining {
             // From here on nobody who joins is missed.
             self.joined = Some(self.core.joined.subscribe());
             let link = engine.invitation(None).await.map_err(failed)?;
-            return Ok(Step::Show(invite::shown("a chat with the bridge itself", &link)));
+            return Ok(Step::Invitation(invite::invitation(invite::OURSELVES, link)));
         };
         let contact = loop {
             match joined.recv().await {

@@ -20,11 +20,13 @@ mod incoming;
 mod invite;
 mod joining;
 mod late;
+mod made;
 mod outgoing;
 mod probe;
 mod records;
 mod session;
 mod setup;
+mod sheet;
 mod translate;
 
 use std::sync::Arc;
@@ -32,7 +34,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, Ability, AnyTransport, Cleared, Context, ConversationId, Deduplication, DeliveryError, EndToEnd, Fatal,
-    Flow, Found, Inbox, PersonId, Receipt, Slip, Transport, Verb,
+    Flow, Found, Inbox, Invitation, PersonId, Receipt, Slip, Transport, Verb,
     gate::Encryption,
     transport::{ConversationInfo, Finding, Health},
 };
@@ -40,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::{CertificateChecks, MailHost, Security, Settings};
 pub use setup::{Setup, is_set_up};
+pub use sheet::SHEET;
 
 /// Connects an account that was set up.
 ///
@@ -107,6 +110,10 @@ impl Transport for DeltaChat {
 
     async fn open_direct(&self, with: &PersonId) -> Result<ConversationId, DeliveryError> {
         outgoing::open_direct(&self.core, with.as_str()).await
+    }
+
+    async fn invitation(&self, to: &ConversationId) -> Result<Option<Invitation>, DeliveryError> {
+        outgoing::invitation(&self.core, to).await.map(Some)
     }
 
     fn comparison(&self, _with: Option<&PersonId>) -> Option<Box<dyn Flow>> {

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use sealbridge_child::CallError;
 use sealbridge_contract::{
-    Cleared, ConversationId, DeliveryError, Found, NotAccepted, Receipt, RemoteId, Slip, gate::Encryption,
+    Cleared, ConversationId, DeliveryError, Found, Invitation, NotAccepted, Receipt, RemoteId, Slip, gate::Encryption,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -21,7 +21,7 @@ use crate::{
         types::{Outgoing, SELF, state},
     },
     files::{self, HandedOver, Leaving},
-    ids,
+    ids, invite,
     records::{self, Sent},
     translate::{self, Written},
 };
@@ -291,4 +291,17 @@ pub(crate) async fn open_direct(core: &Core, with: &str) -> Result<ConversationI
         return Ok(ids::conversation(chat.id, &core.me));
     }
     Err(DeliveryError::give_up("no contact has this fingerprint; let them join by an invitation first"))
+}
+
+/// The invitation to a group.
+pub(crate) async fn invitation(core: &Core, to: &ConversationId) -> Result<Invitation, DeliveryError> {
+    let engine = core.engine()?;
+    let missing = || DeliveryError::give_up("this is no group of the account that is encrypted and that it is in");
+    let number = ids::chat(to, &core.me).ok_or_else(missing)?;
+    let chat = engine.chat(number).await.map_err(asked)?;
+    if !chat.is_our_group() {
+        return Err(missing());
+    }
+    let link = engine.invitation(Some(number)).await.map_err(asked)?;
+    Ok(invite::invitation(format!("the group {:?}", chat.name.as_str()), link))
 }

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, os::unix::fs::PermissionsExt as _, path::Path};
 use async_trait::async_trait;
 use sealbridge_child::{CallError, Child};
 use sealbridge_contract::{
-    Answer, Context, Fatal, Field, Flow, FlowError, NotAccepted, Step,
+    Answer, Context, Fatal, Field, Flow, FlowError, NotAccepted, Step, Text,
     inbox::{AccountStore, StoreWrite},
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -14,7 +14,7 @@ use crate::{
     config::{CertificateChecks, MailHost, Security, Settings},
     core::{IDENTITY, Identity, identity, keep_private},
     engine::{self, Engine, types::Login},
-    ids, invite, probe,
+    ids, invite, made, probe,
 };
 
 /// Whether somebody has logged in, to the end.
@@ -81,7 +81,10 @@ impl Setup {
             return Ok(Step::Progress("Logging in to the mail server".to_owned()));
         }
         self.at = At::Password;
-        let label = format!("The mail password of {}", self.settings.address());
+        let label = format!(
+            "The mail password of {} (leave it empty to make one up, for a new address on a chatmail relay)",
+            self.settings.address()
+        );
         Ok(Step::Ask(Field { name: "password", label, secret: true }))
     }
 
@@ -149,11 +152,11 @@ impl Setup {
             let words = "the engine's account has another key than the one that was set up before";
             return Err(FlowError::Policy(words.to_owned()));
         }
-        let mut steps = VecDeque::from([Step::Show(invite::shown("a chat with the bridge itself", &invitation))]);
+        let mut steps = VecDeque::from([Step::Invitation(invite::invitation(invite::OURSELVES, invitation))]);
         let mut there = Vec::new();
         for chat in engine.chats().await.map_err(lost)? {
             let chat = engine.chat(chat).await.map_err(lost)?;
-            if chat.chat_type == "Group" && chat.is_encrypted && chat.self_in_group {
+            if chat.is_our_group() {
                 there.push((chat.name.as_str().to_owned(), chat.id));
             }
         }
@@ -164,8 +167,8 @@ impl Setup {
             };
             let link = engine.invitation(Some(chat)).await.map_err(lost)?;
             let conversation = ids::conversation(chat, &fingerprint);
-            let words = invite::shown(&format!("the group {group:?}"), &link);
-            steps.push_back(Step::Show(format!("{words}\nIn links it is called {}.", conversation.as_str())));
+            steps.push_back(Step::Invitation(invite::invitation(format!("the group {group:?}"), link)));
+            steps.push_back(Step::Show(format!("In links it is called {}.", conversation.as_str())));
         }
         let identity = Identity { address: self.settings.address().to_owned(), fingerprint };
         let value = serde_json::to_vec(&identity).map_err(|error| FlowError::Failed(error.to_string()))?;
@@ -197,6 +200,14 @@ impl Flow for Setup {
                     self.password = Some(password.as_str().to_owned().into());
                     self.at = At::LogIn;
                     Ok(Step::Progress("Logging in to the mail server".to_owned()))
+                }
+                Some(Answer::Text(_)) => {
+                    let password = made::password();
+                    let value = Text::new(password.as_str());
+                    self.password = Some(password.into());
+                    self.at = At::LogIn;
+                    let label = format!("The new mail password of {}", self.settings.address());
+                    Ok(Step::Secret { name: Some("password"), label, value })
                 }
                 _ => Err(FlowError::BadAnswer("a password is needed".to_owned())),
             },

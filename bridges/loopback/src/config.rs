@@ -186,6 +186,7 @@ const FULL: &[(Verb, Ability)] = &[
     (Verb::Sticker, Ability::Full),
     (Verb::Location, Ability::Full),
     (Verb::Poll, Ability::Full),
+    (Verb::Portrait, Ability::Full),
     (Verb::Typing, Ability::Full),
     (Verb::Receipt, Ability::Full),
 ];

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, AnyTransport, Cleared, Context, ConversationId, DeliveryError, EndToEnd, Fatal, Flow, Found, Inbox,
-    PersonId, Receipt, Signal, Slip, Transport,
+    PersonId, Picture, PictureId, Receipt, SecretBytes, Signal, Slip, Transport,
     gate::Encryption,
     transport::{ConversationInfo, Finding, Health},
 };
@@ -82,6 +82,10 @@ impl Transport for Loopback {
         if self.core.encryption(to) == Encryption::Pinned {
             self.core.server.signal(to, signal);
         }
+    }
+
+    async fn picture(&self, of: &PictureId) -> Option<Picture> {
+        Picture::new(SecretBytes::new(self.core.server.picture(of)?))
     }
 
     async fn doctor(&self) -> Vec<Finding> {

@@ -12,5 +12,8 @@ pub(crate) async fn deliver(core: &Core, message: &Cleared<'_>, slip: &Slip) -> 
     }
     let mut content = translate::outgoing(message.message(), slip, &core.abilities)?;
     content.more.file = files::bring(core, message).await?;
+    if let Some(portrait) = message.portrait() {
+        content.more.portrait = portrait.look_up().await.map(|picture| picture.content().expose().to_vec());
+    }
     core.send(slip, Cargo::Words(content)).await
 }

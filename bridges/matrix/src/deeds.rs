@@ -20,9 +20,8 @@ use crate::{
     core::Core,
     engine::{Class, HttpError, StandardEmoji},
     outgoing::Unsent,
+    prune::SHOWN,
 };
-
-const SHOWN: &str = "shown/";
 
 /// What our account shows on one message, and for whom.
 #[derive(Default, Serialize, Deserialize)]

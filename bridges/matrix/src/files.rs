@@ -1,19 +1,20 @@
 //! Files between the homeserver and the spool.
 
+use std::time::Duration;
+
 use sealbridge_contract::{
     Cleared, DeliveryError, Slip, SpoolError, Spooled, adapt, inbox::StoreWrite, message::Media,
 };
+use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
 use crate::{
     core::Core,
-    engine::{Attachment, AttachmentError, HttpErrorKind},
+    engine::{Attachment, AttachmentError, HttpErrorKind, Reserved},
     outgoing::http_error,
+    prune::UPLOADED,
     translate::{Brought, Files, Taken},
 };
-
-/// What was uploaded for a delivery, until that is delivered.
-const UPLOADED: &str = "uploaded/";
 
 /// Why a file was not taken.
 pub(crate) enum Untaken {
@@ -70,25 +71,25 @@ fn untaken(error: AttachmentError) -> Untaken {
     }
 }
 
+/// What became of the upload of one file of a delivery. Kept from before the first byte until the delivery is done with,
+/// so that any later attempt, even of another process, goes on with the same.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Upload {
+    Begun(Reserved),
+    Done(Attachment),
+}
+
 /// Uploads the files of a message, as far as the gate lets them through and as far as they are not there yet.
 pub(crate) async fn bring(core: &Core, cleared: &Cleared<'_>, slip: &Slip) -> Result<Option<Brought>, DeliveryError> {
     let Some(media) = cleared.message().media() else { return Ok(None) };
-    let key = format!("{UPLOADED}{}", slip.delivery);
-    let kept = core.store.read(&key).await.map_err(|error| DeliveryError::retry(error.to_string()))?;
-    if let Some(brought) = kept.and_then(|kept| serde_json::from_slice(kept.expose()).ok()) {
-        return Ok(Some(brought));
-    }
     check_size(core, media).await?;
     let thumbnail = match &media.thumbnail {
-        Some(thumbnail) => Some(bring_one(core, cleared, &thumbnail.content).await?),
+        Some(thumbnail) => Some(bring_one(core, cleared, slip, &thumbnail.content).await?),
         None => None,
     };
-    let brought = Brought { content: bring_one(core, cleared, &media.content).await?, thumbnail };
-    let bytes = serde_json::to_vec(&brought).map_err(|error| DeliveryError::give_up(error.to_string()))?;
-    // From here on another attempt, even of another process, uploads nothing again.
-    let written = core.store.write(vec![StoreWrite::put(key, bytes)]).await;
-    written.map_err(|error| DeliveryError::retry(error.to_string()))?;
-    Ok(Some(brought))
+    let content = bring_one(core, cleared, slip, &media.content).await?;
+    Ok(Some(Brought { content, thumbnail }))
 }
 
 async fn check_size(core: &Core, media: &Media) -> Result<(), DeliveryError> {
@@ -101,20 +102,71 @@ async fn check_size(core: &Core, media: &Media) -> Result<(), DeliveryError> {
     }
 }
 
-async fn bring_one(core: &Core, cleared: &Cleared<'_>, file: &Spooled) -> Result<Attachment, DeliveryError> {
+async fn bring_one(
+    core: &Core,
+    cleared: &Cleared<'_>,
+    slip: &Slip,
+    file: &Spooled,
+) -> Result<Attachment, DeliveryError> {
+    let key = key(slip, file);
+    let kept = core.store.read(&key).await.map_err(|error| DeliveryError::retry(error.to_string()))?;
+    let reserved = match kept.and_then(|kept| serde_json::from_slice(kept.expose()).ok()) {
+        Some(Upload::Done(attachment)) => return Ok(attachment),
+        Some(Upload::Begun(reserved)) => Some(reserved),
+        None => reserve(core, &key).await?,
+    };
     let pass = cleared.pass(file.id).ok_or_else(|| DeliveryError::give_up("the file is none of this message"))?;
     let mut reader = core.spool.open(&pass, 0).await.map_err(spool_error)?;
-    match core.http.bring(file.size, reader.as_mut()).await {
-        Ok(attachment) => Ok(attachment),
-        Err(AttachmentError::Spool(error)) => Err(spool_error(error)),
-        Err(AttachmentError::Http(error)) => Err(match error.kind {
+    let brought = match &reserved {
+        Some(reserved) => core.http.bring_to(reserved, file.size, reader.as_mut()).await,
+        None => core.http.bring(file.size, reader.as_mut()).await,
+    };
+    match brought {
+        Ok(attachment) => {
+            keep(core, &key, &Upload::Done(attachment.clone())).await?;
+            Ok(attachment)
+        }
+        Err(AttachmentError::Http(error)) if reserved.is_some() && error.is_not_found() => {
+            // It was reserved so long ago that it is not ours any more.
+            core.store
+                .write(vec![StoreWrite::delete(key)])
+                .await
+                .map_err(|error| DeliveryError::retry(error.to_string()))?;
+            Err(DeliveryError::retry_after(Duration::from_millis(100), "the place for the file was given up"))
+        }
+        Err(error) => Err(not_brought(error)),
+    }
+}
+
+async fn reserve(core: &Core, key: &str) -> Result<Option<Reserved>, DeliveryError> {
+    let reserved = core.http.reserve().await.map_err(|error| http_error(&error))?;
+    if let Some(reserved) = &reserved {
+        keep(core, key, &Upload::Begun(reserved.clone())).await?;
+    }
+    Ok(reserved)
+}
+
+async fn keep(core: &Core, key: &str, upload: &Upload) -> Result<(), DeliveryError> {
+    let bytes = serde_json::to_vec(upload).map_err(|error| DeliveryError::give_up(error.to_string()))?;
+    let written = core.store.write(vec![StoreWrite::put(key, bytes)]).await;
+    written.map_err(|error| DeliveryError::retry(error.to_string()))
+}
+
+fn key(slip: &Slip, file: &Spooled) -> String {
+    format!("{UPLOADED}{}/{}", slip.delivery, file.id)
+}
+
+fn not_brought(error: AttachmentError) -> DeliveryError {
+    match error {
+        AttachmentError::Spool(error) => spool_error(error),
+        AttachmentError::Http(error) => match error.kind {
             HttpErrorKind::Client { status: 413, .. } => {
                 DeliveryError::give_up("the homeserver says that the file is too large")
             }
             HttpErrorKind::Client { .. } => DeliveryError::give_up(format!("the file was not taken: {error}")),
             _ => http_error(&error),
-        }),
-        Err(error) => Err(DeliveryError::give_up(error.to_string())),
+        },
+        error => DeliveryError::give_up(error.to_string()),
     }
 }
 
@@ -126,9 +178,9 @@ fn spool_error(error: SpoolError) -> DeliveryError {
 }
 
 /// Forgets what was uploaded for a delivery that is done with.
-pub(crate) async fn forget(core: &Core, slip: &Slip) {
-    let key = format!("{UPLOADED}{}", slip.delivery);
-    if let Err(error) = core.store.write(vec![StoreWrite::delete(key)]).await {
+pub(crate) async fn forget(core: &Core, media: &Media, slip: &Slip) {
+    let writes = media.spooled().map(|file| StoreWrite::delete(key(slip, file))).collect();
+    if let Err(error) = core.store.write(writes).await {
         warn!(%error, "What was uploaded for a delivery is still kept.");
     }
 }

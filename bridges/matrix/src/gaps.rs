@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use ruma::{
-    OwnedRoomId, RoomId, UInt, UserId,
+    OwnedRoomId, RoomId, UInt,
     api::{Direction, client::message::get_message_events},
 };
 use sealbridge_contract::{
@@ -191,7 +191,6 @@ async fn page(core: &Core, inbox: &Inbox, room: &OwnedRoomId, gap: &OpenGap) -> 
     let answer = core.http.send(request, Class::Page).await.map_err(Unfilled::Http)?;
 
     let people = core.rooms.look(room, |facts| Arc::clone(&facts.people)).unwrap_or_default();
-    let name_of = |user: &UserId| people.joined.get(user).cloned().flatten();
     let mut arrivals = Vec::new();
     let mut extra = Batch::default();
     let mut news = Vec::new();
@@ -206,7 +205,7 @@ async fn page(core: &Core, inbox: &Inbox, room: &OwnedRoomId, gap: &OpenGap) -> 
                 break;
             }
         }
-        let read = reading::read(core, room, name_of, raw).await.map_err(Unfilled::Engine)?;
+        let read = reading::read(core, room, &people, raw).await.map_err(Unfilled::Engine)?;
         let Sorted { arrived, echo, incident, news: more, verification } = intake::sort(room, read, raw);
         arrivals.extend(arrived);
         extra.echoes.extend(echo);

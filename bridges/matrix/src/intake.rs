@@ -152,7 +152,6 @@ async fn timeline(
         return Ok(());
     }
     let people = Arc::clone(&facts.people);
-    let name_of = |user: &UserId| people.joined.get(user).cloned().flatten();
     let events: Vec<&RawValue> = timeline.events.iter().map(Raw::json).collect();
     let is_join = |raw: &&RawValue| {
         // Most events are not worth reading twice.
@@ -164,7 +163,7 @@ async fn timeline(
         gap(built, room, timeline, since.filter(|_| before.joined));
     }
     for raw in events.into_iter().skip(own_join.map_or(0, |at| at + 1)) {
-        let read = reading::read(core, room, name_of, raw).await?;
+        let read = reading::read(core, room, &people, raw).await?;
         if matches!(read, Read::Plaintext { .. }) && before.joined && !before.pinned {
             // It was said before the room was encrypted.
             continue;

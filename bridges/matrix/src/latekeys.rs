@@ -137,8 +137,7 @@ async fn retry_one(core: &Core, inbox: &Inbox, waiting: Waiting, missing: &mut M
         return Ok(Tried::Other);
     };
     let people = core.rooms.look(&room, |facts| Arc::clone(&facts.people)).unwrap_or_default();
-    let name_of = |user: &UserId| people.joined.get(user).cloned().flatten();
-    let read = match reading::read(core, &room, name_of, raw).await {
+    let read = match reading::read(core, &room, &people, raw).await {
         Ok(read) => read,
         Err(error) => {
             warn!(%error, "An event that waits could not be tried.");

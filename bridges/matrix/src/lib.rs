@@ -5,9 +5,9 @@
 //! 2. `transport`: what the service sees, and the tasks of a running account.
 //! 3. Receiving: `incoming` (the sync loop), `intake` (one answer → one batch), `reading` (one event), `rooms` (what we
 //!    know of each room); beside it `gaps`, `latekeys`, `fetch` (files, and what an event is about) and `invites`, each a
-//!    task of its own.
+//!    task of its own; `prune` forgets what is remembered for a while.
 //! 4. Sending: `outgoing`, with `budget` (one allowance, shared fairly), `files`, `deeds` (deletions and reactions, in
-//!    clear), `finding` (was it delivered?), `direct`.
+//!    clear), `portraits` (how people from elsewhere look), `finding` (was it delivered?), `direct`.
 //! 5. `translate` and `profile`: between Matrix's words and ours.
 //! 6. [`engine`]: keys, ciphertext and HTTP. Everything that leaves passes it.
 //!
@@ -24,6 +24,7 @@ mod deeds;
 mod direct;
 mod doctor;
 pub mod engine;
+mod ephemeral;
 mod event;
 mod fetch;
 mod files;
@@ -35,11 +36,14 @@ mod invites;
 mod latekeys;
 mod notices;
 mod outgoing;
+mod portraits;
 mod profile;
+mod prune;
 mod reading;
 mod rooms;
 mod session_store;
 mod setup;
+mod sheet;
 mod traffic;
 mod translate;
 mod transport;
@@ -50,6 +54,7 @@ use sealbridge_contract::{AnyTransport, Context, Fatal};
 pub use self::{
     config::Settings,
     setup::{Setup, is_set_up},
+    sheet::SHEET,
     transport::{ABILITIES, Matrix},
 };
 

@@ -19,8 +19,9 @@ use crate::{
     },
     files,
     intake::MUTED,
+    portraits,
     rooms::Facts,
-    translate,
+    translate::{self, Uploads},
 };
 
 /// How long a delivery waits for its room's turn before it goes back to the queue.
@@ -43,9 +44,11 @@ pub(crate) async fn deliver(core: &Core, message: Cleared<'_>, slip: &Slip) -> R
         return Err(DeliveryError::retry_after(Duration::from_millis(250), "the homeserver does not answer"));
     }
     let brought = files::bring(core, &message, slip).await?;
+    let portrait = portraits::bring(core, &message).await;
+    let uploads = Uploads { files: brought.as_ref(), portrait: portrait.as_ref() };
     let people = core.rooms.look(&room, |facts| Arc::clone(&facts.people)).unwrap_or_default();
     let is_there = |user: &UserId| people.joined.contains_key(user);
-    let Some((kind, content)) = translate::content(message.message(), slip, brought.as_ref(), &is_there) else {
+    let Some((kind, content)) = translate::content(message.message(), slip, uploads, &is_there) else {
         return Err(DeliveryError::give_up("it is longer than what fits into a Matrix event"));
     };
     let Some(turn) = core.budget.turn(&room, PATIENCE).await else {
@@ -64,8 +67,8 @@ pub(crate) async fn deliver(core: &Core, message: Cleared<'_>, slip: &Slip) -> R
         Ok(event) => {
             turn.took();
             debug!("Delivered.");
-            if brought.is_some() {
-                files::forget(core, slip).await;
+            if let Some(media) = message.message().media() {
+                files::forget(core, media, slip).await;
             }
             Ok(Receipt { id: RemoteId::new(event.as_str()) })
         }

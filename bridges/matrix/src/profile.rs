@@ -1,10 +1,12 @@
 //! Per-message profiles (MSC4144): how a person from elsewhere appears under our one account.
 //!
-//! A profile is a name and nothing else: identity rests on the Matrix id of the sender, here and at the far side.
+//! A profile is a name and a picture and nothing else: identity rests on the Matrix id of the sender, here and at the far side.
 
 use sealbridge_contract::{Author, html, names};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
+
+use crate::engine::Attachment;
 
 /// The key of a profile in an event's content.
 pub(crate) const KEY: &str = "com.beeper.per_message_profile";
@@ -13,7 +15,9 @@ const MARK: &str = "<strong data-mx-profile-fallback>";
 const INDENT: &str = "  ";
 
 /// Adds an author's profile and its fallbacks to a content that has a `body`, and perhaps a `formatted_body`.
-pub(crate) fn add(content: &mut Map<String, Value>, author: &Author, formatted: bool) {
+///
+/// The picture lies encrypted in our homeserver's media store; an address in clear, which MSC4144 has too, is never named.
+pub(crate) fn add(content: &mut Map<String, Value>, author: &Author, portrait: Option<&Attachment>, formatted: bool) {
     let name = names::of(author);
     let name = name.as_str();
     let id = match author.id.as_str() {
@@ -28,7 +32,11 @@ pub(crate) fn add(content: &mut Map<String, Value>, author: &Author, formatted: 
         content.insert("format".into(), "org.matrix.custom.html".into());
         content.insert("formatted_body".into(), format!("{MARK}{}: </strong>{html}", html::escape(name)).into());
     }
-    content.insert(KEY.into(), json!({ "id": id, "displayname": name, "has_fallback": true }));
+    let mut profile = json!({ "id": id, "displayname": name, "has_fallback": true });
+    if let Some(portrait) = portrait {
+        profile["avatar_file"] = json!(portrait);
+    }
+    content.insert(KEY.into(), profile);
 }
 
 /// The name in a content's profile, after its fallbacks were taken out of the words.
@@ -91,7 +99,7 @@ mod tests {
     fn with_profile(body: &str, name: &str) -> Value {
         let mut content = Map::new();
         content.insert("body".into(), body.into());
-        add(&mut content, &author("@ann:x", Some(name)), true);
+        add(&mut content, &author("@ann:x", Some(name)), None, true);
         Value::Object(content)
     }
 
@@ -129,7 +137,7 @@ mod tests {
     fn long_id_is_cut_to_what_a_profile_allows() {
         let mut content = Map::new();
         content.insert("body".into(), "x".into());
-        add(&mut content, &author(&"i".repeat(300), None), true);
+        add(&mut content, &author(&"i".repeat(300), None), None, true);
         assert_eq!(content[KEY]["id"].as_str().map(str::len), Some(64));
     }
 }

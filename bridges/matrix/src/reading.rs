@@ -12,6 +12,7 @@ use crate::{
     core::Core,
     engine::{DecryptError, Decrypted, Distrust, EngineError, Position, SenderProof},
     event::{Envelope, is_verification, timestamp},
+    rooms::{Appearance, People},
     translate::{self, Needs},
 };
 
@@ -61,23 +62,18 @@ pub(crate) struct Waits {
     pub(crate) distrusted: Option<Distrust>,
 }
 
-/// Reads one event. `name_of` tells what a person calls themselves in the room.
+/// Reads one event of a room with these people.
 ///
 /// An error is a failure of ours: the event was not judged and must be read again.
-pub(crate) async fn read(
-    core: &Core,
-    room: &RoomId,
-    name_of: impl Fn(&UserId) -> Option<String>,
-    raw: &RawValue,
-) -> Result<Read, EngineError> {
+pub(crate) async fn read(core: &Core, room: &RoomId, people: &People, raw: &RawValue) -> Result<Read, EngineError> {
     let opened = match open(core, room, raw).await? {
         Ok(opened) => opened,
         Err(read) => return Ok(read),
     };
-    let name = name_of(opened.sender());
-    let reader = opened.reader(core.me(), name.as_deref());
+    let looks = people.appearance(opened.sender());
+    let reader = opened.reader(core.me(), &looks);
     if opened.event.state_key.is_some() {
-        let change = translate::state_change(&opened.event, name_of);
+        let change = translate::state_change(&opened.event, |user| people.appearance(user).name);
         return Ok(change.map_or(Read::Nothing, |change| opened.message(room, reader.telling(Kind::Change(change)))));
     }
     let later = |reason| Read::Later { id: opened.id.clone(), sender: PersonId::new(opened.sender().as_str()), reason };
@@ -178,13 +174,13 @@ impl Opened {
         self.event.redacts.as_deref().map(RemoteId::new)
     }
 
-    pub(crate) fn reader<'a>(&'a self, me: &'a UserId, name: Option<&'a str>) -> translate::Reader<'a> {
+    pub(crate) fn reader<'a>(&'a self, me: &'a UserId, looks: &'a Appearance) -> translate::Reader<'a> {
         translate::Reader {
             kind: self.kind(),
             content: self.content(),
             sender: self.sender(),
             me,
-            name,
+            looks,
             sent_at: self.sent_at(),
             sender_not_proven: self.trust() == SenderTrust::NotProven,
         }

@@ -320,7 +320,7 @@ impl Setup {
         self.at = At::Finish;
         let label = "The account's recovery key. With it, and only with it, the account's identity can be moved to \
                      another device. Write it down; it is not shown again";
-        Ok(Step::Secret { label: label.into(), value: Text::new(key.shown().expose_secret()) })
+        Ok(Step::Secret { name: None, label: label.into(), value: Text::new(key.shown().expose_secret()) })
     }
 
     async fn finish(&mut self) -> Result<Step, FlowError> {
@@ -389,6 +389,7 @@ fn unreachable(error: &HttpError) -> FlowError {
         HttpErrorKind::UnknownToken { .. } => {
             FlowError::Refused("the homeserver does not accept the access token".into())
         }
+        HttpErrorKind::Refused(_) => FlowError::Policy(format!("the homeserver is not used: {error}")),
         _ => FlowError::Unreachable(format!("the homeserver can't be used: {error}")),
     }
 }

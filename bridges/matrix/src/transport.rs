@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, Ability, Cleared, Context, ConversationId, Deduplication, DeliveryError, EndToEnd, Fatal, Flow, Found,
-    Inbox, PersonId, Receipt, Slip, Transport, Verb,
+    Inbox, PersonId, Picture, PictureId, Receipt, Signal, Slip, Transport, Verb,
     gate::Encryption,
     transport::{ConversationInfo, Finding, Health},
 };
@@ -18,7 +18,8 @@ use crate::{
     core::{Core, fatal_http, fatal_open, opens_later, track},
     direct,
     engine::{Engine, EngineError, IdentityError, OpenError},
-    fetch, finding, gaps, incoming, invites, latekeys, outgoing, session_store, traffic, translate,
+    ephemeral, fetch, finding, gaps, incoming, invites, latekeys, outgoing, portraits, prune, session_store, traffic,
+    translate,
     verify::Comparison,
 };
 
@@ -49,6 +50,9 @@ pub const ABILITIES: Abilities = Abilities {
         (Verb::File, Ability::Full),
         (Verb::Sticker, Ability::Full),
         (Verb::Location, Ability::Full),
+        (Verb::Portrait, Ability::Within("PNG, JPEG, GIF or WebP of at most 256 KiB, in programs that know MSC4144")),
+        (Verb::Typing, Ability::Within("in clear; one account writes as long as anybody elsewhere does")),
+        (Verb::Receipt, Ability::Within("in clear; one account has read what anybody elsewhere has read")),
     ],
     // Synapse remembers a transaction for 24 hours.
     deduplication: Deduplication::For(Duration::from_secs(20 * 3600)),
@@ -181,6 +185,14 @@ impl Transport for Matrix {
         Some(Box::new(Comparison::new(Arc::clone(&self.core), with)))
     }
 
+    async fn signal(&self, to: &ConversationId, signal: &Signal) {
+        ephemeral::show(&self.core, to, signal).await;
+    }
+
+    async fn picture(&self, of: &PictureId) -> Option<Picture> {
+        portraits::look_up(&self.core, of).await
+    }
+
     async fn doctor(&self) -> Vec<Finding> {
         Self::doctor(self).await
     }
@@ -223,11 +235,20 @@ enum Task {
     Fetch,
     Invites,
     Verifications,
+    Forget,
 }
 
 impl Task {
-    const ALL: [Self; 7] =
-        [Self::Receive, Self::Keys, Self::Gaps, Self::Late, Self::Fetch, Self::Invites, Self::Verifications];
+    const ALL: [Self; 8] = [
+        Self::Receive,
+        Self::Keys,
+        Self::Gaps,
+        Self::Late,
+        Self::Fetch,
+        Self::Invites,
+        Self::Verifications,
+        Self::Forget,
+    ];
 
     async fn run(
         self,
@@ -244,6 +265,7 @@ impl Task {
             Self::Fetch => fetch::complete(core, inbox).await,
             Self::Invites => invites::follow(core, inbox).await,
             Self::Verifications => traffic::observe(core, engine, inbox).await,
+            Self::Forget => prune::forget(core).await,
         }
     }
 }

@@ -78,7 +78,15 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
         let at = Place::File { path: sources.file.clone(), position: None };
         Problems(vec![Problem { at, words: format!("can't be read: {error}") }])
     })?;
-    Loading::start(sources, &text)?.finish(&text)
+    load_as(sources, &text)
+}
+
+/// The same, as if this were the file's text.
+///
+/// # Errors
+/// Everything that is wrong, each with its place.
+pub fn load_as(sources: &Sources, text: &str) -> Result<Config, Problems> {
+    Loading::start(sources, text)?.finish(text)
 }
 
 /// Reads a config from its text alone, as `path` would be read.

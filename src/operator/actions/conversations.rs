@@ -4,7 +4,7 @@ use sealbridge_contract::{AccountName, Address, gate::Encryption};
 use serde::Serialize;
 
 use super::{Outcome, to_line, transport_of};
-use crate::operator::{Failure, Host};
+use crate::operator::{Failure, Host, admin, plain::field};
 
 #[derive(Serialize)]
 struct ConversationLine {
@@ -39,10 +39,10 @@ pub(super) async fn list(host: &dyn Host, only: Option<&AccountName>) -> Result<
                 links: linked.map(|link| link.name.to_string()).collect(),
             };
             let name = line.name.as_ref().map_or(String::new(), |name| format!("  {name:?}"));
-            let encrypted = if line.encryption == Encryption::Pinned { "encrypted" } else { "not usable now" };
+            let encrypted = encryption(line.encryption);
             let linked =
                 if line.links.is_empty() { "not linked".into() } else { format!("in {}", line.links.join(", ")) };
-            words.push_str(&format!("{}{name}  {encrypted}, {} members, {linked}\n", line.at, line.members));
+            words.push_str(&format!("{}{name}  {encrypted}, {} members, {linked}\n", field(&line.at), line.members));
             lines.push(to_line(&line));
         }
     }
@@ -50,4 +50,41 @@ pub(super) async fn list(host: &dyn Host, only: Option<&AccountName>) -> Result<
         words.push_str("No conversations yet. Invite an account of ours to an encrypted one.\n");
     }
     Ok(Outcome::new(words, lines))
+}
+
+/// What is known of a conversation's encryption, in words.
+fn encryption(state: Encryption) -> &'static str {
+    match state {
+        Encryption::Pinned => "encrypted",
+        Encryption::Muted => "encrypted, but we may not speak there",
+        Encryption::Absent => "NOT ENCRYPTED: can't be linked",
+        Encryption::Violated => "HELD: was encrypted, and its server now says otherwise",
+        Encryption::Replaced => "given up for another conversation",
+        Encryption::Left => "we are not in it any more",
+        Encryption::Unknown => "not known yet to be encrypted",
+    }
+}
+
+/// Shows the invitation to a conversation, here and in the admin room.
+pub(super) async fn invite(host: &dyn Host, at: &Address) -> Result<Outcome, Failure> {
+    let transport = transport_of(host, &at.account)?;
+    let none = || {
+        let network = transport.common().abilities().network;
+        Failure::refused(format!("{network} has no invitations that anybody may follow: invite people there yourself"))
+    };
+    let invitation = transport.common().invitation(&at.conversation).await?.ok_or_else(none)?;
+    let now = host.clock().now();
+    let message = admin::shown(&invitation, now);
+    let journal = host.journal();
+    let told = match admin::room(&*journal).await? {
+        Some(room) => journal.say(&room, message, None).await?,
+        None => false,
+    };
+    let (to, link, picture) = (field(&invitation.to), invitation.link.as_str(), invitation.picture.as_str());
+    let mut words = format!("{picture}\nInvitation to {to}. {}\n{link}\n", invitation.how);
+    if told {
+        words.push_str("The admin room shows it, too.\n");
+    }
+    let line = serde_json::json!({ "at": at.to_string(), "to": invitation.to, "link": link, "in_admin_room": told });
+    Ok(Outcome::one(words, &line))
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Outcome, to_line};
 use crate::{
     config::{Config, Size},
-    operator::{Failure, FailureKind, Host, admin},
+    operator::{Failure, FailureKind, Host, admin, plain::field},
 };
 
 /// One thing that was looked at.
@@ -95,7 +95,10 @@ pub fn diagnosis(checks: &[Check], kind: Option<FailureKind>) -> Outcome {
         CheckState::Warn => "warn ",
         CheckState::Bad => "BAD  ",
     };
-    let words = checks.iter().map(|c| format!("{}{}: {}\n", sign(c.state), c.topic, c.words)).collect::<String>();
+    let words = checks
+        .iter()
+        .map(|c| format!("{}{}: {}\n", sign(c.state), field(&c.topic), field(&c.words)))
+        .collect::<String>();
     let mut outcome = Outcome::new(words, checks.iter().map(to_line).collect());
     if checks.iter().any(|check| check.state == CheckState::Bad) {
         outcome.found = Some(kind.unwrap_or(FailureKind::Other));

@@ -1,10 +1,11 @@
 //! Dead letters: messages that will not be delivered unless somebody says so. Their content is never shown.
 
+use sealbridge_contract::Address;
 use serde::Serialize;
 
 use super::{Outcome, to_line};
 use crate::{
-    operator::Failure,
+    operator::{Failure, plain::field},
     store::{DeadLetter, Journal},
 };
 
@@ -27,7 +28,7 @@ pub(super) async fn list(journal: &dyn Journal) -> Result<Outcome, Failure> {
     let letters = all(journal).await?;
     let mut words: String = letters.iter().map(describe).collect();
     if letters.is_empty() {
-        words.push_str("No dead letters.\n");
+        words.push_str(NONE);
     }
     Ok(Outcome::new(words, letters.iter().map(line).collect()))
 }
@@ -59,6 +60,38 @@ pub(super) async fn drop_one(journal: &dyn Journal, number: i64) -> Result<Outco
     journal.drop_letter(number).await?;
     let words = format!("Dead letter {number} is erased for good.\n");
     Ok(Outcome::one(words, &serde_json::json!({ "number": number, "dropped": true })))
+}
+
+const NONE: &str = "There are no dead letters.\n";
+
+pub(super) async fn retry_all(journal: &dyn Journal) -> Result<Outcome, Failure> {
+    let (mut after, mut done, mut left) = (i64::MIN, 0, 0);
+    loop {
+        let swept = journal.retry_letters(after).await?;
+        (done, left) = (done + swept.done, left + swept.left);
+        let Some(go_on) = swept.go_on else { break };
+        after = go_on;
+    }
+    let mut words = match (done, left) {
+        (0, 0) => NONE.to_owned(),
+        _ => format!("{done} dead letters are on their way again.\n"),
+    };
+    if left > 0 {
+        words.push_str(&format!("{left} can't be tried again, since their content is gone.\n"));
+    }
+    Ok(Outcome::one(words, &serde_json::json!({ "retried": done, "content_gone": left })))
+}
+
+pub(super) async fn drop_all(journal: &dyn Journal) -> Result<Outcome, Failure> {
+    let (mut after, mut done) = (i64::MIN, 0);
+    loop {
+        let swept = journal.drop_letters(after).await?;
+        done += swept.done;
+        let Some(go_on) = swept.go_on else { break };
+        after = go_on;
+    }
+    let words = if done == 0 { NONE.to_owned() } else { format!("{done} dead letters are erased for good.\n") };
+    Ok(Outcome::one(words, &serde_json::json!({ "dropped": done })))
 }
 
 async fn all(journal: &dyn Journal) -> Result<Vec<DeadLetter>, Failure> {
@@ -96,9 +129,10 @@ fn line(letter: &DeadLetter) -> serde_json::Value {
 }
 
 fn describe(letter: &DeadLetter) -> String {
-    let from = letter.from.as_ref().map_or("?".into(), ToString::to_string);
-    let to = letter.to.as_ref().map_or("nowhere yet".into(), ToString::to_string);
-    let sender = letter.sender.as_ref().map_or(String::new(), |sender| format!(" by {sender}"));
+    let place =
+        |at: &Option<Address>, none: &str| at.as_ref().map_or(none.to_owned(), |at| field(&at.to_string()).into());
+    let (from, to) = (place(&letter.from, "?"), place(&letter.to, "nowhere yet"));
+    let sender = letter.sender.as_ref().map_or(String::new(), |sender| format!(" by {}", field(sender)));
     let kept = if letter.kept { "" } else { " (content gone)" };
-    format!("{}  {from} -> {to}{sender}: {}{kept}\n", letter.number, letter.reason)
+    format!("{}  {from} -> {to}{sender}: {}{kept}\n", letter.number, field(&letter.reason))
 }

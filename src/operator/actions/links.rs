@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Outcome, open_transport, to_line, transport_of};
 use crate::{
     config::nearest,
-    operator::{Failure, Host, admin},
+    operator::{Failure, Host, admin, plain::field},
     store::{Link, LinkEnd, LinkName, Tripped},
 };
 
@@ -225,7 +225,7 @@ fn describe(host: &dyn Host, link: &Link) -> String {
             None => "held: not a conversation that we are in",
         };
         let name = info.and_then(|info| info.name).map_or(String::new(), |name| format!("  {name:?}"));
-        words.push_str(&format!("  {}{name}  {encryption}\n", end.at));
+        words.push_str(&format!("  {}{name}  {encryption}\n", field(&end.at.to_string())));
     }
     words
 }

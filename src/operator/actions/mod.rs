@@ -57,6 +57,13 @@ pub enum Action {
         /// Its name.
         name: LinkName,
     },
+    /// Our logins.
+    ListAccounts,
+    /// The invitation to a conversation.
+    Invite {
+        /// Which.
+        at: Address,
+    },
     /// The conversations that accounts can reach.
     ListConversations {
         /// Only of this account.
@@ -79,6 +86,10 @@ pub enum Action {
         /// Its number.
         number: i64,
     },
+    /// All that can be are tried again.
+    RetryDeadLetters,
+    /// All are erased for good.
+    DropDeadLetters,
     /// Identities are compared by people.
     Verify {
         /// Our account.
@@ -101,11 +112,15 @@ impl Action {
             Self::ReplaceEnd { .. } => "replace_end",
             Self::PauseLink { .. } => "pause_link",
             Self::ResumeLink { .. } => "resume_link",
+            Self::ListAccounts => "list_accounts",
+            Self::Invite { .. } => "invite",
             Self::ListConversations { .. } => "list_conversations",
             Self::ListDeadLetters => "list_dead_letters",
             Self::ShowDeadLetter { .. } => "show_dead_letter",
             Self::RetryDeadLetter { .. } => "retry_dead_letter",
             Self::DropDeadLetter { .. } => "drop_dead_letter",
+            Self::RetryDeadLetters => "retry_dead_letters",
+            Self::DropDeadLetters => "drop_dead_letters",
             Self::Verify { .. } => "verify",
         }
     }
@@ -120,18 +135,22 @@ impl Action {
     #[must_use]
     pub fn needs_service(&self) -> bool {
         match self {
-            Self::ListLinks
+            Self::ListAccounts
+            | Self::ListLinks
             | Self::RemoveLink { .. }
             | Self::PauseLink { .. }
             | Self::ResumeLink { .. }
             | Self::ListDeadLetters
             | Self::ShowDeadLetter { .. }
             | Self::RetryDeadLetter { .. }
-            | Self::DropDeadLetter { .. } => false,
+            | Self::DropDeadLetter { .. }
+            | Self::RetryDeadLetters
+            | Self::DropDeadLetters => false,
             Self::Status
             | Self::Doctor
             | Self::AddLink { .. }
             | Self::ReplaceEnd { .. }
+            | Self::Invite { .. }
             | Self::ListConversations { .. }
             | Self::Verify { .. } => true,
         }
@@ -143,17 +162,21 @@ impl Action {
         match self {
             Self::Status
             | Self::Doctor
+            | Self::ListAccounts
             | Self::ListLinks
             | Self::ListConversations { .. }
             | Self::ListDeadLetters
             | Self::ShowDeadLetter { .. } => false,
             Self::AddLink { .. }
+            | Self::Invite { .. }
             | Self::RemoveLink { .. }
             | Self::ReplaceEnd { .. }
             | Self::PauseLink { .. }
             | Self::ResumeLink { .. }
             | Self::RetryDeadLetter { .. }
             | Self::DropDeadLetter { .. }
+            | Self::RetryDeadLetters
+            | Self::DropDeadLetters
             | Self::Verify { .. } => true,
         }
     }
@@ -298,11 +321,15 @@ async fn do_at_once(host: &dyn Host, action: &Action) -> Result<Outcome, Failure
         Action::ReplaceEnd { name, old, new } => links::replace(host, name, old, new).await,
         Action::PauseLink { name } => links::pause(host, name).await,
         Action::ResumeLink { name } => links::resume(host, name).await,
+        Action::ListAccounts => Ok(status::list_accounts(host)),
+        Action::Invite { at } => conversations::invite(host, at).await,
         Action::ListConversations { account } => conversations::list(host, account.as_ref()).await,
         Action::ListDeadLetters => letters::list(&*host.journal()).await,
         Action::ShowDeadLetter { number } => letters::show(&*host.journal(), *number).await,
         Action::RetryDeadLetter { number } => letters::retry(&*host.journal(), *number).await,
         Action::DropDeadLetter { number } => letters::drop_one(&*host.journal(), *number).await,
+        Action::RetryDeadLetters => letters::retry_all(&*host.journal()).await,
+        Action::DropDeadLetters => letters::drop_all(&*host.journal()).await,
         Action::Verify { .. } => Err(Failure::other("comparing takes more than one step")),
     }
 }

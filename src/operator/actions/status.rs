@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::Outcome;
 use crate::{
     config::{Period, Size},
-    operator::{Failure, Host, admin},
-    store::Counts,
+    flow::LaneState,
+    operator::{Failure, Host, admin, plain::field},
+    store::{Counts, LaneReport},
 };
 
 #[derive(Serialize)]
@@ -24,6 +25,19 @@ struct Status {
     admin_room: Option<String>,
     journal: Counts,
     journal_most_bytes: u64,
+    lanes: Vec<LaneLine>,
+}
+
+/// A conversation that has something in the outbox.
+#[derive(Serialize)]
+struct LaneLine {
+    at: String,
+    queued: u64,
+    since: i64,
+    attempts: u32,
+    cause: Option<String>,
+    #[serde(flatten)]
+    doing: Option<LaneState>,
 }
 
 #[derive(Serialize)]
@@ -49,9 +63,18 @@ pub(super) async fn status(host: &dyn Host) -> Result<Outcome, Failure> {
         admin_room: admin::room(&*journal).await?.map(|room| room.to_string()),
         journal: journal.counts().await?,
         journal_most_bytes: host.config().journal.most_payload.0,
+        lanes: lanes(host).await?,
     };
     let up = host.clock().now().since(host.started_at());
     Ok(Outcome::one(describe(&status, up, host.clock().now().0), &status))
+}
+
+/// The accounts alone.
+pub(super) fn list_accounts(host: &dyn Host) -> Outcome {
+    let (accounts, now) = (accounts(host), host.clock().now().0);
+    let words: String = accounts.iter().map(|account| describe_account(account, now)).collect();
+    let words = if words.is_empty() { "No accounts yet. Add one: sealbridge account add\n".to_owned() } else { words };
+    Outcome::new(words, accounts.iter().map(super::to_line).collect())
 }
 
 /// Every account of the config, those that are not open among them.
@@ -65,11 +88,68 @@ fn accounts(host: &dyn Host) -> Vec<AccountLine> {
             health: found.and_then(|account| Some(account.transport.as_ref()?.common().health())).unwrap_or_default(),
             stopped: match found {
                 Some(account) => account.stopped.as_ref().map(ToString::to_string),
-                None => Some("not open".into()),
+                None => Some("not running".into()),
             },
         }
     };
     host.config().accounts.iter().map(line).collect()
+}
+
+/// Those that wait longest first.
+async fn lanes(host: &dyn Host) -> Result<Vec<LaneLine>, Failure> {
+    let mut doing = host.lanes();
+    let mut reports = host.journal().lane_reports().await?;
+    reports.sort_by_key(|report| report.since);
+    let line = |report: LaneReport| LaneLine {
+        at: report.at.to_string(),
+        queued: report.queued,
+        since: report.since.0,
+        attempts: report.attempts,
+        cause: report.cause,
+        doing: doing.remove(&report.at),
+    };
+    Ok(reports.into_iter().map(line).collect())
+}
+
+/// As many lanes are shown to a person.
+const SHOWN: usize = 20;
+
+fn describe_lanes(lanes: &[LaneLine], now: i64) -> String {
+    let mut words = String::new();
+    for lane in lanes.iter().take(SHOWN) {
+        let age = now.saturating_sub(lane.since).max(0) / 1000;
+        let why = match (&lane.doing, &lane.cause) {
+            (Some(LaneState::Waits(hold)), _) => format!(": {hold}"),
+            (_, Some(cause)) => format!(": {}", field(cause)),
+            _ => String::new(),
+        };
+        let tried = if lane.attempts > 0 { format!(", tried {} times", lane.attempts) } else { String::new() };
+        words.push_str(&format!(
+            "lane {}: {} queued, the first {age} s ago{tried}{why}\n",
+            field(&lane.at),
+            lane.queued
+        ));
+    }
+    if lanes.len() > SHOWN {
+        words.push_str(&format!("and {} lanes more; --json names them all\n", lanes.len() - SHOWN));
+    }
+    words
+}
+
+fn describe_account(account: &AccountLine, now: i64) -> String {
+    let Health { identity, last_heard, connected, trouble } = &account.health;
+    let identity = identity.as_deref().unwrap_or("?");
+    let ago = |at: i64| format!(", heard of {} s ago", now.saturating_sub(at).max(0) / 1000);
+    let heard = last_heard.map_or(String::new(), ago);
+    let state = match (&account.stopped, connected, trouble) {
+        (Some(why), _, _) => format!("STOPPED: {why}"),
+        (None, true, None) => "connected".into(),
+        (None, true, Some(trouble)) => format!("connected, but {trouble}"),
+        (None, false, Some(trouble)) => format!("NOT CONNECTED: {trouble}"),
+        (None, false, None) => "NOT CONNECTED".into(),
+    };
+    let line = format!("account {} ({}, {identity}): {state}{heard}", account.name, account.network);
+    format!("{}\n", field(&line))
 }
 
 fn describe(status: &Status, up: Duration, now: i64) -> String {
@@ -78,22 +158,7 @@ fn describe(status: &Status, up: Duration, now: i64) -> String {
     if let Some(trouble) = &status.trouble {
         words.push_str(&format!("TROUBLE: {trouble}\n"));
     }
-    for account in &status.accounts {
-        let identity = account.health.identity.as_deref().unwrap_or("?");
-        let heard = account
-            .health
-            .last_heard
-            .map_or(String::new(), |at| format!(", heard of {} s ago", now.saturating_sub(at).max(0) / 1000));
-        let state = match (&account.stopped, account.health.connected, &account.health.trouble) {
-            (Some(why), _, _) => format!("STOPPED: {why}"),
-            (None, true, None) => "connected".into(),
-            (None, true, Some(trouble)) => format!("connected, but {trouble}"),
-            (None, false, trouble) => {
-                format!("NOT CONNECTED{}", trouble.as_ref().map_or(String::new(), |t| format!(": {t}")))
-            }
-        };
-        words.push_str(&format!("account {} ({}, {identity}): {state}{heard}\n", account.name, account.network));
-    }
+    words.extend(status.accounts.iter().map(|account| describe_account(account, now)));
     let paused =
         if status.links_paused > 0 { format!(", {} of them paused", status.links_paused) } else { String::new() };
     words.push_str(&format!("links: {}{paused}\n", status.links));
@@ -112,9 +177,7 @@ fn describe(status: &Status, up: Duration, now: i64) -> String {
         Size(counts.payload_bytes),
         Size(status.journal_most_bytes),
     ));
-    if let Some(oldest) = counts.oldest {
-        words.push_str(&format!("oldest queued: {} s ago\n", now.saturating_sub(oldest.0).max(0) / 1000));
-    }
+    words.push_str(&describe_lanes(&status.lanes, now));
     if counts.quarantined > 0 {
         words
             .push_str(&format!("{} rows do not open and are set aside: run `sealbridge doctor`\n", counts.quarantined));

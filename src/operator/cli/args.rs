@@ -17,7 +17,7 @@ Exit codes:
    0  done
    1  failed in another way than these
    2  the command is not understood
-   3  the config, or a file that it names, is not in order
+   3  the config, a file that it names, or the journal is not in order
    4  a password, token or session is not accepted
    5  a network, or the running service, can't be reached
    6  refused by policy: not encrypted, not verified, not allowed
@@ -29,7 +29,7 @@ variables SEALBRIDGE_SECTION__KEY, and over them the flags.";
 
 /// Joins end-to-end encrypted conversations across networks.
 #[derive(Debug, Parser)]
-#[command(name = "sealbridge", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "sealbridge", version, after_help = EXIT_CODES, max_term_width = 80)]
 pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) global: Global,
@@ -65,6 +65,9 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         answers: Option<PathBuf>,
     },
+    /// Our logins.
+    #[command(subcommand)]
+    Account(Account),
     /// Run the service.
     Run,
     /// Look for what is wrong, and say what to do.
@@ -100,6 +103,23 @@ pub(super) enum Command {
         /// Write a page for every command into this folder.
         #[arg(long, value_name = "FOLDER")]
         folder: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Account {
+    /// Show them.
+    List,
+    /// Add one: it is asked for step by step, logged in, and written into the config.
+    Add {
+        /// A short name for it.
+        name: Option<AccountArg>,
+        /// Its network.
+        #[arg(long, value_name = "NETWORK")]
+        network: Option<String>,
+        /// Take the answers from this file and ask nothing.
+        #[arg(long, value_name = "FILE", conflicts_with = "network")]
+        answers: Option<PathBuf>,
     },
 }
 
@@ -151,6 +171,12 @@ pub(super) enum Conversations {
         #[arg(long)]
         account: Option<AccountArg>,
     },
+    /// Show the invitation to one, as a link and to be scanned; in the admin room, too.
+    Invite {
+        /// Which: account/conversation.
+        #[arg(value_parser = parse_address)]
+        conversation: Address,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -186,6 +212,12 @@ pub(super) enum Config {
     Show,
     /// Print its JSON schema.
     Schema,
+}
+
+impl Numbers {
+    fn each(self, all: Action, one: fn(i64) -> Action) -> Vec<Action> {
+        if self.all { vec![all] } else { self.numbers.into_iter().map(one).collect() }
+    }
 }
 
 /// An account's name, checked where it is typed.
@@ -224,12 +256,26 @@ impl From<Links> for Action {
 }
 
 impl Command {
-    /// The action that the command is, if it is a single one.
-    pub(super) fn action(self) -> Result<Action, Failure> {
+    /// The actions that the command is.
+    pub(super) fn actions(self) -> Result<Vec<Action>, Failure> {
+        match self {
+            Self::DeadLetters(DeadLetters::Retry(numbers)) => {
+                Ok(numbers.each(Action::RetryDeadLetters, |number| Action::RetryDeadLetter { number }))
+            }
+            Self::DeadLetters(DeadLetters::Drop(numbers)) => {
+                Ok(numbers.each(Action::DropDeadLetters, |number| Action::DropDeadLetter { number }))
+            }
+            one => Ok(vec![one.action()?]),
+        }
+    }
+
+    fn action(self) -> Result<Action, Failure> {
         Ok(match self {
             Self::Status => Action::Status,
             Self::Doctor => Action::Doctor,
             Self::Links(links) => links.into(),
+            Self::Account(Account::List) => Action::ListAccounts,
+            Self::Conversations(Conversations::Invite { conversation }) => Action::Invite { at: conversation },
             Self::Conversations(Conversations::List { account }) => {
                 Action::ListConversations { account: account.map(|account| account.0) }
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::args::{Command, DeadLetters, Numbers};
+use super::args::Command;
 use crate::{
     config::{Config, root_key},
     operator::{
@@ -17,20 +17,13 @@ type Found = Result<Option<FailureKind>, Failure>;
 
 pub(super) async fn ask(config: Arc<Config>, command: Command, open: Open, output: Output) -> Found {
     let asking = Asking { config, open, output };
-    let (numbers, what): (Numbers, fn(i64) -> Action) = match command {
-        Command::DeadLetters(DeadLetters::Retry(numbers)) => (numbers, |number| Action::RetryDeadLetter { number }),
-        Command::DeadLetters(DeadLetters::Drop(numbers)) => (numbers, |number| Action::DropDeadLetter { number }),
-        other => {
-            let outcome = asking.perform(other.action()?).await?;
-            output.outcome(&outcome);
-            return Ok(outcome.found);
-        }
-    };
-    let numbers = if numbers.all { asking.every_letter().await? } else { numbers.numbers };
-    for number in numbers {
-        output.outcome(&asking.perform(what(number)).await?);
+    let mut found = None;
+    for action in command.actions()? {
+        let outcome = asking.perform(action).await?;
+        output.outcome(&outcome);
+        found = found.or(outcome.found);
     }
-    Ok(None)
+    Ok(found)
 }
 
 struct Asking {
@@ -86,10 +79,5 @@ impl Asking {
             Progress::Done(outcome) => Ok(outcome),
             Progress::Step(_) => Err(Failure::other("this takes the running service")),
         }
-    }
-
-    async fn every_letter(&self) -> Result<Vec<i64>, Failure> {
-        let letters = self.perform(Action::ListDeadLetters).await?;
-        Ok(letters.lines.iter().filter_map(|line| line["number"].as_i64()).collect())
     }
 }

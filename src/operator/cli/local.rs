@@ -39,11 +39,7 @@ pub(super) fn schema(output: Output) -> Found {
 }
 
 pub(super) fn show(config: &Config, output: Output) -> Found {
-    output.outcome(&actions::Outcome {
-        words: config::redacted_toml(config),
-        lines: vec![config::redacted(config)],
-        found: None,
-    });
+    output.document(&config::redacted_toml(config), &config::redacted(config));
     Ok(None)
 }
 

@@ -1,9 +1,14 @@
 //! The command line. It parses into actions and renders their steps; it decides nothing.
 
+mod account;
+mod answers;
 mod args;
 mod ask;
+mod files;
 mod init;
 mod local;
+mod login;
+mod questions;
 mod run;
 
 use std::{
@@ -57,7 +62,16 @@ pub fn command() -> clap::Command {
 fn usage(error: &clap::Error) -> ExitCode {
     // Help and version are no errors, and go to stdout.
     let _ = error.print();
-    if error.use_stderr() { ExitCode::from(FailureKind::Usage.exit_code()) } else { ExitCode::SUCCESS }
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    // What was typed is not understood, but that a program reads the answer can be seen all the same.
+    if env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json") {
+        let words = error.render().to_string();
+        let words = words.trim().trim_start_matches("error: ");
+        Output::new(true).failure_line(&Failure::usage(words));
+    }
+    ExitCode::from(FailureKind::Usage.exit_code())
 }
 
 /// Carries out a command. Says what was found to be wrong, if to look for it was asked.
@@ -70,6 +84,10 @@ fn carry_out(arguments: Arguments, open: Open, output: Output) -> Result<Option<
         Command::Config(args::Config::Show) => local::show(&load(&global)?, output),
         Command::Config(args::Config::Check) => local::check(&find(&global)?, &load(&global)?, output),
         Command::Init { answers } => runtime(true)?.block_on(init::init(&global, answers.as_deref(), open, output)),
+        Command::Account(args::Account::Add { name, network, answers }) => {
+            let wanted = account::Wanted { name: name.map(|name| name.0), network, answers };
+            runtime(true)?.block_on(account::add(&global, wanted, open, output))
+        }
         Command::Run => {
             let config = load(&global)?;
             logging::start(config.log)?;

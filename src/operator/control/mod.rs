@@ -7,7 +7,7 @@ mod server;
 
 use std::{io, path::Path};
 
-use sealbridge_contract::{Answer, Step, Text, steps::Emoji};
+use sealbridge_contract::{Answer, Invitation, Step, Text, steps::Emoji};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use zeroize::Zeroizing;
@@ -81,6 +81,17 @@ pub enum StepFrame {
         /// Whether what is typed must not be shown.
         secret: bool,
     },
+    /// An invitation that somebody may follow.
+    Invitation {
+        /// What one joins by it.
+        to: String,
+        /// How one follows it.
+        how: String,
+        /// The link.
+        link: String,
+        /// The same as a picture made of letters.
+        picture: String,
+    },
     /// A secret that is shown once.
     Secret {
         /// What it is.
@@ -123,11 +134,23 @@ impl From<Step> for StepFrame {
             Step::Show(words) => Self::Show { words },
             Step::Progress(words) => Self::Progress { words },
             Step::Ask(field) => Self::Ask { name: field.name.to_owned(), label: field.label, secret: field.secret },
-            Step::Secret { label, value } => Self::Secret { label, value: value.as_str().to_owned() },
+            Step::Invitation(invitation) => Self::from(&invitation),
+            Step::Secret { label, value, .. } => Self::Secret { label, value: value.as_str().to_owned() },
             Step::Compare(emoji) => Self::Compare { emoji: emoji.iter().map(EmojiFrame::from).collect() },
             Step::Done(words) => Self::Done { words },
             // The contract may grow a step before this surface can show it; saying so is better than to wait for ever.
             _ => Self::Show { words: "(a step that this version can't show)".into() },
+        }
+    }
+}
+
+impl From<&Invitation> for StepFrame {
+    fn from(invitation: &Invitation) -> Self {
+        Self::Invitation {
+            to: invitation.to.clone(),
+            how: invitation.how.to_owned(),
+            link: invitation.link.as_str().to_owned(),
+            picture: invitation.picture.as_str().to_owned(),
         }
     }
 }

@@ -230,6 +230,9 @@ mod tests {
         fn accounts(&self) -> Vec<Account> {
             unreachable!("another user got through")
         }
+        fn lanes(&self) -> std::collections::BTreeMap<sealbridge_contract::Address, crate::flow::LaneState> {
+            unreachable!("another user got through")
+        }
         fn trouble(&self) -> Option<String> {
             unreachable!("another user got through")
         }

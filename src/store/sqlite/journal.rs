@@ -6,14 +6,16 @@ use async_trait::async_trait;
 use sealbridge_contract::{
     AccountName, Address, Cleartext, RemoteId, SecretBytes, SpoolId, Timestamp,
     gate::Hold,
-    inbox::{Batch, Filling, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
+    inbox::{Batch, Filling, Keep, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
 };
 
 use super::{
     SqliteJournal, read,
     write::{self, Ask},
 };
-use crate::store::{Counts, DeadLetter, Fact, Journal, JournalError, Link, LinkEnd, LinkName, Pending};
+use crate::store::{
+    Counts, DeadLetter, Died, Fact, Journal, JournalError, LaneReport, Link, LinkEnd, LinkName, Pending, Swept,
+};
 
 /// The service's own settings are the store of no account: no account can be named so.
 const NO_ACCOUNT: &str = "";
@@ -99,6 +101,11 @@ impl Journal for SqliteJournal {
         self.writer.ask(Ask::of(writes.len(), move |ledger| write::write(ledger, account.as_str(), &writes))).await
     }
 
+    async fn prune(&self, account: &AccountName, prefix: &str, keep: Keep) -> Result<usize, JournalError> {
+        let (account, prefix) = (account.clone(), prefix.to_owned());
+        self.writer.ask(Ask::of(256, move |ledger| write::prune(ledger, account.as_str(), &prefix, keep))).await
+    }
+
     async fn links(&self) -> Result<Vec<Link>, JournalError> {
         self.lists.ask(read::ask(read::links)).await
     }
@@ -131,6 +138,10 @@ impl Journal for SqliteJournal {
         self.lists.ask(read::ask(read::lanes)).await
     }
 
+    async fn lane_reports(&self) -> Result<Vec<LaneReport>, JournalError> {
+        self.lists.ask(read::ask(read::lane_reports)).await
+    }
+
     async fn woken(&self) -> Vec<Address> {
         self.woken.take().await
     }
@@ -150,7 +161,7 @@ impl Journal for SqliteJournal {
 
     async fn settle(&self, number: i64, as_id: &RemoteId) -> Result<(), JournalError> {
         let as_id = as_id.clone();
-        self.writer.ask(Ask::of(1, move |ledger| write::settle(ledger, number, &as_id))).await
+        self.writer.ask(Ask::patient(move |ledger| write::settle(ledger, number, &as_id))).await
     }
 
     async fn leave_out(&self, number: i64, why: &str) -> Result<(), JournalError> {
@@ -189,12 +200,24 @@ impl Journal for SqliteJournal {
         self.lists.ask(read::ask(move |reader| read::dead_letters(reader, after, limit))).await
     }
 
+    async fn died_since(&self, since: Timestamp) -> Result<Vec<Died>, JournalError> {
+        self.lists.ask(read::ask(move |reader| read::died_since(reader, since))).await
+    }
+
     async fn retry(&self, number: i64) -> Result<(), JournalError> {
         self.writer.ask(Ask::of(1, move |ledger| write::retry(ledger, number))).await
     }
 
     async fn drop_letter(&self, number: i64) -> Result<(), JournalError> {
         self.writer.ask(Ask::of(1, move |ledger| write::drop_letter(ledger, number))).await
+    }
+
+    async fn retry_letters(&self, after: i64) -> Result<Swept, JournalError> {
+        self.writer.ask(Ask::of(write::LETTERS_AT_ONCE, move |ledger| write::retry_letters(ledger, after))).await
+    }
+
+    async fn drop_letters(&self, after: i64) -> Result<Swept, JournalError> {
+        self.writer.ask(Ask::of(write::LETTERS_AT_ONCE, move |ledger| write::drop_letters(ledger, after))).await
     }
 
     async fn why(&self, at: &Address, id: &RemoteId) -> Result<Vec<Fact>, JournalError> {
@@ -214,6 +237,11 @@ impl Journal for SqliteJournal {
     async fn set(&self, key: &str, value: SecretBytes) -> Result<(), JournalError> {
         let writes = vec![StoreWrite::put(key, value)];
         self.writer.ask(Ask::of(1, move |ledger| write::write(ledger, NO_ACCOUNT, &writes))).await
+    }
+
+    async fn forget_settings(&self, prefix: &str, except: HashSet<String>) -> Result<usize, JournalError> {
+        let prefix = prefix.to_owned();
+        self.writer.ask(Ask::of(64, move |ledger| write::forget(ledger, NO_ACCOUNT, &prefix, &except))).await
     }
 
     async fn close(&self) {

@@ -9,6 +9,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0003_bounds.sql"),
     include_str!("../migrations/0004_link_ends.sql"),
     include_str!("../migrations/0005_kinds.sql"),
+    include_str!("../migrations/0006_ages.sql"),
 ];
 
 /// The version that is found.

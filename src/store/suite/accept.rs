@@ -1,8 +1,10 @@
 //! What comes in.
 
+use std::time::Duration;
+
 use sealbridge_contract::{
     DeliveryId, Sealed,
-    inbox::{Arrived, Batch, Once, Parcel, StoreWrite},
+    inbox::{Arrived, Batch, Keep, Once, Parcel, StoreWrite},
 };
 
 use super::kit::*;
@@ -243,4 +245,39 @@ pub(crate) async fn stores_and_settings_are_apart(engine: &dyn Engine) {
     let setting = pair.journal.setting("pin/a").await.expect("the journal reads");
     assert_eq!(setting.as_ref().map(secret), Some(b"setting".as_slice()));
     assert!(pair.journal.read(&two, "pin/b").await.expect("the journal reads").is_none());
+    pair.journal.set("pin/d", b"setting".as_slice().into()).await.expect("there is room");
+    let forgotten = pair.journal.forget_settings("pin/", ["pin/d".to_owned()].into()).await;
+    assert_eq!(forgotten.expect("the journal writes"), 1);
+    assert!(pair.journal.setting("pin/a").await.expect("the journal reads").is_none());
+    assert!(pair.journal.setting("pin/d").await.expect("the journal reads").is_some());
+    assert_eq!(pair.journal.read_all(&one, "pin/").await.expect("the journal reads").len(), 2);
+}
+
+pub(crate) async fn entries_that_are_too_old_or_too_many_are_forgotten(engine: &dyn Engine) {
+    let pair = Pair::new(engine);
+    let one = account("one");
+    let write = async |keys: std::ops::Range<usize>| {
+        let writes = keys.map(|key| StoreWrite::put(format!("tally/{key:04}"), b"1".as_slice()));
+        pair.journal.write(&one, writes.collect()).await.expect("there is room");
+        pair.clock.shift(1000);
+    };
+    let keys = async || {
+        let all = pair.journal.read_all(&one, "").await.expect("the journal reads");
+        all.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+    };
+    let prune = async |most: usize, within: u64| {
+        let keep = Keep { most, within: Duration::from_secs(within) };
+        while pair.journal.prune(&one, "tally/", keep).await.expect("the journal writes") > 0 {}
+    };
+    pair.journal.write(&one, vec![StoreWrite::put("session", b"1".as_slice())]).await.expect("there is room");
+    write(0..1500).await;
+    write(1500..1503).await;
+    write(0..1).await;
+    prune(3000, 3600).await;
+    assert_eq!(keys().await.len(), 1504, "nothing is old and there are not too many");
+    prune(4, 3600).await;
+    assert_eq!(keys().await, ["session", "tally/0000", "tally/1500", "tally/1501", "tally/1502"]);
+    pair.clock.shift(3_598_500);
+    prune(4, 3600).await;
+    assert_eq!(keys().await, ["session", "tally/0000"], "what was written again is young");
 }

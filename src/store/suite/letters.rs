@@ -1,13 +1,13 @@
 //! Dead letters, and what is told of messages.
 
 use sealbridge_contract::{
-    PersonId,
+    PersonId, Timestamp,
     gate::Hold,
     inbox::{Arrived, Resolution},
 };
 
 use super::kit::*;
-use crate::store::{FirstVerdict, JournalError};
+use crate::store::{FirstVerdict, JournalError, Swept};
 
 pub(crate) async fn buried_delivery_can_be_retried_and_dropped(engine: &dyn Engine) {
     let pair = Pair::new(engine);
@@ -59,6 +59,80 @@ pub(crate) async fn refused_message_is_kept_and_refused_event_is_a_line(engine: 
     pair.journal.retry(letters[0].number).await.expect("it is kept");
     assert_eq!(pair.lane().await, ["$1"]);
     pair.journal.drop_letter(letters[1].number).await.expect("it is a dead letter");
+    assert!(pair.journal.dead_letters(0, 10).await.expect("the journal reads").is_empty());
+}
+
+pub(crate) async fn what_died_is_told_by_conversation_reason_and_hour(engine: &dyn Engine) {
+    const HOUR: i64 = 3_600_000;
+    let pair = Pair::new(engine);
+    // The middle of an hour, so that the test does not run into the next.
+    pair.clock.shift(HOUR / 2 - pair.clock.now().0 % HOUR);
+    let start = pair.clock.now();
+    let died = async |since| {
+        let mut died = pair.journal.died_since(since).await.expect("the journal reads");
+        died.sort_by(|one, other| (one.hour, &one.reason).cmp(&(other.hour, &other.reason)));
+        assert!(died.iter().all(|died| died.from == pair.a && died.last.0 / HOUR == died.hour), "{died:?}");
+        died.into_iter().map(|died| (died.hour - start.0 / HOUR, died.reason, died.count)).collect::<Vec<_>>()
+    };
+    assert_eq!(died(Timestamp(0)).await, []);
+    let forged =
+        |n| Arrived::Refused { id: id(&format!("$f{n}")), sender: PersonId::new("@eve"), reason: "forged".into() };
+    pair.router.route_to(&pair.a, vec![routed(&pair.b, FirstVerdict::Refuse("too long".into()))]);
+    pair.arrive(vec![said("@ann", "$1"), forged(1), forged(2)]).await;
+    pair.clock.shift(HOUR);
+    pair.arrive(vec![forged(3), unreadable("@eve", "$waits", false)]).await;
+    let gone = Resolution::Refused { reason: "no key".into() };
+    pair.journal.resolve(&pair.a.account, pair.waiting().await, gone).await.expect("it waits");
+    // Words of the bridge itself are told to nobody.
+    assert!(pair.journal.say(&pair.b, notice("words"), None).await.expect("there is room"));
+    pair.journal.bury(pair.only().await.number, "no").await.expect("it is pending");
+    let kind = |hour, reason: &str, count| (hour, reason.to_owned(), count);
+    let expected = [kind(0, "forged", 2), kind(0, "too long", 1), kind(1, "forged", 1), kind(1, "no key", 1)];
+    assert_eq!(died(start).await, expected);
+    assert_eq!(died(start.plus(std::time::Duration::from_secs(1800))).await, expected[2..]);
+    assert_eq!(pair.journal.counts().await.expect("the journal reads").dead, 6);
+}
+
+pub(crate) async fn all_dead_letters_are_retried_or_dropped_a_bounded_number_a_call(engine: &dyn Engine) {
+    let pair = Pair::new(engine);
+    let refused = |n: usize| Arrived::Refused {
+        id: id(&format!("$refused{n}")),
+        sender: PersonId::new("@eve"),
+        reason: "forged".into(),
+    };
+    pair.arrive((0..10).map(|n| said("@ann", &format!("$said{n}"))).collect()).await;
+    for pending in pair.journal.head(&pair.b, 0, 10).await.expect("the journal reads") {
+        pair.journal.bury(pending.number, "no").await.expect("it is pending");
+    }
+    pair.arrive((0..300).map(refused).collect()).await;
+    pair.arrive(vec![unreadable("@eve", "$waits", false)]).await;
+    let gone = Resolution::Refused { reason: "no".into() };
+    pair.journal.resolve(&pair.a.account, pair.waiting().await, gone).await.expect("it waits");
+    let dead = async || pair.journal.counts().await.expect("the journal reads").dead;
+    assert_eq!(dead().await, 311);
+
+    let first = pair.journal.retry_letters(i64::MIN).await.expect("the journal writes");
+    assert!(first.done == 10 && first.left > 0 && first.left < 300, "one call does not do all: {first:?}");
+    let go_on = first.go_on.expect("there are more");
+    let rest = pair.journal.retry_letters(go_on).await.expect("the journal writes");
+    assert_eq!((rest.done, first.left + rest.left), (1, 300), "{rest:?}");
+    let none = pair.journal.retry_letters(rest.go_on.expect("it did something")).await.expect("the journal writes");
+    assert_eq!(none, Swept::default());
+    assert_eq!((pair.lane().await.len(), dead().await), (10, 300), "in their old places");
+    pair.waiting().await;
+
+    for pending in pair.journal.head(&pair.b, 0, 10).await.expect("the journal reads") {
+        pair.journal.bury(pending.number, "no").await.expect("it is pending");
+    }
+    let (mut after, mut dropped) = (i64::MIN, 0);
+    while let Some(go_on) = {
+        let swept = pair.journal.drop_letters(after).await.expect("the journal writes");
+        dropped += swept.done;
+        swept.go_on
+    } {
+        after = go_on;
+    }
+    assert_eq!((dropped, dead().await), (310, 0));
     assert!(pair.journal.dead_letters(0, 10).await.expect("the journal reads").is_empty());
 }
 

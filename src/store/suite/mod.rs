@@ -18,6 +18,7 @@ macro_rules! journal_suite {
         crate::store::suite::journal_suite!(@each $engine;
             about: [
                 deletion_erases_what_is_queued_held_dead_waiting_or_unreadable,
+                deletion_of_what_is_missing_still_takes_effect_when_that_comes,
                 edit_deletion_and_reaction_name_their_counterpart_in_both_directions,
                 message_about_one_in_the_same_answer_waits_for_it,
                 deletion_of_what_is_just_being_delivered_still_finds_it,
@@ -37,6 +38,7 @@ macro_rules! journal_suite {
                 conversation_that_begins_beside_a_failing_wish_is_kept,
                 what_was_accepted_is_there_after_a_drop_without_close,
                 stores_and_settings_are_apart,
+                entries_that_are_too_old_or_too_many_are_forgotten,
                 step_that_panics_fails_alone,
             ];
             order: [
@@ -90,6 +92,8 @@ macro_rules! journal_suite {
             letters: [
                 buried_delivery_can_be_retried_and_dropped,
                 refused_message_is_kept_and_refused_event_is_a_line,
+                what_died_is_told_by_conversation_reason_and_hour,
+                all_dead_letters_are_retried_or_dropped_a_bounded_number_a_call,
                 letters_come_oldest_first_in_pages,
                 why_tells_what_became_of_a_message,
                 counts_say_how_full_it_is,

@@ -179,6 +179,14 @@ pub(crate) async fn every_lane_that_has_something_is_listed(engine: &dyn Engine)
     let lanes: HashSet<_> = journal.lanes().await.expect("the journal reads").into_iter().collect();
     let expected: HashSet<_> = to.iter().filter(|lane| **lane != to[7]).cloned().collect();
     assert_eq!(lanes, expected);
+    journal.accept(&from[3].account, batch(&from[3], vec![said("@ann", "$2")])).await.expect("there is room");
+    let first = journal.head(&to[3], 0, 10).await.expect("the journal reads").remove(0);
+    journal.postpone(first.number, first.enqueued_at, "it was busy").await.expect("it is pending");
+    let reports = journal.lane_reports().await.expect("the journal reads");
+    assert_eq!(reports.iter().map(|report| report.at.clone()).collect::<HashSet<_>>(), expected);
+    let third = reports.iter().find(|report| report.at == to[3]).expect("it is listed");
+    assert_eq!((third.queued, third.attempts, third.cause.as_deref()), (2, 1, Some("it was busy")));
+    assert_eq!(third.since, first.enqueued_at);
 }
 
 pub(crate) async fn old_lines_are_forgotten_and_the_rest_stays(engine: &dyn Engine) {

@@ -1,6 +1,9 @@
 //! The bridge next to a bare relay, over the same homeservers, with the same people, in turns.
 
+use std::time::Instant;
+
 use anyhow::{Result, ensure};
+use ruma::OwnedRoomId;
 use sealbridge_lab::{
     Lab,
     bridge::{AccountPlan, Binary, Bridge, Plan},
@@ -49,7 +52,7 @@ pub struct Figures {
 }
 
 /// Both of them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub struct Both {
     /// The bridge.
     pub bridge: Figures,
@@ -57,6 +60,10 @@ pub struct Both {
     pub bare: Figures,
     /// What the near homeserver takes with nobody behind it.
     pub homeserver_per_s: f64,
+    /// The bridge's messages a second over the bare relay's, turn by turn; the middle one.
+    pub throughput: f64,
+    /// The bridge's CPU over the bare relay's, turn by turn; the middle one.
+    pub cpu: f64,
 }
 
 #[derive(Default)]
@@ -102,26 +109,45 @@ pub(crate) async fn run(
         course.warm_up(near, far).await?;
     }
     let mut samples = [Samples::default(), Samples::default()];
+    let mut samples_alone = Vec::new();
     one_at_a_time(&mut courses, &mut samples, people, options).await?;
+    let alone = Alone::new(near, options.rooms).await?;
     for turn in 0..options.turns {
         for which in in_turn(turn) {
             let one = courses[which].many(near, far, options.messages).await?;
-            stage.line(&format!(
-                "{}: {:.1} messages a second, {:.2} ms of CPU each",
-                ["bridge", "bare relay"][which],
-                one.messages_per_s,
-                one.cpu_ms_per_message
-            ));
             samples[which].per_s.push(one.messages_per_s);
             samples[which].cpu_ms.push(one.cpu_ms_per_message);
         }
+        samples_alone.push(alone.many(near, options.messages).await?);
+        let last = |values: &[f64]| values.last().copied().unwrap_or_default();
+        let [bridge, bare] = samples.each_ref().map(|one| (last(&one.per_s), last(&one.cpu_ms)));
+        stage.line(&format!(
+            "turn {}: bridge {:.1} a second, {:.2} ms of CPU each; bare relay {:.1}, {:.2} ms; homeserver alone {:.1}",
+            turn + 1,
+            bridge.0,
+            bridge.1,
+            bare.0,
+            bare.1,
+            last(&samples_alone)
+        ));
     }
     let [bridged, bare] = [0, 1].map(|which| figures(&courses[which], &samples[which], far));
     let (bridged, bare) = (bridged?, bare?);
     bridge.stop().await?;
     drop(relay);
-    let homeserver_per_s = homeserver_alone(near, options).await?;
-    Ok(Both { bridge: bridged, bare, homeserver_per_s })
+    let [over, under] = &samples;
+    Ok(Both {
+        bridge: bridged,
+        bare,
+        homeserver_per_s: median(&samples_alone),
+        throughput: median(&by_turns(&over.per_s, &under.per_s)),
+        cpu: median(&by_turns(&over.cpu_ms, &under.cpu_ms)),
+    })
+}
+
+/// The machine is not the same from one turn to the next, but nearly so within one.
+fn by_turns(over: &[f64], under: &[f64]) -> Vec<f64> {
+    over.iter().zip(under).map(|(over, under)| over / under).collect()
 }
 
 /// Who goes first changes, so that neither always has the machine as the other left it.
@@ -166,25 +192,30 @@ fn figures(course: &Course, samples: &Samples, far: &Person) -> Result<Figures> 
     })
 }
 
-/// The same senders, and nobody who listens.
-async fn homeserver_alone(near: &Person, options: Options) -> Result<f64> {
-    let mut rooms = Vec::new();
-    for _ in 0..options.rooms {
-        let room = near.account.create_room(None).await?;
-        near.account.wait_member(&room, near.account.me()).await?;
-        rooms.push(room);
-    }
-    let mut rates = Vec::new();
-    for _ in 0..options.turns {
-        let mut contents = vec![Vec::new(); options.rooms];
-        for number in 0..options.messages {
-            let room = number % options.rooms;
-            let words = "plainly sent, and as long as what is said across, more or less, to the letter";
-            contents[room].push(near.account.encrypt(&rooms[room], words).await?);
+/// Rooms that nobody carries from.
+struct Alone(Vec<OwnedRoomId>);
+
+impl Alone {
+    async fn new(near: &Person, count: usize) -> Result<Self> {
+        let mut rooms = Vec::new();
+        for _ in 0..count {
+            let room = near.account.create_room(None).await?;
+            near.account.wait_member(&room, near.account.me()).await?;
+            rooms.push(room);
         }
-        let begun = std::time::Instant::now();
-        course::speak(near, contents).await?;
-        rates.push(options.messages as f64 / begun.elapsed().as_secs_f64());
+        Ok(Self(rooms))
     }
-    Ok(median(&rates))
+
+    /// As many at once as over a course; says how many a second the homeserver takes.
+    async fn many(&self, near: &Person, messages: usize) -> Result<f64> {
+        let mut contents = vec![Vec::new(); self.0.len()];
+        for number in 0..messages {
+            let room = number % self.0.len();
+            let words = "plainly sent, and as long as what is said across, more or less, to the letter";
+            contents[room].push(near.account.encrypt(&self.0[room], words).await?);
+        }
+        let begun = Instant::now();
+        course::speak(near, contents).await?;
+        Ok(messages as f64 / begun.elapsed().as_secs_f64())
+    }
 }

@@ -21,6 +21,8 @@ pub struct Options {
     pub turns: usize,
     /// Messages in a turn.
     pub messages: usize,
+    /// Messages one at a time.
+    pub samples: usize,
 }
 
 /// What it cost.
@@ -28,8 +30,10 @@ pub struct Options {
 pub struct Figures {
     /// Said and said back, many at once.
     pub messages_per_s: f64,
-    /// Of its process.
+    /// Of its process, while many come at once.
     pub cpu_ms_per_message: f64,
+    /// Of its process, while they come one at a time.
+    pub single_cpu_ms_per_message: f64,
     /// Of its process, after all of it.
     pub rss_mib: f64,
 }
@@ -48,6 +52,11 @@ pub(crate) async fn run(lab: &Lab, near: &Person, stage: &Stage, options: Option
     }
     let mut course = Course::new("mautrix0", links, client.pid());
     course.warm_up(near, near).await?;
+    let before = course.usage()?;
+    for turn in 0..options.samples {
+        course.one(near, near, turn % options.rooms).await?;
+    }
+    let single_cpu_ms_per_message = course.usage()?.cpu_ms_per_message(&before, options.samples);
     let (mut per_s, mut cpu) = (Vec::new(), Vec::new());
     for _ in 0..options.turns {
         let turn = course.many(near, near, options.messages).await?;
@@ -57,11 +66,15 @@ pub(crate) async fn run(lab: &Lab, near: &Person, stage: &Stage, options: Option
     let tally = course.tally(near);
     let clean = Tally { sent: tally.sent, delivered: tally.sent, ..Tally::default() };
     ensure!(tally == clean, "Not all came back once and in order: {tally:?}");
-    let figures =
-        Figures { messages_per_s: median(&per_s), cpu_ms_per_message: median(&cpu), rss_mib: course.usage()?.rss_mib };
+    let figures = Figures {
+        messages_per_s: median(&per_s),
+        cpu_ms_per_message: median(&cpu),
+        single_cpu_ms_per_message,
+        rss_mib: course.usage()?.rss_mib,
+    };
     stage.line(&format!(
-        "{:.1} messages a second, {:.2} ms of CPU each",
-        figures.messages_per_s, figures.cpu_ms_per_message
+        "{:.1} messages a second, {:.2} ms of CPU each; one by one {:.2} ms",
+        figures.messages_per_s, figures.cpu_ms_per_message, figures.single_cpu_ms_per_message
     ));
     Ok(figures)
 }

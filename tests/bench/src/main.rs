@@ -3,8 +3,8 @@
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
-use clap::{Parser, Subcommand, ValueEnum};
-use sealbridge_bench::{Options, journey, relay};
+use clap::{Parser, Subcommand};
+use sealbridge_bench::{Options, Part, relay};
 use sealbridge_lab::{bridge::Binary, demo::Stage};
 
 /// Measures the bridge.
@@ -36,12 +36,6 @@ enum Command {
     BareRelay,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Part {
-    /// The journey over networks in memory.
-    Journey,
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
@@ -61,10 +55,11 @@ async fn main() -> ExitCode {
 async fn measure(service: PathBuf, json: bool, short: bool, only: Option<Part>) -> Result<()> {
     let stage = Stage::new(json);
     let options = if short { Options::SHORT } else { Options::FULL };
-    if let Some(Part::Journey) = only {
-        return stage.report("Done", &journey::run(&stage, options.journey).await?);
+    let service = Binary::at(service);
+    if let Some(part) = only {
+        return sealbridge_bench::run_part(part, &service, &stage, options).await;
     }
-    let outcome = sealbridge_bench::run(&Binary::at(service), &stage, options).await?;
+    let outcome = sealbridge_bench::run(&service, &stage, options).await?;
     outcome.show(&stage);
     if json {
         writeln!(std::io::stdout().lock(), "{}", serde_json::to_string(&outcome)?)?;

@@ -15,7 +15,7 @@ import traceback
 from collections import defaultdict
 
 import aiohttp
-from timeline import Timeline, emit, quote, room_path
+from timeline import EPHEMERAL, Timeline, emit, quote, room_path
 from yarl import URL
 
 FIRST_PAUSE = 0.1
@@ -247,6 +247,10 @@ class Person(Timeline):
                 for event in answer["chunk"]
             }
         }
+
+    async def do_watch(self):
+        """From the next sync on, tells who writes and who has read what."""
+        self.ephemeral = EPHEMERAL
 
     async def do_http(self, method, path, body=None):
         return {"body": await self.http.request(method, path, body)}

@@ -317,6 +317,18 @@ class MautrixPerson(Person):
             del content["msgtype"]
         return await self.do_send_event(room, kind, content)
 
+    async def do_set_picture(self, data, mimetype):
+        """Uploads a picture (in base64) and shows it to everybody."""
+        answer = await self.http.request(
+            "POST",
+            "/_matrix/media/v3/upload",
+            base64.b64decode(data),
+            headers={"Content-Type": mimetype},
+        )
+        url = {"avatar_url": answer["content_uri"]}
+        await self.http.request("PUT", f"/_matrix/client/v3/profile/{quote(self.user_id)}/avatar_url", url)
+        return url
+
     async def do_download(self, file):
         """Fetches an encrypted file by the `file` of its message, and opens it (base64)."""
         server, media = file["url"].removeprefix("mxc://").split("/", 1)

@@ -19,6 +19,7 @@ FILTER = {
     "presence": {"types": []},
     "room": {"timeline": {"limit": TIMELINE_LIMIT}, "ephemeral": {"types": []}},
 }
+EPHEMERAL = ["m.typing", "m.receipt"]
 
 
 class Undecryptable(Exception):
@@ -45,6 +46,7 @@ class Timeline:
         self.seen = set()
         self.waiting = []
         self.withheld_codes = {}
+        self.ephemeral = []
 
     # What a client library has to supply.
 
@@ -65,7 +67,7 @@ class Timeline:
 
     async def sync_loop(self):
         while True:
-            query = {"timeout": str(SYNC_WAIT_MS if self.since else 0), "filter": json.dumps(FILTER)}
+            query = {"timeout": str(SYNC_WAIT_MS if self.since else 0), "filter": self.filter()}
             if self.since:
                 query["since"] = self.since
             answer = await self.http.request(
@@ -85,6 +87,10 @@ class Timeline:
             self.since = answer["next_batch"]
             if first:
                 emit({"event": "synced"})
+
+    def filter(self):
+        room = {**FILTER["room"], "ephemeral": {"types": self.ephemeral}}
+        return json.dumps({**FILTER, "room": room})
 
     def note_withheld(self, answer):
         for event in answer.get("to_device", {}).get("events", []):
@@ -125,6 +131,9 @@ class Timeline:
         self.joined.add(room_id)
         for event in events:
             await self.take_event(room_id, event)
+        for event in room.get("ephemeral", {}).get("events", []):
+            told = {"room": room_id, "type": event.get("type"), "content": event.get("content", {})}
+            emit({"event": "ephemeral", **told})
 
     async def page_back(self, room_id, token, new_here, newer):
         older = []

@@ -9,6 +9,7 @@ pub mod chaos;
 pub mod checker;
 pub mod delta;
 pub mod demo;
+pub mod family;
 mod fresh;
 pub mod leash;
 pub mod mail;

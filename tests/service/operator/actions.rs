@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use sealbridge::{
+    flow::LaneState,
     operator::{Action, Actor, Failure, FailureKind, Outcome, Progress, admin, host::Host, perform},
     store::{Link, LinkEnd, LinkName},
 };
 use sealbridge_contract::{
-    AccountName, Address, ConversationId, PersonId, RemoteId, Timestamp,
+    AccountName, Address, Cleartext, ConversationId, Message, PersonId, RemoteId, Timestamp,
+    gate::Hold,
     inbox::{Arrival, Arrived, Batch},
 };
 use serde_json::json;
@@ -89,6 +91,70 @@ async fn dead_letter_is_listed_shown_and_dropped_without_its_content() {
     assert_eq!(dropped.lines, [json!({ "number": number, "dropped": true })]);
     let gone = done(&host, Action::ShowDeadLetter { number }).await.expect_err("it is gone");
     assert!(gone.words.contains("dead-letters list"), "{}", gone.words);
+}
+
+/// The bridge's own words on their way to a conversation.
+async fn say(host: &PlayedHost, to: &Address) {
+    let words = Cleartext::new(Message::notice(host.clock().now(), "words"));
+    host.journal().say(to, words, None).await.expect("there is room");
+}
+
+#[tokio::test]
+async fn status_says_what_each_conversation_waits_for() {
+    let host = PlayedHost::new();
+    let (held, busy, refused) = (address("held"), address("busy"), address("refused"));
+    for to in [&held, &held, &busy, &refused] {
+        say(&host, to).await;
+    }
+    host.set_lane(&held, LaneState::Waits(Hold::AccountNotRunning));
+    host.set_lane(&busy, LaneState::Busy);
+    host.set_lane(&refused, LaneState::Retries("come again".into()));
+    let journal = host.journal();
+    let number = journal.head(&refused, 0, 1).await.expect("the journal reads")[0].number;
+    journal.postpone(number, Timestamp(0), "come again").await.expect("it is pending");
+    let status = done(&host, Action::Status).await.expect("the journal answers");
+    let lanes = status.lines[0]["lanes"].as_array().expect("a list").clone();
+    let of = |at: &str| lanes.iter().find(|lane| lane["at"] == at).cloned().expect("it is listed");
+    assert_eq!(lanes.len(), 3, "{lanes:?}");
+    assert_eq!((&of("a/held")["queued"], &of("a/held")["state"]), (&json!(2), &json!("waits")));
+    assert_eq!(of("a/busy")["state"], "busy");
+    let retries = of("a/refused");
+    assert_eq!(
+        (&retries["attempts"], &retries["cause"], &retries["state"]),
+        (&1.into(), &"come again".into(), &"retries".into())
+    );
+    let waits = format!("a/held: 2 queued, the first 0 s ago: {}", Hold::AccountNotRunning);
+    for words in [waits.as_str(), "a/refused: 1 queued, the first 0 s ago, tried 1 times: come again"] {
+        assert!(status.words.contains(words), "{words:?} is not in {}", status.words);
+    }
+}
+
+#[tokio::test]
+async fn name_that_would_steer_the_terminal_is_shown_as_numbers() {
+    let host = PlayedHost::new();
+    let odd = "!x\u{1b}[2J\u{202e}\nfake:x";
+    let link = Link {
+        name: name("odd"),
+        ends: [odd, "y"].map(|at| LinkEnd { at: address(at), since: Timestamp(0) }).into(),
+        paused: None,
+        fixed: false,
+        tripped: None,
+    };
+    host.journal().put_link(link).await.expect("the journal takes it");
+    let what = Arrived::Refused {
+        id: RemoteId::new("$event"),
+        sender: PersonId::new("@ann\u{9b}31m:x"),
+        reason: "no\rgood".into(),
+    };
+    let batch = Batch { arrivals: vec![Arrival { conversation: ConversationId::new(odd), what }], ..Batch::default() };
+    host.journal().accept(&account(), batch).await.expect("the journal takes it");
+    say(&host, &address(odd)).await;
+    for action in [Action::ListLinks, Action::ListDeadLetters, Action::Status, Action::Doctor] {
+        let outcome = done(&host, action.clone()).await.expect("the journal answers");
+        let steers = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!outcome.words.contains(steers), "{action:?}: {:?}", outcome.words);
+        assert!(outcome.words.contains("\\u{1b}[2J\\u{202e}\\u{a}fake:x"), "{action:?}: {:?}", outcome.words);
+    }
 }
 
 #[tokio::test]

@@ -2,9 +2,11 @@
 
 use std::{os::unix::process::CommandExt as _, path::Path};
 
+use sealbridge_contract::AccountName;
+use sealbridge_loopback::DiskPeer;
 use serde_json::json;
 
-use super::bench::{Bench, mode};
+use super::bench::{ANSWERS, Bench, mode, wait_until};
 
 #[test]
 fn without_a_service_commands_say_so_and_how_to_start_it() {
@@ -31,9 +33,15 @@ fn without_a_service_commands_say_so_and_how_to_start_it() {
 #[test]
 fn without_a_service_the_journal_alone_answers() {
     let bench = Bench::set_up();
-    for command in [&["dead-letters", "list"][..], &["links", "list"], &["dead-letters", "retry", "--all"]] {
+    for command in [&["dead-letters", "list"][..], &["links", "list"]] {
         let said = bench.json(command);
         assert_eq!((said.exit, said.out.as_str()), (0, ""), "{command:?}: {}", said.err);
+    }
+    for (command, nothing) in [("retry", json!({ "retried": 0, "content_gone": 0 })), ("drop", json!({ "dropped": 0 }))]
+    {
+        let all = ["dead-letters", command, "--all"];
+        assert_eq!(bench.json(&all).line(), nothing);
+        assert_eq!(bench.run(&all).out, "There are no dead letters.\n");
     }
     let said = bench.run(&["dead-letters", "show", "7"]);
     assert_eq!(said.exit, 2);
@@ -138,6 +146,7 @@ fn conversations_and_status_have_stable_fields() {
         "admin_room",
         "journal",
         "journal_most_bytes",
+        "lanes",
         "links",
         "links_paused",
         "running",
@@ -245,6 +254,130 @@ fn another_user_is_refused_by_the_socket_itself() {
     assert_eq!(running.stop(), 0);
 }
 
+/// Does something to what was set up.
+type Spoil<'a> = &'a dyn Fn(&Bench);
+
+#[test]
+fn journal_that_does_not_open_ends_with_the_code_of_what_is_wrong_with_it() {
+    let journal = "sealbridge-state/journal.db";
+    let open = |bench: &Bench| rusqlite::Connection::open(bench.path(journal)).expect("it is a database");
+    let newer = |bench: &Bench| open(bench).pragma_update(None, "user_version", 999).expect("it can be written");
+    let changed = |bench: &Bench| open(bench).execute_batch("CREATE TABLE mine (x)").expect("it can be written");
+    let junk = |bench: &Bench| bench.write(journal, &"x".repeat(8192));
+    let folder = |bench: &Bench| {
+        std::fs::remove_file(bench.path(journal)).expect("it is ours");
+        std::fs::create_dir(bench.path(journal)).expect("its place is free");
+    };
+    let key = |bench: &Bench| {
+        bench.write("sealbridge-state/root.key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n");
+    };
+    let cases: [(Spoil<'_>, &str); 5] = [
+        (&newer, "newer Sealbridge"),
+        (&changed, "damaged"),
+        (&junk, "damaged"),
+        (&folder, "can't be opened"),
+        (&key, "root key"),
+    ];
+    for (spoil, words) in cases {
+        let bench = Bench::set_up();
+        spoil(&bench);
+        for command in [&["run"][..], &["links", "list"], &["init"]] {
+            let said = bench.json(command);
+            let error = said.lines().last().expect("it says why")["error"].clone();
+            assert_eq!(
+                (said.exit, &error["kind"], &error["exit"]),
+                (3, &"config".into(), &3.into()),
+                "{words}: {said:?}"
+            );
+            assert!(error["words"].as_str().is_some_and(|said| said.contains(words)), "{words}: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn message_that_never_becomes_a_delivery_is_told_in_the_admin_room_and_counted() {
+    let bench = Bench::new();
+    let link = "[links.l]\nends = [\"a/room\", \"b/room\"]\nmost_bytes = \"1KiB\"\n";
+    bench.write("answers.toml", &format!("{ANSWERS}{link}"));
+    assert_eq!(bench.run(&["init", "--answers", "answers.toml"]).exit, 0);
+    let running = bench.start(&[]);
+    let status = || bench.json(&["status"]).line();
+    let admin = status()["admin_room"].as_str().expect("there is one").to_owned();
+    let account = AccountName::parse("a").expect("it is a name");
+    let mut ann = DiskPeer::open(&bench.path("network"), &account).expect("it is a folder");
+    for _ in 0..2 {
+        ann.say("room", "@ann", &"x".repeat(3000)).expect("there is room");
+    }
+    wait_until(|| status()["journal"]["dead"] == 2);
+    let told = || {
+        let heard = ann.heard().expect("it can be read");
+        let told = heard.into_iter().filter(|line| admin.ends_with(line.conversation.as_str()));
+        told.map(|line| line.words).filter(|words| words.contains("did not cross")).collect::<Vec<_>>()
+    };
+    wait_until(|| !told().is_empty());
+    let words = told();
+    assert!(words.len() == 1 && words[0].starts_with("a/room: "), "{words:?}");
+    assert!(words[0].contains("`sealbridge dead-letters list`") && !words[0].contains("xxx"), "{words:?}");
+    assert_eq!(running.stop(), 0);
+}
+
+/// An answers file for one more account.
+const MORE: &str = "[accounts.c]\nnetwork = \"loopback\"\ndirectory = \"network\"\ni_know_this_is_not_encrypted_on_disk = true\n\
+                    conversations = [\"room\"]\n";
+
+#[test]
+fn account_is_added_beside_what_was_written_and_listed() {
+    let bench = Bench::set_up();
+    let before = format!("# Mine, all mine.\n{}# The end.\n", bench.read("sealbridge.toml"));
+    bench.write("sealbridge.toml", &before);
+    bench.write("more.toml", MORE);
+    let added = bench.json(&["account", "add", "--answers", "more.toml"]);
+    let last = added.lines().last().cloned().expect("it says how it ended");
+    assert_eq!((added.exit, &last["step"], &last["account"]), (0, &"done".into(), &"c".into()), "{added:?}");
+    let after = bench.read("sealbridge.toml");
+    for line in before.lines() {
+        assert!(after.contains(line), "{line} is gone from {after}");
+    }
+    let again = bench.json(&["account", "add", "--answers", "more.toml"]);
+    assert_eq!((again.exit, &again.line()["error"]["kind"]), (2, &"usage".into()), "{again:?}");
+    let names = |said: super::bench::Said| said.lines().iter().map(|line| line["name"].clone()).collect::<Vec<_>>();
+    assert_eq!(names(bench.json(&["account", "list"])), ["a", "b", "c"], "also while nothing runs");
+
+    let running = bench.start(&[]);
+    assert!(bench.run(&["account", "list"]).out.contains("account c (loopback, "));
+    bench.write("more.toml", &MORE.replace("accounts.c", "accounts.d"));
+    let beside = bench.json(&["account", "add", "--answers", "more.toml"]);
+    assert_eq!(beside.exit, 75, "a running service is not changed under its feet: {beside:?}");
+    let invitation = bench.json(&["conversations", "invite", "c/room"]);
+    assert_eq!((invitation.exit, &invitation.line()["error"]["kind"]), (6, &"refused".into()));
+    assert_eq!(running.stop(), 0);
+    assert_eq!(bench.read("sealbridge.toml"), after);
+}
+
+#[test]
+fn account_that_does_not_log_in_leaves_the_config_as_it_was() {
+    use std::{io::Write as _, process::Stdio};
+    let bench = Bench::set_up();
+    let before = bench.read("sealbridge.toml");
+    let cases = [
+        // Name, network at the second try, address at the second try, groups: then its engine is not to be found.
+        (&["account", "add"][..], "family\nsmoke signals\ndeltachat\n@nobody\nbridge@mail.example\nFamily, Work\n", 1),
+        (&["account", "add", "family", "--network", "deltachat"], "bridge@mail.example\n\n", 1),
+        (&["account", "add", "family", "--network", "smoke"], "", 2),
+    ];
+    for (arguments, typed, exit) in cases {
+        let mut command = bench.command(arguments);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        child.stdin.take().expect("it is a pipe").write_all(typed.as_bytes()).expect("it reads");
+        let output = child.wait_with_output().expect("it ends");
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(exit), "{arguments:?}: {words}");
+        assert!(exit == 2 || words.contains("is as it was"), "{words}");
+        assert_eq!(bench.read("sealbridge.toml"), before);
+    }
+}
+
 #[test]
 fn usage_errors_end_with_two_and_help_with_none() {
     let bench = Bench::new();
@@ -261,6 +394,13 @@ fn usage_errors_end_with_two_and_help_with_none() {
         (&["run", "--log-format", "xml"], 2),
     ] {
         assert_eq!(bench.run(command).exit, exit, "{command:?}");
+    }
+    for command in [&["lniks"][..], &["dead-letters", "retry"], &["run", "--log-format", "xml"]] {
+        let said = bench.json(command);
+        let error = said.line()["error"].clone();
+        assert_eq!((&error["kind"], &error["exit"]), (&"usage".into(), &2.into()), "{command:?}: {said:?}");
+        assert!(error["words"].as_str().is_some_and(|words| words.contains("--help")), "{command:?}: {said:?}");
+        assert!(said.err.contains("error: "), "{command:?}: a person is told, too: {said:?}");
     }
     let help = bench.run(&["--help"]).out;
     for code in ["   0  ", "   1  ", "   2  ", "   3  ", "   4  ", "   5  ", "   6  ", "  75  "] {

@@ -1,6 +1,7 @@
 //! The control socket and what goes over it, in this process: a host that plays, and a journal that is real.
 
 use std::{
+    collections::BTreeMap,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{
@@ -12,6 +13,7 @@ use std::{
 use async_trait::async_trait;
 use sealbridge::{
     config::{self, Config},
+    flow::LaneState,
     operator::{
         Action, Failure, FailureKind,
         control::{self, Called, Server, StepFrame},
@@ -121,7 +123,7 @@ impl Flow for Script {
             (1, None) => Step::Show(format!("with {}", self.with.as_deref().unwrap_or("whoever comes"))),
             (2, None) => Step::Ask(Field { name: "pin", label: "The pin".into(), secret: true }),
             (3, Some(Answer::Text(pin))) if pin.as_str() == "1234" => {
-                Step::Secret { label: "A key".into(), value: Text::new("s3cret") }
+                Step::Secret { name: None, label: "A key".into(), value: Text::new("s3cret") }
             }
             (4, None) => Step::Compare(vec![DOG]),
             (5, Some(Answer::Yes)) => Step::Done("They match.".into()),
@@ -143,6 +145,7 @@ pub(super) struct PlayedHost {
     clock: Clock,
     transport: Arc<Played>,
     stopped: Mutex<Option<Failure>>,
+    lanes: Mutex<BTreeMap<Address, LaneState>>,
     folder: TempDir,
 }
 
@@ -154,12 +157,25 @@ impl PlayedHost {
         let (vault, clock) = (Vault::new(RootKey::random()), Clock::system());
         let journal = SqliteJournal::open(folder.path(), vault, Arc::new(Nowhere), Limits::default(), clock.clone());
         let journal: SharedJournal = Arc::new(journal.expect("a new journal opens"));
-        Arc::new(Self { config, journal, clock, transport: Arc::default(), stopped: Mutex::default(), folder })
+        Arc::new(Self {
+            config,
+            journal,
+            clock,
+            transport: Arc::default(),
+            stopped: Mutex::default(),
+            lanes: Mutex::default(),
+            folder,
+        })
     }
 
     /// The account stops.
     pub(super) fn stop(&self, why: Failure) {
         *self.stopped.lock().expect("nobody panics while holding it") = Some(why);
+    }
+
+    /// A lane does this now.
+    pub(super) fn set_lane(&self, at: &Address, state: LaneState) {
+        self.lanes.lock().expect("nobody panics while holding it").insert(at.clone(), state);
     }
 
     pub(super) fn state(&self) -> &Path {
@@ -190,6 +206,9 @@ impl Host for PlayedHost {
         let stopped = self.stopped.lock().expect("nobody panics while holding it").clone();
         let transport = stopped.is_none().then(|| AnyTransport::Carrier(self.transport.clone()));
         vec![Account { name, transport, stopped }]
+    }
+    fn lanes(&self) -> BTreeMap<Address, LaneState> {
+        self.lanes.lock().expect("nobody panics while holding it").clone()
     }
     fn trouble(&self) -> Option<String> {
         None

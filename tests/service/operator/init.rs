@@ -153,25 +153,41 @@ fn password_never_reaches_the_config() {
     assert!(!said.out.contains("hunter2") && !said.err.contains("hunter2"));
 }
 
-#[test]
-fn person_is_asked_for_what_a_config_needs() {
+/// Lets a person type, and gives the config that came of it.
+fn typed(typed: &str) -> (Bench, String) {
     let bench = Bench::new();
-    let mut child = bench
-        .command(&["--json", "init"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary was built for this");
-    // Name, user, homeserver, no other account, operator, and the proposed inviter; then the login asks, and nobody answers any more.
-    let typed = "home\n@bot:example.org\nhttp://127.0.0.1:9\nno\n@me:example.org\n\n";
+    let mut command = bench.command(&["--json", "init"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary was built for this");
     child.stdin.take().expect("it is a pipe").write_all(typed.as_bytes()).expect("it reads");
     let output = child.wait_with_output().expect("it ends");
+    // The login asks, and nobody answers any more; or what it needs is not there.
+    assert!([1, 2, 5].contains(&output.status.code().expect("it was not killed")), "{output:?}");
     let config = bench.read("sealbridge.toml");
+    (bench, config)
+}
+
+#[test]
+fn person_is_asked_for_what_a_config_needs() {
+    // Name, network, user (at the second try), homeserver, no other account, operator, and the proposed inviter.
+    let (_bench, config) = typed("home\n\nbot\n@bot:example.org\nhttp://127.0.0.1:9\nno\n@me:example.org\n\n");
     let parts = ["[accounts.home]", "@bot:example.org", "http://127.0.0.1:9", "person = \"@me:", "from = [\"@me:"];
     for part in parts {
         assert!(config.contains(part), "{part} is not in {config}");
     }
     assert!(config.lines().filter(|line| !line.is_empty()).count() <= 14, "{config}");
-    assert!([2, 5].contains(&output.status.code().expect("it was not killed")), "{output:?}");
+}
+
+#[test]
+fn person_is_asked_for_accounts_of_any_network_and_who_they_are_where_they_can_be_reached() {
+    // The first account can't write to somebody who has not written to it, so the operator is asked for on the second.
+    let family = "family\ndeltachat\nrelay.example\nFamily, Work\nyes\n";
+    let home = "home\nmatrix\n@bot:example.org\nhttp://127.0.0.1:9\nno\n@me:elsewhere.org\n\n";
+    let (_bench, config) = typed(&format!("{family}{home}"));
+    let config: toml::Table = toml::from_str(&config).expect("it is TOML");
+    let account = &config["accounts"]["family"];
+    assert!(account["address"].as_str().is_some_and(|address| address.ends_with("@relay.example")), "{account}");
+    assert_eq!(account["groups"].as_array().map(Vec::len), Some(2), "{account}");
+    assert_eq!(config["admin"]["account"].as_str(), Some("home"));
+    assert_eq!(config["accounts"]["home"]["invites"]["from"][0].as_str(), Some("example.org"));
 }

@@ -3,7 +3,7 @@
 use super::{Loss, Manner, bytes};
 use crate::{
     Ability, Body, Kind, Message, Slip, Text, Verb,
-    message::{Edit, Form, Media, Sort, Target},
+    message::{Caveats, Edit, Form, Media, Sort, Target},
 };
 
 /// A message that is being fitted. It is copied only if something about it changes.
@@ -154,7 +154,12 @@ impl<'m, 'c> Fitting<'m, 'c> {
             self.lose_part(Verb::Mention);
             self.change_body(|body| body.mentions.clear());
         }
+        self.caveats();
         self.name();
+        // Nobody is told of this one: the message says as much without it.
+        if self.now().portrait.is_some() && !self.native(Verb::Portrait) {
+            self.change().portrait = None;
+        }
     }
 
     fn lose_part(&mut self, verb: Verb) {
@@ -201,6 +206,32 @@ impl<'m, 'c> Fitting<'m, 'c> {
             Kind::Edit(edit) => act(&mut edit.body),
             Kind::File(media) => act(media.caption.get_or_insert_default()),
             _ => {}
+        }
+    }
+
+    /// Says in words what a reader must be told about how it came.
+    fn caveats(&mut self) {
+        let Caveats { late, sender_not_proven } = self.now().caveats;
+        if !self.manner.read_there {
+            return;
+        }
+        let said = [(late, "[late] "), (sender_not_proven, "[sender not proven] ")];
+        let said: String = said.iter().filter(|(so, _)| *so).map(|(_, words)| *words).collect();
+        if !said.is_empty() {
+            self.change_words(&said);
+        }
+    }
+
+    /// Puts words before those that it has, whatever they are of.
+    fn change_words(&mut self, before: &str) {
+        match &mut self.change().kind {
+            Kind::Location(location) => {
+                let description = location.description.take().unwrap_or_default();
+                location.description = Some(Text::joined(&[before, description.as_str()]));
+            }
+            Kind::Poll(poll) => poll.question = Text::joined(&[before, poll.question.as_str()]),
+            Kind::File(media) if media.caption.is_none() => media.caption = Some(Body::plain(before.trim_end())),
+            _ => self.change_body(|body| *body = body.after(before)),
         }
     }
 
@@ -262,5 +293,6 @@ fn copy(message: &Message) -> Message {
         thread: message.thread.as_ref().map(Target::copy),
         trail: message.trail.clone(),
         caveats: message.caveats,
+        portrait: message.portrait.clone(),
     }
 }

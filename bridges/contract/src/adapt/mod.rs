@@ -21,6 +21,8 @@ pub struct Manner<'a> {
     pub tags: &'a Tags,
     /// Whether somebody else at the destination could be taken for the author.
     pub namesake: bool,
+    /// Whether people read it there, and not another bridge that puts it into form by itself.
+    pub read_there: bool,
     /// What the transport said that it can't carry of this very message: see [`Fate::OtherForm`](crate::Fate::OtherForm).
     pub cannot: &'a [Verb],
 }

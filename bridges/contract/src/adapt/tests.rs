@@ -3,7 +3,9 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::{
     Author, Body, ConversationId, Deduplication, DeliveryId, Kind, PersonId, RemoteId, Text, Timestamp,
-    message::{Change, Edit, FileName, Form, Location, Media, MediaType, Mention, Poll, Quote, Reaction, Sort, Target},
+    message::{
+        Caveats, Change, Edit, FileName, Form, Location, Media, MediaType, Mention, Poll, Quote, Reaction, Sort, Target,
+    },
     spool::{SpoolId, Spooled},
 };
 
@@ -60,7 +62,7 @@ fn slip(about: Option<&str>) -> Slip {
 fn check(message: Message, slip: Slip, abilities: &Abilities, reactions: Reactions, expected: &str) {
     let tags = Tags::new(Zeroizing::new([0; 32]));
     let message = Cleartext::new(message);
-    let manner = Manner { abilities, reactions, tags: &tags, namesake: false, cannot: &[] };
+    let manner = Manner { abilities, reactions, tags: &tags, namesake: false, read_there: true, cannot: &[] };
     let line = match adapt(&message, slip, &manner) {
         Adapted::LeftOut(loss) => format!("left out: {loss}"),
         Adapted::Rejected(loss) => format!("rejected: {loss}"),
@@ -195,12 +197,80 @@ fn file_that_is_too_large_or_refused_is_refused_with_the_reason() {
 }
 
 #[test]
+fn how_a_message_came_is_said_in_words_where_people_read_it() {
+    let (tags, abilities) = (Tags::new(Zeroizing::new([0; 32])), sheet(EVERYTHING));
+    let caveats = Caveats { late: true, sender_not_proven: true };
+    let edit = Edit { of: target(None), form: Form::Text, body: Body::plain("new") };
+    let place = || Location::new(1.0, 2.0, Some("Here".into())).expect("a place");
+    let cases = [
+        (Kind::Text(Body { html: Some("<b>hi</b>".into()), ..Body::plain("hi") }), "hi"),
+        (Kind::Edit(Box::new(edit)), "new"),
+        (Kind::Location(place()), "📍 Here geo:1,2"),
+        (Kind::Unsupported { what: "a call" }, "[a call, which this bridge does not carry]"),
+        (file(Sort::Image, 1), ""),
+    ];
+    for (kind, words) in cases {
+        let message = Cleartext::new(Message { caveats, ..said(kind) });
+        for read_there in [true, false] {
+            let manner = Manner {
+                abilities: &abilities,
+                reactions: Reactions::Native,
+                tags: &tags,
+                namesake: false,
+                read_there,
+                cannot: &[],
+            };
+            let Adapted::Crosses(crossing) = adapt(&message, slip(Some("there")), &manner) else {
+                panic!("it crosses");
+            };
+            let crosses = &crossing.message().0;
+            let body = crosses.body();
+            let expected = if read_there { format!("[late] [sender not proven] {words}") } else { words.to_owned() };
+            assert_eq!(body.map_or("", |body| body.plain.as_str()), expected.trim_end());
+            if let Some(html) = body.and_then(|body| body.html.as_ref()) {
+                assert_eq!(html.as_str().starts_with("[late] "), read_there);
+            }
+            assert_eq!(crosses.caveats, caveats, "the gate still sees them");
+        }
+    }
+}
+
+#[test]
+fn picture_of_the_author_goes_where_it_is_shown_and_nobody_is_told_where_it_is_not() {
+    let tags = Tags::new(Zeroizing::new([0; 32]));
+    let portrait = crate::PictureId::new("a picture");
+    for (verbs, shown) in [(EVERYTHING, false), (&[(Verb::Text, Ability::Full), (Verb::Portrait, Ability::Full)], true)]
+    {
+        let abilities = sheet(verbs);
+        let message = Cleartext::new(Message { portrait: portrait.clone(), ..said(Kind::Text(Body::plain("hi"))) });
+        let manner = Manner {
+            abilities: &abilities,
+            reactions: Reactions::Native,
+            tags: &tags,
+            namesake: false,
+            read_there: true,
+            cannot: &[],
+        };
+        let Adapted::Crosses(crossing) = adapt(&message, slip(None), &manner) else { panic!("words cross") };
+        assert_eq!(crossing.message().0.portrait, portrait.clone().filter(|_| shown));
+        assert!(crossing.lost.is_empty());
+    }
+}
+
+#[test]
 fn author_appears_under_a_harmless_name() {
     let (tags, abilities) = (Tags::new(Zeroizing::new([0; 32])), sheet(EVERYTHING));
     let name = |name: &str, namesake| {
         let author = Author { id: PersonId::new("@ann:x"), name: Some(name.into()) };
         let message = Cleartext::new(Message::text(author, Timestamp(0), "hi"));
-        let manner = Manner { abilities: &abilities, reactions: Reactions::Native, tags: &tags, namesake, cannot: &[] };
+        let manner = Manner {
+            abilities: &abilities,
+            reactions: Reactions::Native,
+            tags: &tags,
+            namesake,
+            read_there: true,
+            cannot: &[],
+        };
         match adapt(&message, slip(None), &manner) {
             Adapted::Crosses(crossing) => {
                 crossing.message().0.author.name.as_ref().map(Text::as_str).unwrap_or_default().to_owned()
@@ -229,8 +299,14 @@ fn what_a_transport_can_not_say_of_one_message_crosses_in_the_next_form() {
     let abilities = sheet(EVERYTHING);
     let message = Cleartext::new(said(Kind::Redaction(target(None))));
     for (cannot, expected) in [(&[][..], Verb::Redaction), (&[Verb::Redaction], Verb::Notice)] {
-        let manner =
-            Manner { abilities: &abilities, reactions: Reactions::Native, tags: &tags, namesake: false, cannot };
+        let manner = Manner {
+            abilities: &abilities,
+            reactions: Reactions::Native,
+            tags: &tags,
+            namesake: false,
+            read_there: true,
+            cannot,
+        };
         let Adapted::Crosses(crossing) = adapt(&message, slip(Some("there")), &manner) else { panic!("it crosses") };
         assert_eq!(crossing.message().verb(), expected);
         let named = if cannot.is_empty() { &crossing.slip.about } else { &crossing.slip.reply_to };

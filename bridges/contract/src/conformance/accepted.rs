@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Details, How, MemorySpool, details};
 use crate::{
-    ConversationId, PersonId, RemoteId, Text, Timestamp, Trail,
+    ConversationId, PersonId, PictureId, RemoteId, Text, Timestamp, Trail,
     inbox::{Incoming, Once},
 };
 
@@ -34,6 +34,8 @@ pub struct Accepted {
     pub trail: Trail,
     /// Its value that no two messages share.
     pub once: Option<Once>,
+    /// Which picture its author has.
+    pub portrait: Option<PictureId>,
     /// Whatever else there is.
     pub details: Details,
 }
@@ -64,6 +66,7 @@ impl Accepted {
             reply_to: message.reply_to.as_ref().map(|reply| reply.id.clone()),
             trail: message.trail.clone(),
             once: incoming.once.clone(),
+            portrait: message.portrait.clone(),
             details: Details::of(message, spool),
         }
     }

@@ -25,6 +25,8 @@ pub struct Details {
     pub place: Option<String>,
     /// A file, whose caption is the words.
     pub file: Option<Sample>,
+    /// How its author looks, if that is shown.
+    pub portrait: Option<Vec<u8>>,
 }
 
 /// A file.

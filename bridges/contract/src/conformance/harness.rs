@@ -5,7 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use super::{Details, MemoryIntake};
-use crate::{AnyTransport, Clock, ConversationId, DeliveryId, PersonId, RemoteId, Spool, Trail, inbox::AccountStore};
+use crate::{
+    AnyTransport, Clock, ConversationId, DeliveryId, PersonId, RemoteId, Signal, Spool, Trail, inbox::AccountStore,
+};
 
 /// Why a case, or a thing that it needs, ended early.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,6 +167,18 @@ pub trait Peer: Send + Sync {
     async fn say(&self, say: Say) -> Told<RemoteId>;
     /// Everything that was heard so far, oldest first.
     async fn heard(&self) -> Told<Vec<Overheard>>;
+    /// From now on has this picture, a PNG.
+    async fn has_picture(&self, _picture: Vec<u8>) -> Told {
+        Err(Stop::cannot("people have no pictures there"))
+    }
+    /// Does something just now, as its own program would tell the others; who does it is left out.
+    async fn does(&self, _signal: Signal) -> Told {
+        Err(Stop::cannot("nobody is told there what somebody does just now"))
+    }
+    /// What it was told that others do just now.
+    async fn told(&self) -> Told<Vec<Signal>> {
+        Err(Stop::cannot("nobody is told there what somebody does just now"))
+    }
     /// Says words in clear, into the encrypted conversation.
     async fn say_in_clear(&self, words: &str) -> Told<RemoteId>;
     /// Says words whose key is held back until [`Peer::share_key`].

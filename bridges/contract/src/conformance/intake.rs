@@ -12,8 +12,10 @@ use async_trait::async_trait;
 use super::{Accepted, FarBridge, MemorySpool};
 use crate::{
     AccountName, Arrived, Batch, Clock, ConversationId, DeliveryId, Intake, NotAccepted, PersonId, RemoteId,
-    SecretBytes, Timestamp,
-    inbox::{Echo, Filling, Incident, Incoming, Once, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
+    SecretBytes, Signal, Timestamp,
+    inbox::{
+        Echo, Filling, Incident, Incoming, Keep, Once, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor,
+    },
 };
 
 /// An inbox in memory. It belongs to one case and one account.
@@ -26,6 +28,8 @@ pub struct MemoryIntake {
 #[derive(Default)]
 struct State {
     store: BTreeMap<String, Vec<u8>>,
+    /// Keys of the store in the order in which they were written.
+    written: Vec<String>,
     timeline: Vec<Entry>,
     names: HashSet<(ConversationId, RemoteId)>,
     once: HashMap<Once, RemoteId>,
@@ -41,6 +45,8 @@ struct State {
     full: u32,
     ending: Option<NotAccepted>,
     slow: Duration,
+    signals: Vec<(ConversationId, Signal)>,
+    listens: Vec<ConversationId>,
 }
 
 enum Entry {
@@ -140,6 +146,17 @@ impl MemoryIntake {
         (state.gaps.len(), ever)
     }
 
+    /// From now on wants to know what people do just now in this conversation.
+    pub fn listen(&self, conversation: &ConversationId) {
+        self.lock().listens.push(conversation.clone());
+    }
+
+    /// What people did just now, as far as it was told.
+    #[must_use]
+    pub fn signals(&self) -> Vec<(ConversationId, Signal)> {
+        self.lock().signals.clone()
+    }
+
     /// The `Debug` and other texts of what was handed in, to be searched for words; forgets them.
     pub(super) fn take_shown(&self) -> Vec<String> {
         std::mem::take(&mut self.lock().shown)
@@ -209,11 +226,26 @@ impl State {
 
     fn write(&mut self, writes: Vec<StoreWrite>) {
         for StoreWrite { key, value } in writes {
+            self.written.retain(|known| *known != key);
             match value {
-                Some(value) => self.store.insert(key, value.expose().to_vec()),
+                Some(value) => {
+                    self.written.push(key.clone());
+                    self.store.insert(key, value.expose().to_vec())
+                }
                 None => self.store.remove(&key),
             };
         }
+    }
+
+    /// Here everything is young.
+    fn prune(&mut self, prefix: &str, most: usize) -> usize {
+        let known: Vec<_> = self.written.iter().filter(|key| key.starts_with(prefix)).cloned().collect();
+        let gone = known.len().saturating_sub(most);
+        for key in &known[..gone] {
+            self.store.remove(key);
+        }
+        self.written.retain(|key| self.store.contains_key(key));
+        gone
     }
 
     fn offer<'a>(&mut self, arrivals: impl Iterator<Item = &'a Arrived>) {
@@ -360,6 +392,18 @@ impl Intake for MemoryIntake {
     async fn write(&self, _account: &AccountName, writes: Vec<StoreWrite>) -> Result<(), NotAccepted> {
         self.lock().write(writes);
         Ok(())
+    }
+
+    fn signal(&self, _account: &AccountName, conversation: &ConversationId, signal: Signal) {
+        self.lock().signals.push((conversation.clone(), signal));
+    }
+
+    fn listens(&self, _account: &AccountName) -> Vec<ConversationId> {
+        self.lock().listens.clone()
+    }
+
+    async fn prune(&self, _account: &AccountName, prefix: &str, keep: Keep) -> Result<usize, NotAccepted> {
+        Ok(self.lock().prune(prefix, keep.most))
     }
 }
 

@@ -10,6 +10,7 @@
 mod accepted;
 mod cases;
 mod details;
+mod faces;
 mod far;
 mod harness;
 mod intake;

@@ -12,12 +12,12 @@ use std::{
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Accepted, Harness, MemoryIntake, Overheard, Rig, Say, Stop, Told, watch::Canary};
+use super::{Accepted, Harness, MemoryIntake, Overheard, Rig, Say, Stop, Told, faces::Faces, watch::Canary};
 use crate::{
-    Adapted, AnyTransport, Author, Cleartext, Clock, Deduplication, DeliveryError, DeliveryId, Destination, Fatal,
-    Fate, Found, Inbox, Loss, Manner, Message, Origin, PersonId, Receipt, RemoteId, Rule, Sealed, SealedInbox,
-    SenderTrust, Slip, Trail, Verb, Verdict, abilities::Reactions, adapt, gate::Encryption, inbox::AccountStore, judge,
-    names::Tags,
+    AccountName, Adapted, Album, AnyTransport, Author, Cleartext, Clock, Deduplication, DeliveryError, DeliveryId,
+    Destination, Fatal, Fate, Found, Inbox, Loss, Manner, Message, Origin, PersonId, Receipt, RemoteId, Rule, Sealed,
+    SealedInbox, SenderTrust, Slip, Trail, Verb, Verdict, abilities::Reactions, adapt, gate::Encryption,
+    inbox::AccountStore, judge, names::Tags,
 };
 
 /// How often a condition is looked at.
@@ -295,7 +295,9 @@ impl<'h> Stage<'h> {
     ) -> Told<Result<(Verb, Result<Receipt, DeliveryError>), Loss>> {
         let tags = Tags::new(super::random_key());
         let abilities = self.transport.common().abilities();
-        let manner = Manner { abilities, reactions: Reactions::Native, tags: &tags, namesake: false, cannot };
+        let read_there = self.kind() != Type::Carrier;
+        let manner =
+            Manner { abilities, reactions: Reactions::Native, tags: &tags, namesake: false, read_there, cannot };
         // As the journey does: a transport is given only what its datasheet says that it carries.
         let crossing = match adapt(message, slip.clone(), &manner) {
             Adapted::Crosses(crossing) => crossing,
@@ -316,9 +318,15 @@ impl<'h> Stage<'h> {
         let rule =
             Rule { most_hops: Trail::LONGEST + 1, most_bytes: usize::MAX, most_file: u64::MAX, ..Rule::default() };
         let origin = Origin { sender: SenderTrust::Local };
+        let account = AccountName::parse("elsewhere").map_err(|error| Stop::failed(error.to_string()))?;
+        let elsewhere = Album { account: &account, pictures: Some(&Faces) };
         match (judge(message, origin, &to, &rule), &self.transport) {
-            (Verdict::Speak(cleared), AnyTransport::EndToEnd(t)) => Ok(t.deliver(cleared, slip).await),
-            (Verdict::Speak(cleared), AnyTransport::OperatorRun(t)) => Ok(t.deliver(cleared, slip).await),
+            (Verdict::Speak(cleared), AnyTransport::EndToEnd(t)) => {
+                Ok(t.deliver(cleared.with_album(elsewhere), slip).await)
+            }
+            (Verdict::Speak(cleared), AnyTransport::OperatorRun(t)) => {
+                Ok(t.deliver(cleared.with_album(elsewhere), slip).await)
+            }
             (Verdict::Seal(sealing), AnyTransport::Carrier(t)) => {
                 let parcel = {
                     let mut parcels = self.parcels.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,7 +7,7 @@ mod place;
 mod relation;
 mod tally;
 
-use crate::{PersonId, Text, Timestamp, Trail};
+use crate::{PersonId, PictureId, Text, Timestamp, Trail};
 
 pub use self::{
     body::{Body, Form, Mention},
@@ -35,6 +35,8 @@ pub struct Message {
     pub trail: Trail,
     /// What a reader must be told about how it came.
     pub caveats: Caveats,
+    /// Which picture its author has, if they have one.
+    pub portrait: Option<PictureId>,
 }
 
 /// Who said it. Identity rests on `id` alone; a name is only what they call themselves.
@@ -122,7 +124,7 @@ impl Message {
     #[must_use]
     pub fn of(author: Author, sent_at: Timestamp, kind: Kind) -> Self {
         let (trail, caveats) = Default::default();
-        Self { author, sent_at, kind, reply_to: None, thread: None, trail, caveats }
+        Self { author, sent_at, kind, reply_to: None, thread: None, trail, caveats, portrait: None }
     }
 
     /// Words of `author`, without reply, trail or caveats.

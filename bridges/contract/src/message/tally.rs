@@ -33,6 +33,12 @@ impl Tally {
         true
     }
 
+    /// Whether one of this name was taken in.
+    #[must_use]
+    pub fn has(&self, id: &RemoteId) -> bool {
+        self.0.iter().any(|one| one.id.as_ref() == Some(id))
+    }
+
     /// Takes one out by its own name. Says whose it was.
     pub fn remove(&mut self, id: &RemoteId) -> Option<PersonId> {
         let at = self.0.iter().position(|one| one.id.as_ref() == Some(id))?;

@@ -157,6 +157,11 @@ pub(crate) struct Chat {
 }
 
 impl Chat {
+    /// Whether it is an encrypted group that we are in.
+    pub(crate) fn is_our_group(&self) -> bool {
+        self.chat_type == "Group" && self.is_encrypted && self.self_in_group
+    }
+
     /// Whether nobody else is in it: the engine's own words, or notes to ourselves.
     pub(crate) fn is_nobodys(&self) -> bool {
         self.is_device_chat || self.is_self_talk

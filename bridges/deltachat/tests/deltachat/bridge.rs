@@ -77,13 +77,27 @@ pub(crate) async fn settings(mailbox: &Mailbox, imaps: u16, smtps: u16) -> Resul
     })
 }
 
+/// What a login flow showed.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    pub(crate) words: Vec<String>,
+    pub(crate) links: Vec<String>,
+    /// The password that it made.
+    pub(crate) made: Option<String>,
+}
+
 /// Plays the login flow, and gives everything that it showed.
-pub(crate) async fn set_up(context: Context, settings: Settings, password: &str) -> Result<Vec<String>> {
+pub(crate) async fn set_up(context: Context, settings: Settings, password: &str) -> Result<Shown> {
     let mut flow = Setup::new(context, settings);
-    let (mut shown, mut answer) = (Vec::new(), None);
+    let (mut shown, mut answer) = (Shown::default(), None);
     loop {
         match flow.next(answer.take()).await? {
-            Step::Show(words) => shown.push(words),
+            Step::Show(words) => shown.words.push(words),
+            Step::Invitation(invitation) => {
+                ensure!(invitation.picture.as_str().lines().count() > 15, "it has no picture");
+                shown.links.push(invitation.link.as_str().to_owned());
+            }
+            Step::Secret { name: Some("password"), value, .. } => shown.made = Some(value.as_str().to_owned()),
             Step::Progress(_) => {}
             Step::Ask(field) => {
                 ensure!(field.name == "password" && field.secret, "it asks for {}", field.name);
@@ -105,15 +119,15 @@ impl Bridge {
         let folder = TempDir::new()?;
         let settings = settings(mailbox, imaps, smtps).await?;
         let shown = set_up(context(folder.path(), &intake), settings.clone(), &mailbox.password).await?;
-        let [own, group] = shown.as_slice() else { bail!("it shows {} invitations", shown.len()) };
-        let link = |words: &str| words.lines().find(|line| line.starts_with("https://")).map(str::to_owned);
+        let [own_link, link] = shown.links.as_slice() else { bail!("it shows {} invitations", shown.links.len()) };
+        let group = shown.words.last().context("it does not say what the group is called")?;
         let name = group.rsplit_once("called ").and_then(|(_, name)| name.strip_suffix('.'));
         Ok(Self {
             settings,
             folder,
             intake,
-            link: link(group).context("no link to the group")?,
-            own_link: link(own).context("no link to the bridge")?,
+            link: link.clone(),
+            own_link: own_link.clone(),
             group: ConversationId::new(name.context("the group has no name in links")?),
         })
     }

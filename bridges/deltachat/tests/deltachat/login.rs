@@ -2,9 +2,9 @@
 
 use std::{os::unix::fs::PermissionsExt as _, sync::Arc};
 
-use anyhow::Result;
-use sealbridge_contract::{Fatal, FlowError, conformance::MemoryIntake};
-use sealbridge_deltachat::{CertificateChecks, Settings};
+use anyhow::{Context as _, Result};
+use sealbridge_contract::{Answer, ConversationId, Fatal, Flow as _, FlowError, Step, conformance::MemoryIntake};
+use sealbridge_deltachat::{CertificateChecks, Settings, Setup};
 use sealbridge_lab::MailServer;
 use tempfile::TempDir;
 
@@ -51,13 +51,53 @@ async fn setting_up_again_makes_nothing_twice_and_keeps_the_folder_private() -> 
     assert_eq!(mode & 0o777, 0o700);
     let context = || context(bridge.folder.path(), &bridge.intake);
     let again = set_up(context(), bridge.settings.clone(), "not asked for").await?;
-    assert!(again.iter().any(|words| words.contains(bridge.group.as_str())), "the group is another one");
+    assert!(again.words.iter().any(|words| words.contains(bridge.group.as_str())), "the group is another one");
     let two = Settings { groups: vec!["Family".to_owned(), "Work".to_owned()], ..bridge.settings.clone() };
-    assert_eq!(set_up(context(), two, "not asked for").await?.len(), 3, "a group is made later too");
+    assert_eq!(set_up(context(), two, "not asked for").await?.links.len(), 3, "a group is made later too");
     let other = Settings { address: Some("other@example.org".to_owned()), ..bridge.settings.clone() };
     let error = set_up(context(), other, "never").await.expect_err("it is another account");
     assert!(error.to_string().contains("was set up for"), "{error}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn password_of_an_account_that_its_first_login_makes_is_made_up_and_told() -> Result<()> {
+    let Some(server) = MailServer::shared().await? else { return Ok(()) };
+    let mailbox = server.mailbox("bridge")?;
+    let settings = settings(&mailbox, server.imaps(), server.smtps()).await?;
+    let folder = TempDir::new()?;
+    let mut flow = Setup::new(context(folder.path(), &Arc::default()), settings);
+    let asked = flow.next(None).await?;
+    assert!(matches!(&asked, Step::Ask(field) if field.name == "password"), "{asked:?}");
+    let told = flow.next(Some(Answer::Text("".into()))).await?;
+    assert!(
+        matches!(&told, Step::Secret { name: Some("password"), value, .. } if value.as_str().len() >= 20),
+        "{told:?}"
+    );
+    // This server makes no accounts, and knows another password.
+    let refused = loop {
+        match flow.next(None).await {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, FlowError::Refused(_)), "{refused}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn running_account_gives_the_invitation_to_its_group_and_to_no_other_chat() -> Result<()> {
+    let Some(server) = MailServer::shared().await? else { return Ok(()) };
+    let bridge = Bridge::new(server).await?;
+    let running = bridge.start().await?;
+    let invitation = running.transport.invitation(&bridge.group).await?;
+    let link = invitation.map(|invitation| invitation.link.as_str().to_owned()).context("it has invitations")?;
+    // The engine makes a new secret for each; what comes before is the account and the group.
+    let group = |link: &str| link.split_once("&i=").map(|(before, _)| before.to_owned());
+    assert!(group(&link).is_some() && group(&link) == group(&bridge.link), "{link} is not like {}", bridge.link);
+    let nowhere = running.transport.invitation(&ConversationId::new("10-0123456789ab")).await;
+    assert!(nowhere.is_err(), "{nowhere:?}");
+    running.stop().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,7 +19,8 @@ use std::{
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, ConversationId, DeliveryError, DeliveryId, PersonId, RemoteId, Signal, Timestamp, inbox::Echo,
+    AccountName, ConversationId, DeliveryError, DeliveryId, PersonId, PictureId, RemoteId, Signal, Timestamp,
+    inbox::Echo,
 };
 
 use crate::{
@@ -184,6 +185,10 @@ impl Server for Disk {
 
     fn about(&self, conversation: &ConversationId) -> (Option<String>, usize) {
         (Some(conversation.as_str().to_owned()), 2)
+    }
+
+    fn picture(&self, _of: &PictureId) -> Option<Vec<u8>> {
+        None
     }
 
     fn knows(&self, _person: &PersonId) -> bool {

@@ -4,7 +4,8 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    ConversationId, DeliveryError, DeliveryId, PersonId, RemoteId, SenderTrust, Signal, Text, Timestamp, Trail,
+    ConversationId, DeliveryError, DeliveryId, PersonId, PictureId, RemoteId, SenderTrust, Signal, Text, Timestamp,
+    Trail,
     inbox::{Echo, Once},
 };
 use serde::{Deserialize, Serialize};
@@ -164,6 +165,8 @@ pub(crate) trait Server: Send + Sync {
     async fn open_direct(&self, with: &PersonId) -> Result<ConversationId, DeliveryError>;
     /// What people call a conversation, and how many are in it.
     fn about(&self, conversation: &ConversationId) -> (Option<String>, usize);
+    /// A picture that somebody has now.
+    fn picture(&self, of: &PictureId) -> Option<Vec<u8>>;
     /// Whether there is such a person.
     fn knows(&self, person: &PersonId) -> bool;
     /// Waits until a person asks to compare identities.

@@ -55,6 +55,8 @@ struct State {
     conversations: HashMap<ConversationId, Room>,
     accounts: HashMap<AccountName, Account>,
     people: HashMap<PersonId, Weak<Screen>>,
+    /// How people look.
+    pictures: HashMap<PersonId, Vec<u8>>,
     /// Whose identity was compared.
     verified: BTreeSet<PersonId>,
     events: u64,

@@ -36,6 +36,9 @@ pub struct More {
     /// After how long messages disappear.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u64>,
+    /// How its author looks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub portrait: Option<Vec<u8>>,
 }
 
 /// A file, as this network has it.

@@ -66,6 +66,11 @@ impl LoopbackPerson {
         room.attach(&self.screen);
     }
 
+    /// From now on looks so.
+    pub fn has_picture(&self, picture: Vec<u8>) {
+        lock(&self.hub.0.state).pictures.insert(self.id.clone(), picture);
+    }
+
     /// Says words.
     ///
     /// # Panics
@@ -84,6 +89,7 @@ impl LoopbackPerson {
         let hub = &self.hub.0;
         let (says, verified) = {
             let state = lock(&hub.state);
+            content.more.portrait = state.pictures.get(&self.id).cloned();
             (state.conversations.get(conversation).map(|room| room.says), state.verified.contains(&self.id))
         };
         let readable = if verified && readable == Readable::Untrusted { Readable::Now } else { readable };

@@ -4,14 +4,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, ConversationId, Deduplication, DeliveryError, DeliveryId, PersonId, RemoteId, SenderTrust, Signal,
-    inbox::Echo,
+    AccountName, ConversationId, Deduplication, DeliveryError, DeliveryId, PersonId, PictureId, RemoteId, SenderTrust,
+    Signal, inbox::Echo,
 };
 
 use super::{
     Account, Bytes, Cargo, Content, Cursor, Event, Heard, Hub, Item, Page, ParcelSeen, Polled, Put, Readable, Room,
     Says, Server, State, Taken, What, lock,
 };
+use crate::translate;
 
 /// One account's place at the hub.
 pub(crate) struct Seat {
@@ -184,6 +185,11 @@ impl Server for Seat {
         let state = lock(&self.hub.state);
         let room = state.conversations.get(conversation);
         (room.map(|room| room.name.clone()), room.map_or(0, |room| room.people.len() + room.accounts.len()))
+    }
+
+    fn picture(&self, of: &PictureId) -> Option<Vec<u8>> {
+        let state = lock(&self.hub.state);
+        state.pictures.values().find(|picture| translate::picture_id(picture).as_ref() == Some(of)).cloned()
     }
 
     fn knows(&self, person: &PersonId) -> bool {

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use sealbridge_contract::{
-    Abilities, Author, Body, DeliveryError, Kind, Media, Message, RemoteId, Slip, Target, Text, Verb, html,
+    Abilities, Author, Body, DeliveryError, Kind, Media, Message, PictureId, RemoteId, Slip, Target, Text, Verb, html,
     message::{
         Change, Dimensions, Edit, FileName, Form, Location, MediaType, Mention, Poll, Quote, Reaction, Sort, Thumbnail,
         Waveform,
     },
 };
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     files::Taken,
@@ -60,7 +61,13 @@ pub(super) fn message(
         How::Unsupported(what) => Kind::Unsupported { what },
     };
     let (reply_to, thread) = (reply_to.map(quote), more.thread.clone().map(Target::new));
-    Ok(Message { reply_to, thread, trail, ..Message::of(author, event.at, kind) })
+    let portrait = more.portrait.as_deref().and_then(picture_id);
+    Ok(Message { reply_to, thread, trail, portrait, ..Message::of(author, event.at, kind) })
+}
+
+/// What a picture is called.
+pub(crate) fn picture_id(picture: &[u8]) -> Option<PictureId> {
+    PictureId::new(Sha256::digest(picture).iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 fn same(author: &Author) -> Author {

@@ -11,7 +11,7 @@ use sealbridge_contract::{
 };
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::content::outgoing;
+pub(crate) use self::content::{outgoing, picture_id};
 use crate::{
     core::{CONVERSATION, CURSOR, KEY},
     disk::SaidLine,

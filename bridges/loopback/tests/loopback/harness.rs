@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, AnyTransport, Clock, Context, ConversationId, DeliveryId, PersonId, RemoteId, Spool,
+    AccountName, AnyTransport, Clock, Context, ConversationId, DeliveryId, PersonId, RemoteId, Signal, Spool,
     conformance::{Details, Failure, Harness, How, MemoryIntake, Near, Overheard, Peer, Rig, Sample, Say, Stop, Told},
     inbox::AccountStore,
     transport::StoreKey,
@@ -172,6 +172,7 @@ pub(crate) fn details(more: &More) -> Details {
         answers: more.answers.clone(),
         place: more.place.clone(),
         file: more.file.as_deref().map(sample),
+        portrait: more.portrait.clone(),
     }
 }
 
@@ -244,6 +245,22 @@ impl Peer for MemoryPeer {
         };
         let parcels = self.person.parcels().into_iter();
         Ok(parcels.filter_map(|parcel| intake.far().open(parcel.id, &parcel.bytes)).collect())
+    }
+
+    async fn has_picture(&self, picture: Vec<u8>) -> Told {
+        self.reads()?;
+        self.person.has_picture(picture);
+        Ok(())
+    }
+
+    async fn does(&self, signal: Signal) -> Told {
+        self.reads()?;
+        self.person.signal(&self.conversation, signal);
+        Ok(())
+    }
+
+    async fn told(&self) -> Told<Vec<Signal>> {
+        Ok(self.person.signals())
     }
 
     async fn say_in_clear(&self, words: &str) -> Told<RemoteId> {

@@ -4,21 +4,28 @@
 use std::{
     fmt,
     io::{self, Read},
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
 use matrix_sdk_crypto::{AttachmentDecryptor, AttachmentEncryptor, MediaEncryptionInfo};
-use ruma::events::room::EncryptedFile;
+use ruma::{
+    MxcUri, OwnedMxcUri,
+    api::client::media::create_mxc_uri,
+    events::room::{EncryptedFile, EncryptedFileHash, EncryptedFileHashes, EncryptedFileInfo},
+    serde::Base64,
+};
 use sealbridge_contract::{
     SpoolError, Spooled,
     spool::{SpoolReader, SpoolWriter},
 };
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use super::{Http, HttpError};
+use super::{Class, Http, HttpError, HttpErrorKind};
 
 /// Pieces that wait between encryption and the wire.
 const AHEAD: usize = 2;
@@ -80,41 +87,125 @@ impl Http {
         self.most_upload().await
     }
 
-    /// Encrypts a file of `length` bytes, and uploads it as it is read.
+    /// Reserves a place for one file in the media store. `None`: the homeserver has no such thing, or lets us have no
+    /// more of it now.
+    pub async fn reserve(&self) -> Result<Option<Reserved>, HttpError> {
+        match self.send_any(create_mxc_uri::v1::Request::default(), Class::Short).await {
+            Ok(answer) => Ok(Some(Reserved { place: answer.content_uri, info: fresh_key() })),
+            Err(HttpError { kind: HttpErrorKind::Client { .. } | HttpErrorKind::Limited { .. } }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Encrypts a file of `length` bytes, and uploads it as it is read: to a new place, that nobody knows of if the
+    /// answer is lost.
     pub async fn bring(&self, length: u64, reader: &mut dyn SpoolReader) -> Result<Attachment, AttachmentError> {
+        let info = fresh_key();
+        let (hash, place) = self.bring_as(&info, None, length, reader).await?;
+        Ok(attachment(place, info, hash))
+    }
+
+    /// The same to a place that was reserved for this very file. Done again after it was cut, it brings the same bytes
+    /// to the same place; and if they are there already, nothing is brought.
+    pub async fn bring_to(
+        &self,
+        reserved: &Reserved,
+        length: u64,
+        reader: &mut dyn SpoolReader,
+    ) -> Result<Attachment, AttachmentError> {
+        let (hash, place) = self.bring_as(&reserved.info, Some(&reserved.place), length, reader).await?;
+        Ok(attachment(place, reserved.info.clone(), hash))
+    }
+
+    async fn bring_as(
+        &self,
+        info: &EncryptedFileInfo,
+        place: Option<&MxcUri>,
+        length: u64,
+        reader: &mut dyn SpoolReader,
+    ) -> Result<([u8; 32], OwnedMxcUri), AttachmentError> {
         let (pieces, waiting) = mpsc::channel(AHEAD);
         let waiting = futures_util::stream::unfold(waiting, async |mut waiting| Some((waiting.recv().await?, waiting)));
-        let (key, uploaded) = tokio::join!(seal(reader, pieces), self.upload(length, waiting));
-        // A spool that failed broke the upload, too.
-        let MediaEncryptionInfo { encryption_info, hashes } = key?;
-        Ok(Attachment(EncryptedFile::new(uploaded?, encryption_info, hashes)))
+        let mut sealing = pin!(seal(info, reader, pieces));
+        let mut uploading = pin!(self.upload(place, length, waiting));
+        let (uploaded, hash) = tokio::select! {
+            // A spool that failed broke the upload, too.
+            hash = &mut sealing => (uploading.await, Some(hash?)),
+            uploaded = &mut uploading => (uploaded, None),
+        };
+        let place = match (uploaded, place) {
+            (Ok(place), _) => place,
+            (Err(error), Some(place)) if error.errcode() == Some("M_CANNOT_OVERWRITE_MEDIA") => place.to_owned(),
+            (Err(error), _) => return Err(error.into()),
+        };
+        let hash = match hash {
+            Some(hash) => hash,
+            None => sealing.await?,
+        };
+        Ok((hash, place))
     }
 }
 
+/// A place in the media store that was reserved for one file, and the key under which that file lies there. To be kept
+/// with what it is for: the key serves for one content.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Reserved {
+    place: OwnedMxcUri,
+    #[serde(flatten)]
+    info: EncryptedFileInfo,
+}
+
+impl fmt::Debug for Reserved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reserved(redacted)")
+    }
+}
+
+fn fresh_key() -> EncryptedFileInfo {
+    AttachmentEncryptor::new(&mut io::empty()).finish().encryption_info
+}
+
+fn attachment(place: OwnedMxcUri, info: EncryptedFileInfo, hash: [u8; 32]) -> Attachment {
+    Attachment(EncryptedFile::new(place, info, hashes(hash)))
+}
+
+fn hashes(hash: [u8; 32]) -> EncryptedFileHashes {
+    let mut hashes = EncryptedFileHashes::new();
+    hashes.insert(EncryptedFileHash::Sha256(Base64::new(hash)));
+    hashes
+}
+
+/// Encrypts to the end, whatever becomes of the upload, and gives the hash of the ciphertext.
+///
+/// The library's encryptor takes no key, so that it can't encrypt the same a second time. In counter mode decrypting
+/// is the same as encrypting, so its decryptor does it; the hash that it compares at its end is never asked for.
 async fn seal(
+    info: &EncryptedFileInfo,
     reader: &mut dyn SpoolReader,
     pieces: mpsc::Sender<io::Result<Bytes>>,
-) -> Result<MediaEncryptionInfo, SpoolError> {
+) -> Result<[u8; 32], AttachmentError> {
     let feed = Feed::default();
     let mut input = feed.clone();
-    let mut sealer = AttachmentEncryptor::new(&mut input);
+    let key = MediaEncryptionInfo { encryption_info: info.clone(), hashes: hashes([0; 32]) };
+    let mut sealer = AttachmentDecryptor::new(&mut input, key).map_err(|_| AttachmentError::Malformed)?;
+    let mut hash = Sha256::new();
+    let mut wanted = true;
     loop {
         let clear = match reader.next().await {
             Ok(Some(clear)) => clear,
-            Ok(None) => return Ok(sealer.finish()),
+            Ok(None) => return Ok(hash.finalize().into()),
             Err(error) => {
                 // Cut short, the upload must not pass for a whole one.
                 let _ = pieces.send(Err(io::ErrorKind::UnexpectedEof.into())).await;
-                return Err(error);
+                return Err(error.into());
             }
         };
         let mut sealed = vec![0; clear.expose().len()];
         feed.put(Bytes::copy_from_slice(clear.expose()));
-        sealer.read_exact(&mut sealed).map_err(|error| SpoolError::Failed(error.to_string()))?;
-        if pieces.send(Ok(sealed.into())).await.is_err() {
-            // The upload has ended, and says why.
-            return Ok(sealer.finish());
-        }
+        sealer.read_exact(&mut sealed).map_err(|_| AttachmentError::Malformed)?;
+        hash.update(&sealed);
+        // An upload that has ended says why.
+        wanted = wanted && pieces.send(Ok(sealed.into())).await.is_ok();
     }
 }
 

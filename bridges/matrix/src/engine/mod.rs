@@ -25,7 +25,7 @@ mod sync;
 mod verify;
 
 pub use self::{
-    attachment::{Attachment, AttachmentError},
+    attachment::{Attachment, AttachmentError, Reserved},
     audience::{Audience, DeviceFacts, Person, Readers, Withholding},
     decrypt::{DecryptError, Decrypted, Distrust, Position, SenderProof, SenderTrust, message_position},
     error::EngineError,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use ruma::{OwnedUserId, UserId, events::room::history_visibility::HistoryVisibility};
+use ruma::{OwnedMxcUri, OwnedUserId, UserId, events::room::history_visibility::HistoryVisibility};
 use sealbridge_contract::gate::Encryption;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,6 +20,8 @@ use crate::{
 const MEGOLM: &str = "m.megolm.v1.aes-sha2";
 const WEEK: u64 = 7 * 24 * 3600 * 1000;
 const HOUR: u64 = 3600 * 1000;
+/// A longer address of a picture is none.
+const LONGEST: usize = 255;
 
 /// What we know of one room.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -56,6 +58,22 @@ pub(crate) struct People {
     /// Who is in it, and what they call themselves there.
     pub(crate) joined: BTreeMap<OwnedUserId, Option<String>>,
     pub(crate) invited: BTreeSet<OwnedUserId>,
+    /// Where the pictures of those lie who have one. Their server can see them, and so can anybody in the room.
+    pub(crate) pictures: BTreeMap<OwnedUserId, OwnedMxcUri>,
+}
+
+/// How somebody appears in a room.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Appearance {
+    pub(crate) name: Option<String>,
+    pub(crate) picture: Option<OwnedMxcUri>,
+}
+
+impl People {
+    /// How somebody appears who is in the room.
+    pub(crate) fn appearance(&self, user: &UserId) -> Appearance {
+        Appearance { name: self.joined.get(user).cloned().flatten(), picture: self.pictures.get(user).cloned() }
+    }
 }
 
 /// Whether we are in a room.
@@ -190,6 +208,7 @@ impl Facts {
         let people = Arc::make_mut(&mut self.people);
         people.joined.remove(&user);
         people.invited.remove(&user);
+        people.pictures.remove(&user);
         if user == me && membership == Some("join") {
             self.membership = Membership::Joined;
         }
@@ -197,6 +216,11 @@ impl Facts {
             Some("join") => {
                 let name = content.get("displayname").and_then(Value::as_str);
                 let name = name.map(sealbridge_contract::names::own).filter(|name| !name.is_empty());
+                let picture = content.get("avatar_url").and_then(Value::as_str).map(OwnedMxcUri::from);
+                if let Some(picture) = picture.filter(|picture| picture.as_str().len() <= LONGEST && picture.is_valid())
+                {
+                    people.pictures.insert(user.clone(), picture);
+                }
                 people.joined.insert(user, name);
             }
             Some("invite") => {
@@ -322,6 +346,19 @@ mod tests {
             assert_eq!(facts.people.joined.contains_key(&ann), joined, "{membership}");
             assert_eq!(facts.people.invited.contains(&ann), invited, "{membership}");
         }
+        for (address, picture) in [
+            (json!("mxc://x/face"), Some("mxc://x/face")),
+            (json!("https://evil.test/face.png"), None),
+            (json!("mxc://x/../../secret"), None),
+            (json!(format!("mxc://x/{}", "a".repeat(300))), None),
+            (json!({}), None),
+        ] {
+            let content = json!({"membership": "join", "avatar_url": address});
+            apply(&mut facts, "m.room.member", "@ann:x", content);
+            let shown = facts.people.appearance(&ann).picture;
+            assert_eq!(shown.as_ref().map(|picture| picture.as_str()), picture, "{address}");
+        }
+        apply(&mut facts, "m.room.member", "@ann:x", json!({"membership": "leave"}));
         apply(&mut facts, "m.room.member", "not a user", json!({"membership": "join"}));
         assert_eq!(facts.people.joined.len(), 1);
     }

@@ -17,7 +17,7 @@ use sealbridge_contract::{
 use tokio::sync::{Mutex, MutexGuard, Notify};
 use tracing::warn;
 
-pub(crate) use self::facts::{Change, Facts, Membership, People};
+pub(crate) use self::facts::{Appearance, Change, Facts, Membership, People};
 
 const ROOM: &str = "room/";
 const PEOPLE: &str = "people/";

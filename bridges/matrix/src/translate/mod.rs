@@ -1,15 +1,19 @@
 //! Between an event's content and a message: what is read, and what is written.
 
+mod change;
 mod media;
 mod place;
 mod read;
+mod relation;
 mod words;
 mod write;
 
 pub(crate) use self::{
+    change::state_change,
     media::{Brought, Files, Taken},
-    read::{Needs, Reader, annotated, delivery, replaced, state_change},
-    write::{MOST_BYTES, content},
+    read::{Needs, Reader},
+    relation::{annotated, delivery, replaced},
+    write::{MOST_BYTES, Uploads, content},
 };
 
 /// The key, inside the ciphertext, of the delivery that an event is.

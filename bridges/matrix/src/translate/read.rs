@@ -1,22 +1,21 @@
 //! Decrypted content → message.
 
-use std::time::Duration;
-
 use ruma::UserId;
 use sealbridge_contract::{
-    Author, Body, Cleartext, DeliveryId, Kind, Message, PersonId, RemoteId, Target, Text, Timestamp, Trail,
-    message::{Caveats, Change, Edit, Form},
+    Author, Body, Cleartext, Kind, Message, PersonId, PictureId, RemoteId, Target, Text, Timestamp, Trail,
+    message::{Caveats, Edit, Form},
     names,
 };
 use serde_json::Value;
 
 use super::{
-    DELIVERY, TRAIL,
+    TRAIL,
     media::{self, Files, Taken},
     place,
+    relation::replaced,
     words::{self, event_id},
 };
-use crate::event::Envelope;
+use crate::rooms::Appearance;
 
 /// One decrypted event, to be read as a message.
 pub(crate) struct Reader<'a> {
@@ -25,8 +24,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) sender: &'a UserId,
     /// Our own account there.
     pub(crate) me: &'a UserId,
-    /// What the sender calls themselves in the room.
-    pub(crate) name: Option<&'a str>,
+    /// How the sender appears in the room.
+    pub(crate) looks: &'a Appearance,
     pub(crate) sent_at: Timestamp,
     pub(crate) sender_not_proven: bool,
 }
@@ -63,9 +62,9 @@ impl Reader<'_> {
 
     /// The message, or `None` for what says nothing by itself. `taken`: its files, if it has some.
     pub(crate) fn message(&self, taken: Option<&Taken>) -> Option<Cleartext> {
-        let mut name = self.name.map(names::own).filter(|name| !name.is_empty());
+        let mut looks = self.looks();
         let kind = match self.kind {
-            "m.room.message" | "m.sticker" => self.said(&mut name, taken),
+            "m.room.message" | "m.sticker" => self.said(&mut looks, taken),
             "m.poll.start" | "org.matrix.msc3381.poll.start" => {
                 place::poll(self.content).map_or(Kind::Unsupported { what: "a poll" }, Kind::Poll)
             }
@@ -76,26 +75,26 @@ impl Reader<'_> {
         };
         let caveats = Caveats { sender_not_proven: self.sender_not_proven, ..Caveats::default() };
         let (reply_to, thread) = (words::answered(self.content), self.thread());
-        Some(Cleartext::new(Message {
-            reply_to,
-            thread,
-            trail: self.trail(),
-            caveats,
-            ..Message::of(self.author(name), self.sent_at, kind)
-        }))
+        Some(Cleartext::new(Message { reply_to, thread, trail: self.trail(), caveats, ..self.by(looks, kind) }))
     }
 
     /// Something that is told of the sender and has no content of its own.
     pub(crate) fn telling(&self, kind: Kind) -> Cleartext {
-        let name = self.name.map(names::own).filter(|name| !name.is_empty());
-        Cleartext::new(Message::of(self.author(name), self.sent_at, kind))
+        Cleartext::new(self.by(self.looks(), kind))
     }
 
-    fn author(&self, name: Option<String>) -> Author {
-        Author { id: PersonId::new(self.sender.as_str()), name: name.map(Text::new) }
+    fn looks(&self) -> Appearance {
+        let name = self.looks.name.as_deref().map(names::own).filter(|name| !name.is_empty());
+        Appearance { name, picture: self.looks.picture.clone() }
     }
 
-    fn said(&self, name: &mut Option<String>, taken: Option<&Taken>) -> Kind {
+    fn by(&self, looks: Appearance, kind: Kind) -> Message {
+        let author = Author { id: PersonId::new(self.sender.as_str()), name: looks.name.map(Text::new) };
+        let portrait = looks.picture.and_then(|picture| PictureId::new(picture.as_str()));
+        Message { portrait, ..Message::of(author, self.sent_at, kind) }
+    }
+
+    fn said(&self, looks: &mut Appearance, taken: Option<&Taken>) -> Kind {
         // New words stand in a content of their own; around them is what older programs show.
         let edited = replaced(self.content);
         let content = match &edited {
@@ -105,8 +104,9 @@ impl Reader<'_> {
         let (body, profile) = words::read(content, self.me);
         let profile = profile.or_else(|| words::read(self.content, self.me).1);
         if let Some(profile) = profile {
-            let account = name.take().unwrap_or_else(|| self.sender.to_string());
-            *name = Some(names::via(&profile, &account));
+            let account = looks.name.take().unwrap_or_else(|| self.sender.to_string());
+            // The picture that a message names for somebody else is not fetched, and the account's own is not theirs.
+            *looks = Appearance { name: Some(names::via(&profile, &account)), picture: None };
         }
         let form = words::form(content);
         if let Some(of) = edited {
@@ -145,50 +145,6 @@ fn words_of(form: Form, body: Body) -> Kind {
     }
 }
 
-/// Which delivery of ours a decrypted content is, by its own word.
-pub(crate) fn delivery(content: &Value) -> Option<DeliveryId> {
-    DeliveryId::parse(content.get(DELIVERY)?.as_str()?).ok()
-}
-
-/// The message that a content changes.
-pub(crate) fn replaced(content: &Value) -> Option<RemoteId> {
-    let relation = content.get("m.relates_to")?;
-    (relation.get("rel_type")?.as_str()? == "m.replace").then(|| event_id(relation))?
-}
-
-/// The message that a content reacts to, and the emoji.
-pub(crate) fn annotated(content: &Value) -> Option<(RemoteId, &str)> {
-    let relation = content.get("m.relates_to")?;
-    let key = relation.get("key")?.as_str()?;
-    (relation.get("rel_type")?.as_str()? == "m.annotation").then(|| event_id(relation).map(|id| (id, key)))?
-}
-
-/// What a state event changes about the room, in the eyes of the people in it.
-pub(crate) fn state_change(event: &Envelope, name_of: impl Fn(&UserId) -> Option<String>) -> Option<Change> {
-    let text = |key: &str| event.content.get(key).and_then(Value::as_str);
-    match (event.kind.as_str(), event.state_key.as_deref()?) {
-        ("m.room.member", user) => {
-            let user = UserId::parse(user).ok()?;
-            let before = event.unsigned.get("prev_content");
-            let before = before.and_then(|content| content.get("membership")).and_then(Value::as_str);
-            let name = name_of(&user).or_else(|| text("displayname").map(names::own));
-            let who = Author { id: PersonId::new(user.as_str()), name: name.map(Text::new) };
-            match (before, text("membership")?) {
-                (before, "join") if before != Some("join") => Some(Change::Joined(who)),
-                (Some("join"), "leave" | "ban") => Some(Change::Left(who)),
-                _ => None,
-            }
-        }
-        ("m.room.name", "") => text("name").map(|name| Change::Renamed(Text::new(name))),
-        ("m.room.avatar", "") => Some(Change::Picture),
-        ("m.room.retention", "") => {
-            let after = event.content.get("max_lifetime").and_then(Value::as_u64);
-            Some(Change::Timer(after.map(Duration::from_millis)))
-        }
-        _ => None,
-    }
-}
-
 /// Steps of calls and polls that mean nothing to a reader.
 fn says_nothing(kind: &str) -> bool {
     matches!(
@@ -218,12 +174,13 @@ mod tests {
     /// What a content is: its kind and words, and the name of its author.
     fn read(kind: &str, content: &Value) -> Option<(String, Option<String>)> {
         let (sender, me) = (UserId::parse("@ann:x").expect("it is a user id"), UserId::parse("@bot:x"));
+        let looks = Appearance { name: Some("Ann".into()), picture: Some("mxc://x/ann".into()) };
         let reader = Reader {
             kind,
             content,
             sender: &sender,
             me: &me.expect("it is a user id"),
-            name: Some("Ann"),
+            looks: &looks,
             sent_at: Timestamp(1),
             sender_not_proven: false,
         };
@@ -237,6 +194,8 @@ mod tests {
         };
         let message = cleared.message();
         let name = message.author.name.as_ref().map(|name| name.as_str().to_owned());
+        let via = name.as_ref().is_some_and(|name| name.contains("(via "));
+        assert_eq!(message.portrait.is_none(), via, "only who speaks for themselves has the account's picture");
         let words = match &message.kind {
             Kind::Text(body) => format!("text {}", body.plain.as_str()),
             Kind::Emote(body) => format!("emote {}", body.plain.as_str()),
@@ -297,11 +256,11 @@ mod tests {
 
     #[test]
     fn file_that_is_not_encrypted_is_refused() {
-        let (sender, name) = (UserId::parse("@ann:x").expect("it is a user id"), Some("Ann"));
+        let (sender, looks) = (UserId::parse("@ann:x").expect("it is a user id"), &Appearance::default());
         let needs = |content: &Value| {
             let (kind, sent_at) = ("m.room.message", Timestamp(1));
             let me = &sender;
-            Reader { kind, content, sender: &sender, me, name, sent_at, sender_not_proven: false }.needs().err()
+            Reader { kind, content, sender: &sender, me, looks, sent_at, sender_not_proven: false }.needs().err()
         };
         let plain = json!({"msgtype": "m.image", "body": "cat.png", "url": "mxc://x/y"});
         assert_eq!(needs(&plain), Some("its file is not encrypted, though the room is"));

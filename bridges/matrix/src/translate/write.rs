@@ -9,7 +9,7 @@ use super::{
     media::{self, Brought},
     place, words,
 };
-use crate::profile;
+use crate::{engine::Attachment, profile};
 
 /// The most bytes of plain and formatted words that surely fit into an event.
 pub(crate) const MOST_BYTES: usize = 32 * 1024;
@@ -17,16 +17,24 @@ pub(crate) const MOST_BYTES: usize = 32 * 1024;
 /// and what the homeserver adds has to fit too.
 pub(crate) const MOST_PAYLOAD: usize = 45_000;
 
+/// What was uploaded for a message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Uploads<'a> {
+    pub(crate) files: Option<&'a Brought>,
+    /// The picture of its author.
+    pub(crate) portrait: Option<&'a Attachment>,
+}
+
 /// The type and the content of the event that carries `message`, or `None` if it is longer than an event can be.
 pub(crate) fn content(
     message: &Message,
     slip: &Slip,
-    brought: Option<&Brought>,
+    uploads: Uploads<'_>,
     is_there: &dyn Fn(&UserId) -> bool,
 ) -> Option<(&'static str, Box<RawValue>)> {
     // Formatting repeats the words; without it there may be room.
     [true, false].into_iter().find_map(|formatted| {
-        let writer = Writer { message, slip, brought, is_there, formatted };
+        let writer = Writer { message, slip, uploads, is_there, formatted };
         let (kind, content) = writer.event();
         let content = serde_json::value::to_raw_value(&content).expect("a map of JSON values serialises");
         (content.get().len() <= MOST_PAYLOAD).then_some((kind, content))
@@ -36,7 +44,7 @@ pub(crate) fn content(
 struct Writer<'a> {
     message: &'a Message,
     slip: &'a Slip,
-    brought: Option<&'a Brought>,
+    uploads: Uploads<'a>,
     is_there: &'a dyn Fn(&UserId) -> bool,
     formatted: bool,
 }
@@ -62,7 +70,7 @@ impl Writer<'_> {
     fn said(&self) -> (&'static str, Map<String, Value>) {
         let mut content = Map::new();
         let mut kind = "m.room.message";
-        match (&self.message.kind, self.brought) {
+        match (&self.message.kind, self.uploads.files) {
             (Kind::File(media), Some(brought)) => {
                 match &media.caption {
                     Some(caption) => words::write(&mut content, caption, self.formatted),
@@ -78,9 +86,8 @@ impl Writer<'_> {
             (Kind::Unsupported { what }, _) => not_carried(&mut content, what),
             _ => not_carried(&mut content, "something"),
         }
-        caveats(&mut content, self.message);
         if !self.message.author.is_bridge() {
-            profile::add(&mut content, &self.message.author, self.formatted);
+            profile::add(&mut content, &self.message.author, self.uploads.portrait, self.formatted);
         }
         content.insert("m.mentions".into(), words::called(self.message.body(), self.is_there));
         (kind, content)
@@ -146,29 +153,10 @@ fn not_carried(content: &mut Map<String, Value>, what: &str) {
     content.insert("body".into(), format!("[{what}, which this bridge does not carry]").into());
 }
 
-fn caveats(content: &mut Map<String, Value>, message: &Message) {
-    let mut said = String::new();
-    if message.caveats.late {
-        said.push_str("[late] ");
-    }
-    if message.caveats.sender_not_proven {
-        said.push_str("[sender not proven] ");
-    }
-    if said.is_empty() {
-        return;
-    }
-    for key in ["body", "formatted_body"] {
-        if let Some(Value::String(words)) = content.get_mut(key) {
-            words.insert_str(0, &said);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use sealbridge_contract::{
-        Author, Body, ConversationId, DeliveryId, PersonId, RemoteId, Target, Timestamp,
-        message::{Caveats, Edit},
+        Author, Body, ConversationId, DeliveryId, PersonId, RemoteId, Target, Timestamp, message::Edit,
     };
 
     use super::*;
@@ -182,7 +170,7 @@ mod tests {
     }
 
     fn written(message: &Message, slip: &Slip) -> Value {
-        let (_, content) = content(message, slip, None, &|_| true).expect("it fits");
+        let (_, content) = content(message, slip, Uploads::default(), &|_| true).expect("it fits");
         serde_json::from_str(content.get()).expect("it is JSON")
     }
 
@@ -230,13 +218,6 @@ mod tests {
     }
 
     #[test]
-    fn caveats_are_said_in_words() {
-        let caveats = Caveats { late: true, sender_not_proven: true };
-        let content = written(&Message { caveats, ..ann("hi") }, &slip());
-        assert_eq!(content["body"], "Ann: [late] [sender not proven] hi");
-    }
-
-    #[test]
     fn bridge_speaks_without_a_profile() {
         let content = written(&Message::notice(Timestamp(0), "linked"), &slip());
         assert_eq!(content["body"], "linked");
@@ -247,7 +228,8 @@ mod tests {
     #[test]
     fn what_is_too_long_is_refused_and_formatting_goes_first() {
         let long = "x".repeat(MOST_PAYLOAD - 1_000);
-        let content_of = |words: &str| content(&ann(words), &slip(), None, &|_| true).map(|(_, content)| content);
+        let content_of =
+            |words: &str| content(&ann(words), &slip(), Uploads::default(), &|_| true).map(|(_, content)| content);
         let plain = content_of(&long).expect("it fits without formatting");
         assert!(!plain.get().contains("formatted_body"));
         assert!(content_of(&"x".repeat(60_000)).is_none());

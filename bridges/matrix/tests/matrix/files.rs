@@ -23,6 +23,7 @@ use sealbridge_lab::{
     Lab, Person, Proxy, Synapse,
     proxy::{Fault, Rule as Broken},
 };
+use sealbridge_matrix::Matrix;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -106,6 +107,10 @@ impl SpoolWriter for Writing {
 }
 
 async fn deliver_file(running: &Running, slip: &Slip, content: &Spooled) -> Result<Receipt, DeliveryError> {
+    deliver_file_by(&running.matrix, slip, content).await
+}
+
+async fn deliver_file_by(matrix: &Matrix, slip: &Slip, content: &Spooled) -> Result<Receipt, DeliveryError> {
     let media = Media::new(Sort::File, FileName::new("large.bin"), MediaType::new("application/x-y"), content.clone());
     let message = Cleartext::new(Message::of(ann(), Timestamp(0), Kind::File(Box::new(media))));
     let rule = Rule { most_file: u64::MAX, ..Rule::default() };
@@ -113,7 +118,7 @@ async fn deliver_file(running: &Running, slip: &Slip, content: &Spooled) -> Resu
     let Verdict::Speak(cleared) = judge(&message, Origin { sender: SenderTrust::Local }, &to, &rule) else {
         return Err(DeliveryError::give_up("the gate refuses"));
     };
-    running.matrix.deliver(cleared, slip).await
+    matrix.deliver(cleared, slip).await
 }
 
 /// The memory of this process, in KiB.
@@ -204,6 +209,94 @@ async fn finished_upload_is_not_made_again_after_a_kill() -> Result<()> {
     let uploads = proxy.take_seen().into_iter().filter(|seen| seen.path.contains("/media/v3/upload")).count();
     assert_eq!(uploads, 1);
     again.stop().await
+}
+
+#[tokio::test]
+async fn upload_that_is_cut_goes_on_as_the_same() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let bob = Person::new_on(&lab.a, "bob").await?;
+    let proxy = Proxy::before(lab.a.url()).await?;
+    let bot = Bot::new(&lab.a, proxy.url(), json!({ "invites": { "from": [bob.user_id()] } })).await?;
+    let mut running = bot.start().await?;
+    let room = bob.create_encrypted_room("files", &[&bot.user.id]).await?;
+    running.joins(&room, 2).await?;
+    let whole = b"canary".repeat(50_000);
+    proxy.record();
+    // Cut in the middle; cut after the homeserver had all of it; and in the hands of a process that dies.
+    for fault in [Fault::CutRequest, Fault::DropAfter, Fault::Hang] {
+        let content = bot.intake.spool().put(&whole);
+        let slip = slip(&room);
+        let hangs = matches!(fault, Fault::Hang);
+        let broken = proxy.add(Broken::new("PUT", "/media/v3/upload/", fault)?.times(1));
+        if hangs {
+            let (matrix, slip, content) = (Arc::clone(&running.matrix), slip.clone(), content.clone());
+            let attempt = tokio::spawn(async move { deliver_file_by(&matrix, &slip, &content).await });
+            broken.wait_struck(1, SOON).await?;
+            attempt.abort();
+            assert!(attempt.await.is_err());
+        } else {
+            let error = deliver_file(&running, &slip, &content).await.expect_err("it was cut");
+            assert!(!matches!(error.fate, sealbridge_contract::Fate::GiveUp), "{error}");
+        }
+        running.kill().await;
+        broken.remove();
+        running = bot.start().await?;
+        running.joins(&room, 2).await?;
+        let receipt = until_delivered(&running, &slip, &content).await?;
+        let heard = bob.wait_for(|it| it.event_id == receipt.id.as_str(), SOON).await?;
+        assert_eq!(bob.download(&heard.content).await?, whole);
+        let seen = proxy.take_seen();
+        let reserved = seen.iter().filter(|seen| seen.path.contains("/media/v1/create")).count();
+        let mut uploads: Vec<_> = seen.iter().filter(|seen| seen.path.contains("/media/v3/upload")).collect();
+        assert_eq!((reserved, uploads.len()), (1, 2), "one place, and twice to it");
+        uploads.dedup_by(|one, other| (&one.path, &one.body) == (&other.path, &other.body));
+        assert_eq!(uploads.len(), 1, "the same bytes to the same place");
+        assert!(bot.context().store.read_all("uploaded/").await?.is_empty(), "nothing is remembered of it any more");
+    }
+    let files: Vec<_> = bob.messages_in(&room).into_iter().filter(|it| it.msgtype == "m.file").collect();
+    assert_eq!(files.len(), 3);
+    running.stop().await
+}
+
+#[tokio::test]
+async fn homeserver_that_reserves_no_places_gets_the_file_as_a_whole() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let bob = Person::new_on(&lab.a, "bob").await?;
+    let proxy = Proxy::before(lab.a.url()).await?;
+    let bot = Bot::new(&lab.a, proxy.url(), json!({ "invites": { "from": [bob.user_id()] } })).await?;
+    let running = bot.start().await?;
+    let room = bob.create_encrypted_room("files", &[&bot.user.id]).await?;
+    running.joins(&room, 2).await?;
+    let unknown = Fault::Answer { status: 404, body: json!({ "errcode": "M_UNRECOGNIZED", "error": "no" }) };
+    proxy.add(Broken::new("POST", "/media/v1/create", unknown)?);
+    let cut = proxy.add(Broken::new("POST", "/media/v3/upload", Fault::CutRequest)?.times(1));
+    let (slip, content) = (slip(&room), bot.intake.spool().put(&b"canary".repeat(50_000)));
+    let receipt = until_delivered(&running, &slip, &content).await?;
+    assert_eq!(cut.struck(), 1);
+    let heard = bob.wait_for(|it| it.event_id == receipt.id.as_str(), SOON).await?;
+    assert_eq!(bob.download(&heard.content).await?, b"canary".repeat(50_000));
+    running.stop().await
+}
+
+#[tokio::test]
+async fn place_that_was_given_up_is_reserved_anew() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let bob = Person::new_on(&lab.a, "bob").await?;
+    let proxy = Proxy::before(lab.a.url()).await?;
+    let bot = Bot::new(&lab.a, proxy.url(), json!({ "invites": { "from": [bob.user_id()] } })).await?;
+    let running = bot.start().await?;
+    let room = bob.create_encrypted_room("files", &[&bot.user.id]).await?;
+    running.joins(&room, 2).await?;
+    let gone = Fault::Answer { status: 404, body: json!({ "errcode": "M_NOT_FOUND", "error": "expired" }) };
+    proxy.add(Broken::new("PUT", "/media/v3/upload/", gone)?.times(1));
+    proxy.record();
+    let (slip, content) = (slip(&room), bot.intake.spool().put(b"canary"));
+    let receipt = until_delivered(&running, &slip, &content).await?;
+    let heard = bob.wait_for(|it| it.event_id == receipt.id.as_str(), SOON).await?;
+    assert_eq!(bob.download(&heard.content).await?, b"canary");
+    let reserved = proxy.take_seen().into_iter().filter(|seen| seen.path.contains("/media/v1/create")).count();
+    assert_eq!(reserved, 2);
+    running.stop().await
 }
 
 async fn until_delivered(running: &Running, slip: &Slip, content: &Spooled) -> Result<Receipt> {

@@ -1,8 +1,6 @@
-//! The conformance kit's far side: a real homeserver, a fault proxy, and a person with mautrix-python.
+//! What the conformance kit is played on: our account on a real homeserver, behind a fault proxy.
 
 use std::{
-    collections::HashMap,
-    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -10,27 +8,21 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, AnyTransport, Clock, Context, ConversationId, PersonId, RemoteId, Spool, Transport as _,
-    conformance::{Failure, Harness, MemoryIntake, Near, Overheard, Peer, Rig, Say, Stop, Told},
+    AccountName, AnyTransport, Clock, Context, ConversationId, Spool,
+    conformance::{Harness, MemoryIntake, Near, Rig, Stop, Told},
     inbox::AccountStore,
     transport::StoreKey,
 };
-use sealbridge_lab::{
-    Lab, Person, Proxy,
-    person::Received,
-    proxy::{Fault, Rule},
-};
+use sealbridge_lab::{Lab, Person, Proxy, person::Received};
 use sealbridge_matrix::{Matrix, Settings};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
 
 use crate::{
     bot::{Bot, SOON},
-    speech,
+    peer::Bob,
 };
 
 /// Rigs on a shared homeserver.
@@ -40,7 +32,8 @@ pub(crate) struct Matrices {
     soiled: Arc<AtomicBool>,
 }
 
-type Connected = Arc<Mutex<Option<Arc<Matrix>>>>;
+/// The account as it is connected now.
+pub(crate) type Connected = Arc<Mutex<Option<Arc<Matrix>>>>;
 
 struct Ours {
     settings: Settings,
@@ -48,19 +41,7 @@ struct Ours {
     connected: Connected,
 }
 
-struct Bob {
-    person: Arc<Person>,
-    proxy: Proxy,
-    server: &'static Path,
-    soiled: Arc<AtomicBool>,
-    bridge: String,
-    room: String,
-    connected: Connected,
-    files: Mutex<HashMap<RemoteId, Vec<u8>>>,
-    joining: JoinHandle<()>,
-}
-
-fn broken(error: impl Into<anyhow::Error>) -> Stop {
+pub(crate) fn broken(error: impl Into<anyhow::Error>) -> Stop {
     Stop::failed(format!("{:#}", error.into()))
 }
 
@@ -87,6 +68,7 @@ impl Matrices {
     async fn set(&self, intake: &Arc<MemoryIntake>) -> anyhow::Result<Rig> {
         let server = if self.soiled.load(Ordering::SeqCst) { &self.lab.b } else { &self.lab.a };
         let person = Arc::new(Person::new_on(server, "bob").await?);
+        person.call("watch", json!({})).await?;
         let proxy = Proxy::before(server.url()).await?;
         let invites = json!({ "invites": { "from": [person.user_id()] } });
         let bot = Bot::with_intake(server, proxy.url(), invites, Arc::clone(intake)).await?;
@@ -151,171 +133,4 @@ impl Near for Ours {
         *self.connected.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&matrix));
         Ok(AnyTransport::EndToEnd(matrix))
     }
-}
-
-impl Bob {
-    /// The content of a file that was heard, fetched once.
-    async fn content(&self, id: &RemoteId, received: &[Received]) -> anyhow::Result<Vec<u8>> {
-        if let Some(content) = self.files.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
-            return Ok(content.clone());
-        }
-        let content = received.iter().find_map(|one| match one {
-            Received::Message(message) if message.event_id == id.as_str() => Some(&message.content),
-            Received::Event(event) if event.event_id == id.as_str() => Some(&event.content),
-            _ => None,
-        });
-        let content = self.person.download(content.context("It was heard")?).await?;
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), content.clone());
-        Ok(content)
-    }
-
-    fn rule(&self, method: &str, path: &str, fault: Fault) -> Told {
-        self.proxy.add(Rule::new(method, path, fault).map_err(broken)?.times(1));
-        Ok(())
-    }
-
-    /// Waits until our account knows whether the network is there.
-    async fn until_connected(&self, wanted: bool) -> Told {
-        crate::bot::until(|| {
-            let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
-            connected.as_ref().is_none_or(|matrix| matrix.health().connected == wanted).then_some(())
-        })
-        .await
-        .map_err(broken)
-    }
-}
-
-impl Drop for Bob {
-    fn drop(&mut self) {
-        self.joining.abort();
-        // Else the account would outlive its case.
-        self.connected.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-}
-
-#[async_trait]
-impl Peer for Bob {
-    fn id(&self) -> PersonId {
-        PersonId::new(self.person.user_id())
-    }
-
-    fn name(&self) -> Option<String> {
-        let id = self.person.user_id();
-        id.strip_prefix('@').and_then(|id| id.split_once(':')).map(|(name, _)| name.to_owned())
-    }
-
-    fn echoes(&self) -> Told {
-        Ok(())
-    }
-
-    async fn say(&self, say: Say) -> Told<RemoteId> {
-        speech::say(&self.person, &self.room, say).await.map_err(broken)
-    }
-
-    async fn heard(&self) -> Told<Vec<Overheard>> {
-        let received = self.person.received();
-        let mut heard = speech::heard(received.clone());
-        for one in &mut heard {
-            if let Some(file) = &mut one.details.file {
-                file.content = self.content(&one.id, &received).await.map_err(broken)?;
-            }
-        }
-        Ok(heard)
-    }
-
-    async fn say_in_clear(&self, words: &str) -> Told<RemoteId> {
-        self.soiled.store(true, Ordering::SeqCst);
-        let content = json!({ "msgtype": "m.text", "body": words });
-        let sent = self.person.send_raw_plain(&self.room, "m.room.message", content).await;
-        sent.map(RemoteId::new).map_err(broken)
-    }
-
-    async fn say_without_key(&self, words: &str) -> Told<RemoteId> {
-        self.person.withhold(&self.room, &[&self.bridge], false).await.map_err(broken)?;
-        let said = self.person.send(&self.room, words).await.map_err(broken)?;
-        self.person.call("share_later", json!({ "room": self.room })).await.map_err(broken)?;
-        Ok(RemoteId::new(said))
-    }
-
-    async fn share_key(&self) -> Told {
-        self.person.share_key(&self.room).await.map(drop).map_err(broken)
-    }
-
-    async fn replay(&self, id: &RemoteId) -> Told<RemoteId> {
-        let event = self.person.raw_event(&self.room, id.as_str()).await.map_err(broken)?;
-        let sent = self.person.send_raw_plain(&self.room, "m.room.encrypted", event["content"].clone()).await;
-        sent.map(RemoteId::new).map_err(broken)
-    }
-
-    async fn limit_answers(&self, _most: usize) -> Told {
-        Err(Stop::cannot("the homeserver decides how much an answer holds; a longer gap has a test of its own"))
-    }
-
-    async fn stop_encrypting(&self) -> Told {
-        let sent = self.person.send_state(&self.room, "m.room.encryption", "", json!({})).await;
-        sent.map(drop).map_err(broken)
-    }
-
-    async fn unencrypted_conversation(&self) -> Told<ConversationId> {
-        let room = self.person.create_plain_room("open", &[&self.bridge]).await.map_err(broken)?;
-        // It joins, looks, and leaves.
-        let left = self.person.wait_member(&room, &self.bridge, "leave", SOON).await;
-        left.map_err(broken)?;
-        Ok(ConversationId::new(room))
-    }
-
-    async fn go_away(&self) -> Told {
-        self.proxy.go_offline();
-        self.until_connected(false).await
-    }
-
-    async fn come_back(&self) -> Told {
-        self.proxy.go_online();
-        Ok(())
-    }
-
-    async fn fail_next(&self, failure: Failure) -> Told {
-        let fault = match failure {
-            Failure::Refuse => {
-                Fault::Answer { status: 400, body: json!({ "errcode": "M_INVALID_PARAM", "error": "no" }) }
-            }
-            Failure::Throttle(wait) => {
-                Fault::Throttle { retry_after_ms: u64::try_from(wait.as_millis()).map_err(broken)? }
-            }
-            Failure::LoseAnswer => Fault::DropAfter,
-        };
-        self.rule("PUT", "/send/m.room.encrypted/", fault)
-    }
-
-    async fn stored(&self) -> Told<Vec<Vec<u8>>> {
-        let mut stored = Vec::new();
-        read_all(self.server, &mut stored).map_err(broken)?;
-        Ok(stored)
-    }
-
-    async fn parcels(&self) -> Told<Vec<Vec<u8>>> {
-        Err(Stop::cannot("Matrix encrypts by itself"))
-    }
-
-    async fn inject(&self, _bytes: Vec<u8>) -> Told<RemoteId> {
-        Err(Stop::cannot("Matrix encrypts by itself"))
-    }
-}
-
-/// Database, log and media of a homeserver, as they lie on disk.
-fn read_all(folder: &Path, into: &mut Vec<Vec<u8>>) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            read_all(&path, into)?;
-            continue;
-        }
-        match std::fs::read(&path) {
-            Ok(bytes) => into.push(bytes),
-            // A database's side files come and go.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

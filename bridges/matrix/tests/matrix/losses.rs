@@ -171,6 +171,33 @@ async fn delivery_whose_answer_is_lost_is_found_and_never_doubled() -> Result<()
 }
 
 #[tokio::test]
+async fn echoes_that_came_with_nothing_else_are_told_before_what_answers_them_and_by_themselves() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    for round in 0..4 {
+        let slip = crate::bot::slip(&room);
+        let question = format!("question {round}");
+        running.deliver(&slip, crate::bot::ann(), &question).await?;
+        bob.wait_for(|it| it.body.ends_with(&question), SOON).await?;
+        let answer = format!("answer {round}");
+        bob.send(&room, &answer).await?;
+        bot.hears(&answer).await?;
+        assert!(bot.intake.echoes().iter().any(|echo| echo.delivery == slip.delivery), "{round}: it comes too late");
+    }
+    let last: Vec<_> = (0..3).map(|_| crate::bot::slip(&room)).collect();
+    for slip in &last {
+        running.deliver(slip, crate::bot::ann(), "no answer").await?;
+    }
+    // Nothing more comes from the homeserver, and the last of them is told all the same.
+    let told = || {
+        let echoes = bot.intake.echoes();
+        last.iter().all(|slip| echoes.iter().any(|echo| echo.delivery == slip.delivery)).then_some(())
+    };
+    until(told).await?;
+    running.stop().await
+}
+
+#[tokio::test]
 async fn deliveries_in_doubt_read_the_rooms_history_once() -> Result<()> {
     use sealbridge_contract::{Found, Transport as _};
     let Some(lab) = Lab::shared().await? else { return Ok(()) };

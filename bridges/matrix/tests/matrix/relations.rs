@@ -2,18 +2,22 @@
 
 use anyhow::Result;
 use sealbridge_contract::{
-    Author, Cleartext, Destination, EndToEnd as _, Kind, Message, Origin, PersonId, RemoteId, Rule, SenderTrust, Slip,
+    Author, Cleartext, Destination, EndToEnd as _, Kind, Message, Origin, PersonId, RemoteId, SenderTrust, Slip,
     Timestamp, Verdict,
     conformance::How,
     gate::Encryption,
     judge,
     message::{Reaction, Target},
 };
-use sealbridge_lab::{Lab, Person};
-use serde_json::json;
+use sealbridge_lab::{
+    Lab, Person,
+    proxy::{Fault, Rule},
+};
+use serde_json::{Value, json};
 
 use crate::{
-    bot::{Bot, Running, slip, until},
+    bot::{Bot, Running, SOON, slip, until},
+    losses::Scene,
     speech,
 };
 
@@ -91,7 +95,9 @@ async fn reacts(running: &Running, slip: &Slip, person: &str, emoji: &[&str]) ->
     let reaction = Reaction::new(Target::new(RemoteId::new("far")), emoji.iter().copied());
     let message = Cleartext::new(Message::of(author, Timestamp(0), Kind::Reaction(reaction)));
     let to = Destination::EndToEnd(Encryption::Pinned);
-    let Verdict::Speak(cleared) = judge(&message, Origin { sender: SenderTrust::Local }, &to, &Rule::default()) else {
+    let Verdict::Speak(cleared) =
+        judge(&message, Origin { sender: SenderTrust::Local }, &to, &sealbridge_contract::Rule::default())
+    else {
         anyhow::bail!("the gate refuses");
     };
     running.matrix.deliver(cleared, slip).await.map_err(|error| anyhow::anyhow!("{error}"))?;
@@ -128,5 +134,64 @@ async fn one_account_shows_what_anybody_elsewhere_reacts_with() -> Result<()> {
     reacts(&running, &last, "ben", &["❤️"]).await?;
     reacts(&running, &last, "ben", &["❤️"]).await?;
     until(|| shown(&["❤️"])).await?;
+    running.stop().await
+}
+
+#[tokio::test]
+async fn reaction_that_was_taken_back_while_it_was_missing_does_not_come() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
+    let said = bob.send(&room, "to be liked").await?;
+    bot.hears("to be liked").await?;
+    running.stop().await?;
+    let relation = json!({ "m.relates_to": { "rel_type": "m.annotation", "event_id": said, "key": "👍" } });
+    let reaction = bob.send_raw_plain(&room, "m.reaction", relation.clone()).await?;
+    for number in 0..110 {
+        bob.send(&room, &format!("message {number}")).await?;
+    }
+    bob.redact(&room, &reaction).await?;
+    // A homeserver that shows what was as it was, in pages that come late.
+    let stuck = proxy.add(Rule::new("GET", "/messages", Fault::Hang)?);
+    let as_it_was = Fault::rewrite(move |answer| {
+        for event in answer.pointer_mut("/chunk").and_then(Value::as_array_mut).into_iter().flatten() {
+            if event["type"] == "m.reaction" {
+                event["content"] = relation.clone();
+            }
+        }
+    });
+    proxy.add(Rule::new("GET", "/messages", as_it_was)?);
+    let running = bot.start().await?;
+    stuck.wait_struck(1, SOON).await?;
+    let key = format!("taken-back/{reaction}");
+    let store = bot.context().store;
+    let give_up = tokio::time::Instant::now() + SOON;
+    while store.read(&key).await?.is_none() {
+        assert!(tokio::time::Instant::now() < give_up, "the deletion is taken in");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    stuck.remove();
+    bot.hears("message 0").await?;
+    until(|| (bot.intake.gaps().0 == 0 && bot.intake.still_waiting() == 0).then_some(())).await?;
+    assert!(!bot.intake.accepted().iter().any(|one| one.how == Some(How::Reaction)));
+    running.stop().await
+}
+
+#[tokio::test]
+async fn quote_of_a_redacted_message_does_not_bring_its_words_back() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    let secret = bob.send(&room, "the secret").await?;
+    bot.hears("the secret").await?;
+    bob.redact(&room, &secret).await?;
+    let answer = json!({
+        "msgtype": "m.text", "body": format!("> <{}> the secret\n\nan answer", bob.user_id()),
+        "format": "org.matrix.custom.html",
+        "formatted_body": "<mx-reply><blockquote>the secret</blockquote></mx-reply>an answer",
+        "m.relates_to": { "m.in_reply_to": { "event_id": secret } },
+    });
+    bob.send_event(&room, "m.room.message", answer).await?;
+    let heard = bot.hears("an answer").await?;
+    assert_eq!(heard.reply_to.as_ref().map(RemoteId::as_str), Some(secret.as_str()));
+    assert!(heard.html.is_none_or(|html| !html.0.contains("secret")));
     running.stop().await
 }

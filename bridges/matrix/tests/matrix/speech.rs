@@ -12,7 +12,8 @@ use sealbridge_lab::{
 };
 use serde_json::{Value, json};
 
-const PROFILE: &str = "com.beeper.per_message_profile";
+/// Who said it, where a bridge speaks for others.
+pub(crate) const PROFILE: &str = "com.beeper.per_message_profile";
 
 /// Says it as clients do, and gives the name of the event.
 pub(crate) async fn say(person: &Person, room: &str, say: Say) -> Result<RemoteId> {

@@ -10,7 +10,7 @@ use super::{
     },
     Reader,
 };
-use crate::store::{LinkName, Pending};
+use crate::store::{LaneReport, LinkName, Pending};
 
 /// The head of a lane, and the numbers of those that do not open.
 #[derive(Default)]
@@ -34,6 +34,25 @@ pub(in crate::store::sqlite) fn lanes(reader: &Reader) -> Outcome<Vec<Address>> 
         |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
     )?;
     Ok(names.into_iter().filter_map(|(account, name)| keys::address(&account, name)).collect())
+}
+
+/// How each lane stands that has something in the outbox.
+pub(in crate::store::sqlite) fn lane_reports(reader: &Reader) -> Outcome<Vec<LaneReport>> {
+    let mut reports = Vec::new();
+    for at in lanes(reader)? {
+        let Some(lane) = reader.conversation(&at)? else { continue };
+        let queued =
+            reader.one("SELECT count(*) FROM delivery WHERE lane = ?1 AND state = 0", [lane], |row| row.get(0))?;
+        let first = reader.one(
+            "SELECT enqueued_at, attempts, reason FROM delivery WHERE lane = ?1 AND state = 0 ORDER BY number LIMIT 1",
+            [lane],
+            |row| Ok((Timestamp(row.get(0)?), row.get(1)?, row.get(2)?)),
+        )?;
+        if let (Some(queued), Some((since, attempts, cause))) = (queued, first) {
+            reports.push(LaneReport { at, queued, since, attempts, cause });
+        }
+    }
+    Ok(reports)
 }
 
 /// The next deliveries of a lane after number `after`, oldest first.

@@ -17,7 +17,7 @@ use super::{
     },
     Reader,
 };
-use crate::store::{Counts, DeadLetter, Fact, JournalError, Link, LinkName};
+use crate::store::{Counts, DeadLetter, Died, Fact, JournalError, Link, LinkName};
 
 /// All links.
 pub(in crate::store::sqlite) fn links(reader: &Reader) -> Outcome<Vec<Link>> {
@@ -174,6 +174,34 @@ fn describe_delivery(vault: &Vault, letter: &mut DeadLetter, row: &rusqlite::Row
         letter.sender = Some(message.author().as_str().to_owned());
     }
     Ok(())
+}
+
+/// As many kinds of dead letters are named at once.
+const KINDS_AT_ONCE: usize = 1024;
+
+/// What became dead letters since a moment, by conversation, reason and hour.
+pub(in crate::store::sqlite) fn died_since(reader: &Reader, since: Timestamp) -> Outcome<Vec<Died>> {
+    let read = |row: &rusqlite::Row<'_>| {
+        let (account, name): (String, String) = (row.get(0)?, row.get(1)?);
+        let (reason, hour, count) = (row.get(2)?, row.get(3)?, row.get(4)?);
+        let last = Timestamp(row.get(5)?);
+        Ok(keys::address(&account, name).map(|from| Died { from, reason, hour, count, last }))
+    };
+    let died = reader.all(
+        "SELECT c.account, c.name, coalesce(dead.reason, ''), dead.at / 3600000 AS hour, count(*), max(dead.at) AS last
+         FROM (
+             SELECT r.conversation AS conversation, d.reason AS reason, d.done_at AS at
+             FROM delivery d JOIN received r ON r.id = d.source WHERE d.state = 2 AND d.done_at >= ?1
+             UNION ALL
+             SELECT conversation, reason, dead_at FROM unreadable WHERE state = 1 AND dead_at >= ?1
+             UNION ALL
+             SELECT conversation, reason, since FROM letter WHERE since >= ?1
+         ) AS dead JOIN conversation c ON c.id = dead.conversation
+         GROUP BY dead.conversation, dead.reason, hour ORDER BY last LIMIT ?2",
+        rusqlite::params![since.0, KINDS_AT_ONCE],
+        read,
+    )?;
+    Ok(died.into_iter().flatten().collect())
 }
 
 /// What became of a message: one that was received there, or one that we delivered there.

@@ -20,8 +20,8 @@ use crate::store::{JournalError, Router};
 
 pub(super) use self::{
     accounts::{read, read_all},
-    head::{called, head, lanes},
-    lists::{counts, dead_letters, files, links, open_gaps, waiting, why},
+    head::{called, head, lane_reports, lanes},
+    lists::{counts, dead_letters, died_since, files, links, open_gaps, waiting, why},
 };
 
 /// A question on its way to a reader.

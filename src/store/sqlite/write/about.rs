@@ -30,8 +30,7 @@ pub(super) struct Notes {
 impl Notes {
     pub(super) fn of(ledger: &Ledger, conversation: i64, at: &Address, message: &Cleartext) -> Self {
         let verb = message.verb();
-        let replaces = matches!(verb, Verb::Edit | Verb::Reaction);
-        let about = message.about().filter(|_| replaces);
+        let about = message.about();
         let files: Vec<String> = message.spooled().map(|id| id.to_string()).collect();
         Self {
             author: ledger.keys.tag(&Place::author(at, message.author())),
@@ -47,9 +46,37 @@ pub(super) fn follow(ledger: &mut Ledger, conversation: i64, notes: &Notes, mess
         take_back(ledger, conversation, target)?;
     }
     match notes.about {
-        Some(about) => replace(ledger, conversation, about, &notes.author),
-        None => Ok(()),
+        Some(about) if message.takes_back().is_none() => replace(ledger, conversation, about, &notes.author),
+        _ => Ok(()),
     }
+}
+
+/// Whether something that is read backwards was taken back by what came before it, or what it is about was.
+pub(super) fn is_taken_back(
+    ledger: &Ledger,
+    conversation: i64,
+    id: &RemoteId,
+    message: Option<&Cleartext>,
+) -> Outcome<bool> {
+    for target in [Some(id), message.and_then(Cleartext::about)].into_iter().flatten() {
+        let about = about_key(conversation, Verb::Redaction, target.as_str());
+        if !rows(ledger, conversation, about, None)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a deletion is of something that was taken back here before it went anywhere.
+pub(super) fn deletes_nothing(ledger: &Ledger, conversation: i64, message: &Cleartext) -> Outcome<bool> {
+    let Some(target) = message.takes_back() else { return Ok(false) };
+    let Some((place, _)) = accept::seen(ledger, conversation, target)? else { return Ok(false) };
+    let went_nowhere = ledger.one(
+        "SELECT note = ?2 AND NOT EXISTS (SELECT 1 FROM delivery WHERE source = ?1) FROM received WHERE id = ?1",
+        params![place, TAKEN_BACK],
+        |row| row.get::<_, Option<bool>>(0),
+    )?;
+    Ok(went_nowhere.flatten() == Some(true))
 }
 
 /// Erases whatever is still kept of a message, and of edits and reactions to it.

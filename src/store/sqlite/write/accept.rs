@@ -165,6 +165,10 @@ fn message(
         line(ledger, standing.id, &incoming.id, place, Some(BEFORE_LINK))?;
         return Ok(true);
     }
+    if filled_since.is_some() && about::is_taken_back(ledger, standing.id, &incoming.id, Some(&incoming.message))? {
+        line(ledger, standing.id, &incoming.id, place, Some(about::TAKEN_BACK))?;
+        return Ok(true);
+    }
     let waits = standing.blocked
         || ledger.unfinished.contains(&standing.id)
         || standing.unreadables && order::is_held(ledger, standing.id, incoming.message.author(), place)?;
@@ -271,6 +275,10 @@ fn put_line(
 fn unread(ledger: &mut Ledger, standing: &mut Standing, event: &Unreadable, place: i64, filled: bool) -> Outcome<bool> {
     if seen(ledger, standing.id, &event.id)?.is_some() {
         return Ok(false);
+    }
+    if filled && about::is_taken_back(ledger, standing.id, &event.id, None)? {
+        line(ledger, standing.id, &event.id, place, Some(about::TAKEN_BACK))?;
+        return Ok(true);
     }
     let id = event.id.as_str();
     let locked = ledger.keys.vault.lock(Place::raw(&standing.at, id).bytes(), event.raw.expose());

@@ -1,7 +1,9 @@
 //! The accounts' own small stores, and the service's settings: the store of no account.
 
+use std::collections::HashSet;
+
 use rusqlite::params;
-use sealbridge_contract::inbox::StoreWrite;
+use sealbridge_contract::inbox::{Keep, StoreWrite};
 
 use super::{
     super::{Outcome, keys::Place},
@@ -15,9 +17,9 @@ pub(in crate::store::sqlite) fn write(ledger: &mut Ledger, account: &str, writes
             Some(value) => {
                 let locked = ledger.keys.vault.lock(Place::entry(account, &write.key).bytes(), value.expose());
                 ledger.run(
-                    "INSERT INTO entry (account, key, value) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (account, key) DO UPDATE SET value = excluded.value",
-                    params![account, write.key, ledger.keys.vault.to_row(&locked)],
+                    "INSERT INTO entry (account, key, value, at) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (account, key) DO UPDATE SET value = excluded.value, at = excluded.at",
+                    params![account, write.key, ledger.keys.vault.to_row(&locked), ledger.now().0],
                 )?;
             }
             None => {
@@ -26,4 +28,48 @@ pub(in crate::store::sqlite) fn write(ledger: &mut Ledger, account: &str, writes
         }
     }
     Ok(())
+}
+
+/// Forgets entries whose key starts with `prefix`, except these.
+pub(in crate::store::sqlite) fn forget(
+    ledger: &mut Ledger,
+    account: &str,
+    prefix: &str,
+    except: &HashSet<String>,
+) -> Outcome<usize> {
+    let keys: Vec<String> = ledger.all(
+        "SELECT key FROM entry WHERE account = ?1 AND key >= ?2 AND substr(key, 1, length(?2)) = ?2",
+        [account, prefix],
+        |row| row.get(0),
+    )?;
+    let gone: Vec<StoreWrite> = keys.into_iter().filter(|key| !except.contains(key)).map(StoreWrite::delete).collect();
+    write(ledger, account, &gone)?;
+    Ok(gone.len())
+}
+
+/// As many entries are forgotten in one go.
+const PRUNED_AT_ONCE: usize = 512;
+
+/// Forgets entries whose key starts with `prefix` and that are too old or too many.
+pub(in crate::store::sqlite) fn prune(ledger: &mut Ledger, account: &str, prefix: &str, keep: Keep) -> Outcome<usize> {
+    let now = ledger.now();
+    // What an earlier version wrote counts from now on.
+    ledger.run(
+        "UPDATE entry SET at = ?3
+         WHERE account = ?1 AND key >= ?2 AND substr(key, 1, length(?2)) = ?2 AND at IS NULL",
+        params![account, prefix, now.0],
+    )?;
+    let too_old = ledger.run(
+        "DELETE FROM entry WHERE id IN
+         (SELECT id FROM entry WHERE account = ?1 AND key >= ?2 AND substr(key, 1, length(?2)) = ?2 AND at < ?3
+          LIMIT ?4)",
+        params![account, prefix, now.minus(keep.within).0, PRUNED_AT_ONCE],
+    )?;
+    let too_many = ledger.run(
+        "DELETE FROM entry WHERE id IN
+         (SELECT id FROM entry WHERE account = ?1 AND key >= ?2 AND substr(key, 1, length(?2)) = ?2
+          ORDER BY at DESC, id DESC LIMIT ?4 OFFSET ?3)",
+        params![account, prefix, keep.most, PRUNED_AT_ONCE],
+    )?;
+    Ok(too_old + too_many)
 }

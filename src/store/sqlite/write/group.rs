@@ -6,12 +6,15 @@ use std::{
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::{
-    mpsc::{self, error::TryRecvError},
-    oneshot,
+use tokio::{
+    runtime::{self, Runtime},
+    sync::{
+        mpsc::{self, error::TryRecvError},
+        oneshot,
+    },
 };
 
 use super::{
@@ -30,6 +33,7 @@ trait Job: Send {
 pub(in crate::store::sqlite) struct Asked {
     job: Box<dyn Job>,
     weight: usize,
+    patient: bool,
 }
 
 /// A wish and where its answer goes.
@@ -46,7 +50,12 @@ where
 {
     /// `weight` is about how many rows it writes.
     pub(in crate::store::sqlite) fn of(weight: usize, work: W) -> impl FnOnce(oneshot::Sender<Outcome<T>>) -> Asked {
-        move |reply| Asked { job: Box::new(Self { work, done: None, reply }), weight }
+        move |reply| Asked { job: Box::new(Self { work, done: None, reply }), weight, patient: false }
+    }
+
+    /// What may wait a moment for company in its commit, since nobody on a network waits for it.
+    pub(in crate::store::sqlite) fn patient(work: W) -> impl FnOnce(oneshot::Sender<Outcome<T>>) -> Asked {
+        move |reply| Asked { patient: true, ..Self::of(1, work)(reply) }
     }
 
     /// What nothing may come after in the same commit: a change of the links, since the router learns of it only then.
@@ -75,6 +84,11 @@ where
 
 /// One group takes no more than this, so that the first of it does not wait for long.
 const HEAVIEST_GROUP: usize = 2048;
+
+/// What is patient waits no longer than this for company, and only while no more than so many come at once: who writes
+/// much has company anyway.
+const PATIENCE: Duration = Duration::from_millis(25);
+const COMPANY: usize = 4;
 
 /// The log is folded into the file after so many changed rows, a few pages each, or after so many commits, since a
 /// commit of a single message touches as many pages as one of many. It keeps its length and is written over, which is
@@ -114,14 +128,20 @@ pub(in crate::store::sqlite) struct Writer {
     /// How many rows were changed when the log was folded last, and how many commits ago that was.
     folded_at: u64,
     commits: u32,
+    /// How many were committed together the last time.
+    last: usize,
+    /// Tells the time to what is patient.
+    clock: Option<Runtime>,
 }
 
 impl Writer {
     pub(in crate::store::sqlite) fn new(ledger: Ledger, file: PathBuf, woken: Arc<Woken>, found: Found) -> Self {
         let mut log = file.into_os_string();
         log.push("-wal");
-        let (broken, stuck, unfolded, folded_at, commits) = (None, None, false, 0, 0);
-        Self { ledger, log: log.into(), woken, broken, found, stuck, unfolded, folded_at, commits }
+        let (broken, stuck, unfolded, folded_at, commits, last) = (None, None, false, 0, 0, 0);
+        // Without it there is no patience, and nothing else is missing.
+        let clock = runtime::Builder::new_current_thread().enable_time().build().ok();
+        Self { ledger, log: log.into(), woken, broken, found, stuck, unfolded, folded_at, commits, last, clock }
     }
 
     /// Serves until nobody can ask any more, then folds the log and closes.
@@ -132,12 +152,18 @@ impl Writer {
                 Next::GoOn => None,
                 Next::End => break,
             };
-            let (mut jobs, mut weight) = (Vec::new(), 0);
+            let (mut jobs, mut weight, mut patient) = (Vec::new(), 0, self.last < COMPANY);
+            let mut until = None;
             while let Some(asked_for) = next {
                 weight += asked_for.weight;
+                patient &= asked_for.patient;
                 jobs.push(asked_for.job);
                 next = if weight < HEAVIEST_GROUP { asked.try_recv().ok() } else { None };
+                if next.is_none() && patient && jobs.len() < COMPANY {
+                    next = self.company(&mut asked, *until.get_or_insert_with(|| Instant::now() + PATIENCE));
+                }
             }
+            self.last = jobs.len();
             self.serve(jobs);
         }
         self.fold("TRUNCATE");
@@ -164,6 +190,12 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Waits for one more.
+    fn company(&self, asked: &mut mpsc::Receiver<Asked>, until: Instant) -> Option<Asked> {
+        let waited = async { tokio::time::timeout_at(until.into(), asked.recv()).await.ok().flatten() };
+        self.clock.as_ref()?.block_on(waited)
     }
 
     fn serve(&mut self, mut jobs: Vec<Box<dyn Job>>) {

@@ -9,7 +9,7 @@ use super::{
     outbox::{self, no_such},
     unreadable,
 };
-use crate::store::JournalError;
+use crate::store::{JournalError, Swept};
 
 /// Writes a dead letter for something that never became a delivery and whose content is not kept.
 pub(super) fn write(
@@ -38,24 +38,51 @@ pub(super) fn wake(ledger: &mut Ledger, mut lanes: Vec<i64>) -> Outcome<()> {
     Ok(())
 }
 
-/// Puts a dead letter back.
-pub(in crate::store::sqlite) fn retry(ledger: &mut Ledger, number: i64) -> Outcome<()> {
-    let lane: Option<i64> = ledger.one(
-        "UPDATE delivery SET state = 0, not_before = 0, reason = NULL, done_at = NULL
-         WHERE number = ?1 AND state = 2
-           AND (payload IS NOT NULL OR EXISTS (SELECT 1 FROM received r WHERE r.id = source AND r.payload IS NOT NULL))
-         RETURNING lane",
-        [number],
+/// As many dead letters are sorted in one commit, and as many bytes of them erased: erasing writes them over.
+pub(in crate::store::sqlite) const AT_ONCE: usize = 256;
+const BYTES_AT_ONCE: u64 = 16 << 20;
+
+/// Puts back every dead letter after number `after` whose content is there.
+pub(in crate::store::sqlite) fn retry_letters(ledger: &mut Ledger, after: i64) -> Outcome<Swept> {
+    each(ledger, after, put_back)
+}
+
+/// Erases every dead letter after number `after`.
+pub(in crate::store::sqlite) fn drop_letters(ledger: &mut Ledger, after: i64) -> Outcome<Swept> {
+    each(ledger, after, |ledger, number| drop_letter(ledger, number).map(|()| true))
+}
+
+/// Does something to each of the next dead letters; each is met once, whatever becomes of it.
+fn each(ledger: &mut Ledger, after: i64, mut act: impl FnMut(&mut Ledger, i64) -> Outcome<bool>) -> Outcome<Swept> {
+    let numbers: Vec<i64> = ledger.all(
+        "SELECT number FROM (
+             SELECT * FROM (SELECT number FROM delivery WHERE state = 2 AND number > ?1 ORDER BY number LIMIT ?2)
+             UNION SELECT * FROM (SELECT number FROM unreadable WHERE state = 1 AND number > ?1 ORDER BY number LIMIT ?2)
+             UNION SELECT * FROM (SELECT number FROM letter WHERE number > ?1 ORDER BY number LIMIT ?2)
+             UNION SELECT * FROM (SELECT number FROM quarantine WHERE number > ?1 ORDER BY number LIMIT ?2)
+         ) ORDER BY number LIMIT ?2",
+        params![after, AT_ONCE],
         |row| row.get(0),
     )?;
-    if let Some(lane) = lane {
-        return wake(ledger, vec![lane]);
+    let mut swept = Swept::default();
+    let before = ledger.totals.payload_bytes;
+    for number in numbers {
+        if act(ledger, number)? {
+            swept.done += 1;
+        } else {
+            swept.left += 1;
+        }
+        swept.go_on = Some(number);
+        if before.saturating_sub(ledger.totals.payload_bytes) > BYTES_AT_ONCE {
+            break;
+        }
     }
-    let back = ledger.run(
-        "UPDATE unreadable SET state = 0, dead_at = NULL, since = ?2 WHERE number = ?1 AND state = 1",
-        params![number, ledger.now().0],
-    )?;
-    if back == 1 {
+    Ok(swept)
+}
+
+/// Puts a dead letter back.
+pub(in crate::store::sqlite) fn retry(ledger: &mut Ledger, number: i64) -> Outcome<()> {
+    if put_back(ledger, number)? {
         return Ok(());
     }
     let known = ledger.one(
@@ -70,6 +97,27 @@ pub(in crate::store::sqlite) fn retry(ledger: &mut Ledger, number: i64) -> Outco
         )));
     }
     Err(no_such(number))
+}
+
+/// Puts a dead letter back, if its content is there.
+fn put_back(ledger: &mut Ledger, number: i64) -> Outcome<bool> {
+    let lane: Option<i64> = ledger.one(
+        "UPDATE delivery SET state = 0, not_before = 0, reason = NULL, done_at = NULL
+         WHERE number = ?1 AND state = 2
+           AND (payload IS NOT NULL OR EXISTS (SELECT 1 FROM received r WHERE r.id = source AND r.payload IS NOT NULL))
+         RETURNING lane",
+        [number],
+        |row| row.get(0),
+    )?;
+    if let Some(lane) = lane {
+        wake(ledger, vec![lane])?;
+        return Ok(true);
+    }
+    let back = ledger.run(
+        "UPDATE unreadable SET state = 0, dead_at = NULL, since = ?2 WHERE number = ?1 AND state = 1",
+        params![number, ledger.now().0],
+    )?;
+    Ok(back == 1)
 }
 
 /// Why there is only a line of something.

@@ -35,9 +35,12 @@ use crate::store::{JournalError, Limits, LinkName, Router};
 pub(super) use self::gaps::Bounds;
 pub(super) use self::{
     accept::{batch, parcels},
-    accounts::write,
+    accounts::{forget, prune, write},
     gaps::fill,
-    letters::{drop_letter, quarantine_delivery, quarantine_unreadable, retry},
+    letters::{
+        AT_ONCE as LETTERS_AT_ONCE, drop_letter, drop_letters, quarantine_delivery, quarantine_unreadable, retry,
+        retry_letters,
+    },
     links::{put_link, remove_link, replace_end, resume},
     mend::mend,
     order::expire,

@@ -60,6 +60,9 @@ pub(super) fn route(
         letters::write(ledger, conversation, carried.id.as_str(), Some(author), about::NOT_THEIRS)?;
         return Ok(Routes::default());
     }
+    if about::deletes_nothing(ledger, conversation, carried.message)? {
+        return Ok(Routes::default());
+    }
     let mut routes = Routes::default();
     for routed in ledger.router.clone().route(at, carried.id, carried.message, carried.trust) {
         outbox::enqueue(ledger, at, carried.id, place, &routed)?;

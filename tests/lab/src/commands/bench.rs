@@ -11,6 +11,9 @@ pub(crate) struct Bench {
     /// Only so much as shows that everything works; the figures mean nothing.
     #[arg(long)]
     short: bool,
+    /// Only this part: journey, compare, echo or hundred.
+    #[arg(long)]
+    only: Option<String>,
     /// Print one JSON object as the last line of standard output; the rest goes to standard error.
     #[arg(long)]
     json: bool,
@@ -23,6 +26,7 @@ impl Bench {
         let mut measure = tokio::process::Command::new(bench.path());
         measure.arg("measure").arg("--service").arg(service.path());
         measure.args(self.short.then_some("--short")).args(self.json.then_some("--json"));
+        measure.args(self.only.iter().flat_map(|part| ["--only", part]));
         let status = measure.kill_on_drop(true).status().await.context("Run the bench")?;
         Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

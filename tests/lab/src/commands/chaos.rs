@@ -8,13 +8,19 @@ use sealbridge_lab::{
     bridge::{Binary, Build},
     chaos,
     demo::Stage,
+    family,
 };
+
+use super::With;
 
 #[derive(Debug, Args)]
 pub(crate) struct Chaos {
     /// How often.
     #[arg(long, default_value_t = 200)]
     kills: usize,
+    /// Talk with another network at the far end, and kill what it needs, too.
+    #[arg(long, value_name = "NETWORK")]
+    with: Option<With>,
     /// Print one JSON object as the last line of standard output; the rest goes to standard error.
     #[arg(long)]
     json: bool,
@@ -26,11 +32,19 @@ impl Chaos {
         stage.heading("Building the service with failpoints");
         let binary = tokio::task::spawn_blocking(|| Binary::build(Build::Failpoints)).await??;
         let options = chaos::Options { kills: self.kills, pause: Duration::from_millis(200) };
-        let outcome = chaos::run(&binary, &stage, options).await?;
-        stage.report(
-            if outcome.is_clean() { "Nothing lost, doubled or out of order" } else { "NOT as promised" },
-            &outcome,
-        )?;
-        Ok(if outcome.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let sentence = |clean| if clean { "Nothing lost, doubled or out of order" } else { "NOT as promised" };
+        let clean = match self.with {
+            None => {
+                let outcome = chaos::run(&binary, &stage, options).await?;
+                stage.report(sentence(outcome.is_clean()), &outcome)?;
+                outcome.is_clean()
+            }
+            Some(With::Deltachat) => {
+                let outcome = family::chaos::run(&binary, &stage, options).await?;
+                stage.report(sentence(outcome.is_clean()), &outcome)?;
+                outcome.is_clean()
+            }
+        };
+        Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

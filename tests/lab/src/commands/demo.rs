@@ -4,10 +4,18 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use sealbridge_lab::demo;
+use sealbridge_lab::{
+    bridge::{Binary, Build},
+    demo, family,
+};
+
+use super::With;
 
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
+    /// Show it with another network at the far end.
+    #[arg(long, value_name = "NETWORK")]
+    with: Option<With>,
     /// Leave it running at the end, and say how to log in with any Matrix client.
     #[arg(long)]
     keep: bool,
@@ -18,7 +26,16 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) async fn run(self) -> Result<ExitCode> {
-        let outcome = demo::run(demo::Options { keep: self.keep, json: self.json }).await?;
+        let options = demo::Options { keep: self.keep, json: self.json };
+        let outcome = match self.with {
+            None => demo::run(options).await?,
+            Some(With::Deltachat) => {
+                let stage = demo::Stage::new(options.json);
+                stage.heading("Building the service");
+                let binary = tokio::task::spawn_blocking(|| Binary::build(Build::Usual)).await??;
+                family::demo::run(&binary, &stage, options).await?
+            }
+        };
         Ok(if outcome.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

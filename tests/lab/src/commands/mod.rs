@@ -10,6 +10,13 @@ pub(crate) mod up;
 
 use std::io::Write;
 
+/// Another network than Matrix, at the far end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum With {
+    /// Delta Chat, on phones and a mail server.
+    Deltachat,
+}
+
 /// A line for the person at the terminal.
 pub(crate) fn say(line: &str) {
     // With nobody left to read there is nothing to do about it.

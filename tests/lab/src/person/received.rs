@@ -13,6 +13,8 @@ pub enum Received {
     /// events of their own.
     Event(Event),
     Undecryptable(Undecryptable),
+    /// Who writes, or who has read what.
+    Ephemeral(Ephemeral),
     /// A sender told us that it will not give us a key.
     Withheld(Withheld),
     Invite(Invite),
@@ -68,6 +70,14 @@ pub struct Event {
     pub ts: i64,
     /// On a redaction, the event that it takes back.
     pub redacts: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Ephemeral {
+    pub room: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub content: Value,
 }
 
 #[derive(Debug, Clone, Deserialize)]

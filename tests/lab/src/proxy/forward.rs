@@ -57,6 +57,13 @@ pub(super) async fn carry(shared: &Shared, request: http::Request<Incoming>) -> 
     if !struck.rewrites.is_empty() {
         headers.remove(header::ACCEPT_ENCODING);
     }
+    let body = match &answer_fault {
+        Some(Fault::CutRequest) => reqwest::Body::wrap_stream(stream::iter([
+            Ok(body.slice(..body.len() / 2)),
+            Err(anyhow::anyhow!("cut in the middle of a request")),
+        ])),
+        _ => body.into(),
+    };
     let response = shared
         .client
         .request(parts.method, format!("{}{target}", shared.upstream))

@@ -26,6 +26,8 @@ pub enum Fault {
     DropBefore,
     /// Cuts the connection after the homeserver answered, so the client can't know.
     DropAfter,
+    /// Passes half of the request on, then cuts the connection to the homeserver and the client's.
+    CutRequest,
     /// Passes half of the answer on, then cuts the connection.
     CutAnswer,
     /// Neither answers nor closes until the rule is removed; the homeserver never sees the request.
@@ -54,6 +56,7 @@ impl fmt::Debug for Fault {
             Self::Fail(status) => write!(f, "Fail({status})"),
             Self::DropBefore => f.write_str("DropBefore"),
             Self::DropAfter => f.write_str("DropAfter"),
+            Self::CutRequest => f.write_str("CutRequest"),
             Self::CutAnswer => f.write_str("CutAnswer"),
             Self::Hang => f.write_str("Hang"),
             Self::Trickle { bytes_per_second } => write!(f, "Trickle({bytes_per_second} B/s)"),

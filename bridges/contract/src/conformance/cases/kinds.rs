@@ -1,7 +1,11 @@
 //! Every kind of message, both ways.
 
 use super::{
-    super::{Accepted, Details, How, Overheard, Say, Stop, Told, Words, stage::Stage},
+    super::{
+        Accepted, Details, How, Overheard, Say, Stop, Told, Words,
+        faces::{FACE, face},
+        stage::Stage,
+    },
     incoming::all_hold,
     samples::{called, content, sample, sort_of},
 };
@@ -122,6 +126,11 @@ fn as_meant(
                 (sample.mime == mime, "the type is another"),
             ]
         }
+        Verb::Portrait => {
+            let shown = heard.details.portrait.as_deref();
+            let right = shown == native.then_some(FACE);
+            vec![(right, "its author looks another way"), said]
+        }
         Verb::Typing | Verb::Receipt => Vec::new(),
     }
 }
@@ -137,6 +146,7 @@ async fn play(stage: &mut Stage<'_>, verb: Verb) -> Told<Play> {
     let mut message = Message { kind: Kind::Text(body()), ..text };
     match verb {
         Verb::Text | Verb::Typing | Verb::Receipt => {}
+        Verb::Portrait => message.portrait = face(),
         Verb::Formatting => {
             let html = Some(format!("<strong>{words}</strong>").into());
             message.kind = Kind::Text(Body { html, ..body() });

@@ -7,7 +7,9 @@ mod hostile;
 mod incoming;
 mod kinds;
 mod outgoing;
+mod portraits;
 mod samples;
+mod signals;
 mod words;
 
 use std::pin::Pin;
@@ -60,6 +62,8 @@ cases! {
     EVERY, true: outgoing::outgoing_messages_keep_their_order;
     EVERY, true: kinds::every_verb_is_carried_as_declared;
     EVERY, true: kinds::every_kind_that_people_say_comes_in;
+    READS, false: portraits::picture_of_a_person_can_be_looked_up_after_a_restart_too;
+    READS, false: signals::what_somebody_does_just_now_is_told_and_kept_nowhere;
     EVERY, false: outgoing::same_delivery_twice_is_heard_once;
     EVERY, false: outgoing::delivery_dropped_midway_can_be_made_again;
     EVERY, false: outgoing::delivery_in_doubt_is_found;

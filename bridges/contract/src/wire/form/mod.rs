@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{super::message::Caveats, VERSION};
 use crate::{
-    Author, Body, Kind, Message, PersonId, RemoteId, Slip, Text, Timestamp, Trail,
+    Author, Body, Kind, Message, PersonId, PictureId, RemoteId, Slip, Text, Timestamp, Trail,
     message::{Change, Edit, Form, Location, Mention, Poll, Quote, Reaction, Target},
 };
 
@@ -62,6 +62,9 @@ pub(super) struct Wire<'a> {
     late: bool,
     #[serde(rename = "u", default, skip_serializing_if = "std::ops::Not::not")]
     sender_not_proven: bool,
+    /// A reader of the first form loses nothing that the message says.
+    #[serde(rename = "pi", borrow, skip_serializing_if = "Option::is_none", default)]
+    portrait: Option<Words<'a>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +139,7 @@ impl<'a> Wire<'a> {
             marks: message.trail.to_texts(),
             late: message.caveats.late,
             sender_not_proven: message.caveats.sender_not_proven,
+            portrait: message.portrait.as_ref().map(|picture| picture.as_str().into()),
         };
         if let Some(body) = message.body() {
             wire.put_body(body);
@@ -212,6 +216,8 @@ impl<'a> Wire<'a> {
         let name = |id: &'a Option<RemoteId>| id.as_ref().map(|id| id.as_str().into());
         self.marks = slip.trail.to_texts();
         (self.reply_to, self.thread, self.about) = (name(&slip.reply_to), name(&slip.thread), name(&slip.about));
+        // Nobody there can look it up.
+        self.portrait = None;
         if !self.is_of_the_first_form() {
             self.version = VERSION;
         }
@@ -233,6 +239,7 @@ impl<'a> Wire<'a> {
             thread,
             trail: Trail::from_texts(self.marks.iter().map(String::as_str)),
             caveats: Caveats { late: self.late, sender_not_proven: self.sender_not_proven },
+            portrait: self.portrait.take().and_then(|picture| PictureId::new(picture)),
             kind: self.into_kind()?,
         })
     }

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, Arrival, Arrived, Author, Batch, Body, Cleartext, DeliveryId, Inbox, Intake, Kind, Message,
-    NotAccepted, PersonId, RemoteId, SealedInbox, SecretBytes, SenderTrust, Timestamp,
-    inbox::{Filling, Incoming, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
+    AccountName, Arrival, Arrived, Author, Batch, Body, Cleartext, ConversationId, DeliveryId, Inbox, Intake, Kind,
+    Message, NotAccepted, PersonId, RemoteId, SealedInbox, SecretBytes, SenderTrust, Signal, Timestamp,
+    inbox::{Filling, Incoming, Keep, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
 };
 
 use super::Defect;
@@ -171,6 +171,21 @@ impl Intake for Spoilt {
         match &self.behind {
             Behind::Open(inbox) => inbox.store().write(writes).await,
             Behind::Sealed(inbox) => inbox.store().write(writes).await,
+        }
+    }
+
+    fn signal(&self, _account: &AccountName, conversation: &ConversationId, signal: Signal) {
+        self.open().signal(conversation, signal);
+    }
+
+    fn listens(&self, _account: &AccountName) -> Vec<ConversationId> {
+        self.open().listens()
+    }
+
+    async fn prune(&self, _account: &AccountName, prefix: &str, keep: Keep) -> Result<usize, NotAccepted> {
+        match &self.behind {
+            Behind::Open(inbox) => inbox.store().prune(prefix, keep).await,
+            Behind::Sealed(inbox) => inbox.store().prune(prefix, keep).await,
         }
     }
 }

@@ -11,8 +11,9 @@ use std::sync::{
 use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, Ability, AccountName, AnyTransport, Carrier, Cleared, Cleartext, ConversationId, DeliveryError,
-    DeliveryId, Destination, EndToEnd, Fatal, Fate, Flow, Found, Inbox, Kind, Message, Origin, PersonId, Receipt,
-    RemoteId, Rule, Sealed, SealedInbox, SenderTrust, Slip, Timestamp, Trail, Transport, Verb, Verdict,
+    DeliveryId, Destination, EndToEnd, Fatal, Fate, Flow, Found, Inbox, Kind, Message, Origin, PersonId, Picture,
+    PictureId, Receipt, RemoteId, Rule, Sealed, SealedInbox, SenderTrust, Signal, Slip, Timestamp, Trail, Transport,
+    Verb, Verdict,
     gate::Encryption,
     judge,
     transport::{ConversationInfo, Health},
@@ -171,6 +172,14 @@ impl Transport for Broken {
 
     fn comparison(&self, with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
         self.inner.common().comparison(with)
+    }
+
+    async fn signal(&self, to: &ConversationId, signal: &Signal) {
+        self.inner.common().signal(to, signal).await;
+    }
+
+    async fn picture(&self, of: &PictureId) -> Option<Picture> {
+        self.inner.common().picture(of).await
     }
 }
 

@@ -145,7 +145,7 @@ impl Engine {
     ///
     /// A position seen before under another event id is a replay; telling so is the caller's task, since it must
     /// outlive a restart.
-    #[instrument(skip_all)]
+    #[instrument(level = "debug", skip_all)]
     pub async fn decrypt(
         &self,
         room: &RoomId,

@@ -6,8 +6,9 @@ use std::{sync::atomic::Ordering, time::Duration};
 use bytes::Bytes;
 use futures_util::Stream;
 use ruma::{
-    MxcUri, OwnedMxcUri,
+    MxcUri, OwnedMxcUri, UInt,
     api::{MatrixVersion, client::authenticated_media},
+    media::Method,
 };
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -38,6 +39,29 @@ impl Http {
     /// Begins to fetch a file. Whoever's server it lies on, our own homeserver is asked and nobody else.
     pub(in super::super) async fn download(&self, uri: &MxcUri) -> Result<Download, HttpError> {
         let (server, id) = uri.parts().map_err(|_| HttpErrorKind::Malformed)?;
+        let request = authenticated_media::get_content::v1::Request::new(id.to_owned(), server.to_owned());
+        let open = format!("download/{server}/{id}?allow_redirect=false");
+        self.fetch(request, &open).await
+    }
+
+    /// Fetches a small form of a picture that is not encrypted, such as a person's: of at most `most` bytes.
+    pub(crate) async fn small_picture(&self, uri: &MxcUri, most: usize) -> Result<Vec<u8>, HttpError> {
+        const SIDE: u32 = 128;
+        let (server, id) = uri.parts().map_err(|_| HttpErrorKind::Malformed)?;
+        let side = || UInt::from(SIDE);
+        let mut request = authenticated_media::get_content_thumbnail::v1::Request::new(
+            id.to_owned(),
+            server.to_owned(),
+            side(),
+            side(),
+        );
+        request.method = Some(Method::Crop);
+        let open = format!("thumbnail/{server}/{id}?width={SIDE}&height={SIDE}&method=crop&allow_redirect=false");
+        limited(self.fetch(request, &open).await?.answer, most).await
+    }
+
+    /// Fetches from the media store: as `request` where it knows it, else at the older address.
+    async fn fetch(&self, request: impl OnWire, open: &str) -> Result<Download, HttpError> {
         let versions = self.versions().await?;
         let tokens = self.tokens();
         let token = tokens.as_ref().map(|tokens| tokens.access.expose_secret());
@@ -45,11 +69,9 @@ impl Http {
         let authenticated = versions.versions.contains(&MatrixVersion::V1_11)
             || versions.features.iter().any(|feature| feature.as_str() == "org.matrix.msc3916.stable");
         let request = if authenticated {
-            let request = authenticated_media::get_content::v1::Request::new(id.to_owned(), server.to_owned());
             request.into_http(base, token, &versions)?
         } else {
-            let base = base.trim_end_matches('/');
-            let address = format!("{base}/_matrix/media/v3/download/{server}/{id}?allow_redirect=false");
+            let address = format!("{}/_matrix/media/v3/{open}", base.trim_end_matches('/'));
             http::Request::get(address).body(Vec::new()).map_err(|_| HttpErrorKind::Malformed)?
         };
         let request = reqwest::Request::try_from(request)
@@ -61,18 +83,23 @@ impl Http {
         Ok(Download { answer })
     }
 
-    /// Uploads `length` bytes of ciphertext, as they come.
+    /// Uploads `length` bytes of ciphertext, as they come: to a place that was reserved, or to a new one.
     pub(in super::super) async fn upload(
         &self,
+        place: Option<&MxcUri>,
         length: u64,
         pieces: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
     ) -> Result<OwnedMxcUri, HttpError> {
         let url = format!("{}/_matrix/media/v3/upload", self.inner.homeserver.as_str().trim_end_matches('/'));
         let tokens = self.tokens().ok_or(HttpErrorKind::UnknownToken { soft_logout: false })?;
-        let request = self
-            .inner
-            .client
-            .post(url)
+        let request = match place {
+            Some(place) => {
+                let (server, id) = place.parts().map_err(|_| HttpErrorKind::Malformed)?;
+                self.inner.client.put(format!("{url}/{server}/{id}"))
+            }
+            None => self.inner.client.post(url),
+        };
+        let request = request
             .bearer_auth(tokens.access.expose_secret())
             .header(http::header::CONTENT_TYPE, "application/octet-stream")
             .header(http::header::CONTENT_LENGTH, length)
@@ -81,7 +108,10 @@ impl Http {
         let patience = STALLED * 2 + Duration::from_secs(length / SLOWEST);
         let exchange = async {
             let answer = request.send().await.map_err(|error| HttpError::from_transport(&error))?;
-            let body = limited(self.checked(answer).await?).await?;
+            let body = limited(self.checked(answer).await?, ANSWER).await?;
+            if let Some(place) = place {
+                return Ok(place.to_owned());
+            }
             let uploaded: Uploaded = serde_json::from_slice(&body).map_err(|_| HttpErrorKind::Malformed)?;
             uploaded.content_uri.validate().map_err(|_| HttpErrorKind::Malformed)?;
             Ok(uploaded.content_uri)
@@ -106,7 +136,7 @@ impl Http {
             return Ok(answer);
         }
         let headers = answer.headers().clone();
-        let body = limited(answer).await.unwrap_or_default();
+        let body = limited(answer, ANSWER).await.unwrap_or_default();
         let error = HttpError::from_answer(status.as_u16(), &headers, &body);
         if error.kind == (HttpErrorKind::UnknownToken { soft_logout: true }) {
             self.refresh().await?;
@@ -116,10 +146,10 @@ impl Http {
     }
 }
 
-async fn limited(mut answer: reqwest::Response) -> Result<Vec<u8>, HttpError> {
+async fn limited(mut answer: reqwest::Response, most: usize) -> Result<Vec<u8>, HttpError> {
     let mut body = Vec::new();
     while let Some(piece) = next(&mut answer).await? {
-        if body.len() + piece.len() > ANSWER {
+        if body.len() + piece.len() > most {
             return Err(HttpErrorKind::TooLarge.into());
         }
         body.extend_from_slice(&piece);

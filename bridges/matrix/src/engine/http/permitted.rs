@@ -102,11 +102,13 @@ permitted![
     api::state::get_state_event_for_key::v3::Request,
     api::state::get_state_events::v3::Request,
     api::sync::sync_events::v3::Request,
+    api::typing::create_typing_event::v3::Request,
 ];
 
 // Key traffic and ciphertext: made by the engine alone.
 on_wire![
     api::authenticated_media::get_content::v1::Request,
+    api::authenticated_media::get_content_thumbnail::v1::Request,
     api::backup::add_backup_keys::v3::Request,
     api::backup::create_backup_version::v3::Request,
     api::backup::get_backup_keys_for_session::v3::Request,
@@ -116,6 +118,7 @@ on_wire![
     api::keys::upload_keys::v3::Request,
     api::keys::upload_signatures::v3::Request,
     api::keys::upload_signing_keys::v3::Request,
+    api::media::create_mxc_uri::v1::Request,
     api::message::send_message_event::v3::Request,
     api::session::refresh_token::v3::Request,
     api::to_device::send_event_to_device::v3::Request,

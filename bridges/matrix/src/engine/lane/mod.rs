@@ -83,7 +83,7 @@ impl Engine {
 impl Lane {
     /// Makes sure that every reader has the room key. `approve` sees the exact audience before anything is sent to it;
     /// when it refuses, the key is thrown away.
-    #[instrument(skip_all)]
+    #[instrument(level = "debug", skip_all)]
     pub async fn prepare(
         &mut self,
         members: &[OwnedUserId],
@@ -198,7 +198,7 @@ impl Ready<'_> {
     }
 
     /// Encrypts one event. Of `m.relates_to`, which stays in clear, only the target's id and kind may be there.
-    #[instrument(skip_all)]
+    #[instrument(level = "debug", skip_all)]
     pub async fn encrypt(self, event_type: &str, content: &RawValue) -> Result<EncryptedContent, EncryptError> {
         relation::check(content)?;
         let Self { lane, members, settings, moves, checked, audience } = self;

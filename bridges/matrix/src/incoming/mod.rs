@@ -2,6 +2,9 @@
 //!
 //! Whenever the process dies, the next one asks again from the last committed cursor, and gets the same events.
 
+mod kept;
+mod watch;
+
 use std::time::{Duration, Instant};
 
 use ruma::{
@@ -13,26 +16,24 @@ use ruma::{
     presence::PresenceState,
 };
 use sealbridge_contract::{
-    Batch, Fatal, Inbox, NotAccepted,
-    inbox::{Audience, Incident},
+    Batch, ConversationId, Fatal, Inbox, NotAccepted,
+    inbox::{Audience, Incident, StoreWrite},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
+
+use self::{kept::Kept, watch::Watch};
 
 use crate::{
-    core::{Core, News, fatal_http, fatal_journal, track},
-    engine::{Class, Engine, EngineError, Fed, HttpError, HttpErrorKind, SyncPart},
+    core::{Core, News, fatal_journal, track},
+    engine::{Class, Engine, EngineError, Fed, SyncPart},
+    ephemeral,
     intake::{self, Built, CURSOR},
 };
 
-/// Answers in a row with events and an unmoved cursor, before somebody is told.
-const UNMOVED: u32 = 5;
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A cursor alone is committed no more often than this.
 const CURSOR_KEPT: Duration = Duration::from_secs(60);
 const FIRST_ANSWER: Duration = Duration::from_secs(60);
-/// Events of one room in one answer; Synapse gives no more than this.
-const MOST_EVENTS: u32 = 100;
 
 /// Receives until `stop`.
 pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &CancellationToken) -> Result<(), Fatal> {
@@ -46,16 +47,27 @@ pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &Can
         let timeout = if patient { core.settings.sync_timeout.0 } else { Duration::ZERO };
         // The first answer tells the state of every room, and takes the homeserver a while.
         let patience = if since.is_some() { timeout } else { FIRST_ANSWER };
-        let asking = request(since.clone(), timeout, watch.most_events());
+        let asking = request(since.clone(), timeout, watch.most_events(), &inbox.listens());
         let request = core.http.send(asking, Class::LongPoll(patience));
+        let echoes_are_due = watch.kept.echoes_are_due();
+        tokio::pin!(request);
         let answer = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            answer = request => answer,
+            answer = &mut request => answer,
+            () = echoes_are_due => {
+                if !commit_echoes(inbox, since.as_deref(), &mut watch.kept).await? {
+                    return Ok(());
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    answer = request => answer,
+                }
+            }
         };
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                let pause = failed(core, &mut watch, &error)?;
+                let pause = watch.failed(core, &error)?;
                 if sleep(stop, pause).await.is_break() {
                     return Ok(());
                 }
@@ -76,6 +88,7 @@ pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &Can
             return Ok(());
         }
         core.signals.tell(heard_of(fed, core));
+        ephemeral::tell(core, inbox, &answer);
         let unmoved = since.as_deref() == Some(answer.next_batch.as_str());
         since = Some(answer.next_batch);
         // A server that answers at once and never moves on must not be asked in a tight loop.
@@ -90,12 +103,12 @@ pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &Can
     }
 }
 
-fn request(since: Option<String>, timeout: Duration, most_events: u32) -> Request {
+fn request(since: Option<String>, timeout: Duration, most_events: u32, listens: &[ConversationId]) -> Request {
     let mut filter = FilterDefinition::default();
     let everything = || vec!["*".to_owned()];
     filter.presence.not_types = everything();
     filter.account_data.types = Some(vec!["m.direct".to_owned()]);
-    filter.room.ephemeral.not_types = everything();
+    filter.room.ephemeral = ephemeral::filter(listens);
     filter.room.account_data.not_types = everything();
     let state = ["create", "encryption", "history_visibility", "member", "name", "power_levels", "tombstone"];
     filter.room.state.types = Some(state.map(|kind| format!("m.room.{kind}")).into());
@@ -138,7 +151,7 @@ async fn commit(
     inbox: &Inbox,
     answer: &Response,
     since: Option<&str>,
-    kept: &mut Option<Instant>,
+    kept: &mut Kept,
     stop: &CancellationToken,
 ) -> Result<bool, Fatal> {
     let mut failures = 0;
@@ -183,16 +196,21 @@ async fn try_commit(
     inbox: &Inbox,
     answer: &Response,
     since: Option<&str>,
-    kept: &mut Option<Instant>,
+    kept: &mut Kept,
 ) -> Result<(), NotCommitted> {
     let _turn = core.rooms.change().await;
     let built = intake::build(core, answer, since).await.map_err(NotCommitted::Engine)?;
-    let Built { batch, changes, news, gaps, invites, direct, verifications } = built;
-    let bare = batch.arrivals.is_empty() && batch.echoes.is_empty() && batch.incidents.is_empty();
+    let Built { mut batch, changes, news, gaps, invites, direct, verifications } = built;
+    let bare = batch.arrivals.is_empty() && batch.incidents.is_empty();
     let bare = bare && batch.store.iter().all(|write| write.key == CURSOR);
-    // Only keys came, and the engine has them: to be asked for from an older cursor again does no harm.
-    let needless = bare && (batch.store.is_empty() || kept.is_some_and(|at| at.elapsed() < CURSOR_KEPT));
-    if !needless {
+    // Only keys came, and the engine has them, or echoes: to be asked for from an older cursor again does no harm.
+    let most = if batch.echoes.is_empty() && kept.echoes.is_empty() { CURSOR_KEPT } else { kept::ECHOES };
+    let nothing = batch.store.is_empty() && batch.echoes.is_empty();
+    if bare && (nothing || kept.at.is_some_and(|at| at.elapsed() < most)) {
+        kept.echoes.append(&mut batch.echoes);
+    } else {
+        // What answers a message of ours comes after its echo.
+        batch.echoes.splice(0..0, kept.echoes.iter().cloned());
         accept(inbox, batch, bare, kept).await.map_err(NotCommitted::Journal)?;
     }
     let correspondents = changes.correspondents(&core.rooms);
@@ -214,11 +232,23 @@ async fn try_commit(
     Ok(())
 }
 
-async fn accept(inbox: &Inbox, batch: Batch, bare: bool, kept: &mut Option<Instant>) -> Result<(), NotAccepted> {
+/// Commits the echoes that were kept back, up to the last answer. False: we are to stop.
+async fn commit_echoes(inbox: &Inbox, since: Option<&str>, kept: &mut Kept) -> Result<bool, Fatal> {
+    let cursor = since.map(|since| StoreWrite::put(CURSOR, since.as_bytes()));
+    let batch = Batch { echoes: kept.echoes.clone(), store: cursor.into_iter().collect(), ..Batch::default() };
+    match accept(inbox, batch, true, kept).await {
+        Err(NotAccepted::Stopping) => Ok(false),
+        // What the journal does not take now stays here, and goes with the next answer.
+        Err(error) => fatal_journal(error).map_or(Ok(true), Err),
+        Ok(()) => Ok(true),
+    }
+}
+
+async fn accept(inbox: &Inbox, batch: Batch, bare: bool, kept: &mut Kept) -> Result<(), NotAccepted> {
     debug!(arrivals = batch.arrivals.len(), echoes = batch.echoes.len(), "Offered to the journal.");
     fail::fail_point!("matrix::before-accept");
     match inbox.accept(batch).await {
-        Ok(()) => *kept = Some(Instant::now()),
+        Ok(()) => *kept = Kept { at: Some(Instant::now()), echoes: Vec::new() },
         // A full journal must not keep keys from coming.
         Err(NotAccepted::Full) if bare => {}
         Err(error) => return Err(error),
@@ -249,93 +279,9 @@ fn heard_of(fed: Fed, core: &Core) -> Vec<News> {
     keys.chain(withheld).map(|(room, session_id)| News::Session { room, session_id }).collect()
 }
 
-/// What shows whether receiving goes well.
-#[derive(Debug, Default)]
-struct Watch {
-    /// The last request was answered.
-    hears: bool,
-    /// When the cursor was last committed.
-    kept: Option<Instant>,
-    failures: u32,
-    failing_since: Option<Instant>,
-    unmoved: u32,
-    idle: Duration,
-    /// How often the number of events asked for was halved, since an answer was too large to take.
-    halved: u32,
-}
-
-impl Watch {
-    /// How many events of a room to ask for. What is left out is a gap, and is read page by page.
-    fn most_events(&self) -> u32 {
-        (MOST_EVENTS >> self.halved.min(31)).max(1)
-    }
-
-    fn heard(&mut self, core: &Core, answer: &Response, since: Option<&str>) {
-        self.halved = self.halved.saturating_sub(1);
-        if self.failures > 0 {
-            info!(failures = self.failures, "Receiving again.");
-        }
-        self.hears = true;
-        self.failures = 0;
-        self.failing_since = None;
-        let quiet = answer.rooms.is_empty() && answer.to_device.events.is_empty();
-        self.unmoved = if since == Some(answer.next_batch.as_str()) && !quiet { self.unmoved + 1 } else { 0 };
-        let stuck = self.unmoved >= UNMOVED;
-        if self.unmoved == UNMOVED {
-            warn!("The homeserver sends events but its sync token never moves.");
-        }
-        let now = core.clock.now().0;
-        core.set_online(true);
-        core.note(|health| {
-            health.last_heard = Some(now);
-            health.trouble = stuck.then(|| "the homeserver's sync token does not move".to_owned());
-        });
-    }
-}
-
-/// Says how long to wait after a failed request, or that waiting is no use.
-fn failed(core: &Core, watch: &mut Watch, error: &HttpError) -> Result<Duration, Fatal> {
-    if let Some(fatal) = fatal_http(&error.kind) {
-        return Err(fatal);
-    }
-    watch.hears = false;
-    watch.failures += 1;
-    if matches!(error.kind, HttpErrorKind::TooLarge | HttpErrorKind::Malformed) {
-        watch.halved = (watch.halved + 1).min(MOST_EVENTS.ilog2() + 1);
-    }
-    let since = *watch.failing_since.get_or_insert_with(Instant::now);
-    let stalled = since.elapsed() >= core.settings.stall_after.0;
-    if watch.failures == 1 || stalled {
-        warn!(%error, failures = watch.failures, stalled, "The homeserver did not answer a sync.");
-    }
-    core.set_online(false);
-    core.note(|health| {
-        let long = if stalled { " for long" } else { "" };
-        health.trouble = Some(format!("nothing was received{long}: {error}"));
-    });
-    let pause = Duration::from_millis(250) * 2_u32.saturating_pow(watch.failures.min(8) - 1);
-    // Waiting longer than this would be felt after the homeserver is back.
-    Ok(error.retry_after().unwrap_or(pause).min(LONGEST_PAUSE))
-}
-
 async fn sleep(stop: &CancellationToken, pause: Duration) -> std::ops::ControlFlow<()> {
     tokio::select! {
         () = stop.cancelled() => std::ops::ControlFlow::Break(()),
         () = tokio::time::sleep(pause) => std::ops::ControlFlow::Continue(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answer_too_large_to_take_is_asked_for_in_smaller_pieces() {
-        let mut watch = Watch::default();
-        assert_eq!(watch.most_events(), MOST_EVENTS);
-        for (halved, most) in [(1, 50), (2, 25), (6, 1), (7, 1), (40, 1)] {
-            watch.halved = halved;
-            assert_eq!(watch.most_events(), most);
-        }
     }
 }

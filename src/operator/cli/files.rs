@@ -1,4 +1,4 @@
-//! The files that `init` makes. None is ever written over.
+//! The files that `init` and `account add` make.
 
 use std::{
     fs, io,
@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use sealbridge_contract::Text;
 use toml::{Table, Value};
 
 use crate::{
@@ -34,6 +35,40 @@ pub(super) fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
     })
 }
 
+/// Puts a text in the place of a file's, whole or not at all. The file keeps its mode, and a link to it stays one.
+pub(super) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
+    let write = || {
+        let path = fs::canonicalize(path)?;
+        let half = path.with_extension("toml.half");
+        let mode = fs::metadata(&path)?.permissions().mode();
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&half)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&half, &path)?;
+        fs::File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    };
+    write().map_err(|error: io::Error| {
+        Failure::new(FailureKind::Config, format!("{} can't be written: {error}", path.display()))
+    })
+}
+
+/// Writes a secret into a file that nobody else ever reads.
+pub(super) fn write_secret(path: &Path, secret: &Text) -> Result<(), Failure> {
+    let write = || {
+        let half = path.with_added_extension("half");
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&half)?;
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        file.write_all(secret.as_str().as_bytes())?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        fs::rename(&half, path)
+    };
+    write().map_err(|error: io::Error| {
+        Failure::new(FailureKind::Config, format!("{} can't be written: {error}", path.display()))
+    })
+}
+
 /// Makes a folder that only its owner can look into.
 pub(super) fn private_folder(folder: &Path) -> Result<(), Failure> {
     let make = || {
@@ -45,7 +80,7 @@ pub(super) fn private_folder(folder: &Path) -> Result<(), Failure> {
             Ok(())
         }
     };
-    make().map_err(|error| Failure::new(FailureKind::Config, format!("the state folder {}: {error}", folder.display())))
+    make().map_err(|error| Failure::new(FailureKind::Config, format!("the folder {}: {error}", folder.display())))
 }
 
 /// Answers go on with a config only if they are about the same accounts.

@@ -1,5 +1,7 @@
 //! What comes in: batches that are committed whole, before anything is acknowledged to a network.
 
+mod store;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -9,6 +11,8 @@ use crate::{
     AccountName, Cleartext, ConversationId, DeliveryId, PersonId, RemoteId, Sealed, SecretBytes, SenderTrust, Signal,
     Timestamp,
 };
+
+pub use self::store::{AccountStore, Keep, StoreWrite};
 
 /// What one answer of a network held. [`Inbox::accept`] commits all of it or nothing.
 #[derive(Debug, Default)]
@@ -113,27 +117,6 @@ pub struct Echo {
     pub delivery: DeliveryId,
     /// What the network calls it.
     pub id: RemoteId,
-}
-
-/// A write to the account's own small store. Locked at rest.
-#[derive(Debug)]
-pub struct StoreWrite {
-    /// Its key. Not secret: it is stored as it is.
-    pub key: String,
-    /// Its value; `None` deletes it.
-    pub value: Option<SecretBytes>,
-}
-
-impl StoreWrite {
-    /// Writes `value` under `key`.
-    pub fn put(key: impl Into<String>, value: impl Into<SecretBytes>) -> Self {
-        Self { key: key.into(), value: Some(value.into()) }
-    }
-
-    /// Deletes `key`.
-    pub fn delete(key: impl Into<String>) -> Self {
-        Self { key: key.into(), value: None }
-    }
 }
 
 /// What a person must be told.
@@ -287,8 +270,15 @@ pub trait Intake: Send + Sync {
     async fn read_all(&self, account: &AccountName, prefix: &str) -> Result<Vec<(String, SecretBytes)>, NotAccepted>;
     /// Writes to the account's own store; returns after the durable commit.
     async fn write(&self, account: &AccountName, writes: Vec<StoreWrite>) -> Result<(), NotAccepted>;
+    /// Forgets entries of the account's own store that are too old or too many, a bounded number a call. Says how many.
+    async fn prune(&self, account: &AccountName, prefix: &str, keep: Keep) -> Result<usize, NotAccepted>;
     /// Passes on what somebody does just now. Never waits, and keeps nothing.
     fn signal(&self, _account: &AccountName, _conversation: &ConversationId, _signal: Signal) {}
+    /// The conversations of an account of which somebody elsewhere wants to know what people do just now. Answers from
+    /// memory.
+    fn listens(&self, _account: &AccountName) -> Vec<ConversationId> {
+        Vec::new()
+    }
 }
 
 /// What a carrier brought in one conversation.
@@ -361,10 +351,17 @@ impl Inbox {
         self.intake.signal(&self.account, conversation, signal);
     }
 
+    /// The conversations of which somebody elsewhere wants to know what people do just now: of others a transport need
+    /// not ask its network. Answers from memory.
+    #[must_use]
+    pub fn listens(&self) -> Vec<ConversationId> {
+        self.intake.listens(&self.account)
+    }
+
     /// The account's own store.
     #[must_use]
     pub fn store(&self) -> AccountStore {
-        AccountStore { account: self.account.clone(), intake: Arc::clone(&self.intake) }
+        AccountStore::new(self.account.clone(), Arc::clone(&self.intake))
     }
 }
 
@@ -403,50 +400,5 @@ impl SealedInbox {
 impl fmt::Debug for SealedInbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
-    }
-}
-
-/// An account's own small store in the journal: session, cursor, pins. Locked at rest.
-#[derive(Clone)]
-pub struct AccountStore {
-    account: AccountName,
-    intake: Arc<dyn Intake>,
-}
-
-impl AccountStore {
-    /// The store of `account`.
-    #[must_use]
-    pub fn new(account: AccountName, intake: Arc<dyn Intake>) -> Self {
-        Self { account, intake }
-    }
-
-    /// Reads one entry.
-    ///
-    /// # Errors
-    /// [`NotAccepted`].
-    pub async fn read(&self, key: &str) -> Result<Option<SecretBytes>, NotAccepted> {
-        self.intake.read(&self.account, key).await
-    }
-
-    /// Reads every entry whose key starts with `prefix`, in the order of keys.
-    ///
-    /// # Errors
-    /// [`NotAccepted`].
-    pub async fn read_all(&self, prefix: &str) -> Result<Vec<(String, SecretBytes)>, NotAccepted> {
-        self.intake.read_all(&self.account, prefix).await
-    }
-
-    /// Writes, and returns after the durable commit.
-    ///
-    /// # Errors
-    /// [`NotAccepted`]: nothing was written.
-    pub async fn write(&self, writes: Vec<StoreWrite>) -> Result<(), NotAccepted> {
-        self.intake.write(&self.account, writes).await
-    }
-}
-
-impl fmt::Debug for AccountStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AccountStore").field("account", &self.account).finish_non_exhaustive()
     }
 }

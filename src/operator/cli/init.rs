@@ -3,9 +3,6 @@
 //! Each step looks whether it was done before, so an interrupted `init` goes on when it is run again, and nothing that
 //! exists is written over.
 
-mod answers;
-mod files;
-
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -13,15 +10,14 @@ use std::{
     time::Duration,
 };
 
-use sealbridge_contract::{AccountName, Address, Answer, Cleartext, Flow, Message, Step, Text, transport::Transport};
+use sealbridge_contract::{AccountName, Address, Cleartext, Message, Text, transport::Transport};
 use tokio_util::sync::CancellationToken;
 
-use super::{Global, find, places, sources};
+use super::{Global, answers::Answers, files, find, login::LogIn, places, questions, sources};
 use crate::{
-    config::{self, Admin, Config, root_key},
+    config::{self, Admin, Config, edit, root_key},
     operator::{Assembled, Failure, FailureKind, Open, Outcome, admin, control::StepFrame, output::Output},
 };
-use answers::Answers;
 
 /// How long the network may take until the account is connected.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -38,7 +34,7 @@ pub(super) async fn init(
     let path = target(global);
     let told = answers.map(Answers::read).transpose()?;
     let existed = path.exists();
-    let asked = if told.is_none() && !existed { Some(Answers::ask(output)?) } else { None };
+    let asked = if told.is_none() && !existed { Some(asked(output)?) } else { None };
     let interactive = answers.is_none();
     let mut replies = BTreeMap::new();
     for mut source in told.into_iter().chain(asked) {
@@ -56,7 +52,7 @@ pub(super) async fn init(
         replies = source.replies;
     }
     let config = Arc::new(config::load(&sources(global, path.clone())?)?);
-    crate::operator::logging::start(config::Log { level: quiet(global), ..config.log })?;
+    log_quietly(global, &config)?;
     files::private_folder(&config.service.state)?;
     if root_key::create(&config)? {
         show(
@@ -68,7 +64,8 @@ pub(super) async fn init(
         );
     }
     let service = open(Arc::clone(&config), root_key::load(&config)?).await?;
-    let done = Setting { config: &config, service: Arc::clone(&service), output, interactive }.carry_out(replies).await;
+    let setting = Setting { path: &path, config: &config, service: Arc::clone(&service), output, interactive };
+    let done = setting.carry_out(replies).await;
     service.close().await;
     let room = done.map_err(|failure| mendable(failure, &path))?;
     finish(&path, room.as_ref(), output);
@@ -80,15 +77,22 @@ fn target(global: &Global) -> PathBuf {
     find(global).unwrap_or_else(|_| places().swap_remove(0))
 }
 
+fn asked(output: Output) -> Result<Answers, Failure> {
+    Ok(Answers { config: questions::whole_config(output)?, replies: BTreeMap::new() })
+}
+
 /// At a terminal the steps tell what goes on, so only warnings are logged unless more is asked for.
-fn quiet(global: &Global) -> config::Level {
-    config::Level::Warn.louder(global.verbose)
+pub(super) fn log_quietly(global: &Global, config: &Config) -> Result<(), Failure> {
+    let level = config::Level::Warn.louder(global.verbose);
+    crate::operator::logging::start(config::Log { level, ..config.log })
 }
 
 /// Says how to go on after a failure: what was done is kept.
 fn mendable(mut failure: Failure, path: &Path) -> Failure {
     let mend = match failure.kind {
-        FailureKind::Config | FailureKind::Unreachable => format!("mend {} if that is it, and ", path.display()),
+        FailureKind::Config | FailureKind::Unreachable | FailureKind::Refused => {
+            format!("mend {} if that is it, and ", path.display())
+        }
         _ => String::new(),
     };
     let words = failure.words.trim_end_matches('.');
@@ -117,6 +121,7 @@ fn finish(path: &Path, room: Option<&Address>, output: Output) {
 
 /// A set-up under way.
 struct Setting<'a> {
+    path: &'a Path,
     config: &'a Arc<Config>,
     service: Arc<dyn Assembled>,
     output: Output,
@@ -128,14 +133,36 @@ impl Setting<'_> {
         &self,
         mut replies: BTreeMap<String, BTreeMap<String, Text>>,
     ) -> Result<Option<Address>, Failure> {
+        let mut invitations = Vec::new();
         for account in self.config.accounts.keys() {
             // It looks by itself whether there is anything to do: a login may have been lost since.
             let flow = self.service.setup(account).await?;
             let replies = replies.remove(account.as_str()).unwrap_or_default();
-            self.log_in(account, flow, replies)
-                .await
-                .map_err(|failure| failure.while_doing(&format!("account {account}")))?;
+            let playing = LogIn { output: self.output, interactive: self.interactive }.play(account, flow, replies);
+            let left = playing.await.map_err(|failure| failure.while_doing(&format!("account {account}")))?;
+            for (key, file) in left.keep(self.config, account)? {
+                self.set(account, &key, &file)?;
+            }
+            invitations.push((account, left.invitations));
         }
+        let room = self.admin_room().await?;
+        let (journal, now) = (self.service.journal(), self.service.clock().now());
+        for (account, invitations) in &invitations {
+            admin::invite(&*journal, now, account, invitations).await?;
+        }
+        Ok(room)
+    }
+
+    /// Writes a setting into the config. A config that can't be written stays as it is: the account is logged in.
+    fn set(&self, account: &AccountName, key: &str, file: &Path) -> Result<(), Failure> {
+        let text = std::fs::read_to_string(self.path)
+            .map_err(|error| Failure::new(FailureKind::Config, format!("{}: {error}", self.path.display())))?;
+        let text = edit::with_setting(&text, account, key, &file.to_string_lossy())
+            .map_err(|words| Failure::new(FailureKind::Config, format!("{}: {words}", self.path.display())))?;
+        files::replace(self.path, &text)
+    }
+
+    async fn admin_room(&self) -> Result<Option<Address>, Failure> {
         let Some(admin) = &self.config.admin else { return Ok(None) };
         if let Some(room) = admin::room(&*self.service.journal()).await? {
             show(self.output, format!("The admin room is there already: {room}."));
@@ -151,38 +178,6 @@ impl Setting<'_> {
             room = opening => room.map(Some),
             // The service does not end by itself unless something is wrong.
             ended = self.service.run(stop.clone()) => Err(ended.err().unwrap_or_else(|| Failure::other("the service ended early"))),
-        }
-    }
-
-    async fn log_in(
-        &self,
-        account: &AccountName,
-        mut flow: Box<dyn Flow>,
-        mut replies: BTreeMap<String, Text>,
-    ) -> Result<(), Failure> {
-        let mut answer = None;
-        loop {
-            match flow.next(answer.take()).await? {
-                Step::Done(words) => {
-                    show(self.output, format!("account {account}: {words}"));
-                    return Ok(());
-                }
-                Step::Ask(field) if !self.interactive => {
-                    let reply = replies.remove(field.name);
-                    // No password is an answer of its own: the account may have a token instead.
-                    let reply = reply.or_else(|| (field.name == "password").then(Text::default));
-                    answer = Some(Answer::Text(reply.ok_or_else(|| {
-                        Failure::usage(format!(
-                            "the answers file has no `{}`, which is asked: {}",
-                            field.name, field.label
-                        ))
-                    })?));
-                }
-                Step::Compare(_) if !self.interactive => {
-                    return Err(Failure::refused("identities are compared by a person, not by an answers file"));
-                }
-                step => answer = self.output.answer(&StepFrame::from(step))?,
-            }
         }
     }
 

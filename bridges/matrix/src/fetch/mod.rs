@@ -2,18 +2,17 @@
 //! reacted with before. They wait in the journal meanwhile, so that receiving waits for none of it and no crash loses
 //! them.
 
+mod deletions;
+mod reactions;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use ruma::{
-    EventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
-    api::client::{room::get_room_event, state::get_state_event_for_key},
-};
+use ruma::{EventId, OwnedRoomId, RoomId, api::client::room::get_room_event};
 use sealbridge_contract::{
-    Fatal, Inbox, Kind, NotAccepted, PersonId, RemoteId, SecretBytes, Target,
-    inbox::{Resolution, StoreWrite, Waiting, WaitingFor},
-    message::{Tally, is_standard},
+    Fatal, Inbox, NotAccepted, RemoteId,
+    inbox::{Resolution, Waiting, WaitingFor},
 };
-use serde_json::{Value, json, value::RawValue};
+use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
@@ -23,6 +22,7 @@ use crate::{
     event::Envelope,
     files::{self, Untaken},
     reading::{self, Opened, Read},
+    rooms::Appearance,
     translate::{self, Needs},
 };
 
@@ -36,10 +36,6 @@ const OF_A_ROOM: usize = 50;
 const TICK: Duration = Duration::from_secs(10);
 /// What the homeserver does not have for so long, it will not have.
 const PATIENCE: Duration = Duration::from_secs(3600);
-/// Who reacted with what, by the message.
-const TALLY: &str = "tally/";
-/// Which message a reaction is on and whose it is, by the reaction.
-const REACTED: &str = "reacted/";
 
 /// Completes events as they come, for ever. Those of one room one after another, oldest first.
 pub(crate) async fn complete(core: &Arc<Core>, inbox: &Inbox) -> Result<(), Fatal> {
@@ -159,7 +155,6 @@ async fn resolve(core: &Core, waiting: &Waiting) -> Result<Resolution, Later> {
         return Ok(refused("what was kept of it can't be read"));
     };
     let people = core.rooms.look(&room, |facts| Arc::clone(&facts.people)).unwrap_or_default();
-    let name_of = |user: &UserId| people.joined.get(user).cloned().flatten();
     let opened = reading::open(core, &room, raw).await.map_err(|error| Later::Why(error.to_string()))?;
     let opened = match opened {
         Ok(opened) => opened,
@@ -171,7 +166,7 @@ async fn resolve(core: &Core, waiting: &Waiting) -> Result<Resolution, Later> {
         Err(Read::Refused { reason, .. }) => return Ok(refused(reason)),
         Err(_) => return Ok(Resolution::NotForUs),
     };
-    let work = Work { core, room: &room, opened: &opened, name: name_of(opened.sender()) };
+    let work = Work { core, room: &room, opened: &opened, looks: people.appearance(opened.sender()) };
     if opened.kind() == "m.room.redaction" {
         return work.redaction().await;
     }
@@ -195,12 +190,13 @@ struct Work<'a> {
     core: &'a Core,
     room: &'a OwnedRoomId,
     opened: &'a Opened,
-    name: Option<String>,
+    /// How its sender appears.
+    looks: Appearance,
 }
 
 impl Work<'_> {
     fn reader(&self) -> translate::Reader<'_> {
-        self.opened.reader(self.core.me(), self.name.as_deref())
+        self.opened.reader(self.core.me(), &self.looks)
     }
 
     fn readable(&self, message: Option<sealbridge_contract::Cleartext>) -> Resolution {
@@ -234,137 +230,5 @@ impl Work<'_> {
             Err(DecryptError::Engine(error)) => return Err(Later::Why(error.to_string())),
             Err(_) => Err("the message that it changes is not what its homeserver says"),
         })
-    }
-
-    /// A reaction adds to what its sender reacts with.
-    async fn reaction(&self) -> Result<Resolution, Later> {
-        let Some((of, emoji)) = translate::annotated(self.opened.content()) else {
-            return Ok(refused("the reaction is malformed"));
-        };
-        if !is_standard(emoji) {
-            return Ok(refused("it reacts with something that is no emoji of Unicode's own list"));
-        }
-        let mut tally = self.tally(&of).await?;
-        let person = PersonId::new(self.opened.sender().as_str());
-        // Seen once before and not committed, it changes nothing and is told all the same.
-        tally.add(&person, emoji, Some(self.opened.id()));
-        let whose = json!([of.as_str(), person.as_str()]).to_string().into_bytes();
-        let writes = vec![
-            StoreWrite::put(format!("{TALLY}{}", of.as_str()), tally.to_bytes()),
-            StoreWrite::put(format!("{REACTED}{}", self.opened.id().as_str()), whose),
-        ];
-        self.core.store.write(writes).await?;
-        let reaction = tally.reaction(&person, Target::new(of));
-        Ok(self.readable(Some(self.reader().telling(Kind::Reaction(reaction)))))
-    }
-
-    async fn tally(&self, of: &RemoteId) -> Result<Tally, Later> {
-        let kept = self.core.store.read(&format!("{TALLY}{}", of.as_str())).await?;
-        Ok(kept.map(|kept| Tally::from_bytes(&kept)).unwrap_or_default())
-    }
-
-    /// A deletion takes back the one event that it names: a message, or a reaction.
-    async fn redaction(&self) -> Result<Resolution, Later> {
-        let Some(of) = self.opened.redacts() else { return Ok(refused("it does not say what it deletes")) };
-        if let Some(kept) = self.core.store.read(&format!("{REACTED}{}", of.as_str())).await? {
-            return self.reaction_back(&of, &kept).await;
-        }
-        let Some(raw) = self.event(&of).await? else { return Ok(Resolution::NotForUs) };
-        let Ok(original) = Envelope::read(&raw) else { return Ok(Resolution::NotForUs) };
-        if original.kind != "m.room.encrypted" {
-            // Nothing of that kind has crossed.
-            return Ok(Resolution::NotForUs);
-        }
-        if !self.may_redact(&original.sender).await? {
-            return Ok(refused("its sender may not delete messages of others"));
-        }
-        Ok(self.readable(Some(self.reader().telling(Kind::Redaction(Target::new(of))))))
-    }
-
-    async fn reaction_back(&self, reaction: &RemoteId, kept: &SecretBytes) -> Result<Resolution, Later> {
-        let kept: Option<(String, OwnedUserId)> = serde_json::from_slice(kept.expose()).ok();
-        let Some((target, user)) = kept else { return Ok(Resolution::NotForUs) };
-        let (target, person) = (RemoteId::new(target), PersonId::new(user.as_str()));
-        let mut tally = self.tally(&target).await?;
-        // Taken out once before and not committed, it is told all the same.
-        tally.remove(reaction);
-        if !self.may_redact(&user).await? {
-            return Ok(refused("its sender may not take back reactions of others"));
-        }
-        self.core.store.write(vec![StoreWrite::put(format!("{TALLY}{}", target.as_str()), tally.to_bytes())]).await?;
-        let left = Kind::Reaction(tally.reaction(&person, Target::new(target)));
-        // It is the one who reacted who reacts less now, whoever saw to that.
-        let whose = translate::Reader {
-            sender: &user,
-            name: self.name.as_deref().filter(|_| user == self.opened.sender()),
-            ..self.reader()
-        };
-        Ok(self.readable(Some(whose.telling(left))))
-    }
-
-    /// Whether the sender may delete what `author` wrote.
-    async fn may_redact(&self, author: &UserId) -> Result<bool, Later> {
-        let sender = self.opened.sender();
-        if author == sender {
-            return Ok(true);
-        }
-        let request =
-            get_state_event_for_key::v3::Request::new(self.room.clone(), "m.room.power_levels".into(), String::new());
-        let levels: Value = match self.core.http.send(request, Class::Short).await {
-            Ok(answer) => serde_json::from_str(answer.event_or_content.get()).unwrap_or_default(),
-            Err(HttpError { kind: HttpErrorKind::Client { .. } }) => Value::Null,
-            Err(error) => return Err(error.into()),
-        };
-        if power_of(&levels, sender) {
-            return Ok(true);
-        }
-        // In newer rooms those who made them stand above all levels.
-        let mut request =
-            get_state_event_for_key::v3::Request::new(self.room.clone(), "m.room.create".into(), String::new());
-        request.format = get_state_event_for_key::v3::StateEventFormat::Event;
-        let create: Value = match self.core.http.send(request, Class::Short).await {
-            Ok(answer) => serde_json::from_str(answer.event_or_content.get()).unwrap_or_default(),
-            Err(HttpError { kind: HttpErrorKind::Client { .. } }) => Value::Null,
-            Err(error) => return Err(error.into()),
-        };
-        Ok(made_it(&create, sender))
-    }
-}
-
-/// Whether a person has the power to delete what others wrote.
-fn power_of(levels: &Value, person: &UserId) -> bool {
-    let level = |value: Option<&Value>, otherwise: i64| value.and_then(Value::as_i64).unwrap_or(otherwise);
-    let theirs = levels.get("users").and_then(|users| users.get(person.as_str()));
-    level(theirs, level(levels.get("users_default"), 0)) >= level(levels.get("redact"), 50)
-}
-
-fn made_it(create: &Value, person: &UserId) -> bool {
-    let content = create.get("content").unwrap_or(&Value::Null);
-    let version = content.get("room_version").and_then(Value::as_str).and_then(|version| version.parse::<u32>().ok());
-    let others = content.get("additional_creators").and_then(Value::as_array);
-    let made = create.get("sender").and_then(Value::as_str) == Some(person.as_str());
-    version.is_some_and(|version| version >= 12)
-        && (made || others.is_some_and(|others| others.iter().any(|one| one.as_str() == Some(person.as_str()))))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn power_to_delete_is_what_the_room_says() {
-        let ann = UserId::parse("@ann:x").expect("it is a user id");
-        for (levels, may) in [
-            (json!({}), false),
-            (json!({"users": {"@ann:x": 50}}), true),
-            (json!({"users": {"@ann:x": 50}, "redact": 100}), false),
-            (json!({"users_default": 60}), true),
-            (json!({"users": {"@ann:x": "100"}}), false),
-            (json!(null), false),
-        ] {
-            assert_eq!(power_of(&levels, &ann), may, "{levels}");
-        }
-        assert!(made_it(&json!({"sender": "@ann:x", "content": {"room_version": "12"}}), &ann));
-        assert!(!made_it(&json!({"sender": "@ann:x", "content": {"room_version": "11"}}), &ann));
     }
 }

@@ -1,0 +1,228 @@
+//! The service, Delta Chat's engine and the mail server are killed in turn while people talk.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Serialize;
+use tokio::task::JoinHandle;
+
+use super::{Family, PATIENCE};
+use crate::{
+    bridge::Binary,
+    chaos::{Options, percentile, places},
+    checker::{Tag, Tally},
+    demo::Stage,
+};
+
+/// What came of it. The names of these fields are kept: scripts rely on them.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Outcome {
+    /// How often something was killed.
+    pub kills: usize,
+    /// Of these, the service.
+    pub kills_of_service: usize,
+    /// Of these, the engine.
+    pub kills_of_engine: usize,
+    /// Of these, the mail server.
+    pub kills_of_mail_server: usize,
+    /// At how many different named places of the service.
+    pub places: usize,
+    /// Messages said, both ways; what was said on Matrix counts once for each phone.
+    pub sent: usize,
+    /// Heard on the other side.
+    pub delivered: usize,
+    /// Said and never heard.
+    pub lost: usize,
+    /// Heard again on Matrix.
+    pub duplicated: usize,
+    /// Seen again on a phone: the engine mailed it twice, under two names.
+    pub duplicated_on_phones: usize,
+    /// Heard after a later one of the same sender.
+    pub reordered: usize,
+    /// Events that somebody could not read at the end.
+    pub undecryptable: usize,
+    /// From the end of a kill to the next message that was heard, median.
+    pub recovery_p50_ms: u64,
+    /// The same, 95th percentile.
+    pub recovery_p95_ms: u64,
+}
+
+impl Outcome {
+    /// Whether everything is as promised.
+    pub fn is_clean(&self) -> bool {
+        self.delivered == self.sent && self.lost + self.duplicated + self.reordered + self.undecryptable == 0
+    }
+}
+
+/// So long a named place may not be reached before the process is killed where it stands.
+const NOT_REACHED: Duration = Duration::from_secs(6);
+/// So long something may take to be heard after a kill before the next one.
+const QUIET: Duration = Duration::from_secs(20);
+/// So long is listened for what may be doubled, once all was heard.
+const LINGER: Duration = Duration::from_secs(3);
+
+/// Kills `options.kills` times. `binary` has failpoints.
+pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Outcome> {
+    let places = places(binary).await?;
+    let mut family = Family::set(binary, stage, Some(7)).await?;
+    stage.heading(&format!("{} kills while people on two networks talk", options.kills));
+    let talk = Talk::start(&family, options.pause);
+    let mut outcome = Outcome { kills: options.kills, ..Outcome::default() };
+    let mut recoveries = Vec::new();
+    let mut reached = std::collections::BTreeSet::new();
+    for turn in 0..options.kills {
+        let heard = heard_in_all(&family).await?;
+        // Some are killed before anything crossed, some after: both must be survived.
+        tokio::time::sleep(Duration::from_millis((turn as u64 * 397) % 1500)).await;
+        match turn % 3 {
+            0 => {
+                outcome.kills_of_service += 1;
+                let place = (turn % 2 == 0).then(|| places[turn / 6 % places.len()].as_str());
+                if kill_service(&mut family, place).await? {
+                    reached.extend(place.map(str::to_owned));
+                }
+            }
+            1 => {
+                // Between two lives there is nobody to kill.
+                let give_up = Instant::now() + QUIET;
+                while !family.kill_engine()? {
+                    ensure!(Instant::now() < give_up, "There is no engine\n{}", family.bridge.tail());
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                outcome.kills_of_engine += 1;
+            }
+            _ => {
+                outcome.kills_of_mail_server += 1;
+                family.mail.kill().await?;
+                family.mail.restart().await?;
+            }
+        }
+        let start = Instant::now();
+        while heard_in_all(&family).await? <= heard && start.elapsed() < QUIET {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        recoveries.push(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX));
+        if turn % 10 == 9 {
+            stage.line(&format!("{} kills", turn + 1));
+        }
+    }
+    let said = talk.stop().await?;
+    let [phones, matrix] = settle(&family, &said).await?;
+    let tally = phones + matrix;
+    if tally.lost + tally.reordered + matrix.duplicated > 0 {
+        let status = family.bridge.cli(&["status"]).await?;
+        stage.line(&format!("the service says: {} {}", status.stdout.trim(), status.stderr.trim()));
+        let kept = crate::paths::lab_dir()?.join("chaos-deltachat-failed.log");
+        std::fs::copy(family.bridge.log(), &kept)?;
+        stage.line(&format!("its log is kept in {}, and ends with:\n{}", kept.display(), family.bridge.tail()));
+    }
+    outcome.undecryptable = family.ann.undecryptable().len();
+    family.close().await?;
+    recoveries.sort_unstable();
+    Ok(Outcome {
+        places: reached.len(),
+        sent: tally.sent,
+        delivered: tally.delivered,
+        lost: tally.lost,
+        duplicated: matrix.duplicated,
+        duplicated_on_phones: phones.duplicated,
+        reordered: tally.reordered,
+        recovery_p50_ms: percentile(&recoveries, 50),
+        recovery_p95_ms: percentile(&recoveries, 95),
+        ..outcome
+    })
+}
+
+/// Kills the service where it stands, or has it die at a named place, and starts it again. True: it died at the place.
+async fn kill_service(family: &mut Family, place: Option<&str>) -> Result<bool> {
+    family.bridge.kill().await?;
+    let mut died = false;
+    if let Some(place) = place {
+        family.bridge.set_env("FAILPOINT_KILL_AT", &format!("{place}=1"));
+        family.bridge.spawn().await?;
+        match family.bridge.wait_exit(NOT_REACHED).await {
+            Ok(code) => {
+                ensure!(code == -9, "{place}: ended with {code}\n{}", family.bridge.tail());
+                died = true;
+            }
+            Err(_) => family.bridge.kill().await?,
+        }
+        family.bridge.unset_env("FAILPOINT_KILL_AT");
+    }
+    family.bridge.spawn().await?;
+    Ok(died)
+}
+
+async fn heard_in_all(family: &Family) -> Result<usize> {
+    Ok(family.ann.messages_in(&family.room).len() + family.screen(0).await?.len())
+}
+
+/// Waits until all that was said was heard, or until nothing has come for a while.
+async fn settle(family: &Family, said: &[Vec<Tag>; 2]) -> Result<[Tally; 2]> {
+    let mut last = (0, Instant::now());
+    loop {
+        let tallies = family.judge(said).await?;
+        let delivered = tallies[0].delivered + tallies[1].delivered;
+        if delivered != last.0 {
+            last = (delivered, Instant::now());
+        }
+        if tallies.iter().all(|tally| tally.lost == 0) {
+            // What is doubled comes after the first.
+            tokio::time::sleep(LINGER).await;
+            return family.judge(said).await;
+        }
+        if last.1.elapsed() > PATIENCE {
+            return Ok(tallies);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Ann on Matrix and the first phone talk without end.
+struct Talk {
+    stop: Arc<AtomicBool>,
+    tasks: [JoinHandle<Result<Vec<Tag>>>; 2],
+}
+
+impl Talk {
+    fn start(family: &Family, pause: Duration) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ann, room, run) = (Arc::clone(&family.ann), family.room.clone(), family.run.clone());
+        let stopped = Arc::clone(&stop);
+        let on_matrix = tokio::spawn(async move {
+            let mut tags = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let tag = Tag { run: run.clone(), sender: 0, number: tags.len() };
+                ann.send(&room, &tag.text()).await.context("Say something on Matrix")?;
+                tags.push(tag);
+                tokio::time::sleep(pause).await;
+            }
+            Ok(tags)
+        });
+        let (phone, chat) = (Arc::clone(&family.phones[0].0), family.phones[0].1);
+        let (run, stopped) = (family.run.clone(), Arc::clone(&stop));
+        let on_phone = tokio::spawn(async move {
+            let mut tags = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let tag = Tag { run: run.clone(), sender: 1, number: tags.len() };
+                phone.send(chat, &tag.text()).await.context("Say something on the phone")?;
+                tags.push(tag);
+                tokio::time::sleep(pause).await;
+            }
+            Ok(tags)
+        });
+        Self { stop, tasks: [on_matrix, on_phone] }
+    }
+
+    async fn stop(self) -> Result<[Vec<Tag>; 2]> {
+        self.stop.store(true, Ordering::Relaxed);
+        let [on_matrix, on_phone] = self.tasks;
+        Ok([on_matrix.await??, on_phone.await??])
+    }
+}

@@ -1,0 +1,195 @@
+//! A Matrix room and a Delta Chat group on phones, linked by the real service.
+
+pub mod chaos;
+pub mod demo;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{
+    DeltaPerson, MailServer, Person, Synapse,
+    bridge::{AccountPlan, Binary, Bridge, Plan},
+    checker::{self, Heard, Tag, Tally},
+    delta::Seen,
+    demo::{Stage, heard_by, invited},
+    fresh::random_hex,
+    synapse::Options,
+    venv::Venv,
+};
+
+/// Long enough for mail that is fetched after a break.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Everything that is on stage. It ends with this value.
+#[derive(Debug)]
+pub struct Family {
+    /// Names this run in every message.
+    pub run: String,
+    /// The homeserver.
+    pub server: Synapse,
+    /// The mail server.
+    pub mail: MailServer,
+    /// The service.
+    pub bridge: Bridge,
+    /// The one who is on Matrix.
+    pub ann: Arc<Person>,
+    /// Her encrypted room.
+    pub room: String,
+    /// Those who are on Delta Chat, each with their number of the group's chat.
+    pub phones: [(Arc<DeltaPerson>, u32); 2],
+    /// What the group is called.
+    pub group: String,
+    /// The bridge's own user on Matrix.
+    pub bot: String,
+}
+
+impl Family {
+    /// Sets it: servers, the bridge by `sealbridge init`, people, room, group, link.
+    pub async fn set(binary: &Binary, stage: &Stage, rotate_after: Option<u32>) -> Result<Self> {
+        stage.heading("Starting a homeserver and a mail server");
+        let (server, mail) = tokio::try_join!(Synapse::start("alpha.test", Options::default()), MailServer::start())?;
+        stage.line(&format!("{} at {}", server.server_name(), server.url()));
+        stage.line(&format!("Postfix at localhost:{}, Dovecot at localhost:{}", mail.smtps(), mail.imaps()));
+        let run = random_hex::<4>()?;
+        let group = format!("Family {run}");
+
+        stage.heading("sealbridge init --answers");
+        let account = AccountPlan::on(&server, "work").await?;
+        let bot = account.user.id.clone();
+        let secret = tempfile::NamedTempFile::new()?;
+        let extra = phones_account(&mail, secret.path(), &group).await?;
+        let mut bridge = Bridge::prepare(binary, &Plan { accounts: vec![account], admin: None, extra })?;
+        let output = bridge.init().await?.ok()?.stdout;
+        let link = invitation(&output).context("init shows the group's invitation")?;
+        stage.line("a Matrix account, and a Delta Chat account with a group of its own");
+        bridge.start().await?;
+
+        stage.heading("People join");
+        let (ann, ben, eve) = tokio::try_join!(
+            Person::new_on(&server, "ann"),
+            DeltaPerson::new_on(&mail, "ben"),
+            DeltaPerson::new_on(&mail, "eve"),
+        )?;
+        let room = invited(&ann, &format!("talk {run}"), &bot, rotate_after).await?;
+        let matrix = format!("work/{room}");
+        bridge.wait_conversation(&matrix, PATIENCE).await?;
+        let chats = tokio::try_join!(ben.join(&link), eve.join(&link))?;
+        stage.line("ben and eve scanned the group's invitation");
+        let phones = only_conversation(&bridge, "family/").await?;
+        bridge.link("family", &[&matrix, &phones]).await?;
+        stage.line(&format!("sealbridge links add family {matrix} {phones}"));
+        let told = |text: &str| text.contains("readable on the host");
+        ann.wait_for(|m| m.room == room && told(&m.body), PATIENCE).await?;
+        for phone in [&ben, &eve] {
+            phone.wait_for(|seen| told(&seen.text), PATIENCE).await?;
+        }
+        stage.line("everybody was told that the bridge's operator can read");
+        let phones = [(Arc::new(ben), chats.0), (Arc::new(eve), chats.1)];
+        Ok(Self { run, server, mail, bridge, ann: Arc::new(ann), room, phones, group, bot })
+    }
+
+    /// What is on one phone's screen of the group, said by somebody else.
+    pub async fn screen(&self, phone: usize) -> Result<Vec<Seen>> {
+        let (person, chat) = &self.phones[phone];
+        Ok(person.messages().await?.into_iter().filter(|seen| !seen.own && seen.chat == *chat).collect())
+    }
+
+    /// What Matrix said is judged on both phones; what the first phone said, on Matrix. The second listens.
+    pub async fn judge(&self, said: &[Vec<Tag>; 2]) -> Result<[Tally; 2]> {
+        let mut phones = Tally::default();
+        for phone in [0, 1] {
+            let screen = self.screen(phone).await?;
+            let heard: Vec<_> =
+                screen.into_iter().map(|seen| Heard { late: seen.text.contains("[late]"), text: seen.text }).collect();
+            phones = phones + checker::judge(&said[0], &heard);
+        }
+        Ok([phones, checker::judge(&said[1], &heard_by(&self.ann, &self.room))])
+    }
+
+    /// Kills the engine that the service runs, if it runs one at this moment.
+    pub fn kill_engine(&self) -> Result<bool> {
+        let Some(service) = self.bridge.pid() else { return Ok(false) };
+        let Some(engine) = child_of(service)? else { return Ok(false) };
+        let pid = i32::try_from(engine).ok().and_then(Pid::from_raw);
+        // It may have ended this very moment.
+        Ok(pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok()))
+    }
+
+    /// Where the search for words in clear looks. Not in the config, where the operator wrote the group's name; and the
+    /// engine's own folder is another matter: it keeps its database as every Delta Chat client does, and SECURITY.md
+    /// says so.
+    pub fn places(&self) -> Result<Vec<PathBuf>> {
+        let mut places = vec![self.server.data_dir().to_owned(), self.mail.data_dir().to_owned()];
+        let mut folder = self.bridge.folder().to_owned();
+        for step in ["state", "accounts", "family", "accounts"] {
+            for entry in std::fs::read_dir(&folder)? {
+                let path = entry?.path();
+                if !path.ends_with(step) && path.extension().is_none_or(|kind| kind != "toml") {
+                    places.push(path);
+                }
+            }
+            folder.push(step);
+        }
+        Ok(places)
+    }
+
+    /// Stops everything, so that what it had is on disk.
+    pub async fn close(&self) -> Result<()> {
+        self.bridge.stop().await?;
+        tokio::try_join!(self.server.stop(), self.mail.stop())?;
+        Ok(())
+    }
+}
+
+/// The account's section of the answers.
+async fn phones_account(mail: &MailServer, secret: &std::path::Path, group: &str) -> Result<String> {
+    let engine = tokio::task::spawn_blocking(Venv::ready).await??.delta_chat()?;
+    let mailbox = mail.mailbox("bridge")?;
+    std::fs::write(secret, &mailbox.password)?;
+    Ok(format!(
+        "[accounts.family]\nnetwork = \"deltachat\"\naddress = {:?}\npassword_file = {secret:?}\nengine = {engine:?}\n\
+         certificate_checks = \"accept-invalid\"\ngroups = [{group:?}]\n\
+         imap = {{ server = \"localhost\", port = {} }}\nsmtp = {{ server = \"localhost\", port = {} }}\n",
+        mailbox.address,
+        mail.imaps(),
+        mail.smtps()
+    ))
+}
+
+/// The invitation of a group among all that was shown: it alone names a group, with `x`.
+fn invitation(shown: &str) -> Option<String> {
+    let in_a_link = |c: char| c.is_ascii_alphanumeric() || ":/.#&=%+-_~".contains(c);
+    let links = shown.match_indices("https:").map(|(at, _)| shown[at..].split(|c| !in_a_link(c)).next());
+    links.flatten().find(|link| link.contains("&x=")).map(str::to_owned)
+}
+
+/// The one encrypted conversation whose name begins so.
+async fn only_conversation(bridge: &Bridge, begins: &str) -> Result<String> {
+    let answer = bridge.cli(&["conversations", "list"]).await?.ok()?.stdout;
+    let listed = answer.split('"').filter(|word| word.starts_with(begins)).map(str::to_owned);
+    let listed: std::collections::BTreeSet<_> = listed.collect();
+    ensure!(!listed.is_empty(), "There is no {begins} in {answer}");
+    for at in &listed {
+        if bridge.wait_conversation(at, Duration::from_secs(1)).await.is_ok() {
+            return Ok(at.clone());
+        }
+    }
+    anyhow::bail!("None of {listed:?} is encrypted")
+}
+
+/// The engine among a process's children.
+fn child_of(parent: u32) -> Result<Option<u32>> {
+    for entry in std::fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // A process that ended meanwhile is no child.
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+        let Some((_, after)) = stat.rsplit_once(')') else { continue };
+        let its_parent = after.split_whitespace().nth(1).and_then(|parent| parent.parse::<u32>().ok());
+        if its_parent == Some(parent) && stat.contains("(deltachat") {
+            return Ok(Some(pid));
+        }
+    }
+    Ok(None)
+}
