@@ -150,7 +150,8 @@ async fn conversation_that_waits_is_logged_once_and_again_when_it_waits_anew() {
     let transport = AnyTransport::EndToEnd(Arc::clone(&network) as Arc<dyn EndToEnd>);
     table.accounts_are(HashMap::from([(account.clone(), Some(transport))]));
     let key = || Zeroizing::new([7; 32]);
-    let attempts = Attempts::new(table.clone(), Arc::clone(&journal), MarkKey::new(key()), Tags::new(key()), clock.clone());
+    let attempts =
+        Attempts::new(table.clone(), Arc::clone(&journal), MarkKey::new(key()), Tags::new(key()), clock.clone());
     let dispatch = Dispatch::new(Arc::clone(&journal), table, attempts, clock.clone());
     let (changes, stop) = (watch::Sender::new(0_u64), CancellationToken::new());
     let running = tokio::spawn(Arc::clone(&dispatch).run(changes.subscribe(), stop.clone()));

@@ -239,7 +239,7 @@ impl<'a> Wire<'a> {
             thread,
             trail: Trail::from_texts(self.marks.iter().map(String::as_str)),
             caveats: Caveats { late: self.late, sender_not_proven: self.sender_not_proven },
-            portrait: self.portrait.take().and_then(|picture| PictureId::new(picture)),
+            portrait: self.portrait.take().and_then(PictureId::new),
             kind: self.into_kind()?,
         })
     }
