@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use fail::fail_point;
 use sealbridge_contract::{
     Adapted, Address, Album, AnyTransport, Cleared, Clock, Deduplication, DeliveryError, DeliveryId, Fate, Found, Loss,
-    Manner, Origin, Picture, PictureId, Pictures, Receipt, RemoteId, Slip, Transport, Verdict, adapt, gate::Hold,
+    Manner, Origin, Picture, PictureId, Pictures, Receipt, RemoteId, Slip, Transport, Verb, Verdict, adapt, gate::Hold,
     judge, names::Tags, trail::MarkKey,
 };
 
@@ -93,14 +93,18 @@ impl Attempts {
         fail_point!("flow::before-deliver");
         // Looking may have taken long: the gate judges by what is so now.
         let table = self.table.now();
-        let mut lost = Vec::new();
-        let outcome = match self.deliver(&table, transport, to, pending, &slip, &mut lost).await {
-            Ok(receipt) => Outcome::Delivered(receipt.id),
-            Err(Stop::Gate(outcome)) => outcome,
-            Err(Stop::Network(error)) => after_failure(transport, &slip, error),
+        let mut forms = Forms::default();
+        let outcome = loop {
+            match self.deliver(&table, transport, to, pending, &slip, &mut forms).await {
+                Ok(receipt) => break Outcome::Delivered(receipt.id),
+                Err(Stop::Gate(outcome)) => break outcome,
+                // Each turn has one verb more, and there are not many.
+                Err(Stop::Form(verb, _)) if !forms.cannot.contains(&verb) => forms.cannot.push(verb),
+                Err(Stop::Form(_, error) | Stop::Network(error)) => break after_failure(transport, &slip, error),
+            }
         };
         fail_point!("flow::after-deliver");
-        Attempt { outcome, lost }
+        Attempt { outcome, lost: forms.lost }
     }
 
     fn trail(&self, pending: &Pending) -> sealbridge_contract::Trail {
@@ -124,7 +128,7 @@ impl Attempts {
         match transport.common().find(slip).await {
             Ok(Found::There(id)) => Some(Outcome::Delivered(id)),
             Ok(Found::NotThere) => None,
-            Err(DeliveryError { fate: Fate::GiveUp, cause }) => Some(Outcome::Dead(format!(
+            Err(DeliveryError { fate: Fate::GiveUp | Fate::OtherForm, cause }) => Some(Outcome::Dead(format!(
                 "nobody knows whether it was delivered, and it can't be looked for: {cause}; not sent again"
             ))),
             Err(DeliveryError { fate: Fate::Retry(after), cause }) => {
@@ -144,7 +148,7 @@ impl Attempts {
         to: &Address,
         pending: &Pending,
         slip: &Slip,
-        lost: &mut Vec<Loss>,
+        forms: &mut Forms,
     ) -> Result<Receipt, Stop> {
         let rule = match &pending.link {
             None => sealbridge_contract::Rule::default(),
@@ -158,7 +162,8 @@ impl Attempts {
         let named = pending.message.named(&self.tags);
         let namesake = self.namesakes.meets(to, named, self.clock.now()).await;
         let read_there = !matches!(transport, AnyTransport::Carrier(_));
-        let manner = Manner { abilities, reactions: rule.reactions, tags: &self.tags, namesake, read_there };
+        let Forms { cannot, lost } = forms;
+        let manner = Manner { abilities, reactions: rule.reactions, tags: &self.tags, namesake, read_there, cannot };
         let crossing = match adapt(&pending.message, slip.clone(), &manner) {
             Adapted::Crosses(crossing) => crossing,
             Adapted::LeftOut(loss) => {
@@ -170,8 +175,9 @@ impl Attempts {
                 return Err(Stop::Gate(Outcome::Dead(loss.to_string())));
             }
         };
-        lost.extend(&crossing.lost);
-        let slip = &crossing.slip;
+        // What is lost in this form is all that is lost.
+        lost.clone_from(&crossing.lost);
+        let (slip, verb) = (&crossing.slip, crossing.message().verb());
         let from = pending.from.as_ref().map(|(from, _)| &from.account);
         let pictures = from.and_then(|account| table.transport(account)).map(|from| OfTransport(from.common()));
         let album = from.map(|account| Album { account, pictures: pictures.as_ref().map(|of| of as &dyn Pictures) });
@@ -180,15 +186,28 @@ impl Attempts {
             (Verdict::Refuse(why), _) => Err(Stop::Gate(Outcome::Dead(why.to_string()))),
             (Verdict::Hold(why @ Hold::Paused), _) => Err(Stop::Gate(Outcome::Held(why))),
             (Verdict::Hold(why), _) => Err(Stop::Gate(Outcome::LaneWaits(why))),
-            (Verdict::Speak(cleared), AnyTransport::EndToEnd(t)) => Ok(t.deliver(shown(cleared, album), slip).await?),
-            (Verdict::Speak(cleared), AnyTransport::OperatorRun(t)) => {
-                Ok(t.deliver(shown(cleared, album), slip).await?)
+            (Verdict::Speak(cleared), AnyTransport::EndToEnd(t)) => {
+                t.deliver(shown(cleared, album), slip).await.map_err(|e| Stop::of(verb, e))
             }
-            (Verdict::Seal(sealing), AnyTransport::Carrier(t)) => Ok(t.carry(&sealing.seal(slip), slip).await?),
+            (Verdict::Speak(cleared), AnyTransport::OperatorRun(t)) => {
+                t.deliver(shown(cleared, album), slip).await.map_err(|e| Stop::of(verb, e))
+            }
+            (Verdict::Seal(sealing), AnyTransport::Carrier(t)) => {
+                t.carry(&sealing.seal(slip), slip).await.map_err(|e| Stop::of(verb, e))
+            }
             // The destination's kind and the transport come from the same table, so this is a fault of ours: it stays.
             (Verdict::Speak(_) | Verdict::Seal(_), _) => Err(Stop::Gate(Outcome::LaneWaits(Hold::EncryptionUnknown))),
         }
     }
+}
+
+/// The forms in which a message was tried.
+#[derive(Default)]
+struct Forms {
+    /// What the transport said that it can't carry of it.
+    cannot: Vec<Verb>,
+    /// What is lost in the last of them.
+    lost: Vec<Loss>,
 }
 
 /// The pictures of the people in a transport's network.
@@ -218,7 +237,7 @@ async fn look_for_erased(transport: &AnyTransport, slip: &Slip, erased: Delivery
     match transport.common().find(&Slip { delivery: erased, ..slip.clone() }).await {
         Ok(Found::There(id)) => Ok(id),
         Ok(Found::NotThere) => Err(never_crossed()),
-        Err(DeliveryError { fate: Fate::GiveUp, cause }) => Err(Outcome::Dead(format!(
+        Err(DeliveryError { fate: Fate::GiveUp | Fate::OtherForm, cause }) => Err(Outcome::Dead(format!(
             "nobody knows whether what it deletes arrived, and it can't be looked for: {cause}"
         ))),
         Err(DeliveryError { fate, cause }) => {
@@ -242,11 +261,13 @@ fn no_transport(table: &Table, to: &Address) -> Outcome {
 enum Stop {
     Gate(Outcome),
     Network(DeliveryError),
+    /// It can't be in the form of this verb.
+    Form(Verb, DeliveryError),
 }
 
-impl From<DeliveryError> for Stop {
-    fn from(error: DeliveryError) -> Self {
-        Self::Network(error)
+impl Stop {
+    fn of(verb: Verb, error: DeliveryError) -> Self {
+        if error.fate == Fate::OtherForm { Self::Form(verb, error) } else { Self::Network(error) }
     }
 }
 
@@ -254,7 +275,7 @@ impl From<DeliveryError> for Stop {
 fn after_failure(transport: &AnyTransport, slip: &Slip, error: DeliveryError) -> Outcome {
     let abilities = transport.common().abilities();
     match error.fate {
-        Fate::GiveUp => Outcome::Dead(error.cause),
+        Fate::GiveUp | Fate::OtherForm => Outcome::Dead(error.cause),
         Fate::Retry(after) => Outcome::Later(after.unwrap_or_else(|| pause(slip.attempt)), error.cause),
         Fate::Unknown if abilities.deduplication == Deduplication::Never && !abilities.finds => {
             Outcome::Dead(format!("{}: nobody knows whether it was delivered; not sent again", error.cause))

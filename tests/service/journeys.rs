@@ -4,16 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use sealbridge_lab::{
-    DeltaPerson, Lab, MailServer, Person, backlog,
-    bridge::{AccountPlan, Binary, Bridge, Plan},
+    backlog,
+    bridge::Binary,
     chaos,
     checker::Tag,
     demo::{self, Scene, Setting, Stage},
     family, mail, outage,
     proxy::{Fault, Rule},
     servers, synapse, talk,
-    venv::Venv,
 };
+
+use crate::phones::Family;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -177,46 +178,10 @@ async fn stock_rate_limits_delay_and_lose_nothing() -> Result<()> {
     scene.close().await
 }
 
-/// What `sealbridge init` says after `words`, for as long as it has these characters.
-fn said_after<'a>(output: &'a str, words: &str, has: impl Fn(char) -> bool) -> Result<&'a str> {
-    let (_, rest) = output.rsplit_once(words).with_context(|| format!("it never says {words:?}"))?;
-    Ok(rest.split(|c| !has(c)).next().unwrap_or_default())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn words_cross_between_a_matrix_room_and_a_delta_chat_group_also_after_a_kill() -> Result<()> {
-    let Some(mail) = MailServer::shared().await? else { return Ok(()) };
-    let Some(lab) = Lab::shared().await? else { return Ok(()) };
-    let engine = tokio::task::spawn_blocking(Venv::ready).await??.delta_chat()?;
-    let mailbox = mail.mailbox("bridge")?;
-    let secret = tempfile::NamedTempFile::new()?;
-    std::fs::write(secret.path(), &mailbox.password)?;
-    let extra = format!(
-        "[accounts.family]\nnetwork = \"deltachat\"\naddress = {:?}\npassword_file = {:?}\nengine = {:?}\n\
-         certificate_checks = \"accept-invalid\"\ngroups = [\"Family\"]\n\
-         imap = {{ server = \"localhost\", port = {} }}\nsmtp = {{ server = \"localhost\", port = {} }}\n",
-        mailbox.address,
-        secret.path(),
-        engine,
-        mail.imaps(),
-        mail.smtps()
-    );
-    let account = AccountPlan::on(&lab.a, "work").await?;
-    let bot = account.user.id.clone();
-    let mut bridge = Bridge::prepare(&binary(), &Plan { accounts: vec![account], admin: None, extra })?;
-    let output = bridge.init().await?.ok()?.stdout;
-    let group = said_after(&output, "In links it is called ", |c| c.is_ascii_hexdigit() || c == '-')?;
-    let in_a_link = |c: char| c.is_ascii_alphanumeric() || ":/.#&=%+-_~".contains(c);
-    let link = said_after(&output, "https:", in_a_link)?;
-    bridge.start().await?;
-
-    let (ann, ben) = tokio::try_join!(Person::new_on(&lab.a, "ann"), DeltaPerson::new_on(mail, "ben"))?;
-    let room = ann.create_encrypted_room("talk", &[&bot]).await?;
-    ann.wait_member(&room, &bot, "join", PATIENCE).await?;
-    let chat = ben.join(&format!("https:{link}")).await?;
-    ensure!(!bridge.log_text().contains("Family"), "the group's name is in the log");
-    bridge.cli(&["links", "add", "lounge", &format!("work/{room}"), &format!("family/{group}")]).await?.ok()?;
-
+    let Some(family) = Family::set(&binary()).await? else { return Ok(()) };
+    let Family { mut bridge, ann, ben, room, chat } = family;
     for round in ["first", "second"] {
         let (from_matrix, from_mail) = (format!("{round} from matrix"), format!("{round} from mail"));
         ann.send(&room, &from_matrix).await?;

@@ -57,6 +57,12 @@ pub enum Fate {
     Retry(Option<Duration>),
     /// It was not delivered and never will be: a dead letter.
     GiveUp,
+    /// It was not delivered, and this very message can't be in the form that it has, though the datasheet carries its
+    /// kind. It is put into the next form that is nearer to words, as if the datasheet said [`Degrade`]; a dead letter
+    /// if there is none.
+    ///
+    /// [`Degrade`]: crate::Ability::Degrade
+    OtherForm,
     /// Nobody knows whether it was delivered. It is tried again only if the network deduplicates, or after a look.
     Unknown,
 }
@@ -85,6 +91,11 @@ impl DeliveryError {
     /// Not delivered, and never will be.
     pub fn give_up(cause: impl Into<String>) -> Self {
         Self { fate: Fate::GiveUp, cause: cause.into() }
+    }
+
+    /// Not delivered, and not in this form.
+    pub fn other_form(cause: impl Into<String>) -> Self {
+        Self { fate: Fate::OtherForm, cause: cause.into() }
     }
 
     /// Nobody knows.

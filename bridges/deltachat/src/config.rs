@@ -28,6 +28,8 @@ pub struct Settings {
     /// Where mail is handed in. By default the engine finds it by the address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub smtp: Option<MailHost>,
+    /// The largest file that is taken from a chat, in MiB. Larger ones become dead letters, with the reason.
+    pub most_file_mib: u32,
     /// Groups of ours: each is made when the account is set up, and its invitation is shown.
     pub groups: Vec<String>,
 }
@@ -77,6 +79,7 @@ impl Default for Settings {
             certificate_checks: CertificateChecks::default(),
             imap: None,
             smtp: None,
+            most_file_mib: 512,
             groups: Vec::new(),
         }
     }
@@ -105,6 +108,11 @@ impl Settings {
             return Err("`groups`: a group has a name".to_owned());
         }
         Ok(())
+    }
+
+    /// The largest file that is taken from a chat, in bytes.
+    pub(crate) fn most_file(&self) -> u64 {
+        u64::from(self.most_file_mib) << 20
     }
 
     pub(crate) fn address(&self) -> &str {

@@ -10,7 +10,7 @@ use std::{
 
 use sealbridge_child::CallError;
 use sealbridge_contract::{
-    Abilities, Clock, Context, ConversationId, DeliveryError, Fatal, NotAccepted, PersonId,
+    Abilities, Clock, Context, ConversationId, DeliveryError, Fatal, NotAccepted, PersonId, Spool,
     gate::Encryption,
     inbox::{AccountStore, StoreWrite},
     transport::{ConversationInfo, Health},
@@ -75,6 +75,7 @@ pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(crate) folder: PathBuf,
     pub(crate) store: AccountStore,
+    pub(crate) spool: Arc<dyn Spool>,
     pub(crate) clock: Clock,
     pub(crate) me: PersonId,
     /// Contacts that followed an invitation of ours to its end.
@@ -113,6 +114,7 @@ impl Core {
             settings,
             folder: context.folder,
             store: context.store,
+            spool: context.spool,
             clock: context.clock,
             me: identity.fingerprint,
             joined: broadcast::Sender::new(16),

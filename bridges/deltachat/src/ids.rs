@@ -21,6 +21,22 @@ fn short(me: &PersonId) -> String {
     me.as_str().chars().take(SHORT).collect::<String>().to_ascii_lowercase()
 }
 
+/// What the `count`th edit of a message is called. The engine keeps no name of an edit, a reaction or a deletion, so
+/// each has one that both sides can make.
+pub(crate) fn edit(of: &str, count: u32) -> String {
+    format!("{of}/edit/{count}")
+}
+
+/// What the `count`th change of what somebody reacts to a message with is called.
+pub(crate) fn reaction(to: &str, person: &PersonId, count: u32) -> String {
+    format!("{to}/reaction/{}/{count}", short(person))
+}
+
+/// What the deletion of a message is called.
+pub(crate) fn deletion(of: &str) -> String {
+    format!("{of}/deletion")
+}
+
 /// Our own fingerprint, as an invitation names it.
 pub(crate) fn invited_by(invitation: &str) -> Option<PersonId> {
     let after =

@@ -4,314 +4,266 @@
 //! committed together with what was accepted. The engine is told only afterwards. So whenever one of us is killed,
 //! the next start sees either the old number or the new one; the same message has the same mail id, and is carried once.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use sealbridge_child::{CallError, Child, Patience, Supervisor};
+use sealbridge_child::CallError;
 use sealbridge_contract::{
-    Arrival, Arrived, Batch, ConversationId, Fatal, Inbox, NotAccepted, RemoteId,
+    Arrival, Arrived, Author, Batch, ConversationId, Fatal, Inbox, PersonId, RemoteId, SpoolError, Spooled,
     gate::Encryption,
-    inbox::{Audience, Incident, StoreWrite},
+    inbox::{Audience, Incident, StoreWrite, Unreadable},
+    message::{Change, Quote, Target},
 };
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
+    changes::Changed,
     core::{CURSOR, Core},
     engine::{
-        self, Engine,
-        types::{Happened, Loaded, Message, SELF, WORKING},
+        Engine,
+        types::{Download, Loaded, Message, SELF, Timer},
     },
-    ids, records,
-    translate::{self, Read},
+    files, ids, late,
+    records::{self, Told},
+    session::{Ended, insist},
+    translate::{self, About, Read},
 };
 
 /// How many messages one batch has at most.
 const BATCH: usize = 64;
-/// How far somebody who joins has come when they have joined.
-const JOINED: u32 = 1000;
-/// How often the engine is asked whether it still answers, and whether something was missed.
-const LOOK: Duration = Duration::from_secs(30);
-
-/// Why a session with an engine ends.
-enum Ended {
-    /// The service stops.
-    Stopping,
-    /// A person must act.
-    Fatal(Fatal),
-    /// The engine ended, or does not answer.
-    Lost(CallError),
-}
-
-impl From<CallError> for Ended {
-    fn from(error: CallError) -> Self {
-        Self::Lost(error)
-    }
-}
-
-impl From<NotAccepted> for Ended {
-    fn from(why: NotAccepted) -> Self {
-        if why == NotAccepted::Stopping { Self::Stopping } else { Self::Fatal(Fatal::Journal) }
-    }
-}
-
-/// Tries until the journal takes it. Nothing of an offer that was not taken was kept.
-macro_rules! insist {
-    ($offer:expr) => {
-        loop {
-            match $offer.await {
-                Ok(answer) => break answer,
-                Err(why) => match why.again_in() {
-                    Some(wait) => tokio::time::sleep(wait).await,
-                    None => return Err(Ended::from(why)),
-                },
-            }
-        }
-    };
-}
-
-/// Receives until `stop`: with one engine after the other, if they die.
-pub(crate) async fn run(core: &Arc<Core>, inbox: &Inbox, stop: &CancellationToken) -> Result<(), Fatal> {
-    let ended = tokio::select! {
-        biased;
-        () = stop.cancelled() => Ok(()),
-        ended = receive(core, inbox) => ended,
-    };
-    core.put_engine(None);
-    ended
-}
-
-async fn receive(core: &Arc<Core>, inbox: &Inbox) -> Result<(), Fatal> {
-    records::sweep(&core.store, &core.clock).await.map_err(|_| Fatal::Journal)?;
-    let program = engine::program(&core.settings.engine, &core.folder);
-    let mut supervisor = Supervisor::new(program, Patience::default());
-    loop {
-        let child = supervisor.next().await.map_err(|given_up| Fatal::Broken(given_up.to_string()))?;
-        // Whatever ends this, the child is gone before the next one is started.
-        let _there = Present(core);
-        let ended = session(core, inbox, &child, &mut supervisor).await;
-        core.put_engine(None);
-        child.stop().await;
-        match ended {
-            Ok(()) | Err(Ended::Stopping) => return Ok(()),
-            Err(Ended::Fatal(fatal)) => return Err(fatal),
-            Err(Ended::Lost(error)) => {
-                tracing::warn!(%error, "The engine is started again.");
-            }
-        }
-    }
-}
-
-/// The engine is told to be gone when this is.
-struct Present<'a>(&'a Core);
-
-impl Drop for Present<'_> {
-    fn drop(&mut self) {
-        self.0.put_engine(None);
-    }
-}
-
-async fn session(core: &Arc<Core>, inbox: &Inbox, child: &Child, supervisor: &mut Supervisor) -> Result<(), Ended> {
-    let fatal = |words: String| Ended::Fatal(Fatal::Policy(words));
-    engine::is_known(child).await?.map_err(fatal)?;
-    let Some(account) = Engine::account(child).await? else {
-        return Err(Ended::Fatal(Fatal::Auth("the engine has no account; set it up again".to_owned())));
-    };
-    let engine = Arc::new(Engine::new(child.clone(), account));
-    let mut cursor = cursor(core).await?;
-    core.reached(cursor);
-    settle(core, &engine, cursor).await?;
-    for chat in engine.chats().await? {
-        insist!(core.learn(&engine.chat(chat).await?));
-    }
-    engine.start().await?;
-    core.put_engine(Some(Arc::clone(&engine)));
-    supervisor.is_useful();
-    connected(core, &engine).await?;
-    let news = Notify::new();
-    let fetching = async {
-        loop {
-            while fetch(core, inbox, &engine, &mut cursor).await? {}
-            let wait = if core.health().connected { LOOK } else { LOOK / 6 };
-            let _ = tokio::time::timeout(wait, news.notified()).await;
-            // One that hangs does not answer here either.
-            connected(core, &engine).await?;
-            if !core.health().connected {
-                engine.try_again().await?;
-            }
-        }
-    };
-    tokio::select! {
-        ended = fetching => ended,
-        ended = listen(core, &engine, &news) => ended,
-        why = child.ended() => Err(Ended::Lost(CallError::Ended(why))),
-    }
-}
-
-async fn cursor(core: &Core) -> Result<u32, Ended> {
-    let Some(bytes) = insist!(core.store.read(CURSOR)) else { return Ok(0) };
-    let number = std::str::from_utf8(bytes.expose()).ok().and_then(|text| text.parse().ok());
-    number.ok_or_else(|| Ended::Fatal(Fatal::Broken("the last message's number can't be read".to_owned())))
-}
-
-/// Settings that must hold whatever was set before, and the proof that this is the account that was set up.
-async fn settle(core: &Core, engine: &Engine, cursor: u32) -> Result<(), Ended> {
-    let fatal = |words: &str| Ended::Fatal(Fatal::Policy(words.to_owned()));
-    let invitation = engine.invitation(None).await?;
-    if ids::invited_by(&invitation).as_ref() != Some(&core.me) {
-        return Err(fatal("the engine's account has another key than the one that was set up"));
-    }
-    for (key, value) in SETTINGS {
-        engine.set(key, value).await?;
-    }
-    engine.set("displayname", &core.settings.name).await?;
-    engine.set("last_msg_id", &cursor.to_string()).await?;
-    if engine.get("force_encryption").await?.as_deref() != Some("1") {
-        return Err(fatal("the engine does not promise to encrypt everything"));
-    }
-    Ok(())
-}
-
-/// See each one in the engine's documentation.
-const SETTINGS: &[(&str, &str)] = &[
-    // Nothing is sent in clear, and mail in clear is not even read.
-    ("force_encryption", "1"),
-    // We say that we are a machine, and people who join need nobody who accepts them.
-    ("bot", "1"),
-    // Nobody learns when we read.
-    ("mdns_enabled", "0"),
-    // One device: a copy to ourselves would only be our own message once more.
-    ("bcc_self", "0"),
-    ("sync_msgs", "0"),
-    // Connections from device to device show where we are.
-    ("webxdc_realtime_enabled", "0"),
-    // Nobody.
-    ("who_can_call_me", "2"),
-    // No limit: the whole of every message is read.
-    ("download_limit", "0"),
-];
-
-async fn connected(core: &Core, engine: &Engine) -> Result<(), Ended> {
-    let connectivity = engine.connectivity().await?;
-    core.heard(connectivity >= WORKING, "the mail server can't be reached, or refuses the login; it is tried again");
-    Ok(())
-}
-
-/// Takes what the engine says by itself: that something came, that something went, that a chat is another now.
-async fn listen(core: &Core, engine: &Engine, news: &Notify) -> Result<(), Ended> {
-    loop {
-        for event in engine.events().await? {
-            match event.event {
-                Happened::MsgDelivered | Happened::MsgFailed => {
-                    engine.moved.send_modify(|count| *count += 1);
-                }
-                Happened::ChatModified { chat_id } if chat_id > 9 => look_at(core, engine, chat_id).await?,
-                Happened::SecurejoinInviterProgress { contact_id, progress: JOINED } => {
-                    // Nobody may be waiting for it.
-                    let _ = core.joined.send(contact_id);
-                }
-                Happened::ConnectivityChanged => connected(core, engine).await?,
-                Happened::IncomingMsg
-                | Happened::IncomingMsgBunch
-                | Happened::MsgsChanged
-                | Happened::ChatlistChanged
-                | Happened::EventChannelOverflow => news.notify_one(),
-                _ => {}
-            }
-        }
-        // A message whose event was lost in an overflow is found by whoever waits for it.
-        engine.moved.send_modify(|count| *count += 1);
-    }
-}
-
-/// Learns a chat again. One that is gone by now is learnt when it is spoken to.
-async fn look_at(core: &Core, engine: &Engine, chat: u32) -> Result<(), Ended> {
-    match engine.chat(chat).await {
-        Ok(chat) => {
-            insist!(core.learn(&chat));
-            Ok(())
-        }
-        Err(CallError::Refused { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
+/// Contacts up to nine are ourselves and the engine.
+const SELF_AND_ENGINE: u32 = 9;
+const _: () = assert!(SELF <= SELF_AND_ENGINE, "we are among them");
 
 /// Hands in the next messages. Says whether there may be more.
-async fn fetch(core: &Core, inbox: &Inbox, engine: &Engine, cursor: &mut u32) -> Result<bool, Ended> {
+pub(crate) async fn fetch(
+    core: &Core,
+    inbox: &Inbox,
+    engine: &Engine,
+    changed: &Changed,
+    cursor: &mut u32,
+) -> Result<bool, Ended> {
     let mut ids = engine.next_messages().await?;
     let more = ids.len() > BATCH;
     ids.truncate(BATCH);
     let Some(last) = ids.last().copied() else { return Ok(false) };
-    loop {
-        let batch = read(core, engine, &ids, last).await?;
+    let After { done_with, liked } = loop {
+        let (batch, after) = read(core, engine, &ids, last).await?;
         match inbox.accept(batch).await {
-            Ok(()) => break,
+            Ok(()) => break after,
             // Asked for again, since a batch is not to be kept twice in memory while nobody takes it.
             Err(why) => match why.again_in() {
                 Some(wait) => tokio::time::sleep(wait).await,
                 None => return Err(why.into()),
             },
         }
-    }
+    };
     *cursor = last;
     core.reached(last);
     engine.set("last_msg_id", &last.to_string()).await?;
+    if !done_with.is_empty() {
+        engine.seen(&done_with).await?;
+    }
+    changed.all(liked);
     Ok(more)
 }
 
+/// What is to be done once messages were accepted.
+#[derive(Default)]
+struct After {
+    /// Whole messages of others.
+    done_with: Vec<u32>,
+    /// Messages that others have reacted to already.
+    liked: Vec<u32>,
+}
+
 /// Reads messages, with all that must be known about each. The same messages give the same batch.
-async fn read(core: &Core, engine: &Engine, ids: &[u32], last: u32) -> Result<Batch, Ended> {
+async fn read(core: &Core, engine: &Engine, ids: &[u32], last: u32) -> Result<(Batch, After), Ended> {
     let mut batch = Batch::default();
+    let mut after = After::default();
     let mut loaded = engine.messages(ids).await?;
     for id in ids {
         // One that was deleted meanwhile is nobody's any more.
         let Some(Loaded::Message(message)) = loaded.remove(id) else { continue };
-        // Our own, and the engine's words about a chat.
-        if message.from_id <= SELF_AND_ENGINE || message.is_info {
+        if message.from_id == SELF && !message.is_info {
             continue;
         }
-        take(core, engine, *message, &mut batch).await?;
+        let conversation = ids::conversation(message.chat_id, &core.me);
+        let whole = message.download_state == Download::Done && message.from_id > SELF_AND_ENGINE;
+        let liked = message.reactions.is_some();
+        let Some(taken) = take(core, engine, *message).await? else { continue };
+        let Taken { what, told, named, in_clear } = taken;
+        batch.store.extend(named);
+        batch.store.extend(told.map(|told| records::telling(*id, &told)));
+        batch.incidents.extend(in_clear.then(|| told_in_clear(&conversation)));
+        batch.arrivals.push(Arrival { conversation, what });
+        after.done_with.extend(whole.then_some(*id));
+        after.liked.extend(liked.then_some(*id));
     }
     batch.store.push(StoreWrite::put(CURSOR, last.to_string().into_bytes()));
-    Ok(batch)
+    Ok((batch, after))
 }
 
-/// Contacts up to nine are ourselves and the engine.
-const SELF_AND_ENGINE: u32 = 9;
-const _: () = assert!(SELF <= SELF_AND_ENGINE, "we are among them");
+/// What a message is to us.
+pub(crate) struct Taken {
+    pub(crate) what: Arrived,
+    /// How it is now, if it can be changed later.
+    pub(crate) told: Option<Told>,
+    /// What it is called.
+    pub(crate) named: Option<StoreWrite>,
+    /// It came in clear into a chat that is encrypted.
+    pub(crate) in_clear: bool,
+}
 
-async fn take(core: &Core, engine: &Engine, message: Message, batch: &mut Batch) -> Result<(), Ended> {
-    let conversation = ids::conversation(message.chat_id, &core.me);
+/// Asks for everything that must be known about a message. `None`: there is nothing to tell of it.
+pub(crate) async fn take(core: &Core, engine: &Engine, message: Message) -> Result<Option<Taken>, Ended> {
     let known = insist!(core.learn(&engine.chat(message.chat_id).await?));
-    let (number, padlock) = (message.id, message.show_padlock);
-    let id = RemoteId::new(engine.mail_id(number).await?);
-    let author = core.person(engine, message.from_id).await?;
-    let answers = match message.quote.as_ref().and_then(|quote| quote.message_id) {
-        Some(quoted) => name_of(engine, quoted).await?,
-        None => None,
+    let (number, chat) = (message.id, message.chat_id);
+    let info = engine.info(number).await?;
+    let id = RemoteId::new(info.rfc724_mid);
+    let now = core.clock.now().0;
+    let named = Some(records::named(&id, number, now));
+    let in_clear = known.pinned && !message.show_padlock;
+    let encrypted = matches!(known.now, Encryption::Pinned | Encryption::Left);
+    if let Some(what) = not_whole(core, engine, &message, &id).await? {
+        return Ok(Some(Taken { what, told: None, named, in_clear }));
+    }
+    let (by, about) = match message.is_info {
+        true => match change(core, engine, &message).await? {
+            Some((by, change)) => (by, About::Change(change)),
+            None => return Ok(None),
+        },
+        false => (message.from_id, about(core, engine, &message).await?),
     };
+    let author = core.person(engine, by).await?;
+    let name = match by == message.from_id {
+        true => None,
+        false => translate::name_of(None, engine.contact(by).await?),
+    };
+    let answers = answered(engine, &message).await?;
     let whole = match translate::is_cut(&message) {
         true => engine.whole(number).await?.and_then(|page| translate::words_of(page.as_str())),
         false => None,
     };
-    batch.store.push(records::named(&id, number, core.clock.now().0));
-    if known.pinned && !padlock {
-        batch.incidents.push(in_clear(&conversation));
-    }
-    let encrypted = matches!(known.now, Encryption::Pinned | Encryption::Left);
-    let what: Arrived = translate::arrived(Read { message, id, author, encrypted, answers, whole });
-    batch.arrivals.push(Arrival { conversation, what });
-    Ok(())
+    let words = whole.as_ref().unwrap_or(&message.text);
+    let told = (!message.is_info && encrypted && message.show_padlock).then(|| Told {
+        at: now,
+        id: id.as_str().to_owned(),
+        chat,
+        author: author.clone(),
+        contact: message.from_id,
+        words: Some(Told::words(words)),
+        edits: 0,
+        gone: false,
+        disappears: info.ephemeral_timer != Timer::Disabled,
+        reactions: Default::default(),
+    });
+    let what = translate::arrived(Read { message, id, author, name, encrypted, answers, whole, about });
+    Ok(Some(Taken { what, told, named, in_clear }))
 }
 
-async fn name_of(engine: &Engine, message: u32) -> Result<Option<RemoteId>, Ended> {
-    match engine.mail_id(message).await {
-        Ok(id) => Ok(Some(RemoteId::new(id))),
+/// What a message is instead, if all of it is not here, or never will be.
+async fn not_whole(core: &Core, engine: &Engine, message: &Message, id: &RemoteId) -> Result<Option<Arrived>, Ended> {
+    let sender = async || -> Result<PersonId, Ended> {
+        let person = core.person(engine, message.from_id).await?;
+        Ok(person.unwrap_or_else(|| PersonId::new(format!("contact {}", message.from_id))))
+    };
+    Ok(match message.download_state {
+        Download::Done => None,
+        Download::Undecipherable => {
+            let reason = "it can't be decrypted".to_owned();
+            Some(Arrived::Refused { id: id.clone(), sender: sender().await?, reason })
+        }
+        Download::Available | Download::InProgress | Download::Failure => Some(Arrived::Unreadable(Unreadable {
+            id: id.clone(),
+            sender: sender().await?,
+            raw: message.id.to_string().into_bytes().into(),
+            hint: late::HINT.to_owned(),
+            reason: "not all of it is here yet".to_owned(),
+            holds_sender: true,
+        })),
+    })
+}
+
+async fn about(core: &Core, engine: &Engine, message: &Message) -> Result<About, Ended> {
+    if message.sort().is_some() {
+        let file = message.file.as_deref().unwrap_or_default();
+        return Ok(match spool(core, engine, file).await? {
+            Ok(content) => About::File(content),
+            Err(reason) => About::NoFile(reason),
+        });
+    }
+    if message.has_location {
+        let within = (message.timestamp - DAY, message.timestamp + DAY);
+        let places = engine.places(message.chat_id, message.from_id, within).await?;
+        if let Some(place) = places.iter().find(|place| place.msg_id == message.id) {
+            return Ok(About::Place(place.latitude, place.longitude));
+        }
+    }
+    Ok(About::Words)
+}
+
+/// In seconds.
+const DAY: i64 = 24 * 60 * 60;
+
+async fn spool(core: &Core, engine: &Engine, file: &str) -> Result<Result<Spooled, String>, Ended> {
+    let Some(folder) = engine.files().await? else { return Ok(Err("the engine keeps no files".to_owned())) };
+    loop {
+        match files::take(core.spool.as_ref(), &folder, file, core.settings.most_file()).await {
+            Ok(taken) => return Ok(taken),
+            // The engine keeps it until there is room.
+            Err(SpoolError::Full) => tokio::time::sleep(Duration::from_secs(1)).await,
+            Err(error) => return Err(Ended::Fatal(Fatal::Broken(error.to_string()))),
+        }
+    }
+}
+
+/// What the engine says about the chat, and who did it, if people elsewhere are to hear of that.
+async fn change(core: &Core, engine: &Engine, message: &Message) -> Result<Option<(u32, Change)>, Ended> {
+    let whom = message.info_contact_id.unwrap_or(message.from_id);
+    // Whoever follows our invitation is added by us, and joined all the same.
+    let by = if message.from_id == SELF { whom } else { message.from_id };
+    if by <= SELF_AND_ENGINE {
+        return Ok(None);
+    }
+    let change = match message.system_message_type.as_str() {
+        "MemberAddedToGroup" | "MemberRemovedFromGroup" if whom <= SELF_AND_ENGINE => return Ok(None),
+        "MemberAddedToGroup" => Change::Joined(author(core, engine, whom).await?),
+        "MemberRemovedFromGroup" => Change::Left(author(core, engine, whom).await?),
+        "GroupNameChanged" => Change::Renamed(engine.chat(message.chat_id).await?.name),
+        "GroupImageChanged" => Change::Picture,
+        "EphemeralTimerChanged" => {
+            let seconds = engine.timer(message.chat_id).await?;
+            Change::Timer((seconds > 0).then(|| Duration::from_secs(seconds.into())))
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some((by, change)))
+}
+
+/// Somebody by the number of their contact.
+pub(crate) async fn author(core: &Core, engine: &Engine, contact: u32) -> Result<Author, Ended> {
+    let person = core.person(engine, contact).await?;
+    let name = translate::name_of(None, engine.contact(contact).await?);
+    Ok(Author { id: person.unwrap_or_else(|| PersonId::new(format!("contact {contact}"))), name })
+}
+
+/// The message that one answers, if it is here. A quotation of one that is gone is not told.
+async fn answered(engine: &Engine, message: &Message) -> Result<Option<Target>, Ended> {
+    let Some((quote, of)) = message.quote.as_ref().and_then(|quote| Some((quote, quote.message_id?))) else {
+        return Ok(None);
+    };
+    match engine.mail_id(of).await {
+        Ok(id) => {
+            let author = quote.override_sender_name.as_ref().or(quote.author_display_name.as_ref());
+            let words =
+                quote.text.as_ref().map(|text| Box::new(Quote::new(author.map(|name| name.as_str()), text.as_str())));
+            Ok(Some(Target { id: RemoteId::new(id), quote: words }))
+        }
         Err(CallError::Refused { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-fn in_clear(conversation: &ConversationId) -> Incident {
+fn told_in_clear(conversation: &ConversationId) -> Incident {
     Incident {
         conversation: Some(conversation.clone()),
         topic: "plaintext-in-encrypted-room".to_owned(),

@@ -1,23 +1,30 @@
 //! Delta Chat: OpenPGP over any mail server, with its own engine as a child process.
 //!
-//! `engine` is the child and what it says. `incoming` runs it and hands in what it received, `outgoing` delivers,
-//! `translate` is pure. `setup` logs in and shows invitations; `probe` says what is wrong with a mail server.
+//! `engine` is the child and what it says. `session` runs it. `incoming` hands in what it received, `late` what was not
+//! whole then, `changes` what was done to earlier messages. `outgoing` delivers words and files, `deeds` what is done to
+//! earlier messages, `files` is the way between the spool and the engine. `translate` is pure. `setup` logs in and shows
+//! invitations; `probe` says what is wrong with a mail server.
 //!
 //! What this network can't do: a message has no place for our marks that other clients would not show, so a loop
 //! between two bridges is left to the circuit breaker; and the engine has no key for its own database, which lies in
 //! the account's folder as it is.
 
+mod changes;
 mod config;
 mod core;
+mod deeds;
 mod engine;
+mod files;
 mod ids;
 mod incoming;
 mod invite;
 mod joining;
+mod late;
 mod made;
 mod outgoing;
 mod probe;
 mod records;
+mod session;
 mod setup;
 mod sheet;
 mod translate;
@@ -54,13 +61,26 @@ pub const ABILITIES: Abilities = Abilities {
         (Verb::Emote, Ability::Degrade),
         (Verb::Notice, Ability::Degrade),
         (Verb::Reply, Ability::Full),
+        (Verb::Edit, Ability::Within("very long words, and files without words, get a new message, marked as an edit")),
+        (Verb::Redaction, Ability::Within("only of what came from elsewhere; of others' messages it is said in words")),
+        (
+            Verb::Reaction,
+            Ability::Within("one account shows one emoji on a message, for all who mean it; another is said in words"),
+        ),
+        (Verb::Image, Ability::Full),
+        (Verb::Video, Ability::Full),
+        (Verb::Audio, Ability::Full),
+        (Verb::Voice, Ability::Within("Delta Chat gives it a name of its own")),
+        (Verb::File, Ability::Within("at most 21 MiB; pictures and films are shown as such")),
+        (Verb::Sticker, Ability::Full),
     ],
     deduplication: Deduplication::For(records::KEPT),
     finds: true,
     carries_marks: false,
     // Beyond some 3,800 characters Delta Chat shows the beginning, and the rest on a tap.
     most_bytes: 64 * 1024,
-    most_file: 0,
+    // What the engine recommends at the most, in whole MiB.
+    most_file: 21 << 20,
     reactions_in_clear: false,
 };
 
@@ -113,7 +133,7 @@ impl Transport for DeltaChat {
 #[async_trait]
 impl EndToEnd for DeltaChat {
     async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), Fatal> {
-        incoming::run(&self.core, &inbox, &stop).await
+        session::run(&self.core, &inbox, &stop).await
     }
 
     fn encryption(&self, conversation: &ConversationId) -> Encryption {

@@ -15,13 +15,15 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     core::{Core, lock},
+    deeds::{self, Deed},
     engine::{
         Engine,
         types::{Outgoing, SELF, state},
     },
+    files::{self, HandedOver, Leaving},
     ids, invite,
     records::{self, Sent},
-    translate,
+    translate::{self, Written},
 };
 
 /// How long a mail server may take for a message before the delivery is in doubt.
@@ -38,24 +40,53 @@ pub(crate) async fn deliver(core: &Arc<Core>, message: &Cleared<'_>, slip: &Slip
         return Err(not_encrypted());
     }
     let answers = match &slip.reply_to {
-        Some(id) => answered(core, id).await?,
+        Some(id) => known(core, id).await?,
         None => None,
     };
-    let outgoing = translate::outgoing(message.message(), answers, core.abilities)?;
+    let task = match translate::written(message.message(), answers, core.abilities)? {
+        Written::Said(outgoing, media) => {
+            let file = match media {
+                Some(media) => Some(files::open(core.spool.as_ref(), message, media).await?),
+                None => None,
+            };
+            Task::Say(outgoing, file)
+        }
+        Written::Edit(words) => Task::Do(about(core, slip).await?, Deed::Edit(words)),
+        Written::TakeBack => Task::Do(about(core, slip).await?, Deed::TakeBack),
+        Written::React(reaction) => {
+            let emoji = reaction.all.iter().map(|emoji| emoji.as_str().to_owned()).collect();
+            Task::Do(about(core, slip).await?, Deed::React(message.message().author.id.clone(), emoji))
+        }
+    };
     // On a task of its own: if the one who waits goes away in the middle, it still comes to an end that is written
     // down, and the lane shows the next attempt that it has.
     let lane = core.lane(&slip.to);
     let (core, slip) = (Arc::clone(core), slip.clone());
     let attempt = tokio::spawn(async move {
         let _turn = lane.lock().await;
-        attempt(&core, outgoing, &slip).await
+        match task {
+            Task::Say(outgoing, file) => attempt(&core, outgoing, file, &slip).await,
+            Task::Do(about, deed) => deeds::attempt(&core, about, deed, &slip).await,
+        }
     });
     attempt.await.unwrap_or_else(|_| Err(DeliveryError::unknown("the attempt broke off")))
 }
 
-/// The message that is answered. One that is still on its way is waited for; without one that is not here, the answer
-/// goes alone.
-async fn answered(core: &Core, id: &RemoteId) -> Result<Option<u32>, DeliveryError> {
+/// What is to be done.
+enum Task {
+    Say(Outgoing, Option<Leaving>),
+    /// Something to an earlier message.
+    Do(u32, Deed),
+}
+
+/// The earlier message that something is done to.
+async fn about(core: &Core, slip: &Slip) -> Result<u32, DeliveryError> {
+    let id = slip.about.as_ref().ok_or_else(|| DeliveryError::give_up("it does not say what it is about"))?;
+    known(core, id).await?.ok_or_else(|| DeliveryError::other_form("what it is about is not known here any more"))
+}
+
+/// An earlier message's number. One that is still on its way is waited for; one that is not here is nobody's.
+async fn known(core: &Core, id: &RemoteId) -> Result<Option<u32>, DeliveryError> {
     let deadline = Instant::now() + ON_ITS_WAY;
     loop {
         let known = records::message(&core.store, id).await.map_err(not_written)?;
@@ -66,22 +97,29 @@ async fn answered(core: &Core, id: &RemoteId) -> Result<Option<u32>, DeliveryErr
     }
 }
 
-async fn attempt(core: &Core, outgoing: Outgoing, slip: &Slip) -> Result<Receipt, DeliveryError> {
+async fn attempt(
+    core: &Core,
+    mut outgoing: Outgoing,
+    file: Option<Leaving>,
+    slip: &Slip,
+) -> Result<Receipt, DeliveryError> {
     let engine = core.engine()?;
     let chat = ids::chat(&slip.to, &core.me).ok_or_else(|| DeliveryError::give_up("this account has no such chat"))?;
     if let Some(message) = look(core, &engine, slip, chat).await? {
         return follow(core, &engine, slip, message).await;
     }
-    if !core.health().connected {
-        return Err(DeliveryError::retry("the mail server can't be reached"));
-    }
-    if !engine.chat(chat).await.map_err(asked)?.is_encrypted {
-        core.store.write(vec![core.violated(&slip.to)]).await.map_err(not_written)?;
-        return Err(not_encrypted());
-    }
-    let sent = Sent { at: core.clock.now().0, after: core.highest(), message: None };
+    may_speak(core, &engine, slip, chat).await?;
+    // It lies there until the engine has answered.
+    let handed_over = match file {
+        Some(file) => Some(file.hand_over(&core.folder).await?),
+        None => None,
+    };
+    outgoing.file = handed_over.as_ref().map(HandedOver::path);
+    let sent = Sent { at: core.clock.now().0, after: core.highest(), message: None, deed: None };
     core.store.write(vec![records::intended(slip, &sent)]).await.map_err(not_written)?;
-    let message = match engine.send(chat, &outgoing).await {
+    let handed_in = engine.send(chat, &outgoing).await;
+    drop(handed_over);
+    let message = match handed_in {
         Ok(message) => message,
         Err(CallError::Refused { .. }) => return Err(DeliveryError::give_up("the engine does not send it")),
         Err(error) => {
@@ -98,8 +136,20 @@ async fn attempt(core: &Core, outgoing: Outgoing, slip: &Slip) -> Result<Receipt
     follow(core, &engine, slip, message).await
 }
 
+/// Whether the mail server can be reached, and the engine still says that the chat is encrypted.
+pub(crate) async fn may_speak(core: &Core, engine: &Engine, slip: &Slip, chat: u32) -> Result<(), DeliveryError> {
+    if !core.health().connected {
+        return Err(DeliveryError::retry("the mail server can't be reached"));
+    }
+    if engine.chat(chat).await.map_err(asked)?.is_encrypted {
+        return Ok(());
+    }
+    core.store.write(vec![core.violated(&slip.to)]).await.map_err(not_written)?;
+    Err(not_encrypted())
+}
+
 /// Looks at a message that was just handed in: the engine was told to encrypt, and must have.
-async fn has_padlock(core: &Core, engine: &Engine, slip: &Slip, message: u32) -> Result<(), DeliveryError> {
+pub(crate) async fn has_padlock(core: &Core, engine: &Engine, slip: &Slip, message: u32) -> Result<(), DeliveryError> {
     if engine.message(message).await.map_err(in_doubt)?.show_padlock {
         return Ok(());
     }
@@ -114,7 +164,7 @@ async fn has_padlock(core: &Core, engine: &Engine, slip: &Slip, message: u32) ->
 /// The message that a delivery became, if it became one.
 async fn look(core: &Core, engine: &Engine, slip: &Slip, chat: u32) -> Result<Option<u32>, DeliveryError> {
     let Some(sent) = records::sent(&core.store, slip.delivery).await.map_err(not_written)? else { return Ok(None) };
-    if sent.message.is_some() {
+    if sent.message.is_some() || sent.deed.is_some() {
         return Ok(sent.message);
     }
     let taken = records::taken(&core.store, slip.delivery).await.map_err(not_written)?;
@@ -133,8 +183,18 @@ async fn look(core: &Core, engine: &Engine, slip: &Slip, chat: u32) -> Result<Op
     Ok(None)
 }
 
-/// Waits until a mail server took a message, and hands it in again where the engine has given up on it.
+/// Waits until a mail server took a message, and gives its name.
 async fn follow(core: &Core, engine: &Engine, slip: &Slip, message: u32) -> Result<Receipt, DeliveryError> {
+    taken(engine, slip, message).await?;
+    let id = RemoteId::new(engine.mail_id(message).await.map_err(in_doubt)?);
+    let named = records::named(&id, message, core.clock.now().0);
+    let written = core.store.write(vec![named]).await;
+    written.map_err(|_| DeliveryError::unknown("the journal does not take a note of its name"))?;
+    Ok(Receipt { id })
+}
+
+/// Waits until a mail server took a message, and hands it in again where the engine has given up on it.
+pub(crate) async fn taken(engine: &Engine, slip: &Slip, message: u32) -> Result<(), DeliveryError> {
     let deadline = Instant::now() + TAKEN;
     let by_itself = Instant::now() + BY_ITSELF;
     let mut moved = engine.moved.subscribe();
@@ -146,11 +206,7 @@ async fn follow(core: &Core, engine: &Engine, slip: &Slip, message: u32) -> Resu
         moved.borrow_and_update();
         let now = engine.message(message).await.map_err(in_doubt)?.state;
         if now >= state::DELIVERED {
-            let id = RemoteId::new(engine.mail_id(message).await.map_err(in_doubt)?);
-            let named = records::named(&id, message, core.clock.now().0);
-            let written = core.store.write(vec![named]).await;
-            written.map_err(|_| DeliveryError::unknown("the journal does not take a note of its name"))?;
-            return Ok(Receipt { id });
+            return Ok(());
         }
         if now == state::FAILED {
             return Err(DeliveryError::give_up("the mail server refuses it for good"));
@@ -185,7 +241,7 @@ pub(crate) async fn find(core: &Core, slip: &Slip) -> Result<Found, DeliveryErro
     let Some(message) = look(core, &engine, slip, chat).await? else { return Ok(Found::NotThere) };
     let now = engine.message(message).await.map_err(asked)?.state;
     if now >= state::DELIVERED {
-        return Ok(Found::There(RemoteId::new(engine.mail_id(message).await.map_err(asked)?)));
+        return Ok(Found::There(name(core, &engine, slip, message).await?));
     }
     if now == state::FAILED {
         return Ok(Found::NotThere);
@@ -193,21 +249,30 @@ pub(crate) async fn find(core: &Core, slip: &Slip) -> Result<Found, DeliveryErro
     Err(DeliveryError::retry("the engine has it, and the mail server has not taken it yet"))
 }
 
+/// What a delivery that became a message is called.
+async fn name(core: &Core, engine: &Engine, slip: &Slip, message: u32) -> Result<RemoteId, DeliveryError> {
+    let sent = records::sent(&core.store, slip.delivery).await.map_err(not_written)?;
+    match sent.and_then(|sent| sent.deed) {
+        Some(deed) => Ok(RemoteId::new(deed)),
+        None => Ok(RemoteId::new(engine.mail_id(message).await.map_err(asked)?)),
+    }
+}
+
 fn not_encrypted() -> DeliveryError {
     DeliveryError::retry("the chat is not known to be encrypted any more")
 }
 
-fn not_written(_: NotAccepted) -> DeliveryError {
+pub(crate) fn not_written(_: NotAccepted) -> DeliveryError {
     DeliveryError::retry("the journal does not take a note of it")
 }
 
 /// Nothing was handed in yet.
-fn asked(error: CallError) -> DeliveryError {
+pub(crate) fn asked(error: CallError) -> DeliveryError {
     DeliveryError::retry(error.to_string())
 }
 
 /// It was handed in.
-fn in_doubt(error: CallError) -> DeliveryError {
+pub(crate) fn in_doubt(error: CallError) -> DeliveryError {
     DeliveryError::unknown(error.to_string())
 }
 

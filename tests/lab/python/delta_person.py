@@ -34,6 +34,8 @@ class Person:
         self.rpc = None
         self.account = None
         self.seen = {}
+        # What was done to earlier messages, in the order in which it was seen.
+        self.deeds = []
         self.joined = set()
         self.changed = threading.Condition()
 
@@ -58,7 +60,12 @@ class Person:
             kind = event["kind"]
             message = event.get("msg_id") or 0
             with self.changed:
-                if kind in ("IncomingMsg", "MsgsChanged") and message:
+                if message and kind in (
+                    "IncomingMsg",
+                    "MsgsChanged",
+                    "ReactionsChanged",
+                    "MsgDeleted",
+                ):
                     self.look(message)
                 elif kind == "SecurejoinJoinerProgress" and event["progress"] == JOINED:
                     self.joined.add(event["contact_id"])
@@ -70,7 +77,10 @@ class Person:
             mail_id = self.rpc.get_message_info_object(self.account.id, number)["rfc724Mid"]
         except Exception:
             # Deleted meanwhile.
-            self.seen.pop(number, None)
+            gone = self.seen.get(number)
+            if gone and not gone["info"] and not gone["gone"]:
+                gone["gone"] = True
+                self.deed("deletion", gone, own=gone["own"])
             return
         text = message["text"]
         if message["hasHtml"] and text.endswith("[...]"):
@@ -79,8 +89,26 @@ class Person:
         answers = None
         if quote and quote.get("messageId"):
             answers = self.rpc.get_message_info_object(self.account.id, quote["messageId"])["rfc724Mid"]
-        self.seen[number] = {
+        before = self.seen.get(number)
+        reactions = (message["reactions"] or {}).get("reactionsByContact", {})
+        seen = self.seen[number] = {
+            "edits": before["edits"] if before else 0,
+            "reactions": {contact: sorted(emoji) for contact, emoji in reactions.items()},
+            "counts": before["counts"] if before else {},
+            "edited": message["isEdited"],
+            "forwarded": message["isForwarded"],
+            "system": message["systemMessageType"],
+            "view": message["viewType"],
+            "whole": message["downloadState"] == "Done",
+            "file": message["file"],
+            "file_name": message["fileName"],
+            "mime": message["fileMime"],
+            "width": message["dimensionsWidth"],
+            "height": message["dimensionsHeight"],
+            "milliseconds": message["duration"],
+            "place": self.place(message),
             "number": number,
+            "gone": False,
             "chat": message["chatId"],
             "id": mail_id,
             "text": text,
@@ -92,8 +120,38 @@ class Person:
             "bot": message["isBot"],
             "answers": answers,
             "state": message["state"],
-            "at": time.time(),
+            "at": before["at"] if before and before["whole"] else time.time(),
         }
+        if before and before["whole"] and before["text"] != text and seen["edited"]:
+            seen["edits"] += 1
+            self.deed("edit", seen, own=seen["own"], text=text, count=seen["edits"])
+        old = before["reactions"] if before else {}
+        for contact in sorted({*old, *seen["reactions"]}):
+            emoji = seen["reactions"].get(contact, [])
+            if emoji != old.get(contact, []):
+                seen["counts"][contact] = seen["counts"].get(contact, 0) + 1
+                self.deed(
+                    "reaction",
+                    seen,
+                    own=contact == "1",
+                    emoji=emoji,
+                    count=seen["counts"][contact],
+                )
+
+    def deed(self, what, seen, **more):
+        self.deeds.append(
+            {"what": what, "of": seen["id"], "chat": seen["chat"], "at": time.time(), **more}
+        )
+
+    def place(self, message):
+        if not message["hasLocation"]:
+            return None
+        about = message["timestamp"]
+        places = self.rpc.get_locations(
+            self.account.id, message["chatId"], message["fromId"], about - 60, about + 60
+        )
+        found = [place for place in places if place["msgId"] == message["id"]]
+        return [found[0]["latitude"], found[0]["longitude"]] if found else None
 
     def whole(self, number):
         """What the person reads after a tap on "Show full message"."""
@@ -112,11 +170,20 @@ class Person:
                 raise TimeoutError("the invitation did not make us a member")
         return {"chat": chat.id}
 
-    def do_send(self, chat, text, answers=None, name=None):
-        data = {"text": text}
+    def numbered(self, mail_id):
+        """The number of a message on this device. One's own may not be seen yet."""
+        found = []
+        with self.changed:
+            self.changed.wait_for(
+                lambda: found.extend(n for n, m in self.seen.items() if m["id"] == mail_id) or found,
+                timeout=10,
+            )
+        return found[0]
+
+    def do_send(self, chat, text, answers=None, name=None, more=None):
+        data = {"text": text, **(more or {})}
         if answers:
-            known = [number for number, message in self.seen.items() if message["id"] == answers]
-            data["quotedMessageId"] = known[0]
+            data["quotedMessageId"] = self.numbered(answers)
         if name:
             data["overrideSenderName"] = name
         number = self.rpc.send_msg(self.account.id, chat, data)
@@ -128,6 +195,22 @@ class Person:
     def do_messages(self):
         with self.changed:
             return {"messages": list(self.seen.values())}
+
+    def do_deeds(self):
+        with self.changed:
+            return {"deeds": self.deeds}
+
+    def do_edit(self, of, text):
+        self.rpc.send_edit_request(self.account.id, self.numbered(of), text)
+        return {}
+
+    def do_react(self, to, emoji):
+        self.rpc.send_reaction(self.account.id, self.numbered(to), emoji)
+        return {}
+
+    def do_delete(self, of):
+        self.rpc.delete_messages_for_all(self.account.id, [self.numbered(of)])
+        return {}
 
     def do_group(self, name):
         chat = self.account.create_group(name)

@@ -23,6 +23,8 @@ pub struct Manner<'a> {
     pub namesake: bool,
     /// Whether people read it there, and not another bridge that puts it into form by itself.
     pub read_there: bool,
+    /// What the transport said that it can't carry of this very message: see [`Fate::OtherForm`](crate::Fate::OtherForm).
+    pub cannot: &'a [Verb],
 }
 
 /// What becomes of a message on its way to a destination.
@@ -138,6 +140,7 @@ impl Manner<'_> {
         let ability = self.abilities.of(verb);
         match (verb, self.reactions) {
             (Verb::Reaction, Reactions::Off) => Ability::Drop,
+            _ if ability.is_native() && self.cannot.contains(&verb) => Ability::Degrade,
             (Verb::Reaction, Reactions::Text) if ability.is_native() => Ability::Degrade,
             _ => ability,
         }

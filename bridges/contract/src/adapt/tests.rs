@@ -62,7 +62,7 @@ fn slip(about: Option<&str>) -> Slip {
 fn check(message: Message, slip: Slip, abilities: &Abilities, reactions: Reactions, expected: &str) {
     let tags = Tags::new(Zeroizing::new([0; 32]));
     let message = Cleartext::new(message);
-    let manner = Manner { abilities, reactions, tags: &tags, namesake: false, read_there: true };
+    let manner = Manner { abilities, reactions, tags: &tags, namesake: false, read_there: true, cannot: &[] };
     let line = match adapt(&message, slip, &manner) {
         Adapted::LeftOut(loss) => format!("left out: {loss}"),
         Adapted::Rejected(loss) => format!("rejected: {loss}"),
@@ -218,6 +218,7 @@ fn how_a_message_came_is_said_in_words_where_people_read_it() {
                 tags: &tags,
                 namesake: false,
                 read_there,
+                cannot: &[],
             };
             let Adapted::Crosses(crossing) = adapt(&message, slip(Some("there")), &manner) else {
                 panic!("it crosses");
@@ -248,6 +249,7 @@ fn picture_of_the_author_goes_where_it_is_shown_and_nobody_is_told_where_it_is_n
             tags: &tags,
             namesake: false,
             read_there: true,
+            cannot: &[],
         };
         let Adapted::Crosses(crossing) = adapt(&message, slip(None), &manner) else { panic!("words cross") };
         assert_eq!(crossing.message().0.portrait, portrait.clone().filter(|_| shown));
@@ -261,8 +263,14 @@ fn author_appears_under_a_harmless_name() {
     let name = |name: &str, namesake| {
         let author = Author { id: PersonId::new("@ann:x"), name: Some(name.into()) };
         let message = Cleartext::new(Message::text(author, Timestamp(0), "hi"));
-        let manner =
-            Manner { abilities: &abilities, reactions: Reactions::Native, tags: &tags, namesake, read_there: true };
+        let manner = Manner {
+            abilities: &abilities,
+            reactions: Reactions::Native,
+            tags: &tags,
+            namesake,
+            read_there: true,
+            cannot: &[],
+        };
         match adapt(&message, slip(None), &manner) {
             Adapted::Crosses(crossing) => {
                 crossing.message().0.author.name.as_ref().map(Text::as_str).unwrap_or_default().to_owned()
@@ -283,4 +291,25 @@ fn every_loss_can_be_told_to_the_author() {
     }
     assert_eq!(bytes(100 << 20), "100 MiB");
     assert_eq!(bytes(1_500_000), "1.4 MiB");
+}
+
+#[test]
+fn what_a_transport_can_not_say_of_one_message_crosses_in_the_next_form() {
+    let tags = Tags::new(Zeroizing::new([0; 32]));
+    let abilities = sheet(EVERYTHING);
+    let message = Cleartext::new(said(Kind::Redaction(target(None))));
+    for (cannot, expected) in [(&[][..], Verb::Redaction), (&[Verb::Redaction], Verb::Notice)] {
+        let manner = Manner {
+            abilities: &abilities,
+            reactions: Reactions::Native,
+            tags: &tags,
+            namesake: false,
+            read_there: true,
+            cannot,
+        };
+        let Adapted::Crosses(crossing) = adapt(&message, slip(Some("there")), &manner) else { panic!("it crosses") };
+        assert_eq!(crossing.message().verb(), expected);
+        let named = if cannot.is_empty() { &crossing.slip.about } else { &crossing.slip.reply_to };
+        assert_eq!(named.as_ref().map(RemoteId::as_str), Some("there"));
+    }
 }

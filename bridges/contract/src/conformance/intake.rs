@@ -11,8 +11,8 @@ use async_trait::async_trait;
 
 use super::{Accepted, FarBridge, MemorySpool};
 use crate::{
-    AccountName, Arrived, Batch, ConversationId, DeliveryId, Intake, NotAccepted, PersonId, RemoteId, SecretBytes,
-    Signal, Timestamp,
+    AccountName, Arrived, Batch, Clock, ConversationId, DeliveryId, Intake, NotAccepted, PersonId, RemoteId,
+    SecretBytes, Signal, Timestamp,
     inbox::{
         Echo, Filling, Incident, Incoming, Keep, Once, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor,
     },
@@ -60,6 +60,7 @@ struct Row {
     sender: PersonId,
     raw: Vec<u8>,
     hint: String,
+    since: Timestamp,
 }
 
 impl Default for MemoryIntake {
@@ -191,7 +192,8 @@ impl State {
                 if self.names.insert(name(&event.id)) {
                     self.numbers += 1;
                     let (conversation, raw) = (conversation.clone(), event.raw.expose().to_vec());
-                    let row = Row { conversation, id: event.id, sender: event.sender, raw, hint: event.hint };
+                    let since = Clock::system().now();
+                    let row = Row { conversation, id: event.id, sender: event.sender, raw, hint: event.hint, since };
                     self.waiting.insert(self.numbers, row);
                 }
             }
@@ -350,7 +352,7 @@ impl Intake for MemoryIntake {
             conversation: row.conversation.clone(),
             sender: row.sender.clone(),
             raw: SecretBytes::new(row.raw.clone()),
-            since: Timestamp(0),
+            since: row.since,
         });
         Ok(waiting.collect())
     }

@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{Accepted, Harness, MemoryIntake, Overheard, Rig, Say, Stop, Told, faces::Faces, watch::Canary};
 use crate::{
     AccountName, Adapted, Album, AnyTransport, Author, Cleartext, Clock, Deduplication, DeliveryError, DeliveryId,
-    Destination, Fatal, Fate, Found, Inbox, Manner, Message, Origin, PersonId, Receipt, RemoteId, Rule, Sealed,
+    Destination, Fatal, Fate, Found, Inbox, Loss, Manner, Message, Origin, PersonId, Receipt, RemoteId, Rule, Sealed,
     SealedInbox, SenderTrust, Slip, Trail, Verb, Verdict, abilities::Reactions, adapt, gate::Encryption,
     inbox::AccountStore, judge, names::Tags,
 };
@@ -267,24 +267,45 @@ impl<'h> Stage<'h> {
     /// Delivers once, through the gate.
     pub(crate) async fn attempt(&self, message: Message, slip: &Slip) -> Told<Result<Receipt, DeliveryError>> {
         let message = Cleartext::new(message);
-        let tags = Tags::new(super::random_key());
-        let abilities = self.transport.common().abilities();
-        let read_there = self.kind() != Type::Carrier;
-        let manner = Manner { abilities, reactions: Reactions::Native, tags: &tags, namesake: false, read_there };
-        // As the journey does: a transport is given only what its datasheet says that it carries.
-        let crossing = match adapt(&message, slip.clone(), &manner) {
-            Adapted::Crosses(crossing) => crossing,
-            Adapted::LeftOut(loss) | Adapted::Rejected(loss) => {
-                return Ok(Err(DeliveryError::give_up(loss.to_string())));
+        let mut cannot = Vec::new();
+        let answer = loop {
+            let (verb, answer) = match self.attempt_without(&message, slip, &cannot).await? {
+                Ok(tried) => tried,
+                Err(loss) => break Err(DeliveryError::give_up(loss.to_string())),
+            };
+            match answer {
+                // As the journey does: what can't be in this form is tried in the next.
+                Err(error) if error.fate == Fate::OtherForm && !cannot.contains(&verb) => cannot.push(verb),
+                answer => break answer,
             }
         };
-        let answer = tokio::time::timeout(ATTEMPT, self.passes(crossing.message(), &crossing.slip)).await;
-        let answer = answer.map_err(|_| Stop::failed(format!("an attempt took longer than {ATTEMPT:?}")))??;
         match &answer {
             Ok(receipt) => self.canary.search("a receipt", &format!("{receipt:?} {}", receipt.id.as_str())),
             Err(error) => self.canary.search("an error", &format!("{error:?} {error}")),
         }
         Ok(answer)
+    }
+
+    /// One form of it. The inner error is what is lost of a message that does not cross.
+    async fn attempt_without(
+        &self,
+        message: &Cleartext,
+        slip: &Slip,
+        cannot: &[Verb],
+    ) -> Told<Result<(Verb, Result<Receipt, DeliveryError>), Loss>> {
+        let tags = Tags::new(super::random_key());
+        let abilities = self.transport.common().abilities();
+        let read_there = self.kind() != Type::Carrier;
+        let manner =
+            Manner { abilities, reactions: Reactions::Native, tags: &tags, namesake: false, read_there, cannot };
+        // As the journey does: a transport is given only what its datasheet says that it carries.
+        let crossing = match adapt(message, slip.clone(), &manner) {
+            Adapted::Crosses(crossing) => crossing,
+            Adapted::LeftOut(loss) | Adapted::Rejected(loss) => return Ok(Err(loss)),
+        };
+        let answer = tokio::time::timeout(ATTEMPT, self.passes(crossing.message(), &crossing.slip)).await;
+        let answer = answer.map_err(|_| Stop::failed(format!("an attempt took longer than {ATTEMPT:?}")))??;
+        Ok(Ok((crossing.message().verb(), answer)))
     }
 
     async fn passes(&self, message: &Cleartext, slip: &Slip) -> Told<Result<Receipt, DeliveryError>> {

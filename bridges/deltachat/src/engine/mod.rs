@@ -7,7 +7,7 @@ pub(crate) mod types;
 
 use std::{
     collections::{HashMap, HashSet},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Mutex,
     time::Duration,
 };
@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::core::lock;
-use types::{Chat, Event, Loaded, Login, Message, MessageInfo, Outgoing};
+use types::{Chat, Contact, Event, Loaded, Login, Message, MessageInfo, Outgoing, Place};
 
 /// How long the engine may take for what it answers by itself.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -155,8 +155,58 @@ impl Engine {
         Ok(self.call::<Option<String>>("get_message_html", json!([id])).await?.map(Text::from))
     }
 
+    pub(crate) async fn info(&self, id: u32) -> Answer<MessageInfo> {
+        self.call("get_message_info_object", json!([id])).await
+    }
+
     pub(crate) async fn mail_id(&self, id: u32) -> Answer<String> {
-        Ok(self.call::<MessageInfo>("get_message_info_object", json!([id])).await?.rfc724_mid)
+        Ok(self.info(id).await?.rfc724_mid)
+    }
+
+    /// Fetches what is missing of a message.
+    pub(crate) async fn download(&self, id: u32) -> Answer<()> {
+        self.call("download_full_message", json!([id])).await
+    }
+
+    /// The places that somebody named in a chat, between two seconds.
+    pub(crate) async fn places(&self, chat: u32, contact: u32, within: (i64, i64)) -> Answer<Vec<Place>> {
+        self.call("get_locations", json!([chat, contact, within.0, within.1])).await
+    }
+
+    /// We are done with these: nobody is told, and timers of messages that disappear begin.
+    pub(crate) async fn seen(&self, ids: &[u32]) -> Answer<()> {
+        self.call("markseen_msgs", json!([ids])).await
+    }
+
+    /// The folder where the engine keeps files.
+    pub(crate) async fn files(&self) -> Answer<Option<PathBuf>> {
+        self.call("get_blob_dir", json!([])).await
+    }
+
+    pub(crate) async fn contact(&self, id: u32) -> Answer<Contact> {
+        self.call("get_contact", json!([id])).await
+    }
+
+    /// After how long messages of a chat disappear.
+    pub(crate) async fn timer(&self, chat: u32) -> Answer<u32> {
+        self.call("get_chat_ephemeral_timer", json!([chat])).await
+    }
+
+    /// We react with this emoji, or with none any more.
+    pub(crate) async fn react(&self, id: u32, emoji: Option<&str>) -> Answer<u32> {
+        let message = self.call("send_reaction", json!([id, emoji.as_slice()])).await?;
+        lock(&self.given).insert(message);
+        Ok(message)
+    }
+
+    /// Gives a message of ours new words.
+    pub(crate) async fn edit(&self, id: u32, words: &Text) -> Answer<()> {
+        self.child.call("send_edit_request", (self.account, id, words.as_str())).await
+    }
+
+    /// Takes a message of ours back, on all devices.
+    pub(crate) async fn take_back(&self, id: u32) -> Answer<()> {
+        self.call("delete_messages_for_all", json!([[id]])).await
     }
 
     pub(crate) async fn chats(&self) -> Answer<Vec<u32>> {

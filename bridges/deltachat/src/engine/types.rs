@@ -1,5 +1,7 @@
 //! What the engine says, as far as it is looked at.
 
+use std::{collections::HashMap, path::PathBuf};
+
 use sealbridge_contract::Text;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -37,13 +39,49 @@ pub(crate) struct Message {
     pub(crate) show_padlock: bool,
     pub(crate) is_info: bool,
     pub(crate) is_bot: bool,
+    pub(crate) is_edited: bool,
     pub(crate) has_html: bool,
+    pub(crate) has_location: bool,
     pub(crate) state: u32,
     pub(crate) view_type: String,
+    /// What the engine's word about a chat is about.
+    pub(crate) system_message_type: String,
+    /// Whom it is about.
+    pub(crate) info_contact_id: Option<u32>,
+    pub(crate) download_state: Download,
+    /// Where its file lies.
+    pub(crate) file: Option<String>,
+    #[serde(default, deserialize_with = "maybe_text")]
+    pub(crate) file_name: Option<Text>,
+    pub(crate) file_mime: Option<String>,
+    /// In milliseconds; nothing if it is not known, or if it does not play.
+    pub(crate) duration: i64,
+    pub(crate) dimensions_width: i64,
+    pub(crate) dimensions_height: i64,
+    pub(crate) reactions: Option<Reactions>,
     #[serde(default, deserialize_with = "maybe_text")]
     pub(crate) override_sender_name: Option<Text>,
     pub(crate) quote: Option<Quote>,
     pub(crate) sender: Contact,
+}
+
+/// How much of a message is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) enum Download {
+    Done,
+    Available,
+    InProgress,
+    Failure,
+    #[serde(other)]
+    Undecipherable,
+}
+
+/// Who reacts to a message with what.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Reactions {
+    /// By the number of the contact, which is a text here.
+    pub(crate) reactions_by_contact: HashMap<String, Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -60,6 +98,12 @@ pub(crate) struct Contact {
 pub(crate) struct Quote {
     /// Absent if the message is not here.
     pub(crate) message_id: Option<u32>,
+    #[serde(default, deserialize_with = "maybe_text")]
+    pub(crate) text: Option<Text>,
+    #[serde(default, deserialize_with = "maybe_text")]
+    pub(crate) author_display_name: Option<Text>,
+    #[serde(default, deserialize_with = "maybe_text")]
+    pub(crate) override_sender_name: Option<Text>,
 }
 
 /// One of several messages that were asked for.
@@ -74,6 +118,27 @@ pub(crate) enum Loaded {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MessageInfo {
     pub(crate) rfc724_mid: String,
+    pub(crate) ephemeral_timer: Timer,
+}
+
+/// After how long messages disappear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub(crate) enum Timer {
+    Disabled,
+    Enabled {
+        /// In seconds.
+        duration: u32,
+    },
+}
+
+/// A place that somebody named.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Place {
+    pub(crate) latitude: f64,
+    pub(crate) longitude: f64,
+    pub(crate) msg_id: u32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -112,6 +177,12 @@ pub(crate) struct Outgoing {
     #[serde(serialize_with = "maybe_shown")]
     pub(crate) override_sender_name: Option<Text>,
     pub(crate) quoted_message_id: Option<u32>,
+    pub(crate) viewtype: Option<&'static str>,
+    /// Where its file lies. The engine makes a copy.
+    pub(crate) file: Option<PathBuf>,
+    /// What its file is called.
+    #[serde(serialize_with = "maybe_shown")]
+    pub(crate) filename: Option<Text>,
 }
 
 fn shown<S: serde::Serializer>(text: &Text, into: S) -> Result<S::Ok, S::Error> {
@@ -147,7 +218,16 @@ pub(crate) struct Event {
 #[serde(tag = "kind", rename_all_fields = "camelCase")]
 pub(crate) enum Happened {
     IncomingMsg,
-    MsgsChanged,
+    MsgsChanged {
+        /// Nought, if several are meant.
+        msg_id: u32,
+    },
+    MsgDeleted {
+        msg_id: u32,
+    },
+    ReactionsChanged {
+        msg_id: u32,
+    },
     IncomingMsgBunch,
     MsgDelivered,
     MsgFailed,

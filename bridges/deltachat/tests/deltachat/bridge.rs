@@ -156,6 +156,11 @@ impl Bridge {
         Ok(Running { transport, intake: Arc::clone(&self.intake), task, stop })
     }
 
+    /// What people said and was accepted; that somebody joined is not among it.
+    pub(crate) fn said(&self) -> Vec<Accepted> {
+        self.intake.accepted().into_iter().filter(|accepted| accepted.how.is_some()).collect()
+    }
+
     /// The process ids of engines that run in this account's folder.
     pub(crate) fn engines(&self) -> Vec<i32> {
         let wanted = format!("DC_ACCOUNTS_PATH={}\0", self.folder.path().join("accounts").display());

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use sealbridge_child::{Child, Program};
 use sealbridge_contract::{
-    AnyTransport, Clock, Context, ConversationId, EndToEnd, PersonId, RemoteId, Spool, Trail,
-    conformance::{Details, Failure, Harness, How, MemoryIntake, Near, Overheard, Peer, Rig, Say, Stop, Told},
+    AnyTransport, Clock, Context, ConversationId, EndToEnd, PersonId, RemoteId, Spool,
+    conformance::{Failure, Harness, MemoryIntake, Near, Overheard, Peer, Rig, Say, Stop, Told},
     inbox::AccountStore,
     transport::StoreKey,
 };
@@ -20,7 +20,10 @@ use sealbridge_lab::{DeltaPerson, MailServer, mail::Relay};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::bridge::{Bridge, SOON, account, until};
+use crate::{
+    bridge::{Bridge, SOON, account, until},
+    speech::{self, broken},
+};
 
 /// Rigs on a shared mail server.
 pub(crate) struct Deltas {
@@ -38,14 +41,12 @@ struct Ours {
 struct Ann {
     person: DeltaPerson,
     chat: u32,
+    /// The bridge's own fingerprint.
+    bridge: PersonId,
     server: &'static MailServer,
     wires: [Relay; 2],
     plain: ConversationId,
     connected: Connected,
-}
-
-fn broken(error: impl Into<anyhow::Error>) -> Stop {
-    Stop::failed(format!("{:#}", error.into()))
 }
 
 /// Calls one method of the engine, by hand, while the bridge does not run.
@@ -97,13 +98,16 @@ impl Deltas {
         let running = bridge.start().await?;
         let chat = person.join(&bridge.link).await?;
         running.stop().await?;
+        let fingerprint = bridge.own_link.split_once('#').context("an invitation names a key")?.1;
+        let fingerprint = fingerprint.split('&').next().unwrap_or_default();
+        let own = PersonId::new(fingerprint.to_ascii_uppercase());
         let Bridge { settings, folder, group, .. } = bridge;
         let connected = Connected::default();
         Ok(Rig {
             account: account(),
             conversation: group,
             near: Box::new(Ours { settings, folder, connected: Arc::clone(&connected) }),
-            peer: Box::new(Ann { person, chat, server: self.server, wires, plain, connected }),
+            peer: Box::new(Ann { person, chat, bridge: own, server: self.server, wires, plain, connected }),
         })
     }
 }
@@ -144,34 +148,11 @@ impl Peer for Ann {
     }
 
     async fn say(&self, say: Say) -> Told<RemoteId> {
-        if say.how != How::Text {
-            return Err(Stop::cannot(
-                "this transport takes in words and replies, and of the rest only that it was there",
-            ));
-        }
-        if say.words.contains('\0') {
-            return Err(Stop::cannot("no Delta Chat sends NUL"));
-        }
-        let answers = say.reply_to.as_ref().map(RemoteId::as_str);
-        let sent = self.person.send_with(self.chat, &say.words, answers, None).await;
-        sent.map(|sent| RemoteId::new(sent.id)).map_err(broken)
+        speech::say(&self.person, self.chat, say).await
     }
 
     async fn heard(&self) -> Told<Vec<Overheard>> {
-        let seen = self.person.messages().await.map_err(broken)?;
-        let heard = seen.into_iter().filter(|seen| !seen.own && seen.chat == self.chat && seen.padlock);
-        let heard = heard.map(|seen| Overheard {
-            id: RemoteId::new(seen.id),
-            delivery: None,
-            author: seen.name,
-            words: seen.text,
-            html: None,
-            how: How::Text,
-            reply_to: seen.answers.map(RemoteId::new),
-            trail: Trail::default(),
-            details: Details::default(),
-        });
-        Ok(heard.collect())
+        speech::heard(&self.person, self.chat, &self.bridge).await.map_err(broken)
     }
 
     async fn say_in_clear(&self, _words: &str) -> Told<RemoteId> {

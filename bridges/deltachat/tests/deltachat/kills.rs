@@ -99,13 +99,13 @@ async fn engine_killed_again_and_again_while_it_receives_loses_and_doubles_nothi
         said.push(ann.send(chat, &format!("said {number}")).await?.id);
     }
     // Some while it is killed, the rest in peace.
-    let tried = || killed.load(Ordering::SeqCst) >= 2 && running.intake.accepted().len() >= 10;
+    let tried = || killed.load(Ordering::SeqCst) >= 2 && bridge.said().len() >= 10;
     until("it was killed twice, and some have crossed", tried).await?;
     stop.cancel();
     killing.await?;
     let kills = killed.load(Ordering::SeqCst);
-    until("all have crossed", || running.intake.accepted().len() >= said.len()).await?;
-    let accepted: Vec<_> = running.intake.accepted().into_iter().map(|one| one.id.as_str().to_owned()).collect();
+    until("all have crossed", || bridge.said().len() >= said.len()).await?;
+    let accepted: Vec<_> = bridge.said().into_iter().map(|one| one.id.as_str().to_owned()).collect();
     assert_eq!(accepted, said, "after {kills} kills");
     writeln_to_stdout(&format!("{kills} kills, 40 said, 40 accepted, in order"));
     running.stop().await
@@ -133,7 +133,7 @@ async fn service_killed_between_the_commit_and_the_engines_own_note_carries_each
         running.accepted(&next.id).await?;
         running.kill().await;
     }
-    let words: Vec<_> = bridge.intake.accepted().into_iter().map(|one| one.words).collect();
+    let words: Vec<_> = bridge.said().into_iter().map(|one| one.words).collect();
     assert_eq!(words, ["first", "after 0", "after 4000000"].map(|words| Words(words.to_owned())));
     Ok(())
 }
@@ -166,7 +166,7 @@ async fn mail_server_that_is_killed_in_mid_traffic_delays_and_loses_nothing() ->
     for id in &said {
         running.accepted(id).await?;
     }
-    assert_eq!(running.intake.accepted().len(), said.len(), "something came twice");
+    assert_eq!(bridge.said().len(), said.len(), "something came twice");
     ann.wait_for(|seen| seen.text == "sent to nobody 2", SOON * 2).await?;
     let heard = ann.messages().await?.into_iter().filter(|seen| seen.text.starts_with("sent")).count();
     assert_eq!(heard, 6);

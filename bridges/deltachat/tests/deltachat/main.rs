@@ -3,7 +3,9 @@
 mod bridge;
 mod conformance;
 mod harness;
+mod hostile;
 mod kills;
 mod login;
 mod secrecy;
+mod speech;
 mod talk;

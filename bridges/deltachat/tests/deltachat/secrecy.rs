@@ -60,8 +60,7 @@ async fn mail_in_clear_never_crosses_even_with_a_members_address_in_it() -> Resu
     server.inject(&address, &mail).await?;
     let said = ann.send(chat, "true words").await?;
     running.accepted(&said.id).await?;
-    let crossed = running.intake.accepted();
-    assert_eq!(crossed.len(), 1, "more than the true words crossed");
+    assert_eq!(bridge.said().len(), 1, "more than the true words crossed");
     assert_eq!(running.transport.encryption(&bridge.group), Encryption::Pinned);
     running.stop().await
 }

@@ -120,7 +120,7 @@ impl Peer for Bob {
             if let Some(file) = &mut one.details.file {
                 file.content = self.content(&one.id, &received).await.map_err(broken)?;
             }
-            if let Some(file) = speech::portrait_of(&one.id, &received) {
+            if let Some(file) = portrait_of(&one.id, &received) {
                 one.details.portrait = Some(self.portrait(file).await.map_err(broken)?);
             }
         }
@@ -217,6 +217,16 @@ impl Peer for Bob {
     async fn inject(&self, _bytes: Vec<u8>) -> Told<RemoteId> {
         Err(Stop::cannot("Matrix encrypts by itself"))
     }
+}
+
+/// The picture beside a message that was heard.
+fn portrait_of<'a>(id: &RemoteId, received: &'a [Received]) -> Option<&'a Value> {
+    let content = received.iter().find_map(|one| match one {
+        Received::Message(message) if message.event_id == id.as_str() => Some(&message.content),
+        Received::Event(event) if event.event_id == id.as_str() => Some(&event.content),
+        _ => None,
+    });
+    content?.get(speech::PROFILE)?.get("avatar_file")
 }
 
 /// Database, log and media of a homeserver, as they lie on disk.

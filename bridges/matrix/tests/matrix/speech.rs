@@ -12,7 +12,8 @@ use sealbridge_lab::{
 };
 use serde_json::{Value, json};
 
-const PROFILE: &str = "com.beeper.per_message_profile";
+/// Who said it, where a bridge speaks for others.
+pub(crate) const PROFILE: &str = "com.beeper.per_message_profile";
 
 /// Says it as clients do, and gives the name of the event.
 pub(crate) async fn say(person: &Person, room: &str, say: Say) -> Result<RemoteId> {
@@ -216,16 +217,6 @@ fn said(id: &str, whole: &Value, content: &Value) -> Overheard {
         },
         ..nothing(id)
     }
-}
-
-/// The picture beside a message that was heard.
-pub(crate) fn portrait_of<'a>(id: &RemoteId, received: &'a [Received]) -> Option<&'a Value> {
-    let content = received.iter().find_map(|one| match one {
-        Received::Message(message) if message.event_id == id.as_str() => Some(&message.content),
-        Received::Event(event) if event.event_id == id.as_str() => Some(&event.content),
-        _ => None,
-    });
-    content?.get(PROFILE)?.get("avatar_file")
 }
 
 /// What kind of file it is, and the file, but for its content.

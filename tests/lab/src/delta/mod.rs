@@ -2,12 +2,17 @@
 //!
 //! It is the same engine as the bridge's, since no other exists; it shares no code with ours.
 
+mod doing;
+mod seen;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+pub use doing::{Attachment, Saying};
+pub use seen::{Deed, Seen, Sent, What};
 
 use crate::mail::{MailServer, Mailbox};
 use crate::person::process::Process;
@@ -22,38 +27,6 @@ pub struct DeltaPerson {
     name: String,
     process: Process,
     _folder: TempDir,
-}
-
-/// A message as the person sees it.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Seen {
-    /// Its number on the person's device.
-    pub number: u32,
-    pub chat: u32,
-    /// Its mail id.
-    pub id: String,
-    pub text: String,
-    /// Whether they wrote it themselves.
-    pub own: bool,
-    /// Whether it is the engine's own word about a chat.
-    pub info: bool,
-    /// Under which other name it appears.
-    pub name: Option<String>,
-    /// What its sender calls themselves.
-    pub sender: String,
-    pub padlock: bool,
-    pub bot: bool,
-    /// The mail id of what it answers.
-    pub answers: Option<String>,
-    /// When it appeared, in seconds since the epoch.
-    pub at: f64,
-}
-
-/// What a message became when it was sent.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Sent {
-    pub number: u32,
-    pub id: String,
 }
 
 impl DeltaPerson {
@@ -118,21 +91,38 @@ impl DeltaPerson {
         Ok((chat(&answer)?, answer["link"].as_str().context("No link")?.to_owned()))
     }
 
-    pub async fn send(&self, chat: u32, text: &str) -> Result<Sent> {
-        self.send_with(chat, text, None, None).await
-    }
-
-    /// Sends in answer to a mail id, or under another name.
-    pub async fn send_with(&self, chat: u32, text: &str, answers: Option<&str>, name: Option<&str>) -> Result<Sent> {
-        let arguments = json!({ "chat": chat, "text": text, "answers": answers, "name": name });
-        Ok(serde_json::from_value(self.call("send", arguments).await?)?)
-    }
-
     /// Everything that is on the person's screen, oldest first, without the engine's own words.
     pub async fn messages(&self) -> Result<Vec<Seen>> {
-        let answer = self.call("messages", json!({})).await?;
-        let messages: Vec<Seen> = serde_json::from_value(answer["messages"].clone())?;
-        Ok(messages.into_iter().filter(|seen| !seen.info).collect())
+        Ok(self.ever_seen().await?.into_iter().filter(|seen| !seen.info && !seen.gone).collect())
+    }
+
+    /// The same with what was deleted and with the engine's words.
+    pub async fn ever_seen(&self) -> Result<Vec<Seen>> {
+        Ok(serde_json::from_value(self.call("messages", json!({})).await?["messages"].take())?)
+    }
+
+    /// What the engine says about chats on the person's screen: who joined, what a group is called now.
+    pub async fn notices(&self) -> Result<Vec<Seen>> {
+        Ok(self.ever_seen().await?.into_iter().filter(|seen| seen.info).collect())
+    }
+
+    /// Everything that was done to earlier messages, oldest first.
+    pub async fn deeds(&self) -> Result<Vec<Deed>> {
+        Ok(serde_json::from_value(self.call("deeds", json!({})).await?["deeds"].take())?)
+    }
+
+    /// The first that others did and that fits.
+    pub async fn wait_deed(&self, wanted: impl Fn(&Deed) -> bool, within: Duration) -> Result<Deed> {
+        let give_up = Instant::now() + within;
+        loop {
+            if let Some(found) = self.deeds().await?.into_iter().find(|deed| !deed.own && wanted(deed)) {
+                return Ok(found);
+            }
+            if Instant::now() > give_up {
+                bail!("{} waits in vain for a deed. {}", self.name, self.process.complaints());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// The first message of somebody else that fits.

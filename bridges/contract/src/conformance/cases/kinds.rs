@@ -2,11 +2,12 @@
 
 use super::{
     super::{
-        Accepted, Details, How, Overheard, Sample, Say, Stop, Told, Words,
+        Accepted, Details, How, Overheard, Say, Stop, Told, Words,
         faces::{FACE, face},
         stage::Stage,
     },
     incoming::all_hold,
+    samples::{called, content, sample, sort_of},
 };
 use crate::{
     Ability, Body, Fate, Kind, Media, Message, RemoteId, Slip, Target, Verb,
@@ -49,7 +50,7 @@ async fn try_verb(stage: &mut Stage<'_>, verb: Verb, ability: Ability) -> Told {
     let heard = stage.rig.peer.heard().await?.pop().ok_or_else(|| Stop::failed("what the peer heard is gone"))?;
     all_hold(&[(heard.id == receipt.id, "the receipt has another name than the network")])?;
     if ability.is_native() || ability == Ability::Drop && !whole {
-        return all_hold(&as_meant(verb, ability.is_native(), &heard, &slip, &words, &emoji));
+        return all_hold(&as_meant(verb, ability, &heard, &slip, &words, &emoji));
     }
     let says = heard.words.contains(&words) || matches!(verb, Verb::Redaction | Verb::Membership | Verb::Other);
     // Degraded to the next better kind, a file may still be one.
@@ -72,12 +73,13 @@ fn emoji_of(message: &Message) -> Vec<String> {
 /// What must be so where it is carried as it was meant, or where a part is left out.
 fn as_meant(
     verb: Verb,
-    native: bool,
+    ability: Ability,
     heard: &Overheard,
     slip: &Slip,
     words: &str,
     emoji: &[String],
 ) -> Vec<(bool, &'static str)> {
+    let (native, limited) = (ability.is_native(), matches!(ability, Ability::Within(_)));
     let how = |how: How| (heard.how == how, "it is something else");
     let names = (heard.details.about == slip.about, "it is about another message");
     let said = (heard.words.ends_with(words), "the words are others");
@@ -112,12 +114,16 @@ fn as_meant(
         }
         Verb::Image | Verb::Video | Verb::Audio | Verb::Voice | Verb::File | Verb::Sticker => {
             let sample = heard.details.file.clone().unwrap_or_default();
+            let (name, mime) = called(verb);
+            let ending = name.rsplit_once('.').map(|(_, ending)| ending);
+            // A network may name what is only looked at by itself, if it says so.
+            let named = sample.name == name || limited && sample.name.rsplit_once('.').map(|(_, e)| e) == ending;
             vec![
                 (Some(heard.how) == sort_of(verb).map(How::of_sort), "it is something else"),
                 said,
                 (sample.content == content(verb), "the content is another"),
-                (sample.name == NAME, "the name is another"),
-                (sample.mime == "image/png", "the type is another"),
+                (named, "the name is another"),
+                (sample.mime == mime, "the type is another"),
             ]
         }
         Verb::Portrait => {
@@ -131,24 +137,6 @@ fn as_meant(
 
 const PLACE: &str = "geo:52.5163,13.3777";
 const ANSWERS: [&str; 2] = ["with milk", "without"];
-const NAME: &str = "a picture.png";
-
-fn sort_of(verb: Verb) -> Option<Sort> {
-    Some(match verb {
-        Verb::Image => Sort::Image,
-        Verb::Video => Sort::Video,
-        Verb::Audio => Sort::Audio,
-        Verb::Voice => Sort::Voice,
-        Verb::File => Sort::File,
-        Verb::Sticker => Sort::Sticker,
-        _ => return None,
-    })
-}
-
-/// Long enough to have several pieces, and another for each kind.
-fn content(verb: Verb) -> Vec<u8> {
-    (0..70_001_u32).map(|at| (at % 251) as u8 ^ verb as u8).collect()
-}
 
 async fn play(stage: &mut Stage<'_>, verb: Verb) -> Told<Play> {
     let mut words = stage.words("a verb");
@@ -195,8 +183,10 @@ async fn play(stage: &mut Stage<'_>, verb: Verb) -> Told<Play> {
         Verb::Reaction => {
             let id = stage.says(&stage.words("to be liked")).await?;
             // Where it can't be a reaction, the words tell it apart.
+            let both = !matches!(stage.ability(verb), Ability::Within(_));
+            let emoji = if both { &["👍", "🎉"][..] } else { &["👍"] };
             let quote = Some(Box::new(Quote { author: None, words: words.as_str().into() }));
-            message.kind = Kind::Reaction(Reaction::new(Target { quote, ..here(&id) }, ["👍", "🎉"]));
+            message.kind = Kind::Reaction(Reaction::new(Target { quote, ..here(&id) }, emoji.iter().copied()));
             slip.about = Some(id);
         }
         Verb::Location => {
@@ -220,7 +210,7 @@ async fn play(stage: &mut Stage<'_>, verb: Verb) -> Told<Play> {
             let media = Media {
                 dimensions: Some(Dimensions { width: 30, height: 40 }),
                 caption: Some(body()),
-                ..Media::new(sort, FileName::new(NAME), MediaType::new("image/png"), content)
+                ..Media::new(sort, FileName::new(called(verb).0), MediaType::new(called(verb).1), content)
             };
             message.kind = Kind::File(Box::new(media));
         }
@@ -284,16 +274,7 @@ async fn said(stage: &mut Stage<'_>, how: How) -> Told<Say> {
         }
         How::Location => details.place = Some(PLACE.to_owned()),
         How::Poll => details.answers = ANSWERS.map(str::to_owned).to_vec(),
-        how => {
-            let sample = || Sample {
-                name: NAME.to_owned(),
-                mime: "image/png".to_owned(),
-                content: content(Verb::Image),
-                dimensions: Some((30, 40)),
-                ..Sample::default()
-            };
-            details.file = how.sort().map(|_| sample());
-        }
+        how => details.file = sample(how),
     }
     if matches!(how, How::Redaction | How::Reaction) {
         words = String::new();

@@ -8,6 +8,7 @@ mod incoming;
 mod kinds;
 mod outgoing;
 mod portraits;
+mod samples;
 mod signals;
 mod words;
 

@@ -1,0 +1,254 @@
+//! What somebody did to an earlier message: new words, reactions, a deletion.
+//!
+//! The engine keeps no event of these, only how each message is now. So we keep how each was when it was last told of,
+//! and tell the difference; both are committed together. What changed while nobody looked is found at the next start.
+//! Several changes in between are told as one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+};
+
+use sealbridge_contract::{
+    Arrival, Arrived, Author, Batch, Body, ConversationId, Inbox, Kind, PersonId, RemoteId, Target, Text,
+    gate::Encryption,
+    message::{Edit, Form, Reaction},
+};
+use tokio::sync::Notify;
+
+use crate::{
+    core::{Core, lock},
+    engine::{
+        Engine,
+        types::{Download, Loaded, Message, SELF, Timer, state},
+    },
+    ids,
+    incoming::author,
+    records::{self, KEPT, Told},
+    session::{Ended, insist},
+    translate,
+};
+
+/// How many messages are looked at in one turn.
+const TURN: usize = 64;
+/// More people than these react to one message without being heard.
+const MOST: usize = 512;
+
+/// Messages that may have changed.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    numbers: Mutex<BTreeSet<u32>>,
+    /// Rung when there is something to do.
+    pub(crate) news: Notify,
+}
+
+impl Changed {
+    /// One may have changed; nought, if the engine does not say which.
+    pub(crate) fn one(&self, number: u32) {
+        if number > 0 {
+            lock(&self.numbers).insert(number);
+        }
+        self.news.notify_one();
+    }
+
+    pub(crate) fn all(&self, numbers: Vec<u32>) {
+        lock(&self.numbers).extend(numbers);
+        self.news.notify_one();
+    }
+
+    /// The newest of them, since somebody is likely to wait for these.
+    fn take(&self) -> Vec<u32> {
+        let mut numbers = lock(&self.numbers);
+        let taken: Vec<u32> = numbers.iter().rev().take(TURN).copied().collect();
+        numbers.retain(|number| !taken.contains(number));
+        taken
+    }
+}
+
+/// Hands in what changed about some messages. Says whether there were any.
+pub(crate) async fn tell_some(core: &Core, inbox: &Inbox, engine: &Engine, changed: &Changed) -> Result<bool, Ended> {
+    let numbers = changed.take();
+    if numbers.is_empty() {
+        return Ok(false);
+    }
+    loop {
+        let mut batch = Batch::default();
+        let mut loaded = engine.messages(&numbers).await?;
+        for number in &numbers {
+            let now = match loaded.remove(number) {
+                Some(Loaded::Message(message)) => Some(*message),
+                Some(Loaded::LoadingError) | None => None,
+            };
+            tell(core, engine, *number, now, &mut batch).await?;
+        }
+        if batch.arrivals.is_empty() && batch.store.is_empty() {
+            return Ok(true);
+        }
+        match inbox.accept(batch).await {
+            Ok(()) => return Ok(true),
+            Err(why) => match why.again_in() {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Err(why.into()),
+            },
+        }
+    }
+}
+
+async fn tell(core: &Core, engine: &Engine, number: u32, now: Option<Message>, batch: &mut Batch) -> Result<(), Ended> {
+    let told = match (insist!(records::told(&core.store, number)), &now) {
+        (Some(told), _) => told,
+        (None, Some(message)) if is_our_own(message) => own(core, engine, message).await?,
+        // It comes in by itself, or it came in before anything was kept of it.
+        (None, _) => return Ok(()),
+    };
+    let chat = ids::conversation(told.chat, &core.me);
+    let mut change = Change { core, engine, told, chat, arrivals: Vec::new() };
+    match now {
+        None => change.gone().await?,
+        Some(message) => {
+            change.edited(&message).await?;
+            change.reacted(&message).await?;
+        }
+    }
+    if !change.arrivals.is_empty() {
+        batch.store.push(records::telling(number, &change.told));
+        batch.arrivals.append(&mut change.arrivals);
+    }
+    Ok(())
+}
+
+/// Words of ours that a mail server took, so that others can react to them.
+fn is_our_own(message: &Message) -> bool {
+    message.from_id == SELF && !message.is_info && message.state >= state::DELIVERED
+}
+
+/// What is kept of a message of ours that nobody has reacted to yet.
+pub(crate) async fn own(core: &Core, engine: &Engine, message: &Message) -> Result<Told, sealbridge_child::CallError> {
+    let info = engine.info(message.id).await?;
+    Ok(Told {
+        at: core.clock.now().0,
+        id: info.rfc724_mid,
+        chat: message.chat_id,
+        author: None,
+        contact: SELF,
+        words: None,
+        edits: 0,
+        gone: false,
+        disappears: info.ephemeral_timer != Timer::Disabled,
+        reactions: BTreeMap::new(),
+    })
+}
+
+fn author_name(message: &Message) -> Option<Text> {
+    let said = message.override_sender_name.as_ref().or(Some(&message.sender.auth_name));
+    said.filter(|name| !name.is_empty()).map(|name| Text::new(name.as_str()))
+}
+
+/// One message, as it was told of and as it is now.
+struct Change<'a> {
+    core: &'a Core,
+    engine: &'a Engine,
+    told: Told,
+    chat: ConversationId,
+    arrivals: Vec<Arrival>,
+}
+
+impl Change<'_> {
+    fn target(&self) -> Target {
+        Target::new(RemoteId::new(self.told.id.as_str()))
+    }
+
+    fn arrives(&mut self, id: String, author: Author, kind: Kind) {
+        let what = translate::telling(RemoteId::new(id), author, self.core.clock.now(), kind);
+        self.arrivals.push(Arrival { conversation: self.chat.clone(), what });
+    }
+
+    fn refused(&mut self, id: String, sender: PersonId, reason: &str) {
+        let what = Arrived::Refused { id: RemoteId::new(id), sender, reason: reason.to_owned() };
+        self.arrivals.push(Arrival { conversation: self.chat.clone(), what });
+    }
+
+    /// It is not there any more: its author deleted it, unless it went by itself. We never delete what others wrote.
+    async fn gone(&mut self) -> Result<(), Ended> {
+        let Some(person) = self.told.author.clone().filter(|_| !self.told.gone) else { return Ok(()) };
+        self.told.gone = true;
+        let old = self.core.clock.now().0 - self.told.at > i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX);
+        if self.told.disappears || old {
+            return Ok(());
+        }
+        let name = author(self.core, self.engine, self.told.contact).await?.name;
+        let (id, target) = (ids::deletion(&self.told.id), self.target());
+        self.arrives(id, Author { id: person, name }, Kind::Redaction(target));
+        Ok(())
+    }
+
+    /// Its author gave it new words. The engine takes them only from the author, and only encrypted.
+    async fn edited(&mut self, message: &Message) -> Result<(), Ended> {
+        let (Some(author), Some(before)) = (self.told.author.clone(), self.told.words) else { return Ok(()) };
+        if !message.is_edited || message.download_state != Download::Done {
+            return Ok(());
+        }
+        let whole = match translate::is_cut(message) {
+            true => self.engine.whole(message.id).await?.and_then(|page| translate::words_of(page.as_str())),
+            false => None,
+        };
+        let words = whole.unwrap_or_else(|| Text::new(message.text.as_str()));
+        let now = Told::words(&words);
+        if now == before {
+            return Ok(());
+        }
+        self.told.words = Some(now);
+        self.told.edits += 1;
+        let id = ids::edit(&self.told.id, self.told.edits);
+        if !self.is_encrypted() || !message.show_padlock {
+            self.refused(id, author, translate::IN_CLEAR);
+            return Ok(());
+        }
+        let name = author_name(message);
+        let form = if message.is_bot && message.sort().is_none() { Form::Notice } else { Form::Text };
+        let edit = Edit { of: self.target(), form, body: Body::plain(words) };
+        self.arrives(id, Author { id: author, name }, Kind::Edit(Box::new(edit)));
+        Ok(())
+    }
+
+    /// People react to it with other emoji than before.
+    async fn reacted(&mut self, message: &Message) -> Result<(), Ended> {
+        let mut now = BTreeMap::new();
+        let said = message.reactions.as_ref().map(|reactions| &reactions.reactions_by_contact);
+        for (contact, emoji) in said.into_iter().flatten() {
+            if let Ok(contact) = contact.parse::<u32>() {
+                now.insert(contact, Reaction::new(self.target(), emoji.iter().map(String::as_str)));
+            }
+        }
+        for contact in self.told.reactions.keys() {
+            now.entry(*contact).or_insert_with(|| Reaction::new(self.target(), Vec::<String>::new()));
+        }
+        now.remove(&SELF);
+        for (contact, reaction) in now {
+            let emoji: Vec<_> = reaction.all.iter().map(Text::as_str).collect();
+            let emoji = emoji.join(" ");
+            let known = self.told.reactions.len();
+            let (before, count) = match self.told.reactions.get(&contact) {
+                Some((before, count)) => (before.as_str(), *count),
+                None if known >= MOST => continue,
+                None => ("", 0),
+            };
+            if before == emoji {
+                continue;
+            }
+            self.told.reactions.insert(contact, (emoji, count + 1));
+            let who = author(self.core, self.engine, contact).await?;
+            let id = ids::reaction(&self.told.id, &who.id, count + 1);
+            match self.core.person(self.engine, contact).await? {
+                Some(_) if self.is_encrypted() => self.arrives(id, who, Kind::Reaction(reaction)),
+                Some(_) => self.refused(id, who.id, "the chat is not encrypted"),
+                None => self.refused(id, who.id, "nobody can tell whose key signed it"),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_encrypted(&self) -> bool {
+        matches!(self.core.encryption(&self.chat), Encryption::Pinned | Encryption::Left)
+    }
+}

@@ -1,0 +1,170 @@
+//! Files between the spool and the engine, which reads and writes them on disk and in clear.
+//!
+//! What goes out lies for the engine in a folder of its own within the account's, under a random name, from the moment
+//! before it is asked to send it until it has answered: then it has made its copy. What comes in lies where the engine
+//! put it, and is only read.
+
+use std::{
+    fs::OpenOptions,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use sealbridge_contract::{
+    Cleared, DeliveryError, Fatal, Spool, SpoolError, SpoolId, Spooled, adapt, message::Media, spool::SpoolReader,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use zeroize::Zeroizing;
+
+use crate::{core::keep_private, translate};
+
+const HANDOVER: &str = "handover";
+/// How much is read at once.
+const PIECE: usize = 256 * 1024;
+
+/// A file on its way out, before it is written for the engine.
+pub(crate) struct Leaving {
+    reader: Box<dyn SpoolReader>,
+    ending: String,
+}
+
+/// A file that lies in clear for the engine. It is erased with this value.
+#[derive(Debug)]
+pub(crate) struct HandedOver(PathBuf);
+
+/// Opens a file that the gate let through.
+pub(crate) async fn open(spool: &dyn Spool, cleared: &Cleared<'_>, media: &Media) -> Result<Leaving, DeliveryError> {
+    let pass = cleared.pass(media.content.id);
+    let pass = pass.ok_or_else(|| DeliveryError::give_up("the file is none of this message"))?;
+    let reader = spool.open(&pass, 0).await.map_err(spool_error)?;
+    let name = translate::file_name(media);
+    let ending = translate::ending(name.as_str());
+    Ok(Leaving { reader, ending: if ending.is_empty() { "bin" } else { ending }.to_owned() })
+}
+
+impl Leaving {
+    /// Writes it where the engine can read it.
+    pub(crate) async fn hand_over(mut self, account: &Path) -> Result<HandedOver, DeliveryError> {
+        let failed = |error: std::io::Error| DeliveryError::retry(format!("the file can't be handed over: {error}"));
+        let folder = account.join(HANDOVER);
+        keep_private(&folder).map_err(|error| DeliveryError::retry(error.to_string()))?;
+        let path = folder.join(format!("{}.{}", SpoolId::random(), self.ending));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+        // From here on it is erased, whatever happens.
+        let handed_over = HandedOver(path);
+        let mut file = tokio::fs::File::from_std(file);
+        while let Some(piece) = self.reader.next().await.map_err(spool_error)? {
+            file.write_all(piece.expose()).await.map_err(failed)?;
+        }
+        file.flush().await.map_err(failed)?;
+        Ok(handed_over)
+    }
+}
+
+impl HandedOver {
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.clone()
+    }
+}
+
+impl Drop for HandedOver {
+    fn drop(&mut self) {
+        if let Err(error) = erase(&self.0) {
+            tracing::warn!(%error, "A file that was handed to the engine is still there; it is erased at the next start.");
+        }
+    }
+}
+
+/// Overwrites a file, so that the disk does not keep what it was, and removes it.
+fn erase(path: &Path) -> std::io::Result<()> {
+    let overwritten = OpenOptions::new().write(true).open(path).and_then(|mut file| {
+        let mut left = file.metadata()?.len();
+        while left > 0 {
+            let piece = left.min(PIECE as u64);
+            file.write_all(&vec![0; usize::try_from(piece).unwrap_or(PIECE)])?;
+            left -= piece;
+        }
+        file.sync_data()
+    });
+    match overwritten.and_then(|()| std::fs::remove_file(path)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+/// Erases what a process that was killed left for the engine.
+pub(crate) fn sweep(account: &Path) -> Result<(), Fatal> {
+    let folder = account.join(HANDOVER);
+    let failed = |error: std::io::Error| Fatal::Broken(format!("files that were handed over can't be erased: {error}"));
+    let entries = match std::fs::read_dir(&folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed)?,
+    };
+    for entry in entries {
+        erase(&entry.map_err(failed)?.path()).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Takes a file that the engine received and keeps in `folder` into the spool. The inner error is why it never will be there.
+pub(crate) async fn take(
+    spool: &dyn Spool,
+    folder: &Path,
+    file: &str,
+    most: u64,
+) -> Result<Result<Spooled, String>, SpoolError> {
+    let gone = || Ok(Err("its file is not there any more".to_owned()));
+    // Where a name of a stranger might lead elsewhere, nothing is read.
+    let inside = folder.canonicalize().ok().zip(Path::new(file).canonicalize().ok());
+    let Some(path) = inside.and_then(|(folder, path)| path.starts_with(folder).then_some(path)) else {
+        return gone();
+    };
+    let Ok(mut from) = tokio::fs::File::open(&path).await else { return gone() };
+    let mut writer = spool.create(most).await?;
+    let mut piece = Zeroizing::new(vec![0; PIECE]);
+    loop {
+        let length = from.read(&mut piece).await.map_err(|error| SpoolError::Failed(error.to_string()))?;
+        if length == 0 {
+            break;
+        }
+        match writer.write(&piece[..length]).await {
+            Err(SpoolError::TooLong { most }) => {
+                return Ok(Err(format!("its file is larger than {}, the most that is taken", adapt::bytes(most))));
+            }
+            written => written?,
+        }
+    }
+    writer.finish(None).await.map(Ok)
+}
+
+fn spool_error(error: SpoolError) -> DeliveryError {
+    match error {
+        SpoolError::NotThere | SpoolError::Damaged => DeliveryError::give_up(error.to_string()),
+        error => DeliveryError::retry(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_handed_over_is_overwritten_and_gone_after_a_crash_too() {
+        let account = tempfile::tempdir().expect("a folder");
+        let folder = account.path().join(HANDOVER);
+        keep_private(&folder).expect("a private folder");
+        let (left, held) = (folder.join("left.bin"), folder.join("held.bin"));
+        for path in [&left, &held] {
+            std::fs::write(path, b"secret").expect("it can be written");
+        }
+        // Somebody who has it open still sees what became of it.
+        let mut open = std::fs::File::open(&held).expect("it is there");
+        drop(HandedOver(held.clone()));
+        let mut seen = Vec::new();
+        std::io::Read::read_to_end(&mut open, &mut seen).expect("it can be read");
+        assert_eq!(seen, [0; 6]);
+        sweep(account.path()).expect("it can be swept");
+        assert!(!left.exists() && !held.exists());
+    }
+}

@@ -1,0 +1,11 @@
+//! The engine's form to ours and back. Pure: no call here waits, asks or keeps.
+
+mod page;
+mod read;
+mod write;
+
+pub(crate) use self::{
+    page::words_of,
+    read::{About, IN_CLEAR, Read, arrived, is_cut, name_of, telling},
+    write::{Written, ending, file_name, written},
+};

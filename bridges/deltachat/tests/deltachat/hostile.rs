@@ -1,0 +1,80 @@
+//! Delta Chat people who mean harm, or send too much.
+
+use anyhow::Result;
+use sealbridge_contract::{RemoteId, conformance::How, message::Reaction};
+use sealbridge_lab::{
+    DeltaPerson, MailServer,
+    delta::{Attachment, Saying},
+};
+
+use crate::bridge::{Bridge, until};
+
+fn file<'a>(text: &'a str, name: &'a str, content: &'a [u8]) -> Saying<'a> {
+    Saying { text, file: Some(Attachment { view: "File", name, content }), ..Saying::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn name_of_a_file_leads_nowhere_and_has_one_line() -> Result<()> {
+    let Some(server) = MailServer::shared().await? else { return Ok(()) };
+    let bridge = Bridge::new(server).await?;
+    let running = bridge.start().await?;
+    let ann = DeltaPerson::new_on(server, "ann").await?;
+    let chat = ann.join(&bridge.link).await?;
+    for name in ["../../x.txt", "a\nb\r.txt", "\u{202e}txt.exe", "..", "/etc/passwd"] {
+        let said = ann.say(chat, file("look", name, b"harmless")).await?;
+        let accepted = running.accepted(&said.id).await?;
+        let file = accepted.details.file.expect("the file crossed");
+        let hostile = |c: char| c.is_control() || matches!(c, '/' | '\\' | '\u{202a}'..='\u{202e}');
+        assert!(!file.name.contains(hostile) && !file.name.starts_with('.'), "{name:?} is called {:?}", file.name);
+        assert_eq!(file.content, b"harmless", "{name:?}");
+    }
+    running.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn file_over_the_limit_is_refused_by_what_is_counted_and_the_next_one_crosses() -> Result<()> {
+    let Some(server) = MailServer::shared().await? else { return Ok(()) };
+    let mut bridge = Bridge::new(server).await?;
+    bridge.settings.most_file_mib = 1;
+    let running = bridge.start().await?;
+    let ann = DeltaPerson::new_on(server, "ann").await?;
+    let chat = ann.join(&bridge.link).await?;
+    let large = vec![7; (1 << 20) + 1];
+    let refused = ann.say(chat, file("too large", "large.bin", &large)).await?;
+    let taken = ann.say(chat, file("just right", "large.bin", &large[1..])).await?;
+    let accepted = running.accepted(&taken.id).await?;
+    assert!(accepted.details.file.is_some_and(|file| file.content == large[1..]));
+    let reason = || running.intake.refused().into_iter().find(|(id, _)| id.as_str() == refused.id);
+    until("it is refused", || reason().is_some()).await?;
+    let (_, reason) = reason().expect("it was refused");
+    assert!(reason.contains("larger than 1 MiB"), "{reason}");
+    running.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flood_of_reactions_ends_in_what_is_shown_last() -> Result<()> {
+    let Some(server) = MailServer::shared().await? else { return Ok(()) };
+    let bridge = Bridge::new(server).await?;
+    let running = bridge.start().await?;
+    let ann = DeltaPerson::new_on(server, "ann").await?;
+    let chat = ann.join(&bridge.link).await?;
+    let said = ann.send(chat, "liked too much").await?;
+    running.accepted(&said.id).await?;
+    let all: Vec<String> = (0..30).filter_map(|at| char::from_u32(0x1f600 + at)).map(String::from).collect();
+    for emoji in &all {
+        ann.react(&said.id, &[emoji]).await?;
+    }
+    ann.react(&said.id, &["👍"]).await?;
+    let sets = || {
+        let accepted = running.intake.accepted().into_iter();
+        accepted.filter(|one| one.how == Some(How::Reaction)).collect::<Vec<_>>()
+    };
+    let last = || sets().last().is_some_and(|one| one.details.emoji == ["👍"]);
+    until("the last one is told", last).await?;
+    let sets = sets();
+    assert!(sets.len() <= all.len() + 1, "{} are told of {}", sets.len(), all.len() + 1);
+    let about = RemoteId::new(said.id.as_str());
+    assert!(sets.iter().all(|one| one.details.about.as_ref() == Some(&about)));
+    assert!(sets.iter().all(|one| one.details.emoji.len() <= Reaction::MOST));
+    running.stop().await
+}
