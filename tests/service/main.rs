@@ -8,7 +8,6 @@ mod phones;
 mod family;
 mod full_disk;
 mod journeys;
-mod kinds_across;
 mod kinds;
 mod recovery;
 mod refusals;

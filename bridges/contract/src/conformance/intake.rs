@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use super::{Accepted, FarBridge, MemorySpool};
 use crate::{
     AccountName, Arrived, Batch, Clock, ConversationId, DeliveryId, Intake, NotAccepted, PersonId, RemoteId,
-    SecretBytes, Signal, Timestamp,
+    SecretBytes, Signal, Timestamp, Verb,
     inbox::{
         Echo, Filling, Incident, Incoming, Keep, Once, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor,
     },
@@ -97,11 +97,13 @@ impl MemoryIntake {
         self.lock().slow = by;
     }
 
-    /// What was accepted, in the order in which it would be routed.
+    /// What was accepted of what people said, in the order in which it would be routed. Who came and went is left out: a
+    /// network may tell of those that a case brings together at any moment of it.
     #[must_use]
     pub fn accepted(&self) -> Vec<Accepted> {
         let state = self.lock();
         let messages = state.timeline.iter().filter_map(|entry| match entry {
+            Entry::Message(_, incoming) if incoming.message.verb() == Verb::Membership => None,
             Entry::Message(conversation, incoming) => Some(Accepted::of(conversation, incoming, &self.spool)),
             Entry::Gap(_) => None,
         });
