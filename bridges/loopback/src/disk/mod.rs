@@ -1,7 +1,7 @@
 //! A folder that stands for the server, so that a service can be killed and another process can judge.
 //!
-//! `said-<account>.jsonl` is appended to by whoever plays the people, `heard-<account>.jsonl` by the transport; each
-//! line is synced before it is answered. The account's cursor is a length of each file. A last line without its end
+//! `said-<account>.jsonl` is appended to by whoever plays the people, `heard-<account>.jsonl` by the transport, and
+//! `opened-<account>.jsonl` with each direct conversation; each line is synced before it is answered. The account's cursor is a length of each file. A last line without its end
 //! is not there yet, or never will be. It holds words in clear and is for tests.
 
 mod lines;
@@ -10,7 +10,7 @@ mod writer;
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
-    io,
+    io::{self, Write as _},
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::Path,
     sync::{Arc, Mutex},
@@ -41,6 +41,7 @@ pub(crate) struct Disk {
     account: AccountName,
     said: File,
     heard: File,
+    opened: Arc<File>,
     writer: Writer,
     joins: Mutex<Joins>,
 }
@@ -58,9 +59,13 @@ impl Disk {
         let (remembers, conversations) = (settings.remembers(), settings.conversations.clone());
         let opened = tokio::task::spawn_blocking(move || {
             let (said, heard) = open_files(&directory, &account)?;
+            let opened = open_file(&directory, "opened", &account)?;
             let writer = Writer::start(heard.try_clone()?, remembers)?;
-            let events = conversations.iter().map(|name| joined(&ConversationId::new(name.as_str()))).collect();
-            Ok(Self { account, said, heard, writer, joins: Mutex::new(Joins { events, told: 0 }) })
+            let direct = read_all(&opened)?;
+            let names = conversations.iter().chain(&direct);
+            let events = names.map(|name| joined(&ConversationId::new(name.as_str()))).collect();
+            let joins = Mutex::new(Joins { events, told: 0 });
+            Ok(Self { account, said, heard, opened: Arc::new(opened), writer, joins })
         });
         opened.await.map_err(io::Error::other)?
     }
@@ -96,11 +101,25 @@ fn joined(conversation: &ConversationId) -> Arc<Event> {
 
 fn open_files(directory: &Path, account: &AccountName) -> io::Result<(File, File)> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let open = |what: &str| {
-        let path = directory.join(format!("{what}-{account}.jsonl"));
-        OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)
-    };
-    Ok((open("said")?, open("heard")?))
+    Ok((open_file(directory, "said", account)?, open_file(directory, "heard", account)?))
+}
+
+fn open_file(directory: &Path, what: &str, account: &AccountName) -> io::Result<File> {
+    let path = directory.join(format!("{what}-{account}.jsonl"));
+    OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)
+}
+
+/// The names of all direct conversations. Cuts off a line that a kill left unfinished.
+fn read_all(opened: &File) -> io::Result<Vec<String>> {
+    let (mut names, mut length) = (Vec::new(), 0);
+    loop {
+        let next = read_lines(opened, length, usize::MAX, &mut |name| names.push(name))?;
+        if next == length {
+            opened.set_len(length)?;
+            return Ok(names);
+        }
+        length = next;
+    }
 }
 
 /// Reads at most `most` whole lines from `start` on, and says where they end.
@@ -178,7 +197,15 @@ impl Server for Disk {
     }
 
     async fn open_direct(&self, with: &PersonId) -> Result<ConversationId, DeliveryError> {
-        let conversation = ConversationId::new(format!("direct:{}:{}", self.account, with.as_str()));
+        let name = format!("direct:{}:{}", self.account, with.as_str());
+        let (opened, line) = (Arc::clone(&self.opened), format!("{}\n", serde_json::json!(name)));
+        let written = tokio::task::spawn_blocking(move || {
+            (&*opened).write_all(line.as_bytes())?;
+            opened.sync_data()
+        });
+        let failed = |error: io::Error| DeliveryError::retry(format!("the folder takes nothing: {error}"));
+        written.await.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)?;
+        let conversation = ConversationId::new(name);
         lock(&self.joins).events.push(joined(&conversation));
         Ok(conversation)
     }

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use sealbridge_contract::{
-    Clock, ConversationId, DeliveryId, Fatal, Intake,
+    Clock, ConversationId, DeliveryId, Fatal, Intake, PersonId, Transport as _,
     conformance::{MemoryIntake, MemorySpool},
     inbox::AccountStore,
 };
@@ -103,4 +103,18 @@ async fn folder_in_clear_needs_a_word_of_the_operator() {
     assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 0, "nothing was written");
     let misspelt = toml::from_str::<Settings>("directry = '/tmp'").expect_err("it is misspelt");
     assert!(misspelt.message().contains("unknown field `directry`"), "{}", misspelt.message());
+}
+
+#[tokio::test]
+async fn direct_conversation_is_there_after_a_death_before_the_journal_had_it() {
+    let folder = tempfile::tempdir().expect("there is a place for temporary files");
+    let (intake, ben) = (Arc::new(MemoryIntake::default()), PersonId::new("ben@disk"));
+    intake.be_full(u32::MAX);
+    let first = Account::start(Settings::directory(folder.path()), &account(), &intake).await;
+    let opened = first.transport.open_direct(&ben).await.expect("it is opened");
+    drop(first);
+    intake.be_full(0);
+    let second = Account::start(Settings::directory(folder.path()), &account(), &intake).await;
+    second.speaks_in(&opened).await;
+    assert_eq!(second.transport.open_direct(&ben).await.expect("it is there"), opened);
 }

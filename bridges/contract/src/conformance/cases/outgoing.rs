@@ -138,6 +138,8 @@ pub(super) async fn direct_conversation_is_opened_once(stage: &mut Stage<'_>) ->
     };
     let second = stage.transport().common().open_direct(&peer).await.map_err(|error| Stop::failed(error.cause))?;
     all_hold(&[(first == second, "it opens a second conversation with the same person")])?;
+    stage.kill().await?;
+    stage.start().await?;
     let words = stage.words("just you and me");
     stage.until("it can be spoken to", async |stage| Ok(speaks(stage, &first))).await?;
     let slip = Slip { to: first.clone(), ..stage.slip() };
