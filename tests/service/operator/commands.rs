@@ -2,9 +2,11 @@
 
 use std::{os::unix::process::CommandExt as _, path::Path};
 
+use sealbridge_contract::AccountName;
+use sealbridge_loopback::DiskPeer;
 use serde_json::json;
 
-use super::bench::{Bench, mode};
+use super::bench::{ANSWERS, Bench, mode, wait_until};
 
 #[test]
 fn without_a_service_commands_say_so_and_how_to_start_it() {
@@ -290,6 +292,33 @@ fn journal_that_does_not_open_ends_with_the_code_of_what_is_wrong_with_it() {
             assert!(error["words"].as_str().is_some_and(|said| said.contains(words)), "{words}: {said:?}");
         }
     }
+}
+
+#[test]
+fn message_that_never_becomes_a_delivery_is_told_in_the_admin_room_and_counted() {
+    let bench = Bench::new();
+    let link = "[links.l]\nends = [\"a/room\", \"b/room\"]\nmost_bytes = \"1KiB\"\n";
+    bench.write("answers.toml", &format!("{ANSWERS}{link}"));
+    assert_eq!(bench.run(&["init", "--answers", "answers.toml"]).exit, 0);
+    let running = bench.start(&[]);
+    let status = || bench.json(&["status"]).line();
+    let admin = status()["admin_room"].as_str().expect("there is one").to_owned();
+    let account = AccountName::parse("a").expect("it is a name");
+    let mut ann = DiskPeer::open(&bench.path("network"), &account).expect("it is a folder");
+    for _ in 0..2 {
+        ann.say("room", "@ann", &"x".repeat(3000)).expect("there is room");
+    }
+    wait_until(|| status()["journal"]["dead"] == 2);
+    let told = || {
+        let heard = ann.heard().expect("it can be read");
+        let told = heard.into_iter().filter(|line| admin.ends_with(line.conversation.as_str()));
+        told.map(|line| line.words).filter(|words| words.contains("did not cross")).collect::<Vec<_>>()
+    };
+    wait_until(|| !told().is_empty());
+    let words = told();
+    assert!(words.len() == 1 && words[0].starts_with("a/room: "), "{words:?}");
+    assert!(words[0].contains("`sealbridge dead-letters list`") && !words[0].contains("xxx"), "{words:?}");
+    assert_eq!(running.stop(), 0);
 }
 
 /// An answers file for one more account.
