@@ -181,7 +181,8 @@ impl Attempts {
         let from = pending.from.as_ref().map(|(from, _)| &from.account);
         let pictures = from.and_then(|account| table.transport(account)).map(|from| OfTransport(from.common()));
         let album = from.map(|account| Album { account, pictures: pictures.as_ref().map(|of| of as &dyn Pictures) });
-        let verdict = judge(crossing.message(), Origin { sender: pending.trust }, &destination, &rule);
+        let verdict =
+            judge(crossing.message(), Origin { sender: pending.trust, said: &pending.message }, &destination, &rule);
         match (verdict, transport) {
             (Verdict::Refuse(why), _) => Err(Stop::Gate(Outcome::Dead(why.to_string()))),
             (Verdict::Hold(why @ Hold::Paused), _) => Err(Stop::Gate(Outcome::Held(why))),

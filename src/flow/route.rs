@@ -68,7 +68,7 @@ impl JourneyRouter {
         match table.destination(to) {
             None if table.knows(&to.account) => FirstVerdict::Enqueue,
             None => FirstVerdict::Refuse(format!("there is no account {}", to.account)),
-            Some(destination) => match judge(message, Origin { sender: trust }, &destination, rule) {
+            Some(destination) => match judge(message, Origin { sender: trust, said: message }, &destination, rule) {
                 Verdict::Refuse(why) => FirstVerdict::Refuse(why.to_string()),
                 Verdict::Hold(why @ Hold::Paused) => FirstVerdict::Hold(why),
                 // What only the destination lacks is waited for at the head of its lane, in order.

@@ -40,7 +40,8 @@ async fn with_pass<T>(spooled: &Spooled, act: impl AsyncFnOnce(&Pass<'_>) -> T) 
     let message = Cleartext::new(Message::of(author, Timestamp(0), Kind::File(Box::new(media))));
     let to = Destination::EndToEnd(Encryption::Pinned);
     let rule = Rule { most_file: u64::MAX, ..Rule::default() };
-    let Verdict::Speak(cleared): Verdict<'_> = judge(&message, Origin { sender: SenderTrust::Proven }, &to, &rule)
+    let Verdict::Speak(cleared): Verdict<'_> =
+        judge(&message, Origin { sender: SenderTrust::Proven, said: &message }, &to, &rule)
     else {
         panic!("an encrypted conversation is spoken to");
     };

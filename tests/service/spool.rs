@@ -53,7 +53,8 @@ async fn pass_through() {
     let author = Author { id: PersonId::new("@a:x"), name: None };
     let message = Cleartext::new(Message::of(author, Timestamp(0), Kind::File(Box::new(media))));
     let (to, rule) = (Destination::EndToEnd(Encryption::Pinned), Rule { most_file: 1 << 30, ..Rule::default() });
-    let Verdict::Speak(cleared) = judge(&message, Origin { sender: SenderTrust::Proven }, &to, &rule) else {
+    let Verdict::Speak(cleared) = judge(&message, Origin { sender: SenderTrust::Proven, said: &message }, &to, &rule)
+    else {
         panic!("an encrypted conversation is spoken to");
     };
     let pass = cleared.pass(spooled.id).expect("it is the message's own file");

@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::{Cleared, Cleartext, PeerKey, Verb, abilities::Reactions, sealed::Sealing};
 
 /// What we know of where a message came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
     /// How sure we are of who wrote it.
     pub sender: SenderTrust,
+    /// What they wrote. It may cross in another form, and a server's word is good for it or not in either.
+    pub said: &'a Cleartext,
 }
 
 /// How sure we are of who wrote a message.
@@ -162,6 +164,9 @@ pub enum Refusal {
     /// Nobody can tell who wrote it.
     #[error("nobody can tell who wrote it: its key came from a backup")]
     SenderNotProven,
+    /// The network does not encrypt it, and of this kind its server could make up anything.
+    #[error("it was not encrypted, and only its server says who wrote it")]
+    OnlyItsServerSays,
     /// Too many bridges carried it.
     #[error("too many bridges carried it already")]
     TooManyHops,
@@ -178,12 +183,12 @@ pub enum Refusal {
 
 /// Judges one message for one destination.
 #[must_use]
-pub fn judge<'a>(message: &'a Cleartext, origin: Origin, to: &'a Destination<'a>, rule: &Rule) -> Verdict<'a> {
+pub fn judge<'a>(message: &'a Cleartext, origin: Origin<'_>, to: &'a Destination<'a>, rule: &Rule) -> Verdict<'a> {
     if origin.sender == SenderTrust::NotProven && !rule.accept_not_proven {
         return Verdict::Refuse(Refusal::SenderNotProven);
     }
-    if origin.sender == SenderTrust::ServerSays && !crosses_on_a_servers_word(message) {
-        return Verdict::Refuse(Refusal::SenderNotProven);
+    if origin.sender == SenderTrust::ServerSays && !crosses_on_a_servers_word(origin.said) {
+        return Verdict::Refuse(Refusal::OnlyItsServerSays);
     }
     if message.trail().hops() >= rule.most_hops {
         return Verdict::Refuse(Refusal::TooManyHops);
@@ -252,7 +257,7 @@ mod tests {
     }
 
     fn check(message: &Cleartext, sender: SenderTrust, to: &Destination<'_>, rule: Rule, expected: Said) {
-        let said = match judge(message, Origin { sender }, to, &rule) {
+        let said = match judge(message, Origin { sender, said: message }, to, &rule) {
             Verdict::Speak(_) => Said::Speak,
             Verdict::Seal(_) => Said::Seal,
             Verdict::Hold(why) => Said::Hold(why),
@@ -330,7 +335,7 @@ mod tests {
             Cleartext::new(Message::of(author, Timestamp(0), kind))
         };
         let to = Destination::EndToEnd(Encryption::Pinned);
-        let refused = || Said::Refuse(Refusal::SenderNotProven);
+        let refused = || Said::Refuse(Refusal::OnlyItsServerSays);
         for (kind, expected) in [
             (Kind::Redaction(target()), Said::Speak),
             (Kind::Reaction(Reaction::new(target(), ["👍"])), Said::Speak),
@@ -340,6 +345,13 @@ mod tests {
         ] {
             check(&of(kind), SenderTrust::ServerSays, &to, Rule::default(), expected);
         }
+        // What a network has no form for is told in words, and is as good as what it tells.
+        let words = of(Kind::Text(crate::Body::plain("reacted with 👍")));
+        let emoji = of(Kind::Reaction(Reaction::new(target(), ["👍"])));
+        let hello = of(Kind::Reaction(Reaction::new(target(), ["hello"])));
+        let judged = |said| judge(&words, Origin { sender: SenderTrust::ServerSays, said }, &to, &Rule::default());
+        assert!(matches!(judged(&emoji), Verdict::Speak(_)));
+        assert!(matches!(judged(&hello), Verdict::Refuse(Refusal::OnlyItsServerSays)));
     }
 
     #[test]
@@ -347,7 +359,8 @@ mod tests {
         let key = PeerKey::new(&Zeroizing::new([7; 32]));
         let words = message("hi", 0);
         let to = Destination::Carrier(Some(&key));
-        let Verdict::Seal(sealing) = judge(&words, Origin { sender: SenderTrust::Proven }, &to, &Rule::default())
+        let Verdict::Seal(sealing) =
+            judge(&words, Origin { sender: SenderTrust::Proven, said: &words }, &to, &Rule::default())
         else {
             panic!("a carrier with a key gets what is sealed");
         };
@@ -355,7 +368,9 @@ mod tests {
         let sealed = sealing.seal(&slip);
         assert_eq!(key.open(&sealed).map(|(id, m)| (id, m.size())), Some((slip.delivery, 2)));
         assert!(PeerKey::new(&Zeroizing::new([8; 32])).open(&sealed).is_none());
-        let Verdict::Seal(again) = judge(&words, Origin { sender: SenderTrust::Proven }, &to, &Rule::default()) else {
+        let Verdict::Seal(again) =
+            judge(&words, Origin { sender: SenderTrust::Proven, said: &words }, &to, &Rule::default())
+        else {
             panic!("the same facts give the same verdict");
         };
         assert_eq!(again.seal(&slip), sealed, "another attempt carries the same bytes");

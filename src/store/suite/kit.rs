@@ -231,7 +231,8 @@ pub(crate) fn parcel(at: &Address, id: &str, delivery: DeliveryId, words: &str) 
     let message = Cleartext::new(message("@far", words));
     let (key, rule) = (peer(), Rule::default());
     let to = Destination::Carrier(Some(&key));
-    let Verdict::Seal(sealing) = judge(&message, Origin { sender: SenderTrust::Local }, &to, &rule) else {
+    let Verdict::Seal(sealing) = judge(&message, Origin { sender: SenderTrust::Local, said: &message }, &to, &rule)
+    else {
         panic!("a carrier whose peer is known gets what is sealed");
     };
     let slip = Slip::new(at.conversation.clone(), delivery, Timestamp(0));
@@ -241,7 +242,8 @@ pub(crate) fn parcel(at: &Address, id: &str, delivery: DeliveryId, words: &str) 
 /// The words of a message, got as a transport gets them.
 pub(crate) fn words(message: &Cleartext) -> String {
     let (to, rule) = (Destination::EndToEnd(Encryption::Pinned), Rule { most_hops: 1000, ..Rule::default() });
-    let Verdict::Speak(cleared) = judge(message, Origin { sender: SenderTrust::Local }, &to, &rule) else {
+    let Verdict::Speak(cleared) = judge(message, Origin { sender: SenderTrust::Local, said: message }, &to, &rule)
+    else {
         panic!("a pinned conversation is spoken to");
     };
     cleared.message().body().map(|body| body.plain.as_str().to_owned()).unwrap_or_default()

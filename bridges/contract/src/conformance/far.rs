@@ -48,7 +48,8 @@ impl FarBridge {
         let message = Message::of(Author { id: author.clone(), name: name.map(Text::new) }, at, kind);
         let (message, to) = (Cleartext::new(message), Destination::Carrier(Some(&self.key)));
         let rule = Rule { most_hops: Trail::LONGEST + 1, most_bytes: usize::MAX, ..Rule::default() };
-        let Verdict::Seal(sealing) = judge(&message, Origin { sender: SenderTrust::Local }, &to, &rule) else {
+        let Verdict::Seal(sealing) = judge(&message, Origin { sender: SenderTrust::Local, said: &message }, &to, &rule)
+        else {
             unreachable!("a carrier whose peer's key is known is sealed for");
         };
         let Say { trail, reply_to, details, .. } = say;

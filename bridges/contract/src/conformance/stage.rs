@@ -317,7 +317,7 @@ impl<'h> Stage<'h> {
         };
         let rule =
             Rule { most_hops: Trail::LONGEST + 1, most_bytes: usize::MAX, most_file: u64::MAX, ..Rule::default() };
-        let origin = Origin { sender: SenderTrust::Local };
+        let origin = Origin { sender: SenderTrust::Local, said: message };
         let account = AccountName::parse("elsewhere").map_err(|error| Stop::failed(error.to_string()))?;
         let elsewhere = Album { account: &account, pictures: Some(&Faces) };
         match (judge(message, origin, &to, &rule), &self.transport) {

@@ -210,7 +210,7 @@ impl Running {
         let author = Author { id: PersonId::new("@ann:elsewhere.test"), name: Some("Ann of Elsewhere".into()) };
         let message = Cleartext::new(Message::text(author, Clock::system().now(), words));
         let to = Destination::EndToEnd(self.transport.encryption(&slip.to));
-        match judge(&message, Origin { sender: SenderTrust::Proven }, &to, &Rule::default()) {
+        match judge(&message, Origin { sender: SenderTrust::Proven, said: &message }, &to, &Rule::default()) {
             Verdict::Speak(cleared) => self.transport.deliver(cleared, slip).await,
             other => Err(DeliveryError::retry(format!("the gate says {other:?}"))),
         }

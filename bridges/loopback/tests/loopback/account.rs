@@ -61,7 +61,7 @@ impl Account {
         let message = Cleartext::new(Message::text(author, now, words));
         let to = Destination::EndToEnd(self.transport.encryption(conversation));
         let slip = Slip::new(conversation.clone(), delivery, now);
-        match judge(&message, Origin { sender: SenderTrust::Proven }, &to, &Rule::default()) {
+        match judge(&message, Origin { sender: SenderTrust::Proven, said: &message }, &to, &Rule::default()) {
             Verdict::Speak(cleared) => self.transport.deliver(cleared, &slip).await,
             other => panic!("the gate says {other:?}"),
         }

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use sealbridge_contract::{
-    Clock, ConversationId, DeliveryId, Fatal, Intake, PersonId, Transport as _,
+    Clock, ConversationId, DeliveryId, Fatal, Intake, PersonId,
     conformance::{MemoryIntake, MemorySpool},
     inbox::AccountStore,
 };

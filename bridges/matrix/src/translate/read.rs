@@ -188,7 +188,8 @@ mod tests {
         use sealbridge_contract::{Destination, Origin, Rule, SenderTrust, Verdict, gate::Encryption, judge};
         let message = reader.message(None)?;
         let to = Destination::EndToEnd(Encryption::Pinned);
-        let Verdict::Speak(cleared) = judge(&message, Origin { sender: SenderTrust::Proven }, &to, &Rule::default())
+        let Verdict::Speak(cleared) =
+            judge(&message, Origin { sender: SenderTrust::Proven, said: &message }, &to, &Rule::default())
         else {
             panic!("the gate lets it through");
         };

@@ -206,7 +206,8 @@ impl Running {
     pub(crate) async fn deliver(&self, slip: &Slip, author: Author, words: &str) -> Result<Receipt, DeliveryError> {
         let message = sealbridge_contract::Cleartext::new(Message::text(author, slip.enqueued_at, words));
         let to = Destination::EndToEnd(Encryption::Pinned);
-        let Verdict::Speak(cleared) = judge(&message, Origin { sender: SenderTrust::Local }, &to, &Rule::default())
+        let Verdict::Speak(cleared) =
+            judge(&message, Origin { sender: SenderTrust::Local, said: &message }, &to, &Rule::default())
         else {
             return Err(DeliveryError::give_up("the gate refuses"));
         };

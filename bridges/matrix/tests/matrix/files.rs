@@ -115,7 +115,8 @@ async fn deliver_file_by(matrix: &Matrix, slip: &Slip, content: &Spooled) -> Res
     let message = Cleartext::new(Message::of(ann(), Timestamp(0), Kind::File(Box::new(media))));
     let rule = Rule { most_file: u64::MAX, ..Rule::default() };
     let to = Destination::EndToEnd(Encryption::Pinned);
-    let Verdict::Speak(cleared) = judge(&message, Origin { sender: SenderTrust::Local }, &to, &rule) else {
+    let Verdict::Speak(cleared) = judge(&message, Origin { sender: SenderTrust::Local, said: &message }, &to, &rule)
+    else {
         return Err(DeliveryError::give_up("the gate refuses"));
     };
     matrix.deliver(cleared, slip).await

@@ -37,7 +37,9 @@ async fn says(running: &Running, room: &str, words: &str, who: &str, faces: &Fac
     let portrait = PictureId::new(who);
     let message = Cleartext::new(Message { portrait, ..Message::text(ann(), Timestamp(0), words) });
     let to = Destination::EndToEnd(Encryption::Pinned);
-    let Verdict::Speak(cleared) = judge(&message, Origin { sender: SenderTrust::Local }, &to, &Rule::default()) else {
+    let Verdict::Speak(cleared) =
+        judge(&message, Origin { sender: SenderTrust::Local, said: &message }, &to, &Rule::default())
+    else {
         anyhow::bail!("the gate refuses");
     };
     let account = AccountName::parse("elsewhere")?;

@@ -95,9 +95,12 @@ async fn reacts(running: &Running, slip: &Slip, person: &str, emoji: &[&str]) ->
     let reaction = Reaction::new(Target::new(RemoteId::new("far")), emoji.iter().copied());
     let message = Cleartext::new(Message::of(author, Timestamp(0), Kind::Reaction(reaction)));
     let to = Destination::EndToEnd(Encryption::Pinned);
-    let Verdict::Speak(cleared) =
-        judge(&message, Origin { sender: SenderTrust::Local }, &to, &sealbridge_contract::Rule::default())
-    else {
+    let Verdict::Speak(cleared) = judge(
+        &message,
+        Origin { sender: SenderTrust::Local, said: &message },
+        &to,
+        &sealbridge_contract::Rule::default(),
+    ) else {
         anyhow::bail!("the gate refuses");
     };
     running.matrix.deliver(cleared, slip).await.map_err(|error| anyhow::anyhow!("{error}"))?;

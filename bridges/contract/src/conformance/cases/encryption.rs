@@ -88,7 +88,7 @@ fn encryption(stage: &Stage<'_>, conversation: &ConversationId) -> Encryption {
 fn shut(stage: &Stage<'_>, conversation: &ConversationId) -> Told {
     let message = Cleartext::new(stage.message(&stage.words("never")));
     let to = Destination::EndToEnd(encryption(stage, conversation));
-    match judge(&message, Origin { sender: SenderTrust::Local }, &to, &Rule::default()) {
+    match judge(&message, Origin { sender: SenderTrust::Local, said: &message }, &to, &Rule::default()) {
         Verdict::Hold(_) | Verdict::Refuse(_) => Ok(()),
         Verdict::Speak(_) | Verdict::Seal(_) => Err(Stop::failed("the gate lets a message through")),
     }

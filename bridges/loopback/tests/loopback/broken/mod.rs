@@ -135,7 +135,7 @@ impl Broken {
     /// Delivers another message than was asked for.
     async fn deliver_another(&self, message: Message, slip: &Slip) -> Result<Receipt, DeliveryError> {
         let (message, to) = (Cleartext::new(message), Destination::EndToEnd(Encryption::Pinned));
-        match judge(&message, Origin { sender: SenderTrust::Local }, &to, &Rule::default()) {
+        match judge(&message, Origin { sender: SenderTrust::Local, said: &message }, &to, &Rule::default()) {
             Verdict::Speak(cleared) => self.end_to_end().deliver(cleared, slip).await,
             _ => Err(DeliveryError::give_up("the gate is shut")),
         }
