@@ -4,6 +4,7 @@ mod architecture;
 mod config;
 mod loops;
 mod operator;
+mod kinds_across;
 mod phones;
 mod family;
 mod full_disk;

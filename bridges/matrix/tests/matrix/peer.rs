@@ -49,12 +49,7 @@ impl Bob {
         if let Some(content) = self.files.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
             return Ok(content.clone());
         }
-        let content = received.iter().find_map(|one| match one {
-            Received::Message(message) if message.event_id == id.as_str() => Some(&message.content),
-            Received::Event(event) if event.event_id == id.as_str() => Some(&event.content),
-            _ => None,
-        });
-        let content = self.person.download(content.context("It was heard")?).await?;
+        let content = self.person.download(speech::content(received, id).context("It was heard")?).await?;
         self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), content.clone());
         Ok(content)
     }

@@ -250,3 +250,12 @@ fn outdented(words: &str) -> String {
     let rest = lines.iter().skip(1).map(|line| line.strip_prefix("  ").unwrap_or(line));
     lines.iter().take(1).copied().chain(rest).collect()
 }
+
+/// The content of an event that was received.
+pub(crate) fn content<'a>(received: &'a [Received], id: &RemoteId) -> Option<&'a Value> {
+    received.iter().find_map(|one| match one {
+        Received::Message(message) if message.event_id == id.as_str() => Some(&message.content),
+        Received::Event(event) if event.event_id == id.as_str() => Some(&event.content),
+        _ => None,
+    })
+}

@@ -1,0 +1,218 @@
+//! Every kind of message between people of two networks, on real servers, as the person at the far end sees it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use sealbridge_contract::{
+    PersonId, RemoteId,
+    conformance::{Details, How, Overheard, Sample, Say},
+};
+use sealbridge_lab::bridge::Binary;
+
+use crate::phones::Family;
+
+/// What the two transports' own tests say and hear by.
+#[path = "../../bridges/deltachat/tests/deltachat/speech.rs"]
+mod delta;
+#[path = "../../bridges/matrix/tests/matrix/speech.rs"]
+mod matrix;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const PICTURE: &[u8] = include_bytes!("../../bridges/contract/src/conformance/cases/picture.png");
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    /// On Matrix.
+    Ann,
+    /// On Delta Chat.
+    Ben,
+}
+
+impl Who {
+    fn other(self) -> Self {
+        if self == Self::Ann { Self::Ben } else { Self::Ann }
+    }
+}
+
+impl Family {
+    async fn says(&self, who: Who, say: Say) -> Result<RemoteId> {
+        match who {
+            Who::Ann => matrix::say(&self.ann, &self.room, say).await,
+            Who::Ben => delta::say(&self.ben, self.chat, say).await.map_err(|stop| anyhow::anyhow!("{stop:?}")),
+        }
+    }
+
+    async fn heard(&self, who: Who) -> Result<Vec<Overheard>> {
+        match who {
+            Who::Ann => {
+                let received = self.ann.received();
+                let mut heard = matrix::heard(received.clone());
+                for one in &mut heard {
+                    let (Some(file), Some(content)) = (&mut one.details.file, matrix::content(&received, &one.id))
+                    else {
+                        continue;
+                    };
+                    file.content = self.ann.download(content).await?;
+                }
+                Ok(heard)
+            }
+            Who::Ben => delta::heard(&self.ben, self.chat, &PersonId::new("bridge")).await,
+        }
+    }
+
+    /// What somebody hears first that is so.
+    async fn hears(&self, who: Who, what: &str, is: impl Fn(&Overheard) -> bool) -> Result<Overheard> {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = self.heard(who).await?.into_iter().find(|heard| is(heard)) {
+                return Ok(found);
+            }
+            ensure!(Instant::now() < give_up, "{who:?} waits in vain for {what}\n{}", self.bridge.tail());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Words of one side, and what they are called at each: where they were said, and where they were heard.
+    async fn said(&self, who: Who, words: &str) -> Result<Said> {
+        let own = self.says(who, Say { words: words.to_owned(), ..Say::default() }).await?;
+        let there = self.hears(who.other(), words, |heard| heard.words.ends_with(words)).await?.id;
+        Ok(match who {
+            Who::Ann => Said { to_ann: own, to_ben: there },
+            Who::Ben => Said { to_ann: there, to_ben: own },
+        })
+    }
+}
+
+/// One message, as each side names it.
+struct Said {
+    to_ann: RemoteId,
+    to_ben: RemoteId,
+}
+
+impl Said {
+    fn to(&self, who: Who) -> &RemoteId {
+        if who == Who::Ann { &self.to_ann } else { &self.to_ben }
+    }
+}
+
+fn binary() -> Binary {
+    Binary::at(env!("CARGO_BIN_EXE_sealbridge"))
+}
+
+fn sample(how: How) -> Option<Sample> {
+    let (name, mime, picture) = match how {
+        How::Image => ("cat.png", "image/png", true),
+        How::Sticker => ("hello.png", "image/png", true),
+        How::Video => ("film.mp4", "video/mp4", false),
+        How::Audio => ("song.mp3", "audio/mpeg", false),
+        How::Voice => ("voice.ogg", "audio/ogg", false),
+        How::File => ("paper.pdf", "application/pdf", false),
+        _ => return None,
+    };
+    let more = (0..50_000_u32).map(|at| (at % 251) as u8 ^ how as u8);
+    let content = if picture { PICTURE } else { &[] }.iter().copied().chain(more).collect();
+    let dimensions = Some((30, 40));
+    Some(Sample { name: name.into(), mime: mime.into(), content, dimensions, ..Sample::default() })
+}
+
+fn say(how: How, words: &str) -> Say {
+    let mut details = Details { file: sample(how), ..Details::default() };
+    if how == How::Location {
+        details.place = Some("geo:52.5163,13.3777".to_owned());
+    }
+    if how == How::Poll {
+        details.answers = vec!["with milk".to_owned(), "without".to_owned()];
+    }
+    Say { how, words: words.to_owned(), details, ..Say::default() }
+}
+
+/// What becomes of a kind at the other side: its form, and the words around those that were said.
+fn becomes(how: How, to: Who) -> (How, &'static str, &'static str) {
+    match (how, to) {
+        (How::Emote, Who::Ben) => (How::Text, "* ", ""),
+        (How::Notice, Who::Ben) => (How::Text, "", ""),
+        (How::Location, Who::Ben) => (How::Text, "📍 ", " geo:52.5163,13.3777"),
+        (How::Poll, Who::Ben) => (How::Text, "📊 ", "\n1. with milk\n2. without"),
+        // Matrix clients show a sticker without words, so those go before or after it.
+        (how, _) => (how, "", ""),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_crosses_between_matrix_and_delta_chat_as_the_table_says() -> Result<()> {
+    let Some(family) = Family::set(&binary()).await? else { return Ok(()) };
+    let about_others = [How::Edit, How::Redaction, How::Reaction];
+    for who in [Who::Ann, Who::Ben] {
+        for how in How::ALL.iter().copied().filter(|how| !about_others.contains(how)) {
+            if who == Who::Ben && matches!(how, How::Emote | How::Poll) {
+                continue;
+            }
+            let words = format!("{how:?} of {who:?}");
+            family.says(who, say(how, &words)).await.with_context(|| words.clone())?;
+            let heard = family.hears(who.other(), &words, |heard| heard.words.contains(&words)).await?;
+            let (form, before, after) = becomes(how, who.other());
+            assert_eq!((heard.how, &heard.words), (form, &format!("{before}{words}{after}")), "{words}");
+            let named = heard.author.as_deref().is_some_and(|name| {
+                name.to_lowercase().starts_with(match who {
+                    Who::Ann => "ann",
+                    Who::Ben => "ben",
+                })
+            });
+            assert!(named, "{words} is told under the name {:?}", heard.author);
+            let (sent, file) = (sample(how), heard.details.file);
+            if let Some(sent) = sent {
+                let file = file.with_context(|| format!("{words}: the file is gone"))?;
+                assert!(file.content == sent.content, "{words}: the content is another");
+                assert_eq!(file.mime, sent.mime, "{words}");
+            }
+        }
+    }
+    family.bridge.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_to_a_message_of_either_side_crosses_before_and_after_a_restart() -> Result<()> {
+    let Some(mut family) = Family::set(&binary()).await? else { return Ok(()) };
+    let anns = family.said(Who::Ann, "from ann").await?;
+    let bens = family.said(Who::Ben, "from ben").await?;
+    for (round, emoji) in [("before", "👍"), ("after", "🎉")] {
+        for (who, own, others) in [(Who::Ann, &anns, &bens), (Who::Ben, &bens, &anns)] {
+            let far = who.other();
+            let about = |of: &Said| Details { about: Some(of.to(who).clone()), ..Details::default() };
+            let words = format!("edited {round} by {who:?}");
+            let edit = Say { how: How::Edit, words: words.clone(), details: about(own), ..Say::default() };
+            family.says(who, edit).await?;
+            let is = |heard: &Overheard| heard.how == How::Edit && heard.words.ends_with(&words);
+            let heard = family.hears(far, &words, is).await?;
+            assert_eq!(heard.details.about.as_ref(), Some(own.to(far)), "{words}");
+            for of in [own, others] {
+                let details = Details { emoji: vec![emoji.to_owned()], ..about(of) };
+                family.says(who, Say { how: How::Reaction, details, ..Say::default() }).await?;
+                let is = |heard: &Overheard| {
+                    let here = heard.details.about.as_ref() == Some(of.to(far));
+                    let shown =
+                        heard.how == How::Reaction && here && heard.details.emoji.iter().any(|one| one == emoji);
+                    // Ann has two now, and the bridge's account shows one.
+                    let answers = heard.reply_to.as_ref() == Some(of.to(far));
+                    let told = far == Who::Ben && round == "after" && answers && heard.words.contains(emoji);
+                    shown || told
+                };
+                family.hears(far, &format!("the {emoji} of {who:?}"), is).await?;
+                let words = format!("answer {round} of {who:?} to {}", of.to(who).as_str());
+                let reply_to = Some(of.to(who).clone());
+                family.says(who, Say { words: words.clone(), reply_to, ..Say::default() }).await?;
+                let heard = family.hears(far, &words, |heard| heard.words.ends_with(&words)).await?;
+                assert_eq!(heard.reply_to.as_ref(), Some(of.to(far)), "{words}");
+            }
+            let gone = family.said(who, &format!("to be deleted {round} by {who:?}")).await?;
+            family.says(who, Say { how: How::Redaction, details: about(&gone), ..Say::default() }).await?;
+            let is =
+                |heard: &Overheard| heard.how == How::Redaction && heard.details.about.as_ref() == Some(gone.to(far));
+            family.hears(far, "the deletion", is).await?;
+        }
+        family.bridge.kill().await?;
+        family.bridge.start().await?;
+    }
+    family.bridge.stop().await
+}
