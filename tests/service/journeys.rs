@@ -70,7 +70,7 @@ async fn service_engine_and_mail_server_killed_in_turn_nothing_is_lost_or_reorde
     }
     let options = chaos::Options { kills: 9, pause: Duration::from_millis(400) };
     let outcome = family::chaos::run(&binary(), &stage(), options).await?;
-    ensure!(outcome.is_clean() && outcome.kills_of_engine == 3 && outcome.sent > 30, "{outcome:?}");
+    ensure!(outcome.is_clean() && outcome.kills_of_engine == 3 && outcome.tally.sent > 30, "{outcome:?}");
     Ok(())
 }
 

@@ -58,6 +58,13 @@ pub struct Tally {
     pub reordered: usize,
 }
 
+impl Tally {
+    /// Whether everything was heard, once and in order.
+    pub fn is_clean(&self) -> bool {
+        self.lost + self.duplicated + self.reordered == 0
+    }
+}
+
 impl std::ops::Add for Tally {
     type Output = Self;
     fn add(self, other: Self) -> Self {

@@ -58,11 +58,15 @@ fn slip(about: Option<&str>) -> Slip {
     Slip { about: about.map(RemoteId::new), ..slip }
 }
 
+fn manner<'a>(abilities: &'a Abilities, tags: &'a Tags) -> Manner<'a> {
+    Manner { abilities, reactions: Reactions::Native, tags, namesake: false, read_there: true, cannot: &[] }
+}
+
 /// What becomes of it, as one line: the kind, its words, what it answers, what was lost.
 fn check(message: Message, slip: Slip, abilities: &Abilities, reactions: Reactions, expected: &str) {
     let tags = Tags::new(Zeroizing::new([0; 32]));
     let message = Cleartext::new(message);
-    let manner = Manner { abilities, reactions, tags: &tags, namesake: false, read_there: true, cannot: &[] };
+    let manner = Manner { reactions, ..manner(abilities, &tags) };
     let line = match adapt(&message, slip, &manner) {
         Adapted::LeftOut(loss) => format!("left out: {loss}"),
         Adapted::Rejected(loss) => format!("rejected: {loss}"),
@@ -212,14 +216,7 @@ fn how_a_message_came_is_said_in_words_where_people_read_it() {
     for (kind, words) in cases {
         let message = Cleartext::new(Message { caveats, ..said(kind) });
         for read_there in [true, false] {
-            let manner = Manner {
-                abilities: &abilities,
-                reactions: Reactions::Native,
-                tags: &tags,
-                namesake: false,
-                read_there,
-                cannot: &[],
-            };
+            let manner = Manner { read_there, ..manner(&abilities, &tags) };
             let Adapted::Crosses(crossing) = adapt(&message, slip(Some("there")), &manner) else {
                 panic!("it crosses");
             };
@@ -243,14 +240,7 @@ fn picture_of_the_author_goes_where_it_is_shown_and_nobody_is_told_where_it_is_n
     {
         let abilities = sheet(verbs);
         let message = Cleartext::new(Message { portrait: portrait.clone(), ..said(Kind::Text(Body::plain("hi"))) });
-        let manner = Manner {
-            abilities: &abilities,
-            reactions: Reactions::Native,
-            tags: &tags,
-            namesake: false,
-            read_there: true,
-            cannot: &[],
-        };
+        let manner = manner(&abilities, &tags);
         let Adapted::Crosses(crossing) = adapt(&message, slip(None), &manner) else { panic!("words cross") };
         assert_eq!(crossing.message().0.portrait, portrait.clone().filter(|_| shown));
         assert!(crossing.lost.is_empty());
@@ -263,14 +253,7 @@ fn author_appears_under_a_harmless_name() {
     let name = |name: &str, namesake| {
         let author = Author { id: PersonId::new("@ann:x"), name: Some(name.into()) };
         let message = Cleartext::new(Message::text(author, Timestamp(0), "hi"));
-        let manner = Manner {
-            abilities: &abilities,
-            reactions: Reactions::Native,
-            tags: &tags,
-            namesake,
-            read_there: true,
-            cannot: &[],
-        };
+        let manner = Manner { namesake, ..manner(&abilities, &tags) };
         match adapt(&message, slip(None), &manner) {
             Adapted::Crosses(crossing) => {
                 crossing.message().0.author.name.as_ref().map(Text::as_str).unwrap_or_default().to_owned()
@@ -299,14 +282,7 @@ fn what_a_transport_can_not_say_of_one_message_crosses_in_the_next_form() {
     let abilities = sheet(EVERYTHING);
     let message = Cleartext::new(said(Kind::Redaction(target(None))));
     for (cannot, expected) in [(&[][..], Verb::Redaction), (&[Verb::Redaction], Verb::Notice)] {
-        let manner = Manner {
-            abilities: &abilities,
-            reactions: Reactions::Native,
-            tags: &tags,
-            namesake: false,
-            read_there: true,
-            cannot,
-        };
+        let manner = Manner { cannot, ..manner(&abilities, &tags) };
         let Adapted::Crosses(crossing) = adapt(&message, slip(Some("there")), &manner) else { panic!("it crosses") };
         assert_eq!(crossing.message().verb(), expected);
         let named = if cannot.is_empty() { &crossing.slip.about } else { &crossing.slip.reply_to };

@@ -20,14 +20,17 @@ use sealbridge_contract::{
     spool::{Pass, SpoolReader, SpoolWriter},
 };
 use sealbridge_lab::{
-    Lab, Person, Proxy, Synapse,
+    Lab, Person, Synapse,
     proxy::{Fault, Rule as Broken},
 };
 use sealbridge_matrix::Matrix;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::bot::{Bot, Running, SOON, ann, slip, until};
+use crate::{
+    bot::{Bot, Running, SOON, ann, slip, until},
+    losses::Scene,
+};
 
 const MIB: u64 = 1 << 20;
 const PIECE: u64 = 64 * 1024;
@@ -186,12 +189,7 @@ async fn two_hundred_megabytes_cross_in_bounded_memory() -> Result<()> {
 #[tokio::test]
 async fn finished_upload_is_not_made_again_after_a_kill() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
-    let bob = Person::new_on(&lab.a, "bob").await?;
-    let proxy = Proxy::before(lab.a.url()).await?;
-    let bot = Bot::new(&lab.a, proxy.url(), json!({ "invites": { "from": [bob.user_id()] } })).await?;
-    let running = bot.start().await?;
-    let room = bob.create_encrypted_room("files", &[&bot.user.id]).await?;
-    running.joins(&room, 2).await?;
+    let Scene { bob, proxy, bot, running, room } = Scene::set(lab, json!({})).await?;
     let content = bot.intake.spool().put(&b"canary".repeat(1000));
     let (slip, failing) = (slip(&room), Fault::Answer { status: 502, body: json!({}) });
     proxy.record();
@@ -215,12 +213,7 @@ async fn finished_upload_is_not_made_again_after_a_kill() -> Result<()> {
 #[tokio::test]
 async fn upload_that_is_cut_goes_on_as_the_same() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
-    let bob = Person::new_on(&lab.a, "bob").await?;
-    let proxy = Proxy::before(lab.a.url()).await?;
-    let bot = Bot::new(&lab.a, proxy.url(), json!({ "invites": { "from": [bob.user_id()] } })).await?;
-    let mut running = bot.start().await?;
-    let room = bob.create_encrypted_room("files", &[&bot.user.id]).await?;
-    running.joins(&room, 2).await?;
+    let Scene { bob, proxy, bot, mut running, room } = Scene::set(lab, json!({})).await?;
     let whole = b"canary".repeat(50_000);
     proxy.record();
     // Cut in the middle; cut after the homeserver had all of it; and in the hands of a process that dies.
@@ -262,12 +255,7 @@ async fn upload_that_is_cut_goes_on_as_the_same() -> Result<()> {
 #[tokio::test]
 async fn homeserver_that_reserves_no_places_gets_the_file_as_a_whole() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
-    let bob = Person::new_on(&lab.a, "bob").await?;
-    let proxy = Proxy::before(lab.a.url()).await?;
-    let bot = Bot::new(&lab.a, proxy.url(), json!({ "invites": { "from": [bob.user_id()] } })).await?;
-    let running = bot.start().await?;
-    let room = bob.create_encrypted_room("files", &[&bot.user.id]).await?;
-    running.joins(&room, 2).await?;
+    let Scene { bob, proxy, bot, running, room } = Scene::set(lab, json!({})).await?;
     let unknown = Fault::Answer { status: 404, body: json!({ "errcode": "M_UNRECOGNIZED", "error": "no" }) };
     proxy.add(Broken::new("POST", "/media/v1/create", unknown)?);
     let cut = proxy.add(Broken::new("POST", "/media/v3/upload", Fault::CutRequest)?.times(1));
@@ -282,12 +270,7 @@ async fn homeserver_that_reserves_no_places_gets_the_file_as_a_whole() -> Result
 #[tokio::test]
 async fn place_that_was_given_up_is_reserved_anew() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
-    let bob = Person::new_on(&lab.a, "bob").await?;
-    let proxy = Proxy::before(lab.a.url()).await?;
-    let bot = Bot::new(&lab.a, proxy.url(), json!({ "invites": { "from": [bob.user_id()] } })).await?;
-    let running = bot.start().await?;
-    let room = bob.create_encrypted_room("files", &[&bot.user.id]).await?;
-    running.joins(&room, 2).await?;
+    let Scene { bob, proxy, bot, running, room } = Scene::set(lab, json!({})).await?;
     let gone = Fault::Answer { status: 404, body: json!({ "errcode": "M_NOT_FOUND", "error": "expired" }) };
     proxy.add(Broken::new("PUT", "/media/v3/upload/", gone)?.times(1));
     proxy.record();
@@ -315,12 +298,7 @@ async fn until_delivered(running: &Running, slip: &Slip, content: &Spooled) -> R
 #[tokio::test]
 async fn file_that_is_open_or_too_large_is_refused_with_the_reason() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
-    let bob = Person::new_on(&lab.a, "bob").await?;
-    let settings = json!({ "invites": { "from": [bob.user_id()] }, "most_file_mib": 1 });
-    let bot = Bot::new(&lab.a, lab.a.url(), settings).await?;
-    let running = bot.start().await?;
-    let room = bob.create_encrypted_room("files", &[&bot.user.id]).await?;
-    running.joins(&room, 2).await?;
+    let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({ "most_file_mib": 1 })).await?;
     let open = json!({ "msgtype": "m.image", "body": "cat.png", "url": "mxc://example.org/abc" });
     let open = bob.send_event(&room, "m.room.message", open).await?;
     let claims = json!({ "size": 4_u64 << 30 });

@@ -3,7 +3,10 @@
 mod scene;
 mod show;
 
-use std::time::Instant;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -57,6 +60,46 @@ impl Outcome {
             && self.lost + self.duplicated + self.reordered + self.undecryptable + self.canary_hits == 0
             && self.control_hits > 0
     }
+
+    /// The same in words.
+    pub fn sentence(&self) -> &'static str {
+        if self.is_clean() { "Everything arrived, and nothing leaked" } else { "NOT as promised" }
+    }
+}
+
+/// In how many places words were found in clear.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) canaries: usize,
+    /// A sentence that was said in clear: the search works.
+    pub(crate) controls: usize,
+}
+
+/// Looks for words that must not be found, and for a sentence that must be, and shows what came of it.
+pub(crate) fn look_for(
+    stage: &Stage,
+    canaries: &[String],
+    control: &str,
+    places: &[PathBuf],
+    where_to: &str,
+) -> Result<Found> {
+    let hits = Search::new(canaries)?.paths(places)?;
+    let controls = Search::new(&[control])?.paths(places)?.len();
+    for hit in hits.iter().take(10) {
+        stage.line(&format!("FOUND IN CLEAR: {} in {} ({})", canaries[hit.canary], hit.file.display(), hit.encoding));
+    }
+    stage.line(&format!(
+        "{} strings looked for in {where_to}: {} found. One sentence that was said in clear: found in {controls} \
+         places, so the search works.",
+        canaries.len(),
+        hits.len()
+    ));
+    Ok(Found { canaries: hits.len(), controls })
+}
+
+/// Seconds, to a tenth.
+pub(crate) fn tenths(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10.0).round() / 10.0
 }
 
 /// Single messages in turn, then this many at once from each side.
@@ -111,18 +154,8 @@ pub async fn run_with(binary: &Binary, stage: &Stage, options: Options) -> Resul
         scene.close().await?;
     }
     let canaries: Vec<_> = said.tags.iter().flatten().map(Tag::text).collect();
-    let canary_hits = Search::new(&canaries)?.paths(&scene.places())?;
-    let control_hits = Search::new(&[control])?.paths(&scene.places())?;
-    for hit in canary_hits.iter().take(10) {
-        stage.line(&format!("FOUND IN CLEAR: {} in {} ({})", canaries[hit.canary], hit.file.display(), hit.encoding));
-    }
-    stage.line(&format!(
-        "{} strings looked for in databases, media, logs and the service's folder: {} found. \
-         One sentence from an unencrypted room: found in {} places, so the search works.",
-        canaries.len(),
-        canary_hits.len(),
-        control_hits.len()
-    ));
+    let where_to = "databases, media, logs and the service's folder";
+    let found = look_for(stage, &canaries, &control, &scene.places(), where_to)?;
     let outcome = Outcome {
         sent: tally.sent,
         delivered: tally.delivered,
@@ -130,12 +163,11 @@ pub async fn run_with(binary: &Binary, stage: &Stage, options: Options) -> Resul
         duplicated: tally.duplicated,
         reordered: tally.reordered,
         undecryptable,
-        canary_hits: canary_hits.len(),
-        control_hits: control_hits.len(),
-        seconds: (start.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+        canary_hits: found.canaries,
+        control_hits: found.controls,
+        seconds: tenths(start.elapsed()),
     };
-    let sentence = if outcome.is_clean() { "Everything arrived, and nothing leaked" } else { "NOT as promised" };
-    stage.report(sentence, &outcome)?;
+    stage.report(outcome.sentence(), &outcome)?;
     if options.keep {
         scene.keep(stage).await?;
     }

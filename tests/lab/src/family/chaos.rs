@@ -33,18 +33,12 @@ pub struct Outcome {
     pub kills_of_mail_server: usize,
     /// At how many different named places of the service.
     pub places: usize,
-    /// Messages said, both ways; what was said on Matrix counts once for each phone.
-    pub sent: usize,
-    /// Heard on the other side.
-    pub delivered: usize,
-    /// Said and never heard.
-    pub lost: usize,
-    /// Heard again on Matrix.
-    pub duplicated: usize,
+    /// What was said and heard, both ways; what was said on Matrix counts once for each phone. Its `duplicated` is what
+    /// came again on Matrix.
+    #[serde(flatten)]
+    pub tally: Tally,
     /// Seen again on a phone: the engine mailed it twice, under two names.
     pub duplicated_on_phones: usize,
-    /// Heard after a later one of the same sender.
-    pub reordered: usize,
     /// Events that somebody could not read at the end.
     pub undecryptable: usize,
     /// From the end of a kill to the next message that was heard, median.
@@ -56,7 +50,7 @@ pub struct Outcome {
 impl Outcome {
     /// Whether everything is as promised.
     pub fn is_clean(&self) -> bool {
-        self.delivered == self.sent && self.lost + self.duplicated + self.reordered + self.undecryptable == 0
+        self.tally.is_clean() && self.undecryptable == 0
     }
 }
 
@@ -114,8 +108,8 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
     }
     let said = talk.stop().await?;
     let [phones, matrix] = settle(&family, &said).await?;
-    let tally = phones + matrix;
-    if tally.lost + tally.reordered + matrix.duplicated > 0 {
+    outcome.tally = Tally { duplicated: matrix.duplicated, ..phones + matrix };
+    if !outcome.tally.is_clean() {
         let status = family.bridge.cli(&["status"]).await?;
         stage.line(&format!("the service says: {} {}", status.stdout.trim(), status.stderr.trim()));
         let kept = crate::paths::lab_dir()?.join("chaos-deltachat-failed.log");
@@ -127,12 +121,7 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
     recoveries.sort_unstable();
     Ok(Outcome {
         places: reached.len(),
-        sent: tally.sent,
-        delivered: tally.delivered,
-        lost: tally.lost,
-        duplicated: matrix.duplicated,
         duplicated_on_phones: phones.duplicated,
-        reordered: tally.reordered,
         recovery_p50_ms: percentile(&recoveries, 50),
         recovery_p95_ms: percentile(&recoveries, 95),
         ..outcome

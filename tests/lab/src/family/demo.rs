@@ -8,8 +8,7 @@ use super::{Family, PATIENCE};
 use crate::{
     bridge::Binary,
     checker::Tag,
-    demo::{Options, Outcome, Stage},
-    search::Search,
+    demo::{Options, Outcome, Stage, look_for, tenths},
 };
 
 /// What they say to each other.
@@ -58,18 +57,8 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
     }
     let mut canaries: Vec<_> = said.iter().flatten().map(Tag::text).collect();
     canaries.push(family.group.clone());
-    let canary_hits = Search::new(&canaries)?.paths(&searched(&family)?)?;
-    let control_hits = Search::new(&[control])?.paths(&searched(&family)?)?;
-    for hit in canary_hits.iter().take(10) {
-        stage.line(&format!("FOUND IN CLEAR: {} in {} ({})", canaries[hit.canary], hit.file.display(), hit.encoding));
-    }
-    stage.line(&format!(
-        "{} strings looked for in mailboxes, archive, queue, databases, media, logs and the service's folder, but for \
-         the engine's own and the config: {} found. One sentence in clear to each server: found in {} places, so the search works.",
-        canaries.len(),
-        canary_hits.len(),
-        control_hits.len()
-    ));
+    let where_to = "mailboxes, archive, queue, databases, media, logs and the service's folder, but for the engine's own and the config";
+    let found = look_for(stage, &canaries, &control, &family.places()?, where_to)?;
     let outcome = Outcome {
         sent: tally.sent,
         delivered: tally.delivered,
@@ -77,12 +66,11 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
         duplicated: tally.duplicated,
         reordered: tally.reordered,
         undecryptable: family.ann.undecryptable().len(),
-        canary_hits: canary_hits.len() + plain,
-        control_hits: control_hits.len(),
-        seconds: (start.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+        canary_hits: found.canaries + plain,
+        control_hits: found.controls,
+        seconds: tenths(start.elapsed()),
     };
-    let sentence = if outcome.is_clean() { "Everything arrived, and nothing leaked" } else { "NOT as promised" };
-    stage.report(sentence, &outcome)?;
+    stage.report(outcome.sentence(), &outcome)?;
     if options.keep {
         keep(&family, stage).await?;
     }
@@ -159,12 +147,6 @@ async fn say_in_clear(family: &Family) -> Result<String> {
     let mail = format!("From: <stranger@localhost>\nTo: <{to}>\nSubject: hello\n\n{control}\n");
     family.mail.inject(to, &mail).await?;
     Ok(control)
-}
-
-fn searched(family: &Family) -> Result<Vec<std::path::PathBuf>> {
-    let places = family.places()?;
-    ensure!(places.iter().any(|place| place.ends_with("journal.db")), "the journal is not among {places:?}");
-    Ok(places)
 }
 
 async fn keep(family: &Family, stage: &Stage) -> Result<()> {

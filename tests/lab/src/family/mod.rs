@@ -132,6 +132,7 @@ impl Family {
             }
             folder.push(step);
         }
+        ensure!(places.iter().any(|place| place.ends_with("journal.db")), "the journal is not among {places:?}");
         Ok(places)
     }
 
