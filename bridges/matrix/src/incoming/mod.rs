@@ -34,6 +34,10 @@ use crate::{
 /// A cursor alone is committed no more often than this.
 const CURSOR_KEPT: Duration = Duration::from_secs(60);
 const FIRST_ANSWER: Duration = Duration::from_secs(60);
+/// After an answer with something of a room, as long as this is between two requests. Who asks again at once is answered
+/// with a message at a time, and each answer costs the homeserver and us nearly as much as one with all that came
+/// meanwhile.
+const BETWEEN: Duration = Duration::from_millis(100);
 
 /// Receives until `stop`.
 pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &CancellationToken) -> Result<(), Fatal> {
@@ -90,15 +94,18 @@ pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &Can
         core.signals.tell(heard_of(fed, core));
         ephemeral::tell(core, inbox, &answer);
         let unmoved = since.as_deref() == Some(answer.next_batch.as_str());
+        let of_rooms = !answer.rooms.join.is_empty();
         since = Some(answer.next_batch);
         // A server that answers at once and never moves on must not be asked in a tight loop.
-        if unmoved && asked.elapsed() < Duration::from_secs(1) {
+        let pause = if unmoved && asked.elapsed() < Duration::from_secs(1) {
             watch.idle = (watch.idle * 2).clamp(Duration::from_millis(50), Duration::from_secs(5));
-            if sleep(stop, watch.idle).await.is_break() {
-                return Ok(());
-            }
+            watch.idle
         } else {
             watch.idle = Duration::ZERO;
+            if of_rooms { BETWEEN.saturating_sub(asked.elapsed()) } else { Duration::ZERO }
+        };
+        if sleep(stop, pause).await.is_break() {
+            return Ok(());
         }
     }
 }
@@ -209,9 +216,12 @@ async fn try_commit(
     if bare && (nothing || kept.at.is_some_and(|at| at.elapsed() < most)) {
         kept.echoes.append(&mut batch.echoes);
     } else {
+        let new = batch.echoes.clone();
         // What answers a message of ours comes after its echo.
         batch.echoes.splice(0..0, kept.echoes.iter().cloned());
-        accept(inbox, batch, bare, kept).await.map_err(NotCommitted::Journal)?;
+        if !accept(inbox, batch, bare, kept).await.map_err(NotCommitted::Journal)? {
+            kept.echoes.extend(new);
+        }
     }
     let correspondents = changes.correspondents(&core.rooms);
     if !correspondents.is_empty() {
@@ -240,21 +250,22 @@ async fn commit_echoes(inbox: &Inbox, since: Option<&str>, kept: &mut Kept) -> R
         Err(NotAccepted::Stopping) => Ok(false),
         // What the journal does not take now stays here, and goes with the next answer.
         Err(error) => fatal_journal(error).map_or(Ok(true), Err),
-        Ok(()) => Ok(true),
+        Ok(_) => Ok(true),
     }
 }
 
-async fn accept(inbox: &Inbox, batch: Batch, bare: bool, kept: &mut Kept) -> Result<(), NotAccepted> {
+/// Says whether it was committed. What is bare need not be.
+async fn accept(inbox: &Inbox, batch: Batch, bare: bool, kept: &mut Kept) -> Result<bool, NotAccepted> {
     debug!(arrivals = batch.arrivals.len(), echoes = batch.echoes.len(), "Offered to the journal.");
     fail::fail_point!("matrix::before-accept");
     match inbox.accept(batch).await {
         Ok(()) => *kept = Kept { at: Some(Instant::now()), echoes: Vec::new() },
         // A full journal must not keep keys from coming.
-        Err(NotAccepted::Full) if bare => {}
+        Err(NotAccepted::Full) if bare => return Ok(false),
         Err(error) => return Err(error),
     }
     fail::fail_point!("matrix::after-accept");
-    Ok(())
+    Ok(true)
 }
 
 fn heard_of(fed: Fed, core: &Core) -> Vec<News> {

@@ -198,6 +198,29 @@ async fn echoes_that_came_with_nothing_else_are_told_before_what_answers_them_an
 }
 
 #[tokio::test]
+async fn echoes_that_a_full_journal_did_not_take_are_told_once_there_is_room() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    bot.intake.be_full(u32::MAX);
+    let (begun, mut slips) = (std::time::Instant::now(), Vec::new());
+    // Longer than echoes are kept back.
+    while begun.elapsed() < Duration::from_secs(3) {
+        let slip = crate::bot::slip(&room);
+        let words = format!("while it is full {}", slips.len());
+        running.deliver(&slip, crate::bot::ann(), &words).await?;
+        bob.wait_for(|it| it.body.ends_with(&words), SOON).await?;
+        slips.push(slip);
+    }
+    bot.intake.be_full(0);
+    bob.send(&room, "there is room").await?;
+    bot.hears("there is room").await?;
+    let echoes = bot.intake.echoes();
+    let told = slips.iter().filter(|slip| echoes.iter().any(|echo| echo.delivery == slip.delivery)).count();
+    assert_eq!(told, slips.len());
+    running.stop().await
+}
+
+#[tokio::test]
 async fn deliveries_in_doubt_read_the_rooms_history_once() -> Result<()> {
     use sealbridge_contract::{Found, Transport as _};
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
