@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use fail::fail_point;
 use sealbridge_contract::{
     Adapted, Address, Album, AnyTransport, Cleared, Clock, Deduplication, DeliveryError, DeliveryId, Fate, Found, Loss,
-    Manner, Origin, Picture, PictureId, Pictures, Receipt, RemoteId, Slip, Transport, Verb, Verdict, adapt, gate::Hold,
-    judge, names::Tags, trail::MarkKey,
+    Manner, Origin, Picture, PictureId, Pictures, Receipt, RemoteId, Slip, Timestamp, Transport, Verb, Verdict, adapt,
+    gate::Hold, judge, names::Tags, trail::MarkKey,
 };
 
 use super::{
@@ -230,12 +230,16 @@ fn shown<'a>(cleared: Cleared<'a>, album: Option<Album<'a>>) -> Cleared<'a> {
 
 /// Finds what was erased while it was on its way, so that it can be deleted there. Where that can't be looked for, what
 /// was erased was never confirmed, and is taken not to be there.
-async fn look_for_erased(transport: &AnyTransport, slip: &Slip, erased: DeliveryId) -> Result<RemoteId, Outcome> {
+async fn look_for_erased(
+    transport: &AnyTransport,
+    slip: &Slip,
+    (delivery, enqueued_at): (DeliveryId, Timestamp),
+) -> Result<RemoteId, Outcome> {
     let never_crossed = || Outcome::LeftOut("what it deletes never crossed".into());
     if !transport.common().abilities().finds {
         return Err(never_crossed());
     }
-    match transport.common().find(&Slip { delivery: erased, ..slip.clone() }).await {
+    match transport.common().find(&Slip { delivery, enqueued_at, ..slip.clone() }).await {
         Ok(Found::There(id)) => Ok(id),
         Ok(Found::NotThere) => Err(never_crossed()),
         Err(DeliveryError { fate: Fate::GiveUp | Fate::OtherForm, cause }) => Err(Outcome::Dead(format!(

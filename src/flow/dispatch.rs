@@ -9,7 +9,7 @@ use std::{
 };
 
 use fail::fail_point;
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use sealbridge_contract::{Address, AnyTransport, Cleartext, Clock, Deduplication, Loss, Message, Verb, gate::Hold};
 use serde::Serialize;
 use tokio::{
@@ -159,7 +159,8 @@ struct Lane {
     stray: Option<i64>,
 }
 
-type Settling = JoinSet<Result<(), JournalError>>;
+/// Confirmations that the journal was asked for. They are looked after when the lane has time, so nobody is woken for each.
+type Settling = FuturesUnordered<BoxFuture<'static, Result<(), JournalError>>>;
 
 /// What a lane does next.
 enum Next {
@@ -198,10 +199,10 @@ impl Lane {
             drain(settling, 0).await?;
             let erasures = dispatch.journal.erasures();
             let head = dispatch.journal.head(&self.at, 0, at_once).await?;
-            if head.is_empty() {
-                return Ok(());
-            }
+            let nothing_behind = head.last().is_none_or(|pending| pending.last);
             match self.deliver(dispatch, head, erasures, settling, stop).await? {
+                // What came since has rung the bell.
+                Next::GoOn if nothing_behind => return Ok(()),
                 Next::GoOn => at_once = (at_once * 2).min(AT_MOST),
                 Next::LookAgain => at_once = AT_FIRST,
                 Next::Sleep { pause, or_change } => {
@@ -270,14 +271,19 @@ impl Lane {
                 // Where the network would show a second attempt, nothing more is sent before this one is written down.
                 let goes_on = self.deduplicates();
                 let (journal, stop) = (Arc::clone(journal), stop.clone());
-                settling.spawn(async move {
+                let mut settled = async move {
                     written(&stop, || async {
                         if goes_on { journal.settle_soon(number, &id).await } else { journal.settle(number, &id).await }
                     })
                     .await?;
                     fail_point!("flow::after-settle", |_| Ok(()));
                     Ok(())
-                });
+                }
+                .boxed();
+                match (&mut settled).now_or_never() {
+                    Some(settled) => settled?,
+                    None => settling.push(settled),
+                }
                 drain(settling, if goes_on { SETTLING } else { 0 }).await?;
                 Ok(Next::GoOn)
             }
@@ -392,9 +398,8 @@ where
 /// Waits until no more than `most` confirmations are under way.
 async fn drain(settling: &mut Settling, most: usize) -> Result<(), JournalError> {
     while settling.len() > most {
-        match settling.join_next().await {
-            Some(Ok(result)) => result?,
-            Some(Err(panic)) => return Err(JournalError::Failed(panic.to_string())),
+        match settling.next().await {
+            Some(settled) => settled?,
             None => break,
         }
     }

@@ -159,15 +159,17 @@ pub struct Pending {
     pub thread: Option<RemoteId>,
     /// What it changes, takes back or reacts to, in the same way.
     pub about: Option<RemoteId>,
-    /// What it takes back was itself on its way there as this delivery when it was erased. Nobody here knows whether it
-    /// arrived.
-    pub erased: Option<DeliveryId>,
+    /// What it takes back was itself on its way there as this delivery, enqueued then, when it was erased. Nobody here
+    /// knows whether it arrived.
+    pub erased: Option<(DeliveryId, Timestamp)>,
     /// How often it was tried before.
     pub attempt: u32,
     /// Not to be tried before.
     pub not_before: Timestamp,
     /// When it was enqueued.
     pub enqueued_at: Timestamp,
+    /// Nothing stood behind it in its lane. False: perhaps something does.
+    pub last: bool,
 }
 
 /// A message that will not be delivered unless somebody says so.

@@ -15,7 +15,7 @@ fn of(sender: &str, name: &str, kind: Kind) -> Arrived {
     Arrived::Message(incoming(name, Message::of(author, START, kind)))
 }
 
-fn deletion(name: &str, target: &str) -> Arrived {
+pub(super) fn deletion(name: &str, target: &str) -> Arrived {
     of("@ann", name, Kind::Redaction(Target::new(id(target))))
 }
 
@@ -147,7 +147,10 @@ pub(crate) async fn deletion_of_what_is_just_being_delivered_still_finds_it(engi
     let pair = pair.reopen();
     let head = pair.head().await;
     assert_eq!((head[0].about.clone(), head[0].erased), (Some(id("$b1")), None));
-    assert_eq!((head[1].about.clone(), head[1].erased), (None, Some(under_way[1].delivery)));
+    assert_eq!(
+        (head[1].about.clone(), head[1].erased),
+        (None, Some((under_way[1].delivery, under_way[1].enqueued_at)))
+    );
     pair.journal.leave_out(head[1].number, "it never crossed").await.expect("it is pending");
     pair.journal.settle(head[0].number, &id("$b2")).await.expect("it is pending");
     nothing_is_kept(pair.journal.as_ref(), 0).await;

@@ -69,16 +69,21 @@ pub(in crate::store::sqlite) fn head(reader: &Reader, to: &Address, after: i64, 
          WHERE d.lane = ?1 AND d.state = 0 AND d.number > ?2 ORDER BY d.number LIMIT ?3",
     )?;
     let mut rows = statement.query(params![lane, after, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let mut looked_at = 0;
     while let Some(row) = rows.next()? {
+        looked_at += 1;
         let number = row.get(0)?;
         let Some(mut pending) = open(reader, to, number, row) else {
             head.broken.push(number);
             continue;
         };
         if !relate(reader, lane, &mut pending, &head.pending)? {
-            break;
+            return Ok(head);
         }
         head.pending.push(pending);
+    }
+    if let Some(pending) = head.pending.last_mut() {
+        pending.last = looked_at < limit;
     }
     Ok(head)
 }
@@ -116,6 +121,7 @@ fn open(reader: &Reader, to: &Address, number: i64, row: &Row<'_>) -> Option<Pen
         attempt: row.get(3).ok()?,
         not_before: Timestamp(row.get(4).ok()?),
         enqueued_at: Timestamp(row.get(5).ok()?),
+        last: false,
     })
 }
 
@@ -153,8 +159,10 @@ fn relate(reader: &Reader, lane: i64, pending: &mut Pending, before: &[Pending])
         match named(reader, origin, target, lane)? {
             Named::As(id) => *name = Some(id),
             Named::Pending(number) if before.iter().any(|before| before.number == number) => return Ok(false),
-            Named::Erased(delivery) if message.takes_back() == Some(target) => pending.erased = Some(delivery),
-            Named::Pending(_) | Named::Erased(_) | Named::Unknown => {}
+            Named::Erased(delivery, since) if message.takes_back() == Some(target) => {
+                pending.erased = Some((delivery, since));
+            }
+            Named::Pending(_) | Named::Erased(..) | Named::Unknown => {}
         }
     }
     [pending.reply_to, pending.thread, pending.about] = names;
@@ -166,8 +174,8 @@ enum Named {
     As(RemoteId),
     /// It is on its way there itself, as this number.
     Pending(i64),
-    /// It was erased on its way there, and may have arrived.
-    Erased(DeliveryId),
+    /// It was erased on its way there, enqueued then, and may have arrived.
+    Erased(DeliveryId, Timestamp),
     Unknown,
 }
 
@@ -193,7 +201,7 @@ fn named(reader: &Reader, origin: i64, target: &RemoteId, lane: i64) -> Outcome<
 /// What a received message is called in a lane that it was carried to.
 fn carried(reader: &Reader, source: i64, lane: i64) -> Outcome<Named> {
     let found = reader.one(
-        "SELECT number, state, settled_as, id FROM delivery
+        "SELECT number, state, settled_as, id, enqueued_at FROM delivery
          WHERE source = ?1 AND lane = ?2 AND state IN (0, 3, 6)
          ORDER BY CASE state WHEN 3 THEN 0 WHEN 0 THEN 1 ELSE 2 END, number LIMIT 1",
         [source, lane],
@@ -203,13 +211,14 @@ fn carried(reader: &Reader, source: i64, lane: i64) -> Outcome<Named> {
                 row.get::<_, i64>(1)?,
                 row.get::<_, Option<String>>(2)?,
                 row.get::<_, [u8; 16]>(3)?,
+                Timestamp(row.get(4)?),
             ))
         },
     )?;
     Ok(match found {
-        Some((_, delivery::SETTLED, Some(id), _)) => Named::As(RemoteId::new(id)),
+        Some((_, delivery::SETTLED, Some(id), ..)) => Named::As(RemoteId::new(id)),
         Some((number, delivery::QUEUED, ..)) => Named::Pending(number),
-        Some((_, delivery::DROPPED, _, id)) => Named::Erased(DeliveryId::from_bytes(id)),
+        Some((_, delivery::DROPPED, _, id, since)) => Named::Erased(DeliveryId::from_bytes(id), since),
         _ => Named::Unknown,
     })
 }
