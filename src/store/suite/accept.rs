@@ -77,6 +77,26 @@ pub(crate) async fn replayed_value_under_another_name_is_a_dead_letter_for_ever(
     assert_eq!(letters.iter().map(|l| l.name.as_str()).collect::<Vec<_>>(), ["$4"]);
 }
 
+pub(crate) async fn what_was_said_before_there_was_a_link_is_no_news_afterwards(engine: &dyn Engine) {
+    let pair = Pair::new(engine);
+    let said = |name: &str, index: u64| {
+        let mut incoming = incoming(name, message("@ann", name));
+        incoming.once = Some(Once { series: b"session".to_vec(), index });
+        Arrived::Message(incoming)
+    };
+    pair.router.unlink(&pair.a);
+    pair.arrive(vec![said("$1", 1), said("$2", 2)]).await;
+    let pair = pair.reopen();
+    pair.router.link_since(&pair.a, START);
+    pair.arrive(vec![said("$1", 1), said("$again", 2), said("$3", 3)]).await;
+    assert_eq!(pair.lane().await, ["$3"]);
+    let letters = pair.journal.dead_letters(0, 10).await.expect("the journal reads");
+    assert_eq!(
+        letters.iter().map(|l| (l.name.as_str(), l.reason.as_str())).collect::<Vec<_>>(),
+        [("$again", "replayed")]
+    );
+}
+
 pub(crate) async fn conversation_that_is_not_linked_leaves_nothing(engine: &dyn Engine) {
     let pair = Pair::new(engine);
     let elsewhere = at("one", "!elsewhere");

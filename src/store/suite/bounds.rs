@@ -7,7 +7,7 @@ use sealbridge_contract::{
     inbox::{Arrived, Resolution},
 };
 
-use super::kit::*;
+use super::{about::deletion, kit::*};
 use crate::store::{FirstVerdict, JournalError, Limits};
 
 fn long(sender: &str, name: &str) -> Arrived {
@@ -67,6 +67,17 @@ pub(crate) async fn events_that_cant_be_read_of_one_sender_take_a_share(engine: 
     }
     pair.arrive(vec![unreadable("@eve", "$more", true)]).await;
     assert!(pair.waiting().await > 0, "there is room again");
+}
+
+pub(crate) async fn deletion_of_what_waits_gives_its_senders_share_back(engine: &dyn Engine) {
+    let pair = Pair::with(engine, Limits { payload_bytes: 16 * 400, ..Limits::default() });
+    for number in 0..40 {
+        let name = format!("$eve{number}");
+        pair.arrive(vec![unreadable("@eve", &name, true)]).await;
+        assert!(pair.waiting().await > 0, "{name} is kept");
+        pair.arrive(vec![deletion(&format!("$d{number}"), &name)]).await;
+    }
+    assert!(pair.journal.dead_letters(0, 100).await.expect("the journal reads").is_empty());
 }
 
 pub(crate) async fn dead_letter_is_let_go_in_time_and_leaves_its_reason(engine: &dyn Engine) {

@@ -30,6 +30,7 @@ macro_rules! journal_suite {
                 message_seen_twice_is_carried_once,
                 message_goes_to_every_conversation_of_its_links,
                 replayed_value_under_another_name_is_a_dead_letter_for_ever,
+                what_was_said_before_there_was_a_link_is_no_news_afterwards,
                 conversation_that_is_not_linked_leaves_nothing,
                 store_is_written_with_its_batch_or_not_at_all,
                 full_journal_takes_no_more_still_settles_and_goes_on_by_itself,
@@ -80,6 +81,7 @@ macro_rules! journal_suite {
             bounds: [
                 dead_letters_of_one_sender_take_a_share_and_leave_room_for_others,
                 events_that_cant_be_read_of_one_sender_take_a_share,
+                deletion_of_what_waits_gives_its_senders_share_back,
                 dead_letter_is_let_go_in_time_and_leaves_its_reason,
             ];
             links: [

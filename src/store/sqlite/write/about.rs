@@ -2,7 +2,7 @@
 //! nobody's to make.
 
 use rusqlite::params;
-use sealbridge_contract::{Address, Cleartext, RemoteId, Verb};
+use sealbridge_contract::{Address, Cleartext, PersonId, RemoteId, Verb};
 
 use super::{
     super::{
@@ -10,7 +10,7 @@ use super::{
         keys::{Place, about_key, name_key},
         received,
     },
-    Ledger, accept, order,
+    Ledger, accept, order, unreadable,
 };
 
 /// Why there is only a line of a message that was taken back.
@@ -115,13 +115,13 @@ fn rows(ledger: &Ledger, conversation: i64, about: i64, author: Option<&[u8; 16]
 fn erase(ledger: &mut Ledger, conversation: i64, place: i64, state: i64, why: &str) -> Outcome<()> {
     match state {
         received::UNREADABLE => {
-            let raw = ledger.one(
-                "DELETE FROM unreadable WHERE received = ?1 RETURNING number, length(raw)",
+            let waiting = ledger.one(
+                "SELECT number, sender, length(raw) FROM unreadable WHERE received = ?1",
                 [place],
-                |row| Ok((row.get::<_, i64>(0)?, row.get::<_, usize>(1)?)),
+                |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, usize>(2)?)),
             )?;
-            if let Some((number, raw)) = raw {
-                ledger.let_go(raw);
+            if let Some((number, sender, raw)) = waiting {
+                unreadable::forget(ledger, number, conversation, &PersonId::new(sender), raw)?;
                 ledger.run("DELETE FROM quarantine WHERE number = ?1", [number])?;
             }
         }

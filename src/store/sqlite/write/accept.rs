@@ -3,7 +3,7 @@
 use rusqlite::params;
 use sealbridge_contract::{
     AccountName, Address, Cleartext, Message, RemoteId, SenderTrust, Timestamp,
-    inbox::{Arrived, Batch, Incoming, Parcel, StoreWrite, Unreadable},
+    inbox::{Arrival, Arrived, Batch, Incoming, Parcel, StoreWrite, Unreadable},
 };
 
 use super::{
@@ -62,6 +62,7 @@ pub(in crate::store::sqlite) fn batch(ledger: &mut Ledger, account: &AccountName
     let mut unlinked = None;
     for arrival in &mut batch.arrivals {
         if unlinked.as_ref() == Some(&arrival.conversation) {
+            pass(ledger, account, arrival)?;
             continue;
         }
         if standing.as_ref().is_none_or(|s| s.at.conversation != arrival.conversation) {
@@ -70,11 +71,22 @@ pub(in crate::store::sqlite) fn batch(ledger: &mut Ledger, account: &AccountName
         }
         let Some(standing) = &mut standing else {
             unlinked = Some(arrival.conversation.clone());
+            pass(ledger, account, arrival)?;
             continue;
         };
         arrived(ledger, standing, &mut arrival.what)?;
     }
     accounts::write(ledger, account.as_str(), &batch.store)
+}
+
+/// Passes over what nobody listens to. Its replay value is remembered, so that no homeserver can have it said anew once
+/// somebody does.
+fn pass(ledger: &mut Ledger, account: &AccountName, arrival: &Arrival) -> Outcome<()> {
+    let Arrived::Message(Incoming { id, once: Some(once), .. }) = &arrival.what else { return Ok(()) };
+    let at = Address { account: account.clone(), conversation: arrival.conversation.clone() };
+    let conversation = ledger.conversation(&at)?;
+    let once = Once::numbered(ledger, account, once);
+    once::remember(ledger, Some(&once), conversation, id.as_str()).map(drop)
 }
 
 fn arrived(ledger: &mut Ledger, standing: &mut Standing, what: &mut Arrived) -> Outcome<()> {

@@ -75,10 +75,15 @@ pub(in crate::store::sqlite) fn resolve(
         Resolution::Readable(incoming) => return readable(ledger, &event, incoming),
         Resolution::Still { hint, reason, holds_sender } => {
             let holds = *holds_sender && !event.passed && event.hold_until > ledger.now().0;
-            ledger.run(
-                "UPDATE unreadable SET hint = ?2, reason = ?3, holding = ?4 WHERE number = ?1",
+            let changed = ledger.run(
+                "UPDATE unreadable SET hint = ?2, reason = ?3, holding = ?4
+                 WHERE number = ?1 AND (hint, reason, holding) IS NOT (?2, ?3, ?4)",
                 params![number, hint.as_str(), reason.as_str(), holds],
             )?;
+            if changed == 0 {
+                // What waits is tried again and again, and a commit of nothing costs the disk nothing.
+                return Ok(());
+            }
         }
         Resolution::Refused { reason } => {
             ledger.run(
