@@ -115,17 +115,16 @@ fn existing(core: &Core, person: &OwnedUserId) -> Option<OwnedRoomId> {
     let usable = |facts: &Facts| {
         let people = &facts.people;
         let there = people.joined.contains_key(person) || people.invited.contains(person);
-        facts.encryption() == Encryption::Pinned && there
+        // What is meant for one person must not be read by a third, whoever marked the room.
+        let alone = people.joined.len() + people.invited.len() == 2;
+        facts.encryption() == Encryption::Pinned && there && alone
     };
     let marked = core.direct.with(person);
     if let Some(room) = marked.into_iter().find(|room| core.rooms.look(room, usable) == Some(true)) {
         return Some(room);
     }
-    let alone = |room: &RoomId, facts: &Facts| {
-        let all = facts.people.joined.len() + facts.people.invited.len();
-        (usable(facts) && all == 2 && facts.name.is_none()).then(|| room.to_owned())
-    };
-    core.rooms.select(alone).into_iter().min()
+    let unnamed = |room: &RoomId, facts: &Facts| (usable(facts) && facts.name.is_none()).then(|| room.to_owned());
+    core.rooms.select(unnamed).into_iter().min()
 }
 
 async fn create(core: &Core, person: &OwnedUserId) -> Result<OwnedRoomId, DeliveryError> {

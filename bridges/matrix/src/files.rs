@@ -20,6 +20,8 @@ use crate::{
 pub(crate) enum Untaken {
     /// Perhaps later.
     Later(String),
+    /// The homeserver does not have it, or not yet.
+    Missing(String),
     /// It never will be.
     Never(String),
 }
@@ -36,7 +38,7 @@ pub(crate) async fn take(core: &Core, files: &Files) -> Result<Taken, Untaken> {
             Ok(thumbnail) => Some(thumbnail),
             Err(Untaken::Later(why)) => return Err(Untaken::Later(why)),
             // The file is what was meant; readers make small pictures of their own.
-            Err(Untaken::Never(why)) => {
+            Err(Untaken::Missing(why) | Untaken::Never(why)) => {
                 debug!(why, "A small picture was left out.");
                 None
             }
@@ -54,7 +56,7 @@ async fn take_one(core: &Core, attachment: &Attachment, most: u64) -> Result<Spo
 fn untaken(error: AttachmentError) -> Untaken {
     match error {
         AttachmentError::Http(error) => match error.kind {
-            HttpErrorKind::Client { status: 404, .. } => Untaken::Later("its file is not on the homeserver".into()),
+            HttpErrorKind::Client { status: 404, .. } => Untaken::Missing("its file is not on the homeserver".into()),
             HttpErrorKind::Client { .. } | HttpErrorKind::Malformed => {
                 Untaken::Never(format!("its file can't be fetched: {error}"))
             }

@@ -134,7 +134,7 @@ async fn read(
     let mut from = None;
     let mut newest = Timestamp(0);
     for _ in 0..MOST_PAGES {
-        let (chunk, next) = page(core, room, from).await?;
+        let (chunk, next) = page(core, room, from.clone()).await?;
         newest = Timestamp(0);
         for raw in &chunk {
             let Ok(event) = Envelope::read(raw) else { continue };
@@ -152,7 +152,9 @@ async fn read(
             }
         }
         // One event's time may be wrong; a page of them is taken for what it says.
-        if next.is_none() || chunk.is_empty() || newest < oldest {
+        // So is an end, but not an empty page: what we may not see is left out of a page, and may be all of it.
+        let at_end = next.is_none() || next == from;
+        if at_end || !chunk.is_empty() && newest < oldest {
             history.reaches = Some(oldest);
             return Ok(history);
         }

@@ -76,7 +76,7 @@ pub(crate) async fn build(core: &Core, answer: &Response, since: Option<&str>) -
         facts.membership = Membership::Left;
         if before.joined && !facts.on_trial {
             let words = "The bridge is no longer in the room: it was removed or left. Invite it again to go on.";
-            built.batch.incidents.push(tell_operator(room, "left", words));
+            built.batch.incidents.push(tell_operator(room, this_time(core, "left"), words));
         }
     }
     for event in &answer.account_data.events {
@@ -108,7 +108,7 @@ fn take_state(core: &Core, built: &mut Built, room: &RoomId, state: &State, time
         if let Ok(event) = Envelope::read(raw)
             && let Some(change) = facts.apply(core.me(), &event)
         {
-            incidents.push(tell(room, change));
+            incidents.push(tell(core, room, change));
         }
     };
     match state {
@@ -123,11 +123,16 @@ fn take_state(core: &Core, built: &mut Built, room: &RoomId, state: &State, time
     before
 }
 
-fn tell(room: &RoomId, change: Change) -> Incident {
+/// What may happen to a room again is told again, yet no more than once an hour: a homeserver can make it happen at will.
+pub(crate) fn this_time(core: &Core, topic: &str) -> String {
+    format!("{topic}/{}", core.clock.now().0 / 3_600_000)
+}
+
+fn tell(core: &Core, room: &RoomId, change: Change) -> Incident {
     match change {
         Change::Violated => tell_operator(
             room,
-            "encryption-violated",
+            this_time(core, "encryption-violated"),
             "The room was encrypted, and its homeserver now says that it is not. Nothing is sent there until it is again.",
         ),
         Change::Replaced => tell_operator(
@@ -135,7 +140,7 @@ fn tell(room: &RoomId, change: Change) -> Incident {
             "replaced",
             "The room was given up for another. The bridge does not follow by itself; say `sealbridge links replace`.",
         ),
-        Change::Muted => tell_operator(room, "muted", MUTED),
+        Change::Muted => tell_operator(room, this_time(core, "muted"), MUTED),
     }
 }
 
@@ -160,7 +165,7 @@ async fn timeline(
     };
     let own_join = events.iter().rposition(is_join);
     if own_join.is_none() && timeline.limited {
-        gap(built, room, timeline, since.filter(|_| before.joined));
+        gap(core, built, room, timeline, since.filter(|_| before.joined));
     }
     for raw in events.into_iter().skip(own_join.map_or(0, |at| at + 1)) {
         let read = reading::read(core, room, &people, raw).await?;
@@ -178,13 +183,13 @@ async fn timeline(
     Ok(())
 }
 
-fn gap(built: &mut Built, room: &RoomId, timeline: &Timeline, until: Option<&str>) {
+fn gap(core: &Core, built: &mut Built, room: &RoomId, timeline: &Timeline, until: Option<&str>) {
     let what = match &timeline.prev_batch {
         Some(from) => Arrived::Gap { from: from.clone(), until: until.map(str::to_owned) },
         None => {
             let words =
                 "The homeserver left out messages and does not say where to read them. They are lost to the bridge.";
-            built.batch.incidents.push(tell_operator(room, "gap-without-start", words));
+            built.batch.incidents.push(tell_operator(room, this_time(core, "gap-without-start"), words));
             return;
         }
     };
@@ -219,13 +224,13 @@ pub(crate) fn sort(room: &RoomId, read: Read, raw: &RawValue) -> Sorted {
             let room = room.to_owned();
             sorted.news.push(match waits.distrusted {
                 Some(_) => News::Distrusted { room, sender: waits.sender.clone() },
-                None => News::Session { room, session_id: waits.hint.clone() },
+                None => News::Session { room, session_id: waits.session.clone() },
             });
             sorted.arrived = Some(Arrived::Unreadable(Unreadable {
+                hint: waits.hint(),
                 id: waits.id,
                 sender: PersonId::new(waits.sender.as_str()),
                 raw: SecretBytes::new(raw.get().as_bytes().to_vec()),
-                hint: waits.hint,
                 reason: waits.reason,
                 holds_sender: waits.holds_sender,
             }));
@@ -272,7 +277,7 @@ fn invite(core: &Core, built: &mut Built, room: &RoomId, invited: &InvitedRoom) 
     if facts.is_joined() {
         let words = "The bridge was removed from the room while it was away, and invited again. What was said between \
                      its last answer and its removal is not shown to it and does not cross.";
-        built.batch.incidents.push(tell_operator(room, "removed-while-away", words));
+        built.batch.incidents.push(tell_operator(room, this_time(core, "removed-while-away"), words));
     }
     facts.membership = Membership::Invited { by, direct };
     facts.name = name.or(facts.name.take());

@@ -77,7 +77,7 @@ pub(crate) async fn read_late(core: &Arc<Core>, engine: &Engine, inbox: &Inbox) 
         }
         for one in news {
             let (conversation_of, hint, sender) = match one {
-                News::Session { room, session_id } => (Some(room), Some(session_id), None),
+                News::Session { room, session_id } => (Some(room), Some(reading::session_hint(&session_id)), None),
                 News::Distrusted { room, sender } => (Some(room), None, Some(sender)),
                 News::Devices { user } => (None, None, Some(user)),
                 News::Fetch => continue,
@@ -191,10 +191,10 @@ async fn still(
         Some(_) => core.tell_distrust(room, &waits.sender),
         None => {
             let now = core.clock.now();
-            missing.0.entry((room.to_owned(), waits.hint.clone())).or_insert(Asking { times: 0, next: now });
+            missing.0.entry((room.to_owned(), waits.session.clone())).or_insert(Asking { times: 0, next: now });
         }
     }
-    let still = Resolution::Still { hint: waits.hint, reason: waits.reason, holds_sender: waits.holds_sender };
+    let still = Resolution::Still { hint: waits.hint(), reason: waits.reason, holds_sender: waits.holds_sender };
     inbox.resolve(waiting.id, still).await
 }
 
@@ -222,8 +222,8 @@ async fn ask_backup(
             return Ok(());
         }
         let (room, id) = session.clone();
-        let filter =
-            WaitingFor { conversation: Some(conversation(&room)), hint: Some(id.clone()), ..WaitingFor::default() };
+        let hint = Some(reading::session_hint(&id));
+        let filter = WaitingFor { conversation: Some(conversation(&room)), hint, ..WaitingFor::default() };
         if inbox.waiting(filter, i64::MIN, 1).await?.is_empty() {
             missing.0.remove(&session);
             continue;

@@ -18,7 +18,7 @@ use crate::{
         RoomSettings, Withholding,
     },
     files,
-    intake::MUTED,
+    intake::{MUTED, this_time},
     portraits,
     rooms::Facts,
     translate::{self, Uploads},
@@ -126,7 +126,7 @@ async fn is_muted(core: &Core, room: &RoomId) -> bool {
     let mut change = None;
     let noted = core.rooms.update(&core.store, room, |facts| change = facts.apply_levels(core.me(), &content)).await;
     if change.is_some() {
-        core.signals.tell_people(tell_operator(room, "muted", MUTED));
+        core.signals.tell_people(tell_operator(room, this_time(core, "muted"), MUTED));
     }
     noted.is_ok() && core.rooms.encryption(room) == Encryption::Muted
 }
@@ -223,7 +223,8 @@ fn prepare_error(core: &Core, room: &RoomId, error: &PrepareError) -> DeliveryEr
         }
         PrepareError::OwnDeviceUnsigned => {
             let cause = "the bridge's own device is not cross-signed any more; stop the service and run `sealbridge init` again";
-            core.signals.tell_people(tell_operator(room, "own-device-unsigned", format!("Nothing is sent: {cause}.")));
+            let topic = this_time(core, "own-device-unsigned");
+            core.signals.tell_people(tell_operator(room, topic, format!("Nothing is sent: {cause}.")));
             DeliveryError::retry_after(Duration::from_secs(60), cause)
         }
         error => DeliveryError::retry(error.to_string()),

@@ -52,14 +52,27 @@ pub(crate) enum Read {
 pub(crate) struct Waits {
     pub(crate) id: RemoteId,
     pub(crate) sender: OwnedUserId,
-    /// The session it waits for.
-    pub(crate) hint: String,
+    /// The session it waits for, by its sender's word.
+    pub(crate) session: String,
     pub(crate) reason: String,
     pub(crate) holds_sender: bool,
     /// Its key is missing altogether: nothing else of the session can be read either.
     pub(crate) key_missing: bool,
     /// It waits for the sender's trust, not for a key.
     pub(crate) distrusted: Option<Distrust>,
+}
+
+impl Waits {
+    /// What the journal finds it by.
+    pub(crate) fn hint(&self) -> String {
+        session_hint(&self.session)
+    }
+}
+
+/// What the journal finds by that waits for a session. Its name is its sender's choice, and must not be taken for
+/// another thing that events wait for.
+pub(crate) fn session_hint(session: &str) -> String {
+    format!("session/{session}")
 }
 
 /// Reads one event of a room with these people.
@@ -249,9 +262,9 @@ pub(crate) async fn own_delivery(
 fn unread(core: &Core, event: Envelope, error: DecryptError) -> Result<Read, EngineError> {
     let id = RemoteId::new(event.id.as_str());
     let key_missing = matches!(error, DecryptError::MissingKey { .. });
-    let wait = |hint: String, reason: String, holds_sender: bool, distrusted| {
+    let wait = |session: String, reason: String, holds_sender: bool, distrusted| {
         let (id, sender) = (id.clone(), event.sender.clone());
-        Read::Unreadable(Waits { id, sender, hint, reason, holds_sender, key_missing, distrusted })
+        Read::Unreadable(Waits { id, sender, session, reason, holds_sender, key_missing, distrusted })
     };
     let reason = error.to_string();
     Ok(match error {
@@ -271,8 +284,8 @@ fn unread(core: &Core, event: Envelope, error: DecryptError) -> Result<Read, Eng
             wait(position.session_id, reason, stale, Some(why))
         }
         DecryptError::Engine(EngineError::Panicked) => {
-            let hint = event.content.get("session_id").and_then(Value::as_str).unwrap_or_default();
-            wait(hint.to_owned(), reason, false, None)
+            let session = event.content.get("session_id").and_then(Value::as_str).unwrap_or_default();
+            wait(session.to_owned(), reason, false, None)
         }
         DecryptError::Engine(error) => return Err(error),
         error => {

@@ -3,10 +3,12 @@
 //! them.
 
 mod deletions;
+mod queue;
 mod reactions;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use ruma::{EventId, OwnedRoomId, RoomId, api::client::room::get_room_event};
 use sealbridge_contract::{
     Fatal, Inbox, NotAccepted, RemoteId,
@@ -16,6 +18,7 @@ use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
+use self::queue::{Round, Rounds, Tried};
 use crate::{
     core::{Core, fatal_http, fatal_journal},
     engine::{Class, DecryptError, HttpError, HttpErrorKind},
@@ -29,106 +32,116 @@ use crate::{
 /// What such events wait for.
 pub(crate) const HINT: &str = "fetch";
 /// Rooms that are worked at once.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 16;
 const PAGE: usize = 100;
-/// Events of one room in one round.
-const OF_A_ROOM: usize = 50;
 const TICK: Duration = Duration::from_secs(10);
-/// What the homeserver does not have for so long, it will not have.
-const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// Completes events as they come, for ever. Those of one room one after another, oldest first.
+/// Completes events as they come, for ever. Those of one room one after another, oldest first; no room waits for another.
 pub(crate) async fn complete(core: &Arc<Core>, inbox: &Inbox) -> Result<(), Fatal> {
     let mut tick = tokio::time::interval(TICK);
+    let tried = Arc::new(Tried::default());
+    let (mut busy, mut working) = (BTreeSet::new(), JoinSet::new());
     loop {
         tokio::select! {
             () = core.signals.fetch.notified() => {}
             _ = tick.tick() => {}
+            Some(ended) = working.join_next() => {
+                let (room, ended) = ended.map_err(|error| Fatal::Broken(error.to_string()))?;
+                busy.remove(&room);
+                if ended? == More::No {
+                    continue;
+                }
+            }
         }
-        let rooms = match waiting(inbox).await {
-            Ok(rooms) => rooms,
+        let rounds = match waiting(inbox, &tried).await {
+            Ok(rounds) => rounds,
             Err(error) => match fatal_journal(error) {
                 Some(fatal) => return Err(fatal),
                 None => continue,
             },
         };
-        let mut working = JoinSet::new();
-        for events in rooms {
-            while working.len() >= AT_ONCE {
-                finished(working.join_next().await)?;
+        for (room, round) in rounds.0 {
+            if round.events.is_empty() || busy.len() >= AT_ONCE || !busy.insert(room.clone()) {
+                continue;
             }
-            let (core, inbox) = (Arc::clone(core), inbox.clone());
-            working.spawn(async move { complete_room(&core, &inbox, events).await });
-        }
-        while !working.is_empty() {
-            finished(working.join_next().await)?;
+            let (core, inbox, tried) = (Arc::clone(core), inbox.clone(), Arc::clone(&tried));
+            working.spawn(async move { (room, complete_room(&core, &inbox, &tried, round).await) });
         }
     }
 }
 
-/// The oldest of each room that wait.
-async fn waiting(inbox: &Inbox) -> Result<Vec<Vec<Waiting>>, NotAccepted> {
+/// What of each room is to be tried now.
+async fn waiting(inbox: &Inbox, tried: &Tried) -> Result<Rounds, NotAccepted> {
     let filter = WaitingFor { hint: Some(HINT.to_owned()), ..WaitingFor::default() };
-    let mut rooms: Vec<Vec<Waiting>> = Vec::new();
+    let (mut rounds, mut all) = (Rounds::default(), BTreeSet::new());
     let mut after = i64::MIN;
     loop {
         let page = inbox.waiting(filter.clone(), after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(rooms) };
+        let Some(last) = page.last() else { break };
         after = last.id;
         for one in page {
-            match rooms.iter_mut().find(|events| events[0].conversation == one.conversation) {
-                Some(events) if events.len() >= OF_A_ROOM => {}
-                Some(events) => events.push(one),
-                None => rooms.push(vec![one]),
-            }
+            all.insert(one.id);
+            rounds.add(one, tried);
         }
     }
+    tried.keep(&all);
+    Ok(rounds)
 }
 
-fn finished(joined: Option<Result<Result<(), Fatal>, tokio::task::JoinError>>) -> Result<(), Fatal> {
-    match joined {
-        Some(Ok(ended)) => ended,
-        Some(Err(error)) if error.is_panic() => {
-            warn!("Completing an event panicked; it is tried again.");
-            Ok(())
-        }
-        _ => Ok(()),
-    }
+/// Whether it is worth looking at once what waits in a room after a round.
+#[derive(PartialEq, Eq)]
+enum More {
+    Yes,
+    No,
 }
 
-async fn complete_room(core: &Core, inbox: &Inbox, events: Vec<Waiting>) -> Result<(), Fatal> {
-    let more = events.len() >= OF_A_ROOM;
-    let (mut stuck, mut moved) = (BTreeSet::new(), false);
-    for waiting in events {
+async fn complete_room(core: &Core, inbox: &Inbox, tried: &Tried, round: Round) -> Result<More, Fatal> {
+    let mut stuck = BTreeSet::new();
+    let mut moved = false;
+    for waiting in round.events {
         // What somebody said later keeps its place behind it.
-        if stuck.contains(&waiting.sender) {
+        if stuck.contains(&waiting.sender) && !queue::takes_back(&waiting) {
             continue;
         }
-        let resolution = match resolve(core, &waiting).await {
+        // A panic in a library stays with its event, which rests as one that failed.
+        let resolved = AssertUnwindSafe(resolve(core, &waiting)).catch_unwind().await;
+        let resolved = resolved.unwrap_or_else(|_| {
+            warn!("Completing an event panicked; it is tried again.");
+            Err(Later::Why("it panicked".into()))
+        });
+        let resolution = match resolved {
             Ok(resolution) => resolution,
             Err(Later::Fatal(fatal)) => return Err(fatal),
-            Err(Later::Why(why)) if core.clock.now().since(waiting.since) > PATIENCE => {
-                Resolution::Refused { reason: why }
+            Err(Later::Missing(why)) if tried.is_missing(waiting.id, core.clock.now()) => refused(why),
+            Err(Later::Missing(why)) => {
+                debug!(why, "What an event needs is not there yet.");
+                stuck.insert(waiting.sender);
+                continue;
             }
             Err(Later::Why(why)) => {
                 debug!(why, "An event can't be completed yet.");
+                tried.failed(waiting.id);
                 stuck.insert(waiting.sender);
                 continue;
             }
         };
         match inbox.resolve(waiting.id, resolution).await {
-            Ok(()) => moved = true,
-            Err(error) => return fatal_journal(error).map_or(Ok(()), Err),
+            Ok(()) => {
+                tried.done(waiting.id);
+                moved = true;
+            }
+            Err(error) => return fatal_journal(error).map_or(Ok(More::No), Err),
         }
     }
-    if more && moved {
-        core.signals.fetch.notify_one();
-    }
-    Ok(())
+    // What rested behind something that moved has its turn too.
+    Ok(if moved { More::Yes } else { More::No })
 }
 
 enum Later {
+    /// It failed in passing, and is tried for as long as an event may wait.
     Why(String),
+    /// The homeserver does not have what it needs, or not yet.
+    Missing(String),
     Fatal(Fatal),
 }
 
@@ -160,7 +173,7 @@ async fn resolve(core: &Core, waiting: &Waiting) -> Result<Resolution, Later> {
         Ok(opened) => opened,
         // Its key is gone again, or its sender is not trusted any more.
         Err(Read::Unreadable(waits)) => {
-            let (hint, reason, holds_sender) = (waits.hint, waits.reason, waits.holds_sender);
+            let (hint, reason, holds_sender) = (waits.hint(), waits.reason, waits.holds_sender);
             return Ok(Resolution::Still { hint, reason, holds_sender });
         }
         Err(Read::Refused { reason, .. }) => return Ok(refused(reason)),
@@ -176,6 +189,7 @@ async fn resolve(core: &Core, waiting: &Waiting) -> Result<Resolution, Later> {
         Ok(Needs::Files(files)) => match files::take(core, &files).await {
             Ok(taken) => Ok(work.readable(work.reader().message(Some(&taken)))),
             Err(Untaken::Later(why)) => Err(Later::Why(why)),
+            Err(Untaken::Missing(why)) => Err(Later::Missing(why)),
             Err(Untaken::Never(why)) => Ok(refused(why)),
         },
         Ok(Needs::Original(of)) => match work.may_edit(&of).await? {

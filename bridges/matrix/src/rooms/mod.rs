@@ -131,8 +131,14 @@ impl Rooms {
         Ok(())
     }
 
-    /// Forgets all that is known of a room.
+    /// Forgets all that is known of a room; of one that was seen encrypted, all but that. It stays so for us for ever,
+    /// whoever invites us to it again.
     pub(crate) async fn forget(&self, store: &AccountStore, room: &RoomId) -> Result<(), NotAccepted> {
+        let pinned = self.get(room).filter(|facts| facts.pin.is_some());
+        if let Some(Facts { pin, violated, replaced_by, .. }) = pinned {
+            let left = Facts { membership: Membership::Left, pin, violated, replaced_by, ..Facts::default() };
+            return self.update(store, room, |facts| *facts = left).await;
+        }
         let _turn = self.change().await;
         let kept = [ROOM, PEOPLE].map(|kind| StoreWrite::delete(format!("{kind}{room}")));
         store.write(kept.into()).await?;

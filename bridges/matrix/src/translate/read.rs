@@ -97,10 +97,8 @@ impl Reader<'_> {
     fn said(&self, looks: &mut Appearance, taken: Option<&Taken>) -> Kind {
         // New words stand in a content of their own; around them is what older programs show.
         let edited = replaced(self.content);
-        let content = match &edited {
-            Some(_) => self.content.get("m.new_content").unwrap_or(self.content),
-            None => self.content,
-        };
+        let new = edited.as_ref().and_then(|_| self.content.get("m.new_content"));
+        let content = new.unwrap_or(self.content);
         let (body, profile) = words::read(content, self.me);
         let profile = profile.or_else(|| words::read(self.content, self.me).1);
         if let Some(profile) = profile {

@@ -1,7 +1,7 @@
 //! What must not be carried is not, and those who can change it are told.
 
 use anyhow::{Context as _, Result};
-use sealbridge_contract::{ConversationId, EndToEnd as _, Fate, Transport as _, gate::Encryption};
+use sealbridge_contract::{ConversationId, EndToEnd as _, Fate, Transport as _, conformance::How, gate::Encryption};
 use sealbridge_lab::{
     Lab, Person,
     person::{Kind, Options},
@@ -74,6 +74,65 @@ async fn replayed_ciphertext_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
+async fn nobodys_server_makes_an_edit_of_what_is_none() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
+    let asked = bob.send(&room, "shall we pay?").await?;
+    bot.hears("shall we pay?").await?;
+    proxy.add(each_event(move |events| {
+        for event in events.iter_mut().filter(|event| is_encrypted(event)) {
+            event["content"]["m.relates_to"] = json!({ "rel_type": "m.replace", "event_id": asked });
+        }
+    })?);
+    running.reconnects(&proxy).await?;
+    bob.send(&room, "no, never").await?;
+    let heard = bot.hears("no, never").await?;
+    assert_eq!(heard.how, Some(How::Text));
+    running.stop().await
+}
+
+#[tokio::test]
+async fn session_that_its_sender_names_as_ours_keeps_out_nothing() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    let said = bob.send(&room, "as bob said it").await?;
+    let mut event = bob.raw_event(&room, &said).await?;
+    event["content"]["session_id"] = "fetch".into();
+    for _ in 0..60 {
+        bob.send_raw_plain(&room, "m.room.encrypted", event["content"].clone()).await?;
+    }
+    let new = json!({ "msgtype": "m.text", "body": "as bob means it" });
+    let edit = json!({
+        "msgtype": "m.text", "body": "* as bob means it", "m.new_content": new,
+        "m.relates_to": { "rel_type": "m.replace", "event_id": said },
+    });
+    bob.send_event(&room, "m.room.message", edit).await?;
+    assert_eq!(bot.hears("as bob means it").await?.how, Some(How::Edit));
+    running.stop().await
+}
+
+#[tokio::test]
+async fn encrypted_room_stays_one_for_us_when_a_stranger_invites_us_again() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    let eve = Person::new_on(&lab.a, "eve").await?;
+    bob.invite(&room, eve.user_id()).await?;
+    eve.wait_invite(&room, SOON).await?;
+    eve.join(&room).await?;
+    let mut levels = bob.state(&room, "m.room.power_levels", "").await?;
+    levels["users"][eve.user_id()] = 100.into();
+    bob.send_state(&room, "m.room.power_levels", "", levels).await?;
+    bob.kick(&room, &bot.user.id).await?;
+    running.waits_for(&room, Encryption::Left).await?;
+    eve.invite(&room, &bot.user.id).await?;
+    bot.tells("invitation/").await?;
+    running.waits_for(&room, Encryption::Left).await?;
+    bob.invite(&room, &bot.user.id).await?;
+    running.waits_for(&room, Encryption::Pinned).await?;
+    running.stop().await
+}
+
+#[tokio::test]
 async fn spoofed_sender_is_refused_and_strange_events_stop_nothing() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
     let Scene { bob, bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
@@ -127,7 +186,7 @@ async fn unencrypted_room_is_left_with_a_reason() -> Result<()> {
     assert!(left.reason.context("It says why")?.contains("not encrypted"));
     bot.tells("not-encrypted").await?;
     running.waits_for(&room, Encryption::Left).await?;
-    assert!(!bot.intake.incidents().iter().any(|told| told.topic == "left"), "its own leaving is no news");
+    assert!(!bot.intake.incidents().iter().any(|told| told.topic.starts_with("left")), "its own leaving is no news");
     running.stop().await
 }
 
@@ -165,8 +224,12 @@ async fn many_invitations_by_strangers_are_told_by_the_hour() -> Result<()> {
     bot.tells("invitations-more/").await?;
     let told = bot.intake.incidents();
     assert_eq!(told.iter().filter(|told| told.topic.starts_with("invitation")).count(), 6, "{told:?}");
-    let kept = bot.context().store.read_all("room/").await?;
-    assert!(kept.is_empty(), "facts are kept of {} rooms", kept.len());
+    let begun = std::time::Instant::now();
+    // The last of them is forgotten after it was left.
+    while !bot.context().store.read_all("room/").await?.is_empty() {
+        anyhow::ensure!(begun.elapsed() < SOON, "facts of rooms are kept");
+        tokio::task::yield_now().await;
+    }
     running.stop().await
 }
 
