@@ -72,13 +72,14 @@ pub(super) async fn add(
         let left = LogIn { output, interactive }.play(&name, flow, replies).await?;
         let text = keep(&path, &config, &name, text, &left)?;
         files::replace(&path, &text)?;
-        admin::invite(&*service.journal(), service.clock().now(), &name, &left.invitations).await?;
-        Ok(())
+        let told = admin::invite(&*service.journal(), service.clock().now(), &name, &left.invitations).await;
+        Ok(told)
     };
-    let done: Result<(), Failure> = done.await;
+    let done: Result<_, Failure> = done.await;
     service.close().await;
-    done.map_err(|failure| not_added(failure, &name, &path))?;
+    let told = done.map_err(|failure| not_added(failure, &name, &path))?;
     finish(&path, &name, &config, output);
+    told.map_err(|error| not_told(error.into(), &name))?;
     Ok(None)
 }
 
@@ -126,6 +127,16 @@ fn not_added(mut failure: Failure, account: &AccountName, path: &Path) -> Failur
         "account {account}: {words}. {} is as it was; `sealbridge account add {account}` tries again, and with --answers it \
          takes every setting that there is",
         path.display()
+    );
+    failure
+}
+
+/// The account is there, and its invitations are not on their way to the admin room.
+fn not_told(mut failure: Failure, account: &AccountName) -> Failure {
+    let words = failure.words.trim_end_matches('.');
+    failure.words = format!(
+        "the account {account} was added, and its invitations could not be put down for the admin room: {words}. Once it \
+         runs, `sealbridge conversations invite` shows them"
     );
     failure
 }
