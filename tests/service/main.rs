@@ -12,6 +12,7 @@ mod journeys;
 mod kinds;
 mod recovery;
 mod refusals;
+mod secrecy;
 mod relations;
 mod spool;
 mod waiting;
