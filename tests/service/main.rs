@@ -10,6 +10,7 @@ mod family;
 mod full_disk;
 mod journeys;
 mod kinds;
+mod large_files;
 mod recovery;
 mod refusals;
 mod secrecy;

@@ -10,6 +10,8 @@ use sealbridge_contract::{
 use sealbridge_lab::{
     DeltaPerson, Lab, MailServer, Person, Synapse,
     bridge::{AccountPlan, Binary, Bridge, Plan},
+    family::ENGINE,
+    processes,
     venv::Venv,
 };
 use serde_json::json;
@@ -129,6 +131,11 @@ impl Family {
             }
         }
         Ok(Self { bridge, ann, ben, room, chat })
+    }
+
+    /// The engine that the service runs, if it runs one at this moment.
+    pub(crate) fn engine(&self) -> Result<Option<u32>> {
+        self.bridge.pid().map_or(Ok(None), |service| processes::child_of(service, ENGINE))
     }
 
     pub(crate) async fn says(&self, who: Who, say: Say) -> Result<RemoteId> {
