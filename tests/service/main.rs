@@ -2,6 +2,7 @@
 
 mod architecture;
 mod config;
+mod deeds;
 mod loops;
 mod operator;
 mod kinds_across;

@@ -188,8 +188,8 @@ impl Family {
 
 /// One message, as each side names it.
 pub(crate) struct Said {
-    to_ann: RemoteId,
-    to_ben: RemoteId,
+    pub(crate) to_ann: RemoteId,
+    pub(crate) to_ben: RemoteId,
 }
 
 impl Said {
