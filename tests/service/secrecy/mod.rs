@@ -159,7 +159,7 @@ impl Family {
     }
 }
 
-/// What waits in the service is caught there, while `away` is; nothing of it can be read.
+/// Shows a file while the other side's server is away: it is caught in the service, and nothing of it can be read there.
 async fn caught_here(family: &Family, who: Who, what: &str) -> Result<()> {
     family.shows(who, side(who).waiting).await?;
     until("the file waits in the service", || Ok(spooled(&family.bridge)? > 0)).await?;
