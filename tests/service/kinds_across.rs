@@ -1,100 +1,12 @@
 //! Every kind of message between people of two networks, on real servers, as the person at the far end sees it.
 
-use std::time::{Duration, Instant};
-
-use anyhow::{Context as _, Result, ensure};
-use sealbridge_contract::{
-    PersonId, RemoteId,
-    conformance::{Details, How, Overheard, Sample, Say},
-};
+use anyhow::{Context as _, Result};
+use sealbridge_contract::conformance::{Details, How, Overheard, Sample, Say};
 use sealbridge_lab::bridge::Binary;
 
-use crate::phones::Family;
+use crate::phones::{Family, Said, Who};
 
-/// What the two transports' own tests say and hear by.
-#[path = "../../bridges/deltachat/tests/deltachat/speech.rs"]
-mod delta;
-#[path = "../../bridges/matrix/tests/matrix/speech.rs"]
-mod matrix;
-
-const PATIENCE: Duration = Duration::from_secs(60);
 const PICTURE: &[u8] = include_bytes!("../../bridges/contract/src/conformance/cases/picture.png");
-
-/// Who speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Who {
-    /// On Matrix.
-    Ann,
-    /// On Delta Chat.
-    Ben,
-}
-
-impl Who {
-    fn other(self) -> Self {
-        if self == Self::Ann { Self::Ben } else { Self::Ann }
-    }
-}
-
-impl Family {
-    async fn says(&self, who: Who, say: Say) -> Result<RemoteId> {
-        match who {
-            Who::Ann => matrix::say(&self.ann, &self.room, say).await,
-            Who::Ben => delta::say(&self.ben, self.chat, say).await.map_err(|stop| anyhow::anyhow!("{stop:?}")),
-        }
-    }
-
-    async fn heard(&self, who: Who) -> Result<Vec<Overheard>> {
-        match who {
-            Who::Ann => {
-                let received = self.ann.received();
-                let mut heard = matrix::heard(received.clone());
-                for one in &mut heard {
-                    let (Some(file), Some(content)) = (&mut one.details.file, matrix::content(&received, &one.id))
-                    else {
-                        continue;
-                    };
-                    file.content = self.ann.download(content).await?;
-                }
-                Ok(heard)
-            }
-            Who::Ben => delta::heard(&self.ben, self.chat, &PersonId::new("bridge")).await,
-        }
-    }
-
-    /// What somebody hears first that is so.
-    async fn hears(&self, who: Who, what: &str, is: impl Fn(&Overheard) -> bool) -> Result<Overheard> {
-        let give_up = Instant::now() + PATIENCE;
-        loop {
-            if let Some(found) = self.heard(who).await?.into_iter().find(|heard| is(heard)) {
-                return Ok(found);
-            }
-            ensure!(Instant::now() < give_up, "{who:?} waits in vain for {what}\n{}", self.bridge.tail());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// Words of one side, and what they are called at each: where they were said, and where they were heard.
-    async fn said(&self, who: Who, words: &str) -> Result<Said> {
-        let own = self.says(who, Say { words: words.to_owned(), ..Say::default() }).await?;
-        let there = self.hears(who.other(), words, |heard| heard.words.ends_with(words)).await?.id;
-        Ok(match who {
-            Who::Ann => Said { to_ann: own, to_ben: there },
-            Who::Ben => Said { to_ann: there, to_ben: own },
-        })
-    }
-}
-
-/// One message, as each side names it.
-struct Said {
-    to_ann: RemoteId,
-    to_ben: RemoteId,
-}
-
-impl Said {
-    fn to(&self, who: Who) -> &RemoteId {
-        if who == Who::Ann { &self.to_ann } else { &self.to_ben }
-    }
-}
 
 fn binary() -> Binary {
     Binary::at(env!("CARGO_BIN_EXE_sealbridge"))

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod config;
+mod deeds;
 mod loops;
 mod operator;
 mod kinds_across;
@@ -10,8 +11,10 @@ mod family;
 mod full_disk;
 mod journeys;
 mod kinds;
+mod large_files;
 mod recovery;
 mod refusals;
+mod secrecy;
 mod relations;
 mod spool;
 mod waiting;

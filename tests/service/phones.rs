@@ -1,15 +1,60 @@
 //! The service between a Matrix room and a Delta Chat group, set up as an operator does it, with a person in each.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use sealbridge_contract::{
+    PersonId, RemoteId,
+    conformance::{Overheard, Say},
+};
 use sealbridge_lab::{
-    DeltaPerson, Lab, MailServer, Person,
+    DeltaPerson, Lab, MailServer, Person, Synapse,
     bridge::{AccountPlan, Binary, Bridge, Plan},
+    family::ENGINE,
+    processes,
     venv::Venv,
 };
+use serde_json::json;
+
+/// What the two transports' own tests say and hear by.
+#[path = "../../bridges/deltachat/tests/deltachat/speech.rs"]
+mod delta;
+#[path = "../../bridges/matrix/tests/matrix/speech.rs"]
+mod matrix;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// On Matrix.
+    Ann,
+    /// On Delta Chat.
+    Ben,
+}
+
+impl Who {
+    pub(crate) fn other(self) -> Self {
+        if self == Self::Ann { Self::Ben } else { Self::Ann }
+    }
+}
+
+/// How people and places are called, and how the service runs.
+pub(crate) struct Setting<'a> {
+    /// What each calls themselves; otherwise as their address begins.
+    pub(crate) names: Option<[&'a str; 2]>,
+    pub(crate) group: &'a str,
+    /// Further lines of the link, which is then a fixed one.
+    pub(crate) link: Option<&'a str>,
+    /// How much the service logs.
+    pub(crate) log: Option<&'a str>,
+}
+
+impl Default for Setting<'_> {
+    fn default() -> Self {
+        Self { names: None, group: "Family", link: None, log: None }
+    }
+}
 
 /// Everything that is on stage.
 pub(crate) struct Family {
@@ -23,40 +68,133 @@ pub(crate) struct Family {
 }
 
 impl Family {
-    /// `None` when the servers can't be had here; the test is then counted as skipped.
+    /// On the servers that tests share. `None` when they can't be had here; the test is then counted as skipped.
     pub(crate) async fn set(binary: &Binary) -> Result<Option<Self>> {
         let Some(mail) = MailServer::shared().await? else { return Ok(None) };
         let Some(lab) = Lab::shared().await? else { return Ok(None) };
+        Self::on(binary, mail, &lab.a, &Setting::default()).await.map(Some)
+    }
+
+    pub(crate) async fn on(
+        binary: &Binary,
+        mail: &MailServer,
+        server: &Synapse,
+        setting: &Setting<'_>,
+    ) -> Result<Self> {
         let engine = tokio::task::spawn_blocking(Venv::ready).await??.delta_chat()?;
         let mailbox = mail.mailbox("bridge")?;
         let secret = tempfile::NamedTempFile::new()?;
         std::fs::write(secret.path(), &mailbox.password)?;
         let extra = format!(
             "[accounts.family]\nnetwork = \"deltachat\"\naddress = {:?}\npassword_file = {:?}\nengine = {:?}\n\
-             certificate_checks = \"accept-invalid\"\ngroups = [\"Family\"]\n\
+             certificate_checks = \"accept-invalid\"\ngroups = [{:?}]\n\
              imap = {{ server = \"localhost\", port = {} }}\nsmtp = {{ server = \"localhost\", port = {} }}\n",
             mailbox.address,
             secret.path(),
             engine,
+            setting.group,
             mail.imaps(),
             mail.smtps()
         );
-        let account = AccountPlan::on(&lab.a, "work").await?;
+        let account = AccountPlan::on(server, "work").await?;
         let bot = account.user.id.clone();
         let mut bridge = Bridge::prepare(binary, &Plan { accounts: vec![account], admin: None, extra })?;
+        if let Some(log) = setting.log {
+            bridge.set_env("SEALBRIDGE_LOG", log);
+        }
         let output = bridge.init().await?.ok()?.stdout;
         let group = said_after(&output, "In links it is called ", |c| c.is_ascii_hexdigit() || c == '-')?;
         let in_a_link = |c: char| c.is_ascii_alphanumeric() || ":/.#&=%+-_~".contains(c);
         let link = said_after(&output, "https:", in_a_link)?;
         bridge.start().await?;
 
-        let (ann, ben) = tokio::try_join!(Person::new_on(&lab.a, "ann"), DeltaPerson::new_on(mail, "ben"))?;
+        let (ann, ben) = tokio::try_join!(Person::new_on(server, "ann"), DeltaPerson::new_on(mail, "ben"))?;
+        if let Some([anns, bens]) = setting.names {
+            let path = format!("/_matrix/client/v3/profile/{}/displayname", ann.user_id());
+            let (status, _) = ann.http("PUT", &path, Some(json!({ "displayname": anns }))).await?;
+            ensure!(status == 200, "a name is refused: {status}");
+            ben.rpc("set_config", json!(["displayname", bens])).await?;
+        }
         let room = ann.create_encrypted_room("talk", &[&bot]).await?;
         ann.wait_member(&room, &bot, "join", PATIENCE).await?;
         let chat = ben.join(&format!("https:{link}")).await?;
-        ensure!(!bridge.log_text().contains("Family"), "the group's name is in the log");
-        bridge.cli(&["links", "add", "lounge", &format!("work/{room}"), &format!("family/{group}")]).await?.ok()?;
-        Ok(Some(Self { bridge, ann, ben, room, chat }))
+        ensure!(!bridge.log_text().contains(setting.group), "the group's name is in the log");
+        let [here, there] = [format!("work/{room}"), format!("family/{group}")];
+        match setting.link {
+            None => drop(bridge.cli(&["links", "add", "lounge", &here, &there]).await?.ok()?),
+            Some(lines) => {
+                bridge.stop().await?;
+                let config = std::fs::read_to_string(bridge.config())?;
+                let link = format!("\n[links.lounge]\nends = [{here:?}, {there:?}]\n{lines}\n");
+                std::fs::write(bridge.config(), config + link.as_str())?;
+                bridge.start().await?;
+            }
+        }
+        Ok(Self { bridge, ann, ben, room, chat })
+    }
+
+    /// The engine that the service runs, if it runs one at this moment.
+    pub(crate) fn engine(&self) -> Result<Option<u32>> {
+        self.bridge.pid().map_or(Ok(None), |service| processes::child_of(service, ENGINE))
+    }
+
+    pub(crate) async fn says(&self, who: Who, say: Say) -> Result<RemoteId> {
+        match who {
+            Who::Ann => matrix::say(&self.ann, &self.room, say).await,
+            Who::Ben => delta::say(&self.ben, self.chat, say).await.map_err(|stop| anyhow::anyhow!("{stop:?}")),
+        }
+    }
+
+    pub(crate) async fn heard(&self, who: Who) -> Result<Vec<Overheard>> {
+        match who {
+            Who::Ann => {
+                let received = self.ann.received();
+                let mut heard = matrix::heard(received.clone());
+                for one in &mut heard {
+                    let (Some(file), Some(content)) = (&mut one.details.file, matrix::content(&received, &one.id))
+                    else {
+                        continue;
+                    };
+                    file.content = self.ann.download(content).await?;
+                }
+                Ok(heard)
+            }
+            Who::Ben => delta::heard(&self.ben, self.chat, &PersonId::new("bridge")).await,
+        }
+    }
+
+    /// What somebody hears first that is so.
+    pub(crate) async fn hears(&self, who: Who, what: &str, is: impl Fn(&Overheard) -> bool) -> Result<Overheard> {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = self.heard(who).await?.into_iter().find(|heard| is(heard)) {
+                return Ok(found);
+            }
+            ensure!(Instant::now() < give_up, "{who:?} waits in vain for {what}\n{}", self.bridge.tail());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Words of one side, and what they are called at each: where they were said, and where they were heard.
+    pub(crate) async fn said(&self, who: Who, words: &str) -> Result<Said> {
+        let own = self.says(who, Say { words: words.to_owned(), ..Say::default() }).await?;
+        let there = self.hears(who.other(), words, |heard| heard.words.ends_with(words)).await?.id;
+        Ok(match who {
+            Who::Ann => Said { to_ann: own, to_ben: there },
+            Who::Ben => Said { to_ann: there, to_ben: own },
+        })
+    }
+}
+
+/// One message, as each side names it.
+pub(crate) struct Said {
+    pub(crate) to_ann: RemoteId,
+    pub(crate) to_ben: RemoteId,
+}
+
+impl Said {
+    pub(crate) fn to(&self, who: Who) -> &RemoteId {
+        if who == Who::Ann { &self.to_ann } else { &self.to_ben }
     }
 }
 

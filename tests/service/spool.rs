@@ -8,6 +8,7 @@ use sealbridge_contract::{
     judge,
     message::{FileName, MediaType, Sort},
 };
+use sealbridge_lab::processes::peak_memory;
 use sha2::{Digest as _, Sha256};
 
 const MIB: usize = 1 << 20;
@@ -15,14 +16,6 @@ const LARGE: usize = 200;
 const MORE_AT_MOST: u64 = 16 << 20;
 /// Set in the process that does nothing else.
 const ALONE: &str = "SPOOL_TEST_ALONE";
-
-/// The most memory that this process has had so far.
-fn peak() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux has it");
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().expect("it is a number");
-    kib * 1024
-}
 
 /// Other tests of this process take memory, too, so it is measured in one of its own.
 #[test]
@@ -42,7 +35,7 @@ fn two_hundred_megabytes_pass_through_in_bounded_memory() {
 async fn pass_through() {
     let folder = tempfile::tempdir().expect("a folder");
     let spool = SpoolFolder::open(folder.path(), [3; 32].into(), 1 << 30).expect("the folder can be used");
-    let before = peak();
+    let before = peak_memory(std::process::id()).expect("Linux tells it");
     let piece: Vec<u8> = (0..MIB).map(|at| (at % 251) as u8).collect();
     let mut writer = spool.create(1 << 30).await.expect("there is room");
     for _ in 0..LARGE {
@@ -65,6 +58,6 @@ async fn pass_through() {
         size += piece.expose().len();
     }
     assert_eq!((size, <[u8; 32]>::from(hash.finalize())), (LARGE * MIB, spooled.sha256));
-    let more = peak() - before;
+    let more = peak_memory(std::process::id()).expect("Linux tells it") - before;
     assert!(more < MORE_AT_MOST, "it took {} MiB more", more / MIB as u64);
 }

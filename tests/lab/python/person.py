@@ -317,6 +317,17 @@ class MautrixPerson(Person):
             del content["msgtype"]
         return await self.do_send_event(room, kind, content)
 
+    async def do_send_open_file(self, room, name, data, mimetype):
+        """Uploads a file (data in base64) as it is, under its name, and sends it."""
+        answer = await self.http.request(
+            "POST",
+            f"/_matrix/media/v3/upload?filename={quote(name)}",
+            base64.b64decode(data),
+            headers={"Content-Type": mimetype},
+        )
+        content = {"msgtype": "m.file", "body": name, "filename": name, "url": answer["content_uri"]}
+        return await self.do_send_event(room, "m.room.message", content)
+
     async def do_set_picture(self, data, mimetype):
         """Uploads a picture (in base64) and shows it to everybody."""
         answer = await self.http.request(

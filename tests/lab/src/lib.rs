@@ -16,6 +16,7 @@ pub mod mail;
 pub mod outage;
 pub mod paths;
 pub mod person;
+pub mod processes;
 pub mod proxy;
 pub mod search;
 pub mod servers;

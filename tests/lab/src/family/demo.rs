@@ -9,6 +9,7 @@ use crate::{
     bridge::Binary,
     checker::Tag,
     demo::{Options, Outcome, Stage, look_for, tenths},
+    mail::is_encrypted,
 };
 
 /// What they say to each other.
@@ -121,10 +122,6 @@ fn gist(mail: &[u8]) -> String {
     let armoured = mail.split("-----BEGIN PGP MESSAGE-----").nth(1).unwrap_or_default();
     let head: String = armoured.trim_start().chars().take(40).collect();
     format!("{} · {} · {head}…", header("Subject:"), header("Content-Type:"))
-}
-
-fn is_encrypted(mail: &[u8]) -> bool {
-    String::from_utf8_lossy(mail).to_lowercase().contains("content-type: multipart/encrypted")
 }
 
 async fn settle(family: &Family, said: &[Vec<Tag>; 2]) -> Result<[crate::checker::Tally; 2]> {

@@ -6,7 +6,6 @@ pub mod demo;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     DeltaPerson, MailServer, Person, Synapse,
@@ -15,12 +14,16 @@ use crate::{
     delta::Seen,
     demo::{Stage, heard_by, invited},
     fresh::random_hex,
+    processes,
     synapse::Options,
     venv::Venv,
 };
 
 /// Long enough for mail that is fetched after a break.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How the engine's program is called, as far as the kernel keeps names.
+pub const ENGINE: &str = "deltachat";
 
 /// Everything that is on stage. It ends with this value.
 #[derive(Debug)]
@@ -111,10 +114,7 @@ impl Family {
     /// Kills the engine that the service runs, if it runs one at this moment.
     pub fn kill_engine(&self) -> Result<bool> {
         let Some(service) = self.bridge.pid() else { return Ok(false) };
-        let Some(engine) = child_of(service)? else { return Ok(false) };
-        let pid = i32::try_from(engine).ok().and_then(Pid::from_raw);
-        // It may have ended this very moment.
-        Ok(pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok()))
+        Ok(processes::child_of(service, ENGINE)?.is_some_and(processes::kill))
     }
 
     /// Where the search for words in clear looks. Not in the config, where the operator wrote the group's name; and the
@@ -178,19 +178,4 @@ async fn only_conversation(bridge: &Bridge, begins: &str) -> Result<String> {
         }
     }
     anyhow::bail!("None of {listed:?} is encrypted")
-}
-
-/// The engine among a process's children.
-fn child_of(parent: u32) -> Result<Option<u32>> {
-    for entry in std::fs::read_dir("/proc")? {
-        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        // A process that ended meanwhile is no child.
-        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
-        let Some((_, after)) = stat.rsplit_once(')') else { continue };
-        let its_parent = after.split_whitespace().nth(1).and_then(|parent| parent.parse::<u32>().ok());
-        if its_parent == Some(parent) && stat.contains("(deltachat") {
-            return Ok(Some(pid));
-        }
-    }
-    Ok(None)
 }

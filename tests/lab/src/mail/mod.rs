@@ -5,6 +5,7 @@
 
 mod config;
 mod install;
+mod kept;
 mod relay;
 mod tls;
 
@@ -19,6 +20,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
+pub use kept::is_encrypted;
 pub use relay::Relay;
 
 use crate::fresh::{free_port, random_hex};
@@ -125,21 +127,6 @@ impl MailServer {
         Ok(Mailbox { address, password: self.layout.password.clone() })
     }
 
-    /// Every mail that passed, as it was sent, oldest first.
-    pub fn archive(&self) -> Result<Vec<Vec<u8>>> {
-        let mut mails = Vec::new();
-        for folder in ["new", "cur"] {
-            let folder = self.layout.mail().join(format!("{ARCHIVE}@{}", config::DOMAIN)).join(folder);
-            let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-            for entry in entries {
-                let entry = entry?;
-                mails.push((entry.metadata()?.modified()?, entry.file_name(), std::fs::read(entry.path())?));
-            }
-        }
-        mails.sort();
-        Ok(mails.into_iter().map(|(_, _, mail)| mail).collect())
-    }
-
     /// Lays a mail into a mailbox past all checks, as its provider could.
     pub async fn inject(&self, to: &str, mail: &str) -> Result<()> {
         let stream = TcpStream::connect(self.address(self.layout.lmtp)).await.context("Reach Dovecot's LMTP")?;
@@ -190,6 +177,10 @@ impl MailServer {
     /// Starts the server again on its old data and ports, and waits until it answers.
     pub async fn restart(&self) -> Result<()> {
         self.stop().await?;
+        self.start_both().await
+    }
+
+    async fn start_both(&self) -> Result<()> {
         let give_up = Instant::now() + START_DEADLINE;
         tokio::try_join!(self.postfix.start(), self.dovecot.start())?;
         for port in [self.layout.lmtp, self.layout.sasl, self.layout.imaps, self.layout.smtps] {
@@ -201,6 +192,19 @@ impl MailServer {
             }
         }
         Ok(())
+    }
+
+    /// From now on mail that is handed in stays in the queue, as it does when nobody takes it; or it goes on again.
+    pub async fn hold(&self, held: bool) -> Result<()> {
+        self.set(if held { "defer_transports = lmtp" } else { "" }).await
+    }
+
+    /// Starts Postfix again with these lines more than it usually has.
+    pub async fn set(&self, lines: &str) -> Result<()> {
+        self.postfix.stop(STOP_GRACE).await?;
+        let usual = config::main_cf(&self.layout, ARCHIVE);
+        std::fs::write(self.layout.postfix().join("main.cf"), format!("{usual}{lines}\n"))?;
+        self.start_both().await
     }
 
     fn address(&self, port: u16) -> SocketAddr {

@@ -66,6 +66,13 @@ impl Person {
         text(&self.call("send_file", file).await?, "event_id")
     }
 
+    /// Uploads a file as it is, and sends it. Mautrix only.
+    pub async fn send_open_file(&self, room: &str, name: &str, mimetype: &str, data: &[u8]) -> Result<String> {
+        let data = STANDARD.encode(data);
+        let file = json!({ "room": room, "name": name, "mimetype": mimetype, "data": data });
+        text(&self.call("send_open_file", file).await?, "event_id")
+    }
+
     /// Fetches and opens the encrypted file of a message's content. Mautrix only.
     pub async fn download(&self, content: &Value) -> Result<Vec<u8>> {
         let file = json!({ "file": content["file"] });

@@ -1,0 +1,57 @@
+//! What the kernel says of processes, by their ids.
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The child of a process whose program's name begins so, if there is one at this moment.
+pub fn child_of(parent: u32, name: &str) -> Result<Option<u32>> {
+    for entry in std::fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // A process that ended meanwhile is no child.
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+        let Some((before, after)) = stat.rsplit_once(')') else { continue };
+        let its_parent = after.split_whitespace().nth(1).and_then(|parent| parent.parse::<u32>().ok());
+        let its_name = before.split_once('(').map(|(_, name)| name);
+        if its_parent == Some(parent) && its_name.is_some_and(|its| its.starts_with(name)) {
+            return Ok(Some(pid));
+        }
+    }
+    Ok(None)
+}
+
+/// SIGKILL. False: it has ended already.
+pub fn kill(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
+}
+
+/// The most memory that a process has had so far, in bytes.
+pub fn peak_memory(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("Read a process's memory")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("The kernel tells it")?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn child_is_found_by_its_name_measured_and_killed() -> Result<()> {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn()?;
+        let own = std::process::id();
+        let give_up = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        // Between its birth and its program's start it has our name.
+        while child_of(own, "sleep")? != Some(child.id()) {
+            anyhow::ensure!(std::time::Instant::now() < give_up, "the child is not found");
+            std::thread::yield_now();
+        }
+        assert_eq!(child_of(own, "no such program")?, None);
+        assert!(peak_memory(child.id())? > 100_000);
+        assert!(kill(child.id()));
+        child.wait()?;
+        assert!(!kill(child.id()));
+        Ok(())
+    }
+}

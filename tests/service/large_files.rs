@@ -1,0 +1,91 @@
+//! A file as large as Delta Chat takes, on its whole way, and what it costs the service and the engine in memory.
+
+use std::io::Write as _;
+
+use anyhow::{Context as _, Result, ensure};
+use sealbridge_contract::conformance::{Details, How, Sample, Say};
+use sealbridge_lab::{Lab, MailServer, bridge::Binary, mail, processes::peak_memory};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use crate::phones::{Family, Setting, Who};
+
+const MIB: u64 = 1 << 20;
+/// What an operator may count on: the service takes no more than this whatever crosses.
+const MOST: u64 = 200 * MIB;
+
+fn file(words: &str, size: u64) -> Say {
+    // Nothing that could be compressed.
+    let blocks = (0..size.div_ceil(32)).flat_map(|at| <[u8; 32]>::from(Sha256::digest(at.to_le_bytes())));
+    let content = blocks.take(usize::try_from(size).expect("it fits into memory")).collect();
+    let file = Sample { name: "large.bin".into(), mime: "application/x-large".into(), content, ..Sample::default() };
+    let details = Details { file: Some(file), ..Details::default() };
+    Say { how: How::File, words: words.to_owned(), details, ..Say::default() }
+}
+
+/// Sends a file from one side, and waits until it is whole at the other.
+async fn crosses(family: &Family, from: Who, words: &str, size: u64) -> Result<()> {
+    let say = file(words, size);
+    let sent = say.details.file.as_ref().context("it has a file")?.content.clone();
+    family.says(from, say).await?;
+    let is = |heard: &sealbridge_contract::conformance::Overheard| heard.words.ends_with(words);
+    let heard = family.hears(from.other(), words, is).await?;
+    let got = heard.details.file.context("the file is gone")?.content;
+    // The content is not to be shown by a failure.
+    ensure!(got == sent, "{words}: {} bytes of {} came, or others", got.len(), sent.len());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn largest_file_crosses_between_matrix_and_delta_chat_while_the_service_stays_small() -> Result<()> {
+    let binary = Binary::at(env!("CARGO_BIN_EXE_sealbridge"));
+    let Some(family) = Family::set(&binary).await? else { return Ok(()) };
+    let recommended = family.ben.rpc("get_config", json!(["sys.msgsize_max_recommended"])).await?;
+    let recommended: u64 = recommended.as_str().context("the engine says what it recommends")?.parse()?;
+    let limit = sealbridge_deltachat::ABILITIES.most_file;
+    assert_eq!(limit, recommended / MIB * MIB, "the engine recommends another limit now");
+    // The first words bring keys and caches that stay.
+    family.said(Who::Ann, "first words of ann").await?;
+    family.said(Who::Ben, "first words of ben").await?;
+    let service = family.bridge.pid().context("the service runs")?;
+    let engine = family.engine()?.context("the engine runs")?;
+    let peaks = || anyhow::Ok([peak_memory(service)?, peak_memory(engine)?]);
+    let before = peaks()?;
+    crosses(&family, Who::Ann, "the largest of ann", limit).await?;
+    let there = peaks()?;
+    crosses(&family, Who::Ben, "the largest of ben", limit).await?;
+    let back = peaks()?;
+    ensure!(family.engine()? == Some(engine), "the engine was started again, and its peak is lost");
+
+    family.says(Who::Ann, file("too large", limit + 1)).await?;
+    let told = family.hears(Who::Ann, "that it is too large", |heard| heard.words.contains("did not cross")).await?;
+    ensure!(told.words.contains("21 MiB"), "nobody is told how much crosses: {}", told.words);
+
+    let line = |what: &str, at: usize| {
+        let [before, there, back] = [before, there, back].map(|peaks| peaks[at] as f64 / MIB as f64);
+        format!(
+            "{what} {before:.1} MiB at most before, {there:.1} after Matrix to Delta Chat, {back:.1} after the way back"
+        )
+    };
+    writeln!(std::io::stdout(), "{} MiB: {}; {}", limit / MIB, line("service", 0), line("engine", 1))?;
+    ensure!(back[0] < MOST && back[0] - before[0] < MOST, "the service took {} MiB", back[0] / MIB);
+    family.bridge.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_that_the_mail_server_refuses_becomes_a_dead_letter_and_what_follows_crosses() -> Result<()> {
+    if !mail::available().await {
+        return Ok(());
+    }
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let mail = MailServer::start().await?;
+    let binary = Binary::at(env!("CARGO_BIN_EXE_sealbridge"));
+    let family = Family::on(&binary, &mail, &lab.a, &Setting::default()).await?;
+    // What comes later takes the place of what came before.
+    mail.set(&format!("message_size_limit = {MIB}")).await?;
+    family.says(Who::Ann, file("larger than the mail server takes", 2 * MIB)).await?;
+    family.said(Who::Ann, "what follows").await?;
+    let letters = family.bridge.cli(&["dead-letters", "list"]).await?.ok()?.stdout;
+    ensure!(letters.contains("the mail server refuses it for good"), "{letters}");
+    family.bridge.stop().await
+}
