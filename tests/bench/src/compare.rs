@@ -151,7 +151,7 @@ fn by_turns(over: &[f64], under: &[f64]) -> Vec<f64> {
 }
 
 /// Who goes first changes, so that neither always has the machine as the other left it.
-fn in_turn(turn: usize) -> [usize; 2] {
+pub(crate) fn in_turn(turn: usize) -> [usize; 2] {
     if turn.is_multiple_of(2) { [0, 1] } else { [1, 0] }
 }
 

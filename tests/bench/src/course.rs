@@ -141,7 +141,8 @@ pub(crate) async fn until_quiet(pid: u32) -> Result<Usage> {
     }
 }
 
-fn words(tag: &Tag) -> String {
+/// About as much as people say.
+pub(crate) fn words(tag: &Tag) -> String {
     format!("{} and a sentence as long as people write them, more or less", tag.text())
 }
 

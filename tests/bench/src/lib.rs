@@ -3,6 +3,7 @@
 mod account;
 pub mod compare;
 mod course;
+pub mod deltachat;
 pub mod echo;
 mod figures;
 pub mod hundred;
@@ -37,6 +38,8 @@ pub struct Options {
     pub hundred: hundred::Options,
     /// The journey alone.
     pub journey: journey::Options,
+    /// Delta Chat.
+    pub deltachat: deltachat::Options,
 }
 
 impl Options {
@@ -46,6 +49,7 @@ impl Options {
         echo: echo::Options { rooms: 16, turns: 3, messages: 160, samples: 50 },
         hundred: hundred::Options { rooms: 100, starts: 9 },
         journey: journey::Options { messages: 20_000, rounds: 5, links: 1000, settled: 1_000_000 },
+        deltachat: deltachat::Options { samples: 100 },
     };
 
     /// Enough to see that everything works.
@@ -54,6 +58,7 @@ impl Options {
         echo: echo::Options { rooms: 2, turns: 1, messages: 4, samples: 2 },
         hundred: hundred::Options { rooms: 4, starts: 1 },
         journey: journey::Options { messages: 60, rounds: 1, links: 3, settled: 300 },
+        deltachat: deltachat::Options { samples: 2 },
     };
 }
 
@@ -68,6 +73,8 @@ pub enum Part {
     Echo,
     /// Many rooms.
     Hundred,
+    /// The bridge next to a Delta Chat client. Not among everything: it needs a mail server.
+    Deltachat,
 }
 
 /// Two homeservers and a person on each.
@@ -102,12 +109,18 @@ pub async fn run(service: &Binary, stage: &Stage, options: Options) -> Result<Ou
 /// Measures one part, and shows its figures.
 pub async fn run_part(part: Part, service: &Binary, stage: &Stage, options: Options) -> Result<()> {
     let done = "Measured";
-    if part == Part::Journey {
-        return stage.report(done, &journey::run(stage, options.journey).await?);
+    match part {
+        Part::Journey => return stage.report(done, &journey::run(stage, options.journey).await?),
+        Part::Deltachat => {
+            let outcome = deltachat::run(service, stage, options.deltachat).await?;
+            outcome.show(stage);
+            return stage.object(&outcome);
+        }
+        _ => {}
     }
     let Scene { lab, near, far } = Scene::set(stage).await?;
     match part {
-        Part::Journey => Ok(()),
+        Part::Journey | Part::Deltachat => Ok(()),
         Part::Compare => stage.report(done, &compare::run(&lab, [&near, &far], service, stage, options.compare).await?),
         Part::Echo => stage.report(done, &echo::run(&lab, &near, stage, options.echo).await?),
         Part::Hundred => stage.report(done, &hundred::run(&lab, service, stage, options.hundred).await?),

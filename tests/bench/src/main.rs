@@ -61,8 +61,5 @@ async fn measure(service: PathBuf, json: bool, short: bool, only: Option<Part>) 
     }
     let outcome = sealbridge_bench::run(&service, &stage, options).await?;
     outcome.show(&stage);
-    if json {
-        writeln!(std::io::stdout().lock(), "{}", serde_json::to_string(&outcome)?)?;
-    }
-    Ok(())
+    stage.object(&outcome)
 }

@@ -73,7 +73,7 @@ impl Target {
         Self { what, measured, wanted, at_least: true, met: measured >= wanted }
     }
 
-    fn at_most(what: &'static str, measured: f64, wanted: f64) -> Self {
+    pub(crate) fn at_most(what: &'static str, measured: f64, wanted: f64) -> Self {
         Self { what, measured, wanted, at_least: false, met: measured <= wanted }
     }
 }
@@ -129,13 +129,17 @@ impl Outcome {
         stage.line(&row("mautrix-python echo", &[dash(), dash(), rate, cpu, single, rss]));
         let alone = format!("{:.1}", self.homeserver.messages_per_s);
         stage.line(&row("homeserver alone", &[dash(), dash(), alone, dash(), dash(), dash()]));
-        stage.heading("What is wanted");
-        for target in &self.targets {
-            let (word, met) =
-                (if target.at_least { "at least" } else { "at most" }, if target.met { "yes" } else { "NO" });
-            let Target { what, measured, wanted, .. } = target;
-            stage.line(&format!("{what:<50} {measured:>9.2}   {word} {wanted:>7.2}   {met}"));
-        }
+        show_targets(stage, &self.targets);
+    }
+}
+
+/// Says what is wanted, and whether it is so.
+pub(crate) fn show_targets(stage: &Stage, targets: &[Target]) {
+    stage.heading("What is wanted");
+    for target in targets {
+        let (word, met) = (if target.at_least { "at least" } else { "at most" }, if target.met { "yes" } else { "NO" });
+        let Target { what, measured, wanted, .. } = target;
+        stage.line(&format!("{what:<50} {measured:>9.2}   {word} {wanted:>7.2}   {met}"));
     }
 }
 

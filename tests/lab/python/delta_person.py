@@ -186,11 +186,27 @@ class Person:
             data["quotedMessageId"] = self.numbered(answers)
         if name:
             data["overrideSenderName"] = name
+        begun = time.time()
         number = self.rpc.send_msg(self.account.id, chat, data)
         return {
             "number": number,
+            "begun": begun,
             "id": self.rpc.get_message_info_object(self.account.id, number)["rfc724Mid"],
         }
+
+    def do_hear(self, words, within):
+        found = []
+        with self.changed:
+            self.changed.wait_for(
+                lambda: found.extend(
+                    m for m in self.seen.values() if not m["own"] and words in m["text"]
+                )
+                or found,
+                timeout=within,
+            )
+        if not found:
+            raise TimeoutError("it is not heard")
+        return {"seen": found[0]}
 
     def do_messages(self):
         with self.changed:
@@ -233,7 +249,7 @@ def main():
     for line in sys.stdin:
         # In the order in which they were given, but for what waits.
         command = json.loads(line)
-        if command["do"] == "join":
+        if command["do"] in ("join", "hear"):
             threading.Thread(target=answer, args=(command,), daemon=True).start()
         else:
             answer(command)

@@ -1,6 +1,7 @@
 //! The service itself, as its operator runs it: the real binary, set up by `sealbridge init --answers`.
 
 mod binary;
+mod journal;
 mod plan;
 
 use std::{

@@ -140,6 +140,14 @@ impl DeltaPerson {
         }
     }
 
+    /// The first message of somebody else with these words in it. Unlike [`Self::wait_for`] it asks once, so that
+    /// waiting takes nothing from what is measured.
+    pub async fn hears(&self, words: &str, within: Duration) -> Result<Seen> {
+        let heard = self.call("hear", json!({ "words": words, "within": within.as_secs_f64() })).await;
+        let mut heard = heard.with_context(|| format!("{}: {}", self.name, self.process.complaints()))?;
+        Ok(serde_json::from_value(heard["seen"].take())?)
+    }
+
     /// Any method of the engine that has none here.
     pub async fn rpc(&self, method: &str, params: Value) -> Result<Value> {
         let mut answer = self.call("rpc", json!({ "method": method, "params": params })).await?;

@@ -52,6 +52,8 @@ pub struct Seen {
 pub struct Sent {
     pub number: u32,
     pub id: String,
+    /// When the engine was asked to send it, in seconds since the epoch.
+    pub begun: f64,
 }
 
 /// Something that was done to an earlier message.

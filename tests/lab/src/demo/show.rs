@@ -57,8 +57,13 @@ impl Stage {
         let figures = serde_json::to_value(figures)?;
         let parts = figures.as_object().into_iter().flatten().map(|(name, value)| format!("{name} {value}"));
         self.line(&parts.collect::<Vec<_>>().join(", "));
+        self.object(&figures)
+    }
+
+    /// Ends with an object for scripts, if one is wanted.
+    pub fn object(self, figures: &impl Serialize) -> Result<()> {
         if self.json {
-            writeln!(std::io::stdout().lock(), "{figures}")?;
+            writeln!(std::io::stdout().lock(), "{}", serde_json::to_string(figures)?)?;
         }
         Ok(())
     }

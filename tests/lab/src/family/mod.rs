@@ -96,17 +96,14 @@ impl Family {
     /// What is on one phone's screen of the group, said by somebody else.
     pub async fn screen(&self, phone: usize) -> Result<Vec<Seen>> {
         let (person, chat) = &self.phones[phone];
-        Ok(person.messages().await?.into_iter().filter(|seen| !seen.own && seen.chat == *chat).collect())
+        screen(person, *chat).await
     }
 
     /// What Matrix said is judged on both phones; what the first phone said, on Matrix. The second listens.
     pub async fn judge(&self, said: &[Vec<Tag>; 2]) -> Result<[Tally; 2]> {
         let mut phones = Tally::default();
-        for phone in [0, 1] {
-            let screen = self.screen(phone).await?;
-            let heard: Vec<_> =
-                screen.into_iter().map(|seen| Heard { late: seen.text.contains("[late]"), text: seen.text }).collect();
-            phones = phones + checker::judge(&said[0], &heard);
+        for (phone, chat) in &self.phones {
+            phones = phones + checker::judge(&said[0], &heard_on(phone, *chat).await?);
         }
         Ok([phones, checker::judge(&said[1], &heard_by(&self.ann, &self.room))])
     }
@@ -142,6 +139,16 @@ impl Family {
         tokio::try_join!(self.server.stop(), self.mail.stop())?;
         Ok(())
     }
+}
+
+async fn screen(phone: &DeltaPerson, chat: u32) -> Result<Vec<Seen>> {
+    Ok(phone.messages().await?.into_iter().filter(|seen| !seen.own && seen.chat == chat).collect())
+}
+
+/// What others said in a chat, as a phone shows it.
+pub async fn heard_on(phone: &DeltaPerson, chat: u32) -> Result<Vec<Heard>> {
+    let screen = screen(phone, chat).await?;
+    Ok(screen.into_iter().map(|seen| Heard { late: seen.text.contains("[late]"), text: seen.text }).collect())
 }
 
 /// The account's section of the answers.
