@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use sealbridge_contract::{
-    ConversationId, DeliveryError, Fate, NotAccepted, RemoteId,
+    ConversationId, DeliveryError, Fate, NotAccepted, RemoteId, Slip,
     conformance::{How, MemoryIntake},
     gate::Encryption,
     inbox::StoreWrite,
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::{
     bridge::{Bridge, until},
-    trouble::store,
+    trouble::{edit, store},
 };
 
 /// The fingerprint that the engine says is ours.
@@ -152,5 +152,63 @@ async fn refusal_of_the_engines_is_final_only_when_it_says_so_again_and_again() 
     let error = running.deliver("later", &running.slip(&bridge.group)).await.expect_err("we are out");
     assert!(matches!(error.fate, Fate::Retry(_)), "{error}");
     assert_eq!(running.transport.encryption(&bridge.group), Encryption::Left);
+    running.stop().await
+}
+
+#[tokio::test]
+async fn edit_that_ends_the_engine_is_refused_once_and_holds_up_no_other_change() -> Result<()> {
+    let bridge = bridge().await?;
+    order(&bridge, &json!({ "messages": { "1": {}, "2": {} } }))?;
+    let running = bridge.start().await?;
+    until("both cross", || bridge.said().len() == 2).await?;
+    running.stop().await?;
+    let liked = json!({ "reactions": { "reactionsByContact": { "20": ["👍"] } } });
+    order(&bridge, &json!({ "messages": { "1": liked, "2": "endless" } }))?;
+    let running = bridge.start().await?;
+    let told = || bridge.intake.accepted().iter().any(|one| one.how == Some(How::Reaction));
+    until("the other change is told", told).await?;
+    running.stop().await?;
+    let refused = (RemoteId::new("2@ann.test edit 1"), WITHHELD.to_owned());
+    assert_eq!(bridge.intake.refused(), [refused]);
+
+    // From now on nobody asks for it.
+    let before = asked(&bridge, "start_io");
+    order(&bridge, &json!({ "messages": { "1": liked, "2": "endless", "3": {} } }))?;
+    let running = bridge.start().await?;
+    until("the next one crosses", || bridge.said().iter().any(|one| one.id.as_str() == "3@ann.test")).await?;
+    order(&bridge, &json!({ "messages": { "1": {}, "2": "endless", "3": liked, "4": {} } }))?;
+    running.stop().await?;
+    let running = bridge.start().await?;
+    let taken_back = || bridge.intake.accepted().iter().filter(|one| one.how == Some(How::Reaction)).count() == 3;
+    until("what changed about others is told", taken_back).await?;
+    running.stop().await?;
+    assert_eq!(asked(&bridge, "start_io"), before + 2, "an engine ended");
+    assert_eq!(bridge.intake.refused().len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn deed_that_the_engine_refuses_again_and_again_is_said_in_words_once() -> Result<()> {
+    let bridge = bridge().await?;
+    // No method of this engine edits anything.
+    order(&bridge, &json!({}))?;
+    let running = bridge.start().await?;
+    let said = running.insist("befroe", &running.slip(&bridge.group)).await?;
+    let slip = Slip { about: Some(said.id.clone()), ..running.slip(&bridge.group) };
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match edit(&running, &said.id, "before", &slip).await {
+            Err(error) if error.fate == Fate::OtherForm => break,
+            other => ensure!(other.is_err() && tries < 20, "{other:?}"),
+        }
+    }
+    ensure!(tries > 2, "it was final after {tries}");
+    let words = running.deliver("edited: before", &slip).await?;
+    // The next attempt begins with the same form again.
+    let error = edit(&running, &said.id, "before", &slip).await.expect_err("it was said in words");
+    assert_eq!(error.fate, Fate::OtherForm, "{error}");
+    assert_eq!(running.deliver("edited: before", &slip).await?, words);
+    assert_eq!(asked(&bridge, "send_msg"), 2);
     running.stop().await
 }

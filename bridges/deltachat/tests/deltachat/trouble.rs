@@ -106,6 +106,12 @@ async fn deliver(running: &Running, kind: Kind, slip: &Slip) -> Result<Receipt, 
     }
 }
 
+/// Gives a message of ours new words.
+pub(crate) async fn edit(running: &Running, of: &RemoteId, words: &str, slip: &Slip) -> Result<Receipt, DeliveryError> {
+    let edit = Edit { of: Target::new(of.clone()), form: Form::Text, body: Body::plain(words) };
+    deliver(running, Kind::Edit(Box::new(edit)), slip).await
+}
+
 /// Looks until it is certain.
 async fn look(running: &Running, slip: &Slip) -> Result<Found> {
     let give_up = std::time::Instant::now() + Duration::from_secs(20);
@@ -341,11 +347,7 @@ async fn what_was_said_in_words_is_not_done_as_well() -> Result<()> {
     let said = running.insist("befroe", &running.slip(&bridge.group)).await?;
     let slip = Slip { about: Some(said.id.clone()), ..running.slip(&bridge.group) };
     let words = running.insist("edited: before", &slip).await?;
-    let edit = || {
-        let edit = Edit { of: Target::new(said.id.clone()), form: Form::Text, body: Body::plain("before") };
-        Kind::Edit(Box::new(edit))
-    };
-    let error = deliver(&running, edit(), &slip).await.expect_err("it was said in words");
+    let error = edit(&running, &said.id, "before", &slip).await.expect_err("it was said in words");
     assert_eq!(error.fate, Fate::OtherForm, "{error}");
     assert_eq!(running.insist("edited: before", &slip).await?.id, words.id, "it is said once");
     running.stop().await
