@@ -183,6 +183,11 @@ impl Intake for Desk {
         self.table.now().signalling(account)
     }
 
+    fn is_linked(&self, account: &AccountName, conversation: &ConversationId) -> bool {
+        let at = Address { account: account.clone(), conversation: conversation.clone() };
+        self.table.now().linked_since(&at).is_some()
+    }
+
     fn signal(&self, account: &AccountName, conversation: &ConversationId, signal: Signal) {
         let from = Address { account: account.clone(), conversation: conversation.clone() };
         // Where too many wait, this one is forgotten.

@@ -145,6 +145,17 @@ async fn full_spool_takes_nothing_more_and_has_room_again() {
     put(&spool, &bytes(PIECE)).await.expect("there is room again");
 }
 
+#[tokio::test]
+async fn file_that_no_empty_spool_could_hold_is_too_long_and_not_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let most = 2 * PIECE as u64;
+    let spool = SpoolFolder::open(folder.path(), Zeroizing::new([3; 32]), most).expect("a folder");
+    for size in [2 * PIECE, 9 * PIECE] {
+        assert_eq!(put(&spool, &bytes(size)).await, Err(SpoolError::TooLong { most }), "{size}");
+    }
+    assert_eq!(spool.used(), 0);
+}
+
 fn length_on_disk(spool: &SpoolFolder, spooled: &Spooled) -> u64 {
     fs::metadata(spool.0.path(spooled.id)).expect("it is there").len()
 }

@@ -55,6 +55,10 @@ impl Part {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+        // It would not fit into the empty spool either, so nobody is to wait for room.
+        if self.taken + bytes.len() as u64 > self.shared.most {
+            return Err(SpoolError::TooLong { most: self.shared.most }.into());
+        }
         self.shared.take(bytes.len() as u64)?;
         self.taken += bytes.len() as u64;
         Ok(self.file.write_all(bytes)?)

@@ -69,7 +69,7 @@ pub enum SpoolError {
     /// It is at its bound, or the disk is full. It goes on by itself when there is room.
     #[error("the spool is full; the file stays on its network until there is room")]
     Full,
-    /// Longer than was allowed.
+    /// Longer than was allowed, or than the whole spool: waiting for room is of no use.
     #[error("the file is longer than {most} bytes")]
     TooLong {
         /// The most that was allowed.
@@ -115,7 +115,7 @@ pub trait SpoolWriter: Send {
     /// Ends it. Released only if it is what `expected` says, where that is known.
     ///
     /// # Errors
-    /// [`SpoolError::WrongHash`], [`SpoolError::Full`], [`SpoolError::Failed`].
+    /// [`SpoolError::WrongHash`], [`SpoolError::Full`], [`SpoolError::TooLong`], [`SpoolError::Failed`].
     async fn finish(self: Box<Self>, expected: Option<[u8; 32]>) -> Result<Spooled, SpoolError>;
 }
 

@@ -5,10 +5,11 @@
 //! Several changes in between are told as one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Mutex,
 };
 
+use sealbridge_child::CallError;
 use sealbridge_contract::{
     Arrival, Arrived, Author, Batch, Body, ConversationId, Inbox, Kind, PersonId, RemoteId, Target, Text,
     gate::Encryption,
@@ -17,20 +18,20 @@ use sealbridge_contract::{
 use tokio::sync::Notify;
 
 use crate::{
+    caution::Caution,
     core::{Core, lock},
     engine::{
         Engine,
         types::{Download, Loaded, Message, SELF, Timer, state},
     },
     ids,
-    incoming::author,
+    incoming::WITHHELD,
     records::{self, KEPT, Told},
     session::{Ended, insist},
+    taking::author,
     translate,
 };
 
-/// How many messages are looked at in one turn.
-const TURN: usize = 64;
 /// More people than these react to one message without being heard.
 const MOST: usize = 512;
 
@@ -38,6 +39,8 @@ const MOST: usize = 512;
 #[derive(Debug, Default)]
 pub(crate) struct Changed {
     numbers: Mutex<BTreeSet<u32>>,
+    /// Those that could not be looked at just now.
+    later: Mutex<BTreeSet<u32>>,
     /// Rung when there is something to do.
     pub(crate) news: Notify,
 }
@@ -56,31 +59,43 @@ impl Changed {
         self.news.notify_one();
     }
 
+    /// One can't be looked at just now.
+    fn later(&self, number: u32) {
+        lock(&self.later).insert(number);
+    }
+
+    /// What could not be looked at before is looked at once more.
+    pub(crate) fn once_more(&self) {
+        lock(&self.numbers).append(&mut lock(&self.later));
+    }
+
     /// The newest of them, since somebody is likely to wait for these.
-    fn take(&self) -> Vec<u32> {
+    fn take(&self, caution: &Caution) -> Vec<u32> {
         let mut numbers = lock(&self.numbers);
-        let taken: Vec<u32> = numbers.iter().rev().take(TURN).copied().collect();
+        let mut taken: Vec<u32> = numbers.iter().rev().copied().collect();
+        taken.truncate(caution.together(&taken));
         numbers.retain(|number| !taken.contains(number));
         taken
     }
 }
 
 /// Hands in what changed about some messages. Says whether there were any.
-pub(crate) async fn tell_some(core: &Core, inbox: &Inbox, engine: &Engine, changed: &Changed) -> Result<bool, Ended> {
-    let numbers = changed.take();
-    if numbers.is_empty() {
-        return Ok(false);
-    }
+pub(crate) async fn tell_some(
+    core: &Core,
+    inbox: &Inbox,
+    engine: &Engine,
+    changed: &Changed,
+    caution: &mut Caution,
+) -> Result<bool, Ended> {
+    let numbers = changed.take(caution);
+    let Some(first) = numbers.first().copied() else { return Ok(false) };
     loop {
-        let mut batch = Batch::default();
-        let mut loaded = engine.messages(&numbers).await?;
-        for number in &numbers {
-            let now = match loaded.remove(number) {
-                Some(Loaded::Message(message)) => Some(*message),
-                Some(Loaded::LoadingError) | None => None,
-            };
-            tell(core, engine, *number, now, &mut batch).await?;
-        }
+        caution.asks(&numbers);
+        let batch = match caution.is_hopeless(first) {
+            true => lose(core, first).await?,
+            false => tell_all(core, engine, changed, &numbers).await?,
+        };
+        caution.answered(&numbers);
         if batch.arrivals.is_empty() && batch.store.is_empty() {
             return Ok(true);
         }
@@ -94,8 +109,59 @@ pub(crate) async fn tell_some(core: &Core, inbox: &Inbox, engine: &Engine, chang
     }
 }
 
-async fn tell(core: &Core, engine: &Engine, number: u32, now: Option<Message>, batch: &mut Batch) -> Result<(), Ended> {
-    let told = match (insist!(records::told(&core.store, number)), &now) {
+async fn tell_all(core: &Core, engine: &Engine, changed: &Changed, numbers: &[u32]) -> Result<Batch, Ended> {
+    let mut batch = Batch::default();
+    let mut known = Vec::new();
+    for number in numbers {
+        let told = insist!(records::told(&core.store, *number));
+        if !told.as_ref().is_some_and(|told| told.lost) {
+            known.push((*number, told));
+        }
+    }
+    let asked: Vec<u32> = known.iter().map(|(number, _)| *number).collect();
+    let mut loaded = if asked.is_empty() { HashMap::new() } else { engine.messages(&asked).await? };
+    for (number, told) in known {
+        let now = match loaded.remove(&number).unwrap_or(Loaded::Withheld) {
+            Loaded::There(message) => Some(*message),
+            Loaded::Gone => None,
+            // Only the engine's word that it is gone means that its author deleted it.
+            Loaded::Withheld => {
+                changed.later(number);
+                continue;
+            }
+        };
+        match tell(core, engine, number, told, now, &mut batch).await {
+            // It may have been deleted meanwhile.
+            Err(Ended::Lost(CallError::Refused { .. })) => changed.later(number),
+            told => told?,
+        }
+    }
+    Ok(batch)
+}
+
+/// Says of a message that the engine does not give out since it was changed that it is so, and looks at it no more.
+async fn lose(core: &Core, number: u32) -> Result<Batch, Ended> {
+    let mut batch = Batch::default();
+    let Some(told) = insist!(records::told(&core.store, number)) else { return Ok(batch) };
+    tracing::warn!(message = number, "The engine can't give out a message that was changed.");
+    if let Some(sender) = told.author.clone() {
+        let (id, reason) = (RemoteId::new(ids::edit(&told.id, told.edits + 1)), WITHHELD.to_owned());
+        let conversation = ids::conversation(told.chat, &core.me);
+        batch.arrivals.push(Arrival { conversation, what: Arrived::Refused { id, sender, reason } });
+    }
+    batch.store.push(records::telling(number, &Told { lost: true, ..told }));
+    Ok(batch)
+}
+
+async fn tell(
+    core: &Core,
+    engine: &Engine,
+    number: u32,
+    told: Option<Told>,
+    now: Option<Message>,
+    batch: &mut Batch,
+) -> Result<(), Ended> {
+    let told = match (told, &now) {
         (Some(told), _) => told,
         (None, Some(message)) if is_our_own(message) => own(core, engine, message).await?,
         // It comes in by itself, or it came in before anything was kept of it.
@@ -123,7 +189,7 @@ fn is_our_own(message: &Message) -> bool {
 }
 
 /// What is kept of a message of ours that nobody has reacted to yet.
-pub(crate) async fn own(core: &Core, engine: &Engine, message: &Message) -> Result<Told, sealbridge_child::CallError> {
+async fn own(core: &Core, engine: &Engine, message: &Message) -> Result<Told, CallError> {
     let info = engine.info(message.id).await?;
     Ok(Told {
         at: core.clock.now().0,
@@ -135,6 +201,7 @@ pub(crate) async fn own(core: &Core, engine: &Engine, message: &Message) -> Resu
         edits: 0,
         gone: false,
         disappears: info.ephemeral_timer != Timer::Disabled,
+        lost: false,
         reactions: BTreeMap::new(),
     })
 }

@@ -4,22 +4,24 @@
 //! is looked for among those with higher numbers than any that was there before; after a kill, too. Doing the same again
 //! changes nothing for others, so a second one at worst costs a mail.
 
+use std::collections::HashSet;
+
 use sealbridge_child::CallError;
 use sealbridge_contract::{
-    DeliveryError, PersonId, Receipt, RemoteId, Slip, Target, Text,
+    DeliveryError, Fate, PersonId, Receipt, RemoteId, Slip, Target, Text,
     message::{Reaction, Tally},
 };
 
 use crate::{
-    changes,
     core::{Core, lock},
     engine::{
         Engine,
         types::{Loaded, Message, SELF},
     },
     ids,
-    outgoing::{asked, has_padlock, in_doubt, may_speak, not_written, taken},
-    records::{self, Sent},
+    outgoing::{REFUSALS, asked, has_padlock, in_doubt, may_speak, not_written},
+    queue::taken,
+    records::{self, Done, Show, Shown},
 };
 
 /// What is to be done.
@@ -41,17 +43,22 @@ const WORD_JOINER: &str = "\u{2060}";
 pub(crate) async fn attempt(core: &Core, about: u32, deed: Deed, slip: &Slip) -> Result<Receipt, DeliveryError> {
     let engine = core.engine()?;
     let chat = ids::chat(&slip.to, &core.me).ok_or_else(|| DeliveryError::give_up("this account has no such chat"))?;
-    let before = records::sent(&core.store, slip.delivery).await.map_err(not_written)?;
-    if let Some(Sent { message: Some(message), deed: Some(deed), .. }) = &before {
-        taken(&engine, slip, *message).await?;
+    // It was refused once, and handed in as words.
+    if records::sent(&core.store, slip.delivery).await.map_err(not_written)?.is_some() {
+        return Err(other_form("it is said in words already"));
+    }
+    let before = records::done(&core.store, slip.delivery).await.map_err(not_written)?;
+    if let Some(Done { message: Some(message), deed, .. }) = &before {
+        has_padlock(core, &engine, slip, *message).await?;
+        taken(core, &engine, slip, chat, *message).await?;
         return Ok(Receipt { id: RemoteId::new(deed.as_str()) });
     }
-    let there = match engine.message(about).await {
-        Ok(message) => Some(message),
-        Err(CallError::Refused { .. }) => None,
-        Err(error) => return Err(asked(error)),
+    let there = match engine.look(about).await.map_err(asked)? {
+        Loaded::There(message) => Some(*message),
+        Loaded::Gone => None,
+        Loaded::Withheld => return Err(DeliveryError::retry("the engine can't give out what it is about just now")),
     };
-    let after = before.as_ref().map_or_else(|| core.highest(), |sent| sent.after);
+    let after = before.as_ref().map_or_else(|| core.highest(), |done| done.after);
     let work = Work { core, engine: &engine, slip, chat, about, before, after };
     match deed {
         Deed::Edit(words) => work.edit(there, words).await,
@@ -68,7 +75,7 @@ struct Work<'a> {
     /// The earlier message.
     about: u32,
     /// An attempt before this one.
-    before: Option<Sent>,
+    before: Option<Done>,
     /// Every message that it can become has a higher number.
     after: u32,
 }
@@ -86,64 +93,57 @@ impl Work<'_> {
         if original.text.is_empty() || original.has_html {
             return Err(other_form("Delta Chat changes neither a file without words nor very long words"));
         }
-        let (told, deed) = self.next_edit(&original).await?;
+        let mut shown = records::shown(&self.core.store, self.about).await.map_err(not_written)?;
+        let deed = match &self.before {
+            Some(before) => before.deed.clone(),
+            None => {
+                shown.edits += 1;
+                ids::edit(&self.engine.mail_id(self.about).await.map_err(asked)?, shown.edits)
+            }
+        };
         let earlier = match &self.before {
             Some(_) => self.unseen_edit(&words).await?,
             None => None,
         };
-        let message = match earlier {
-            Some(message) => message,
-            None => {
-                let same = original.text == words;
-                if same && self.before.is_none() {
-                    return Ok(Receipt { id: RemoteId::new(deed) });
-                }
-                // It was said to the engine and never sent: without a change it would not be sent now either.
-                let words = if same { Text::joined(&[words.as_str(), WORD_JOINER]) } else { words };
-                self.intend(&deed).await?;
-                self.told(self.engine.edit(self.about, &words).await).await?;
-                let edit = self.unseen_edit(&words).await?;
-                edit.ok_or_else(|| DeliveryError::unknown("the engine has not sent it yet"))?
-            }
-        };
-        let receipt = self.became(message, deed).await?;
-        let edited = records::telling(self.about, &records::Told { edits: told.edits + 1, ..told });
-        self.core.store.write(vec![edited]).await.map_err(not_written)?;
-        Ok(receipt)
-    }
-
-    /// What is kept of a message of ours, and what its next edit is called. The same at every attempt.
-    async fn next_edit(&self, original: &Message) -> Result<(records::Told, String), DeliveryError> {
-        let kept = records::told(&self.core.store, self.about).await.map_err(not_written)?;
-        let told = match kept {
-            Some(told) => told,
-            None => changes::own(self.core, self.engine, original).await.map_err(asked)?,
-        };
-        let before = self.before.as_ref().and_then(|sent| sent.deed.clone());
-        let deed = before.unwrap_or_else(|| ids::edit(&told.id, told.edits + 1));
-        Ok((told, deed))
+        if let (Some(message), Some(before)) = (earlier, &self.before) {
+            return self.became(message, before.clone()).await;
+        }
+        let same = original.text == words;
+        // It was said to the engine and never sent: without a change it would not be sent now either.
+        let said_in_vain = same && self.before.is_some();
+        let words = if said_in_vain { Text::joined(&[words.as_str(), WORD_JOINER]) } else { words };
+        let done = self.intend(deed, None, Some(&shown)).await?;
+        if same && !said_in_vain {
+            return Ok(Receipt { id: RemoteId::new(done.deed) });
+        }
+        self.told(self.engine.edit(self.about, &words).await).await?;
+        let edit = self.unseen_edit(&words).await?;
+        self.became(edit.ok_or_else(|| DeliveryError::unknown("the engine has not sent it yet"))?, done).await
     }
 
     async fn take_back(&self, there: Option<Message>) -> Result<Receipt, DeliveryError> {
         let deed = match (&self.before, &self.slip.about) {
-            (Some(Sent { deed: Some(deed), .. }), _) => deed.clone(),
-            (_, Some(about)) => ids::deletion(about.as_str()),
-            _ => return Err(DeliveryError::give_up("it does not say what it is about")),
+            (Some(before), _) => before.deed.clone(),
+            (None, Some(about)) => ids::deletion(about.as_str()),
+            (None, None) => return Err(DeliveryError::give_up("it does not say what it is about")),
         };
-        if let Some(message) = &there {
-            if message.from_id != SELF || message.is_info {
+        let done = match (there, &self.before) {
+            (Some(message), _) if message.from_id != SELF || message.is_info => {
                 return Err(other_form("nobody deletes what others wrote"));
             }
-            self.intend(&deed).await?;
-            self.told(self.engine.take_back(self.about).await).await?;
-        } else if self.before.is_none() {
-            return Err(other_form("the message is not there any more"));
-        }
+            (Some(_), _) => {
+                let done = self.intend(deed, None, None).await?;
+                self.told(self.engine.take_back(self.about).await).await?;
+                done
+            }
+            (None, Some(before)) => before.clone(),
+            (None, None) => return Err(other_form("the message is not there any more")),
+        };
         // Nothing but a deletion has these words and no place in the chat.
         match self.unseen(|message| message.text.as_str() == "🚮").await? {
-            Some(message) => self.became(message, deed).await,
+            Some(message) => self.became(message, done).await,
             // The engine deletes it only once the deletion is in its queue.
-            None => Ok(Receipt { id: RemoteId::new(deed) }),
+            None => Ok(Receipt { id: RemoteId::new(done.deed) }),
         }
     }
 
@@ -154,48 +154,81 @@ impl Work<'_> {
         emoji: &[String],
     ) -> Result<Receipt, DeliveryError> {
         let original = there.ok_or_else(|| other_form("the message is not there any more"))?;
-        let store = &self.core.store;
-        let mut shown = records::shown(store, self.about).await.map_err(not_written)?;
-        let (wanted, said) = show(&mut shown.tally, person, emoji);
-        shown.at = self.core.clock.now().0;
-        let mail = self.engine.mail_id(self.about).await.map_err(asked)?;
+        let mut shown = records::shown(&self.core.store, self.about).await.map_err(not_written)?;
+        // What was decided once stands: by now it is written down that the person reacts so.
+        let (deed, show) = match &self.before {
+            Some(Done { deed, show: Some(show), .. }) => (deed.clone(), show.clone()),
+            _ => {
+                shown.changes += 1;
+                let mail = self.engine.mail_id(self.about).await.map_err(asked)?;
+                (ids::reaction(&mail, &self.core.me, shown.changes), decide(&mut shown.tally, person, emoji))
+            }
+        };
+        let done = self.intend(deed, Some(show.clone()), Some(&shown)).await?;
         let own = original.reactions.unwrap_or_default().reactions_by_contact.remove(&SELF.to_string());
-        let deed = ids::reaction(&mail, &self.core.me, shown.changes + 1);
-        let deed = self.before.as_ref().and_then(|sent| sent.deed.clone()).unwrap_or(deed);
-        if own.unwrap_or_default().first() == wanted.as_ref() {
+        let sent = match own.unwrap_or_default().first() == show.emoji.as_ref() {
             // Somebody else elsewhere reacts with the same, or the last attempt came so far.
-            store.write(vec![records::showing(self.about, &shown)]).await.map_err(not_written)?;
-            return if said { Ok(Receipt { id: RemoteId::new(deed) }) } else { Err(other_form(ONE_EMOJI)) };
+            true => None,
+            false => match self.told(self.engine.react(self.about, show.emoji.as_deref()).await).await {
+                Err(error) if error.fate == Fate::OtherForm => {
+                    // It is said in words, and taken back in words.
+                    set(&mut shown.tally, person, &[]);
+                    self.core.store.write(vec![records::showing(self.about, &shown)]).await.map_err(not_written)?;
+                    return Err(error);
+                }
+                sent => Some(sent?),
+            },
+        };
+        match sent {
+            Some(message) if show.says_all => self.became(message, done).await,
+            Some(message) => {
+                has_padlock(self.core, self.engine, self.slip, message).await?;
+                Err(other_form(ONE_EMOJI))
+            }
+            None if show.says_all => Ok(Receipt { id: RemoteId::new(done.deed) }),
+            None => Err(other_form(ONE_EMOJI)),
         }
-        shown.changes += 1;
-        self.intend(&deed).await?;
-        let message = self.told(self.engine.react(self.about, wanted.as_deref()).await).await?;
-        store.write(vec![records::showing(self.about, &shown)]).await.map_err(not_written)?;
-        if said {
-            return self.became(message, deed).await;
-        }
-        has_padlock(self.core, self.engine, self.slip, message).await?;
-        Err(other_form(ONE_EMOJI))
     }
 
-    /// Writes down what is about to be done, and looks at the chat once more.
-    async fn intend(&self, deed: &str) -> Result<(), DeliveryError> {
+    /// Writes down what is about to be done, and looks at the chat once more. Both in one commit, so that no attempt
+    /// after a kill decides anew.
+    async fn intend(&self, deed: String, show: Option<Show>, shown: Option<&Shown>) -> Result<Done, DeliveryError> {
         may_speak(self.core, self.engine, self.slip, self.chat).await?;
-        let (at, deed) = (self.core.clock.now().0, Some(deed.to_owned()));
-        let sent = Sent { at, after: self.after, message: None, deed };
-        self.core.store.write(vec![records::intended(self.slip, &sent)]).await.map_err(not_written)
+        let refused = self.before.as_ref().map_or(0, |before| before.refused);
+        let (at, after) = (self.core.clock.now().0, self.after);
+        let done = Done { at, after, message: None, refused, deed, show };
+        let mut writes = vec![records::doing(self.slip, &done)];
+        writes.extend(shown.map(|shown| records::showing(self.about, shown)));
+        self.core.store.write(writes).await.map_err(not_written)?;
+        Ok(done)
     }
 
     /// What the engine said. Where it did not say anything, it must not go on while somebody looks.
     async fn told<T>(&self, answer: Result<T, CallError>) -> Result<T, DeliveryError> {
         match answer {
             Ok(answer) => Ok(answer),
-            Err(CallError::Refused { .. }) => Err(other_form("the engine does not do that to this message")),
+            Err(CallError::Refused { .. }) => Err(self.refused().await?),
             Err(error) => {
                 self.engine.child().stop().await;
                 Err(in_doubt(error))
             }
         }
+    }
+
+    /// Why it was refused: the engine says the same of what it never does and of what it can't do just now.
+    async fn refused(&self) -> Result<DeliveryError, DeliveryError> {
+        may_speak(self.core, self.engine, self.slip, self.chat).await?;
+        if matches!(self.engine.look(self.about).await.map_err(asked)?, Loaded::Gone) {
+            return Ok(other_form("the message is not there any more"));
+        }
+        let intended = records::done(&self.core.store, self.slip.delivery).await.map_err(not_written)?;
+        let Some(intended) = intended else { return Ok(DeliveryError::retry("nothing is known of it")) };
+        let done = Done { refused: intended.refused + 1, ..intended };
+        self.core.store.write(vec![records::doing(self.slip, &done)]).await.map_err(not_written)?;
+        Ok(match done.refused < REFUSALS {
+            true => DeliveryError::retry("the engine does not do that to this message now"),
+            false => other_form("the engine does not do that to this message"),
+        })
     }
 
     async fn unseen_edit(&self, words: &Text) -> Result<Option<u32>, DeliveryError> {
@@ -209,16 +242,22 @@ impl Work<'_> {
     /// Looks for the message that it became. It has no place in the chat.
     async fn unseen(&self, is_it: impl Fn(&Message) -> bool) -> Result<Option<u32>, DeliveryError> {
         let mut from = self.after;
-        let visible = self.engine.chat_messages(self.chat).await.map_err(asked)?;
+        // Nothing that has a place is loaded: what a stranger wrote meanwhile could end the engine. Where it has one in
+        // another chat, this is only asked when it may have done so.
+        let mut visible = HashSet::new();
+        let chats = if self.before.is_some() { self.engine.chats().await.map_err(asked)? } else { vec![self.chat] };
+        for chat in chats {
+            visible.extend(self.engine.chat_messages(chat).await.map_err(asked)?);
+        }
         for _ in 0..STRETCHES {
-            let numbers: Vec<u32> = (from + 1..=from + STRETCH).collect();
+            let (seen, numbers): (Vec<u32>, Vec<u32>) =
+                (from + 1..=from + STRETCH).partition(|number| visible.contains(number));
             let mut loaded = self.engine.messages(&numbers).await.map_err(asked)?;
-            let mut there = false;
+            let mut there = !seen.is_empty();
             for number in numbers {
-                let Some(Loaded::Message(message)) = loaded.remove(&number) else { continue };
+                let Some(Loaded::There(message)) = loaded.remove(&number) else { continue };
                 there = true;
-                let ours = message.from_id == SELF && message.chat_id == self.chat && !visible.contains(&number);
-                if ours && is_it(&message) {
+                if message.from_id == SELF && message.chat_id == self.chat && is_it(&message) {
                     return Ok(Some(number));
                 }
             }
@@ -231,16 +270,15 @@ impl Work<'_> {
     }
 
     /// It became this message: that is written down, and a mail server must take it.
-    async fn became(&self, message: u32, deed: String) -> Result<Receipt, DeliveryError> {
+    async fn became(&self, message: u32, done: Done) -> Result<Receipt, DeliveryError> {
         lock(&self.engine.given).insert(message);
         has_padlock(self.core, self.engine, self.slip, message).await?;
-        let (at, after) = (self.core.clock.now().0, self.after);
-        let sent = Sent { at, after, message: Some(message), deed: Some(deed.clone()) };
-        let written = self.core.store.write(vec![records::intended(self.slip, &sent)]).await;
+        let done = Done { message: Some(message), ..done };
+        let written = self.core.store.write(vec![records::doing(self.slip, &done)]).await;
         written.map_err(|_| DeliveryError::unknown("it was done, and the journal does not take a note of it"))?;
         self.core.reached(message);
-        taken(self.engine, self.slip, message).await?;
-        Ok(Receipt { id: RemoteId::new(deed) })
+        taken(self.core, self.engine, self.slip, self.chat, message).await?;
+        Ok(Receipt { id: RemoteId::new(done.deed) })
     }
 }
 
@@ -249,25 +287,25 @@ const ONE_EMOJI: &str = "Delta Chat shows one emoji of an account on a message, 
 /// What our account is to show on a message, now that a person elsewhere reacts with this and nothing else, and whether
 /// that says it all. An account has one emoji on a message: it is shown for all who react with it, and what others react
 /// with is said in words.
-fn show(tally: &mut Tally, person: &PersonId, emoji: &[String]) -> (Option<String>, bool) {
+fn decide(tally: &mut Tally, person: &PersonId, emoji: &[String]) -> Show {
     let before: Vec<String> = tally.of(person).map(str::to_owned).collect();
-    let set = |tally: &mut Tally, emoji: &[String]| {
-        let reaction = Reaction::new(Target::new(RemoteId::new("")), emoji.iter().map(String::as_str));
-        tally.set(person, &reaction);
-    };
-    set(tally, &[]);
+    set(tally, person, &[]);
     let others = tally.union().first().map(|emoji| (*emoji).to_owned());
-    let said = match (emoji, &others) {
+    let says_all = match (emoji, &others) {
         // What was said in words is taken back in words.
         ([], _) => !before.is_empty(),
         ([one], _) if !is_shown(one) => false,
         ([one], others) => others.as_ref().is_none_or(|other| other == one),
         _ => false,
     };
-    let kept = |one: &&String| said || before.contains(*one);
+    let kept = |one: &&String| says_all || before.contains(*one);
     let own: Vec<String> = emoji.iter().filter(kept).cloned().collect();
-    set(tally, &own);
-    (own.into_iter().next().or(others), said)
+    set(tally, person, &own);
+    Show { emoji: own.into_iter().next().or(others), says_all }
+}
+
+fn set(tally: &mut Tally, person: &PersonId, emoji: &[String]) {
+    tally.set(person, &Reaction::new(Target::new(RemoteId::new("")), emoji.iter().map(String::as_str)));
 }
 
 /// Whether the engine takes it for an emoji: it leaves out what is longer, and what has gaps.
@@ -297,7 +335,8 @@ mod tests {
         ];
         for (at, (person, emoji, shown, said)) in steps.iter().enumerate() {
             let emoji: Vec<String> = emoji.iter().map(|emoji| (*emoji).to_owned()).collect();
-            assert_eq!(show(&mut tally, person, &emoji), (shown.map(str::to_owned), *said), "step {at}");
+            let expected = Show { emoji: shown.map(str::to_owned), says_all: *said };
+            assert_eq!(decide(&mut tally, person, &emoji), expected, "step {at}");
         }
     }
 }

@@ -124,18 +124,29 @@ pub(crate) async fn take(
     let mut writer = spool.create(most).await?;
     let mut piece = Zeroizing::new(vec![0; PIECE]);
     loop {
-        let length = from.read(&mut piece).await.map_err(|error| SpoolError::Failed(error.to_string()))?;
+        // The engine's disk is not the spool's, and one file that can't be read says nothing about another.
+        let Ok(length) = from.read(&mut piece).await else { return Ok(Err("its file can't be read".to_owned())) };
         if length == 0 {
             break;
         }
-        match writer.write(&piece[..length]).await {
-            Err(SpoolError::TooLong { most }) => {
-                return Ok(Err(format!("its file is larger than {}, the most that is taken", adapt::bytes(most))));
-            }
-            written => written?,
+        if let Err(error) = writer.write(&piece[..length]).await {
+            return too_long(error).map(Err);
         }
     }
-    writer.finish(None).await.map(Ok)
+    match writer.finish(None).await {
+        Ok(spooled) => Ok(Ok(spooled)),
+        Err(error) => too_long(error).map(Err),
+    }
+}
+
+/// Why a file never will be in the spool, if it is too long for it.
+fn too_long(error: SpoolError) -> Result<String, SpoolError> {
+    match error {
+        SpoolError::TooLong { most } => {
+            Ok(format!("its file is larger than {}, the most that is taken", adapt::bytes(most)))
+        }
+        error => Err(error),
+    }
 }
 
 fn spool_error(error: SpoolError) -> DeliveryError {
@@ -147,7 +158,20 @@ fn spool_error(error: SpoolError) -> DeliveryError {
 
 #[cfg(test)]
 mod tests {
+    use sealbridge_contract::conformance::MemorySpool;
+
     use super::*;
+
+    #[tokio::test]
+    async fn file_that_the_engine_cannot_read_is_refused_and_stops_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // It opens, and reading it fails, as on a broken disk.
+        let broken = folder.path().join("broken.bin");
+        std::fs::create_dir(&broken).expect("it can be made");
+        let broken = broken.to_str().expect("it is a name");
+        let taken = take(&MemorySpool::default(), folder.path(), broken, 100).await.expect("the spool is sound");
+        assert_eq!(taken, Err("its file can't be read".to_owned()));
+    }
 
     #[test]
     fn what_was_handed_over_is_overwritten_and_gone_after_a_crash_too() {

@@ -22,19 +22,24 @@ fn short(me: &PersonId) -> String {
 }
 
 /// What the `count`th edit of a message is called. The engine keeps no name of an edit, a reaction or a deletion, so
-/// each has one that both sides can make.
+/// each has one that both sides can make. It has a gap, so that nobody can call a message so: no mail id has one.
 pub(crate) fn edit(of: &str, count: u32) -> String {
-    format!("{of}/edit/{count}")
+    format!("{of} edit {count}")
 }
 
 /// What the `count`th change of what somebody reacts to a message with is called.
 pub(crate) fn reaction(to: &str, person: &PersonId, count: u32) -> String {
-    format!("{to}/reaction/{}/{count}", short(person))
+    format!("{to} reaction {} {count}", person.as_str())
 }
 
 /// What the deletion of a message is called.
 pub(crate) fn deletion(of: &str) -> String {
-    format!("{of}/deletion")
+    format!("{of} deletion")
+}
+
+/// What a message is called of which the engine does not even give the name.
+pub(crate) fn nameless(message: u32) -> String {
+    format!("message {message}")
 }
 
 /// Our own fingerprint, as an invitation names it.
@@ -103,6 +108,15 @@ mod tests {
             [format!("https://i.delta.chat/#{ME}&v=3&x=a"), format!("OPENPGP4FPR:{ME}#a=b"), "nothing".to_owned()];
         let found = forms.map(|form| invited_by(&form));
         assert_eq!(found, [Some(PersonId::new(ME)), Some(PersonId::new(ME)), None]);
+    }
+
+    #[test]
+    fn nothing_that_is_done_to_a_message_is_called_as_a_message_can_be() {
+        let (ann, like_ann) = (PersonId::new(format!("{ME}A")), PersonId::new(format!("{ME}B")));
+        let names = [edit("a@b", 1), reaction("a@b", &ann, 1), deletion("a@b"), nameless(1)];
+        // The engine takes a mail id up to the first gap.
+        assert!(names.iter().all(|name| name.contains(' ')), "{names:?}");
+        assert_ne!(reaction("a@b", &ann, 1), reaction("a@b", &like_ann, 1));
     }
 
     #[test]

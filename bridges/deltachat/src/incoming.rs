@@ -4,51 +4,70 @@
 //! committed together with what was accepted. The engine is told only afterwards. So whenever one of us is killed,
 //! the next start sees either the old number or the new one; the same message has the same mail id, and is carried once.
 
-use std::time::Duration;
-
 use sealbridge_child::CallError;
 use sealbridge_contract::{
-    Arrival, Arrived, Author, Batch, ConversationId, Fatal, Inbox, PersonId, RemoteId, SpoolError, Spooled,
-    gate::Encryption,
-    inbox::{Audience, Incident, StoreWrite, Unreadable},
-    message::{Change, Quote, Target},
+    Arrival, Arrived, Batch, ConversationId, Inbox, PersonId, RemoteId,
+    inbox::{Audience, Incident, StoreWrite},
 };
 
 use crate::{
+    caution::Caution,
     changes::Changed,
     core::{CURSOR, Core},
     engine::{
         Engine,
-        types::{Download, Loaded, Message, SELF, Timer},
+        types::{Download, Loaded, Message, SELF},
     },
-    files, ids, late,
-    records::{self, Told},
-    session::{Ended, insist},
-    translate::{self, About, Read},
+    ids, records,
+    session::Ended,
+    taking::{NotTaken, SELF_AND_ENGINE, Taken, take},
 };
 
-/// How many messages one batch has at most.
-const BATCH: usize = 64;
-/// Contacts up to nine are ourselves and the engine.
-const SELF_AND_ENGINE: u32 = 9;
-const _: () = assert!(SELF <= SELF_AND_ENGINE, "we are among them");
+/// Once the files of a batch have so many bytes, it is handed in: what lies in the spool for it takes room from others.
+const FILES: u64 = 32 << 20;
+/// Why a message is refused of which only the engine knows what it is.
+pub(crate) const WITHHELD: &str = "the engine has it and can't give it out";
 
-/// Hands in the next messages. Says whether there may be more.
+/// What came of fetching.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fetched {
+    /// There may be more.
+    Some,
+    /// There is nothing more now.
+    All,
+    /// There is more, and no room for it, or it can't be read just now.
+    Stuck,
+}
+
+/// Hands in the next messages.
 pub(crate) async fn fetch(
     core: &Core,
     inbox: &Inbox,
     engine: &Engine,
     changed: &Changed,
+    caution: &mut Caution,
     cursor: &mut u32,
-) -> Result<bool, Ended> {
+) -> Result<Fetched, Ended> {
     let mut ids = engine.next_messages().await?;
-    let more = ids.len() > BATCH;
-    ids.truncate(BATCH);
-    let Some(last) = ids.last().copied() else { return Ok(false) };
-    let After { done_with, liked } = loop {
-        let (batch, after) = read(core, engine, &ids, last).await?;
+    if ids.is_empty() {
+        return Ok(Fetched::All);
+    }
+    ids.truncate(caution.together(&ids));
+    let (last, after) = loop {
+        caution.asks(&ids);
+        let hopeless = caution.is_hopeless(ids[0]);
+        let Reading { mut batch, after, read, failed } = match hopeless {
+            true => give_up(core, engine, ids[0], caution.is_unspeakable(ids[0])).await?,
+            false => read(core, inbox, engine, &ids).await?,
+        };
+        caution.answered(&ids[..read]);
+        if let Some(failed) = failed {
+            caution.failed(failed);
+        }
+        let Some(last) = ids[..read].last().copied() else { return Ok(Fetched::Stuck) };
+        batch.store.push(StoreWrite::put(CURSOR, last.to_string().into_bytes()));
         match inbox.accept(batch).await {
-            Ok(()) => break after,
+            Ok(()) => break (last, after),
             // Asked for again, since a batch is not to be kept twice in memory while nobody takes it.
             Err(why) => match why.again_in() {
                 Some(wait) => tokio::time::sleep(wait).await,
@@ -59,11 +78,22 @@ pub(crate) async fn fetch(
     *cursor = last;
     core.reached(last);
     engine.set("last_msg_id", &last.to_string()).await?;
-    if !done_with.is_empty() {
-        engine.seen(&done_with).await?;
+    if !after.done_with.is_empty() {
+        engine.seen(&after.done_with).await?;
     }
-    changed.all(liked);
-    Ok(more)
+    changed.all(after.liked);
+    Ok(Fetched::Some)
+}
+
+/// The first of some messages, as far as they can be handed in together.
+#[derive(Default)]
+struct Reading {
+    batch: Batch,
+    after: After,
+    /// How many of them it has, from the first on.
+    read: usize,
+    /// The one after them, if that can't be read.
+    failed: Option<u32>,
 }
 
 /// What is to be done once messages were accepted.
@@ -75,192 +105,87 @@ struct After {
     liked: Vec<u32>,
 }
 
-/// Reads messages, with all that must be known about each. The same messages give the same batch.
-async fn read(core: &Core, engine: &Engine, ids: &[u32], last: u32) -> Result<(Batch, After), Ended> {
-    let mut batch = Batch::default();
-    let mut after = After::default();
+/// Reads messages, with all that must be known about each. The same messages give the same batch, or its beginning.
+async fn read(core: &Core, inbox: &Inbox, engine: &Engine, ids: &[u32]) -> Result<Reading, Ended> {
+    let mut reading = Reading::default();
+    let mut files = 0;
     let mut loaded = engine.messages(ids).await?;
     for id in ids {
-        // One that was deleted meanwhile is nobody's any more.
-        let Some(Loaded::Message(message)) = loaded.remove(id) else { continue };
-        if message.from_id == SELF && !message.is_info {
-            continue;
+        match loaded.remove(id).unwrap_or(Loaded::Withheld) {
+            Loaded::There(message) => match reading.add(core, inbox, engine, *message).await {
+                Ok(bytes) => files += bytes,
+                Err(NotTaken::NoRoom) => break,
+                // Perhaps it was deleted meanwhile.
+                Err(NotTaken::Ended(Ended::Lost(CallError::Refused { .. })))
+                    if matches!(engine.look(*id).await?, Loaded::Gone) => {}
+                Err(NotTaken::Ended(Ended::Lost(CallError::Refused { .. }))) => {
+                    reading.failed = Some(*id);
+                    break;
+                }
+                Err(NotTaken::Ended(ended)) => return Err(ended),
+            },
+            // One that was deleted meanwhile is nobody's any more.
+            Loaded::Gone => {}
+            Loaded::Withheld => {
+                reading.failed = Some(*id);
+                break;
+            }
         }
-        let conversation = ids::conversation(message.chat_id, &core.me);
+        reading.read += 1;
+        if files >= FILES {
+            break;
+        }
+    }
+    Ok(reading)
+}
+
+impl Reading {
+    /// Adds one message. Says how many bytes its file has.
+    async fn add(&mut self, core: &Core, inbox: &Inbox, engine: &Engine, message: Message) -> Result<u64, NotTaken> {
+        if message.from_id == SELF && !message.is_info {
+            return Ok(0);
+        }
+        let (id, conversation) = (message.id, ids::conversation(message.chat_id, &core.me));
         let whole = message.download_state == Download::Done && message.from_id > SELF_AND_ENGINE;
         let liked = message.reactions.is_some();
-        let Some(taken) = take(core, engine, *message).await? else { continue };
-        let Taken { what, told, named, in_clear } = taken;
-        batch.store.extend(named);
-        batch.store.extend(told.map(|told| records::telling(*id, &told)));
-        batch.incidents.extend(in_clear.then(|| told_in_clear(&conversation)));
-        batch.arrivals.push(Arrival { conversation, what });
-        after.done_with.extend(whole.then_some(*id));
-        after.liked.extend(liked.then_some(*id));
+        let taken = take(core, inbox, engine, message).await?;
+        self.after.done_with.extend(whole.then_some(id));
+        let Some(Taken { what, told, named, in_clear, bytes }) = taken else { return Ok(0) };
+        self.batch.store.push(named);
+        self.batch.store.extend(told.map(|told| records::telling(id, &told)));
+        self.batch.incidents.extend(in_clear.then(|| told_in_clear(&conversation)));
+        self.batch.arrivals.push(Arrival { conversation, what });
+        self.after.liked.extend(liked.then_some(id));
+        Ok(bytes)
     }
-    batch.store.push(StoreWrite::put(CURSOR, last.to_string().into_bytes()));
-    Ok((batch, after))
 }
 
-/// What a message is to us.
-pub(crate) struct Taken {
-    pub(crate) what: Arrived,
-    /// How it is now, if it can be changed later.
-    pub(crate) told: Option<Told>,
-    /// What it is called.
-    pub(crate) named: Option<StoreWrite>,
-    /// It came in clear into a chat that is encrypted.
-    pub(crate) in_clear: bool,
-}
-
-/// Asks for everything that must be known about a message. `None`: there is nothing to tell of it.
-pub(crate) async fn take(core: &Core, engine: &Engine, message: Message) -> Result<Option<Taken>, Ended> {
-    let known = insist!(core.learn(&engine.chat(message.chat_id).await?));
-    let (number, chat) = (message.id, message.chat_id);
-    let info = engine.info(number).await?;
-    let id = RemoteId::new(info.rfc724_mid);
-    let now = core.clock.now().0;
-    let named = Some(records::named(&id, number, now));
-    let in_clear = known.pinned && !message.show_padlock;
-    let encrypted = matches!(known.now, Encryption::Pinned | Encryption::Left);
-    if let Some(what) = not_whole(core, engine, &message, &id).await? {
-        return Ok(Some(Taken { what, told: None, named, in_clear }));
-    }
-    let (by, about) = match message.is_info {
-        true => match change(core, engine, &message).await? {
-            Some((by, change)) => (by, About::Change(change)),
-            None => return Ok(None),
-        },
-        false => (message.from_id, about(core, engine, &message).await?),
-    };
-    let author = core.person(engine, by).await?;
-    let name = match by == message.from_id {
+/// What is told of a message that the engine does not give out: that there is one. `nameless`: nor its name.
+async fn give_up(core: &Core, engine: &Engine, message: u32, nameless: bool) -> Result<Reading, Ended> {
+    let mut reading = Reading { read: 1, ..Reading::default() };
+    let id = match nameless {
         true => None,
-        false => translate::name_of(None, engine.contact(by).await?),
+        false => match engine.mail_id(message).await {
+            Ok(id) => Some(RemoteId::new(id)),
+            Err(CallError::Refused { .. }) => None,
+            Err(error) => return Err(error.into()),
+        },
     };
-    let answers = answered(engine, &message).await?;
-    let whole = match translate::is_cut(&message) {
-        true => engine.whole(number).await?.and_then(|page| translate::words_of(page.as_str())),
-        false => None,
-    };
-    let words = whole.as_ref().unwrap_or(&message.text);
-    let told = (!message.is_info && encrypted && message.show_padlock).then(|| Told {
-        at: now,
-        id: id.as_str().to_owned(),
-        chat,
-        author: author.clone(),
-        contact: message.from_id,
-        words: Some(Told::words(words)),
-        edits: 0,
-        gone: false,
-        disappears: info.ephemeral_timer != Timer::Disabled,
-        reactions: Default::default(),
-    });
-    let what = translate::arrived(Read { message, id, author, name, encrypted, answers, whole, about });
-    Ok(Some(Taken { what, told, named, in_clear }))
-}
-
-/// What a message is instead, if all of it is not here, or never will be.
-async fn not_whole(core: &Core, engine: &Engine, message: &Message, id: &RemoteId) -> Result<Option<Arrived>, Ended> {
-    let sender = async || -> Result<PersonId, Ended> {
-        let person = core.person(engine, message.from_id).await?;
-        Ok(person.unwrap_or_else(|| PersonId::new(format!("contact {}", message.from_id))))
-    };
-    Ok(match message.download_state {
-        Download::Done => None,
-        Download::Undecipherable => {
-            let reason = "it can't be decrypted".to_owned();
-            Some(Arrived::Refused { id: id.clone(), sender: sender().await?, reason })
-        }
-        Download::Available | Download::InProgress | Download::Failure => Some(Arrived::Unreadable(Unreadable {
-            id: id.clone(),
-            sender: sender().await?,
-            raw: message.id.to_string().into_bytes().into(),
-            hint: late::HINT.to_owned(),
-            reason: "not all of it is here yet".to_owned(),
-            holds_sender: true,
-        })),
-    })
-}
-
-async fn about(core: &Core, engine: &Engine, message: &Message) -> Result<About, Ended> {
-    if message.sort().is_some() {
-        let file = message.file.as_deref().unwrap_or_default();
-        return Ok(match spool(core, engine, file).await? {
-            Ok(content) => About::File(content),
-            Err(reason) => About::NoFile(reason),
-        });
-    }
-    if message.has_location {
-        let within = (message.timestamp - DAY, message.timestamp + DAY);
-        let places = engine.places(message.chat_id, message.from_id, within).await?;
-        if let Some(place) = places.iter().find(|place| place.msg_id == message.id) {
-            return Ok(About::Place(place.latitude, place.longitude));
+    reading.batch.store.extend(id.as_ref().map(|id| records::named(id, message)));
+    let id = id.unwrap_or_else(|| RemoteId::new(ids::nameless(message)));
+    tracing::warn!(message, "The engine can't give out a message; it is refused.");
+    for chat in engine.chats().await? {
+        if engine.chat_messages(chat).await?.contains(&message) {
+            let (sender, reason) = (PersonId::new("nobody knows who"), WITHHELD.to_owned());
+            let conversation = ids::conversation(chat, &core.me);
+            reading.batch.arrivals.push(Arrival { conversation, what: Arrived::Refused { id, sender, reason } });
+            return Ok(reading);
         }
     }
-    Ok(About::Words)
-}
-
-/// In seconds.
-const DAY: i64 = 24 * 60 * 60;
-
-async fn spool(core: &Core, engine: &Engine, file: &str) -> Result<Result<Spooled, String>, Ended> {
-    let Some(folder) = engine.files().await? else { return Ok(Err("the engine keeps no files".to_owned())) };
-    loop {
-        match files::take(core.spool.as_ref(), &folder, file, core.settings.most_file()).await {
-            Ok(taken) => return Ok(taken),
-            // The engine keeps it until there is room.
-            Err(SpoolError::Full) => tokio::time::sleep(Duration::from_secs(1)).await,
-            Err(error) => return Err(Ended::Fatal(Fatal::Broken(error.to_string()))),
-        }
-    }
-}
-
-/// What the engine says about the chat, and who did it, if people elsewhere are to hear of that.
-async fn change(core: &Core, engine: &Engine, message: &Message) -> Result<Option<(u32, Change)>, Ended> {
-    let whom = message.info_contact_id.unwrap_or(message.from_id);
-    // Whoever follows our invitation is added by us, and joined all the same.
-    let by = if message.from_id == SELF { whom } else { message.from_id };
-    if by <= SELF_AND_ENGINE {
-        return Ok(None);
-    }
-    let change = match message.system_message_type.as_str() {
-        "MemberAddedToGroup" | "MemberRemovedFromGroup" if whom <= SELF_AND_ENGINE => return Ok(None),
-        "MemberAddedToGroup" => Change::Joined(author(core, engine, whom).await?),
-        "MemberRemovedFromGroup" => Change::Left(author(core, engine, whom).await?),
-        "GroupNameChanged" => Change::Renamed(engine.chat(message.chat_id).await?.name),
-        "GroupImageChanged" => Change::Picture,
-        "EphemeralTimerChanged" => {
-            let seconds = engine.timer(message.chat_id).await?;
-            Change::Timer((seconds > 0).then(|| Duration::from_secs(seconds.into())))
-        }
-        _ => return Ok(None),
-    };
-    Ok(Some((by, change)))
-}
-
-/// Somebody by the number of their contact.
-pub(crate) async fn author(core: &Core, engine: &Engine, contact: u32) -> Result<Author, Ended> {
-    let person = core.person(engine, contact).await?;
-    let name = translate::name_of(None, engine.contact(contact).await?);
-    Ok(Author { id: person.unwrap_or_else(|| PersonId::new(format!("contact {contact}"))), name })
-}
-
-/// The message that one answers, if it is here. A quotation of one that is gone is not told.
-async fn answered(engine: &Engine, message: &Message) -> Result<Option<Target>, Ended> {
-    let Some((quote, of)) = message.quote.as_ref().and_then(|quote| Some((quote, quote.message_id?))) else {
-        return Ok(None);
-    };
-    match engine.mail_id(of).await {
-        Ok(id) => {
-            let author = quote.override_sender_name.as_ref().or(quote.author_display_name.as_ref());
-            let words =
-                quote.text.as_ref().map(|text| Box::new(Quote::new(author.map(|name| name.as_str()), text.as_str())));
-            Ok(Some(Target { id: RemoteId::new(id), quote: words }))
-        }
-        Err(CallError::Refused { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    let words = format!("The engine has a message, number {message}, and gives out neither it nor where it belongs.");
+    let (topic, audience) = (format!("message-withheld {message}"), Audience::Operator);
+    reading.batch.incidents.push(Incident { conversation: None, topic, words, audience });
+    Ok(reading)
 }
 
 fn told_in_clear(conversation: &ConversationId) -> Incident {

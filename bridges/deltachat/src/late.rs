@@ -12,13 +12,17 @@ use sealbridge_contract::{
 };
 
 use crate::{
+    caution::Caution,
+    changes::Changed,
     core::Core,
     engine::{
         Engine,
-        types::{Download, Loaded},
+        types::{Download, Loaded, Message},
     },
-    incoming, records,
+    incoming::WITHHELD,
+    records,
     session::{Ended, insist},
+    taking::{NotTaken, take},
 };
 
 /// What such a message waits for.
@@ -35,7 +39,14 @@ const PATIENCE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 pub(crate) struct Asked(HashMap<u32, Instant>);
 
 /// Hands in what is whole by now, and asks for what is not.
-pub(crate) async fn complete(core: &Core, inbox: &Inbox, engine: &Engine, asked: &mut Asked) -> Result<(), Ended> {
+pub(crate) async fn complete(
+    core: &Core,
+    inbox: &Inbox,
+    engine: &Engine,
+    changed: &Changed,
+    caution: &mut Caution,
+    asked: &mut Asked,
+) -> Result<(), Ended> {
     let filter = WaitingFor { hint: Some(HINT.to_owned()), ..WaitingFor::default() };
     let mut after = i64::MIN;
     loop {
@@ -43,72 +54,123 @@ pub(crate) async fn complete(core: &Core, inbox: &Inbox, engine: &Engine, asked:
         let Some(last) = page.last() else { return Ok(()) };
         after = last.id;
         for waiting in page {
-            complete_one(core, inbox, engine, asked, waiting).await?;
+            let number = std::str::from_utf8(waiting.raw.expose()).ok().and_then(|text| text.parse().ok());
+            let became = match number {
+                Some(number) if caution.is_hopeless(number) => Became::Refused(WITHHELD),
+                Some(number) => {
+                    caution.asks(&[number]);
+                    complete_one(core, inbox, engine, changed, asked, &waiting, number).await?
+                }
+                None => Became::Refused(WITHHELD),
+            };
+            caution.answered(number.as_slice());
+            let resolution = match became {
+                Became::HandedIn => continue,
+                Became::Waits if core.clock.now().since(waiting.since) <= PATIENCE => continue,
+                Became::Waits => refused("the rest of it never came"),
+                Became::Refused(reason) => refused(reason),
+                Became::Gone => Resolution::NotForUs,
+            };
+            resolve(inbox, &waiting, resolution).await?;
         }
     }
+}
+
+/// What became of a message that waited.
+enum Became {
+    HandedIn,
+    /// It was deleted before it was whole, or is nothing that is told.
+    Gone,
+    Refused(&'static str),
+    Waits,
+}
+
+fn refused(reason: &str) -> Resolution {
+    Resolution::Refused { reason: reason.to_owned() }
 }
 
 async fn complete_one(
     core: &Core,
     inbox: &Inbox,
     engine: &Engine,
+    changed: &Changed,
     asked: &mut Asked,
-    waiting: Waiting,
-) -> Result<(), Ended> {
-    let number = std::str::from_utf8(waiting.raw.expose()).ok().and_then(|text| text.parse().ok());
-    let loaded = match number {
-        Some(number) => engine.messages(&[number]).await?.remove(&number),
-        None => None,
-    };
-    let Some(Loaded::Message(message)) = loaded else {
-        // Its sender deleted it before it was whole.
-        insist!(inbox.resolve(waiting.id, Resolution::NotForUs));
-        return Ok(());
+    waiting: &Waiting,
+    number: u32,
+) -> Result<Became, Ended> {
+    let message = match engine.look(number).await? {
+        Loaded::There(message) => message,
+        Loaded::Gone => return Ok(Became::Gone),
+        Loaded::Withheld => return Ok(Became::Waits),
     };
     if matches!(message.download_state, Download::Done | Download::Undecipherable) {
-        asked.0.remove(&message.id);
-        return hand_in(core, inbox, engine, &waiting, message.id).await;
+        asked.0.remove(&number);
+        return match hand_in(core, inbox, engine, waiting, *message).await {
+            Ok(became) => {
+                // Some may have reacted to what was here of it.
+                changed.one(number);
+                Ok(became)
+            }
+            // Whether it was deleted meanwhile is seen at the next look.
+            Err(NotTaken::NoRoom | NotTaken::Ended(Ended::Lost(CallError::Refused { .. }))) => Ok(Became::Waits),
+            Err(NotTaken::Ended(ended)) => Err(ended),
+        };
     }
-    if core.clock.now().since(waiting.since) > PATIENCE {
-        let reason = "the rest of it never came".to_owned();
-        insist!(inbox.resolve(waiting.id, Resolution::Refused { reason: reason.clone() }));
-        return Ok(());
-    }
-    let due = asked.0.get(&message.id).is_none_or(|at| at.elapsed() >= AGAIN);
+    let due = asked.0.get(&number).is_none_or(|at| at.elapsed() >= AGAIN);
     if message.download_state != Download::InProgress && due {
-        asked.0.insert(message.id, Instant::now());
-        match engine.download(message.id).await {
+        asked.0.insert(number, Instant::now());
+        match engine.download(number).await {
             Ok(()) | Err(CallError::Refused { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
+    Ok(Became::Waits)
 }
 
-async fn hand_in(core: &Core, inbox: &Inbox, engine: &Engine, waiting: &Waiting, number: u32) -> Result<(), Ended> {
-    loop {
-        let message = engine.message(number).await?;
-        let taken = incoming::take(core, engine, message).await?;
-        let (resolution, told) = match taken {
-            None => (Resolution::NotForUs, None),
-            Some(taken) => match taken.what {
-                Arrived::Message(incoming) => (Resolution::Readable(incoming), taken.told),
-                Arrived::Refused { reason, .. } => (Resolution::Refused { reason }, None),
-                Arrived::Unreadable(_) | Arrived::Gap { .. } => return Ok(()),
-            },
-        };
-        match inbox.resolve(waiting.id, resolution).await {
-            Ok(()) => {
-                if let Some(told) = told {
-                    insist!(core.store.write(vec![records::telling(number, &told)]));
-                }
-                engine.seen(&[number]).await?;
-                return Ok(());
-            }
-            Err(why) => match why.again_in() {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => return Err(why.into()),
-            },
+async fn hand_in(
+    core: &Core,
+    inbox: &Inbox,
+    engine: &Engine,
+    waiting: &Waiting,
+    message: Message,
+) -> Result<Became, NotTaken> {
+    let number = message.id;
+    let Some(taken) = take(core, inbox, engine, message).await? else { return Ok(Became::Gone) };
+    let resolution = match taken.what {
+        Arrived::Message(incoming) => Resolution::Readable(incoming),
+        Arrived::Refused { reason, .. } => refused(&reason),
+        Arrived::Unreadable(_) | Arrived::Gap { .. } => return Ok(Became::Waits),
+    };
+    // First how it is now: were we killed after it was handed in and before this, nothing done to it would be told.
+    if let Some(told) = taken.told {
+        insist!(core.store.write(vec![records::telling(number, &told)]));
+    }
+    // A resolution is not kept twice: if nobody takes it now, all is asked for again.
+    match inbox.resolve(waiting.id, resolution).await {
+        Ok(()) => {
+            engine.seen(&[number]).await?;
+            Ok(Became::HandedIn)
         }
+        Err(why) => match why.again_in() {
+            Some(wait) => {
+                tokio::time::sleep(wait).await;
+                Ok(Became::Waits)
+            }
+            None => Err(Ended::from(why).into()),
+        },
+    }
+}
+
+async fn resolve(inbox: &Inbox, waiting: &Waiting, resolution: Resolution) -> Result<(), Ended> {
+    match inbox.resolve(waiting.id, resolution).await {
+        Ok(()) => Ok(()),
+        Err(why) => match why.again_in() {
+            // It still waits, and is looked at again in the next turn.
+            Some(wait) => {
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
+            None => Err(why.into()),
+        },
     }
 }

@@ -11,27 +11,26 @@ use sealbridge_child::CallError;
 use sealbridge_contract::{
     Cleared, ConversationId, DeliveryError, Found, Invitation, NotAccepted, Receipt, RemoteId, Slip, gate::Encryption,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::{
-    core::{Core, lock},
+    core::Core,
     deeds::{self, Deed},
     engine::{
         Engine,
-        types::{Outgoing, SELF, state},
+        types::{IDLE, Outgoing, SELF, state},
     },
     files::{self, HandedOver, Leaving},
     ids, invite,
-    records::{self, Sent},
+    queue::{goes_by_itself, is_left_over, taken, there},
+    records::{self, Done, Sent},
     translate::{self, Written},
 };
 
-/// How long a mail server may take for a message before the delivery is in doubt.
-const TAKEN: Duration = Duration::from_secs(45);
 /// How long an answer waits for what it answers.
 const ON_ITS_WAY: Duration = Duration::from_secs(5);
-/// How long a message that an engine before this one had is given to go by itself.
-const BY_ITSELF: Duration = Duration::from_millis(1_500);
+/// After how many refusals of the engine's a delivery is given up.
+pub(crate) const REFUSALS: u32 = 6;
 
 /// Hands in, and waits until a mail server took it.
 pub(crate) async fn deliver(core: &Arc<Core>, message: &Cleared<'_>, slip: &Slip) -> Result<Receipt, DeliveryError> {
@@ -105,8 +104,12 @@ async fn attempt(
 ) -> Result<Receipt, DeliveryError> {
     let engine = core.engine()?;
     let chat = ids::chat(&slip.to, &core.me).ok_or_else(|| DeliveryError::give_up("this account has no such chat"))?;
-    if let Some(message) = look(core, &engine, slip, chat).await? {
-        return follow(core, &engine, slip, message).await;
+    let before = records::sent(&core.store, slip.delivery).await.map_err(not_written)?;
+    let refused = before.as_ref().map_or(0, |sent| sent.refused);
+    if let Some(message) = look(core, &engine, slip, chat, before).await? {
+        // Whoever handed it in may have died before it looked.
+        has_padlock(core, &engine, slip, message).await?;
+        return follow(core, &engine, slip, chat, message).await;
     }
     may_speak(core, &engine, slip, chat).await?;
     // It lies there until the engine has answered.
@@ -115,13 +118,22 @@ async fn attempt(
         None => None,
     };
     outgoing.file = handed_over.as_ref().map(HandedOver::path);
-    let sent = Sent { at: core.clock.now().0, after: core.highest(), message: None, deed: None };
+    let sent = Sent { at: core.clock.now().0, after: core.highest(), message: None, refused };
     core.store.write(vec![records::intended(slip, &sent)]).await.map_err(not_written)?;
     let handed_in = engine.send(chat, &outgoing).await;
     drop(handed_over);
     let message = match handed_in {
         Ok(message) => message,
-        Err(CallError::Refused { .. }) => return Err(DeliveryError::give_up("the engine does not send it")),
+        Err(CallError::Refused { .. }) => {
+            // It says the same of what it never does and of what it can't do just now.
+            may_speak(core, &engine, slip, chat).await?;
+            let sent = Sent { refused: refused + 1, ..sent };
+            core.store.write(vec![records::intended(slip, &sent)]).await.map_err(not_written)?;
+            return Err(match sent.refused < REFUSALS {
+                true => DeliveryError::retry("the engine does not send it now"),
+                false => DeliveryError::give_up("the engine does not send it"),
+            });
+        }
         Err(error) => {
             // Whether it sends it yet must not stay open while somebody looks.
             engine.child().stop().await;
@@ -133,24 +145,29 @@ async fn attempt(
     has_padlock(core, &engine, slip, message).await?;
     let written = core.store.write(vec![records::intended(slip, &Sent { message: Some(message), ..sent })]).await;
     written.map_err(|_| DeliveryError::unknown("it was handed in, and the journal does not take a note of it"))?;
-    follow(core, &engine, slip, message).await
+    follow(core, &engine, slip, chat, message).await
 }
 
-/// Whether the mail server can be reached, and the engine still says that the chat is encrypted.
+/// Whether the mail server can be reached, and the engine still says that we are in the chat and that it is encrypted.
 pub(crate) async fn may_speak(core: &Core, engine: &Engine, slip: &Slip, chat: u32) -> Result<(), DeliveryError> {
     if !core.health().connected {
         return Err(DeliveryError::retry("the mail server can't be reached"));
     }
-    if engine.chat(chat).await.map_err(asked)?.is_encrypted {
-        return Ok(());
+    let chat = engine.chat(chat).await.map_err(asked)?;
+    if !chat.is_encrypted {
+        core.store.write(vec![core.violated(&slip.to)]).await.map_err(not_written)?;
+        return Err(not_encrypted());
     }
-    core.store.write(vec![core.violated(&slip.to)]).await.map_err(not_written)?;
-    Err(not_encrypted())
+    match core.learn(&chat).await.map_err(not_written)?.now {
+        Encryption::Pinned => Ok(()),
+        Encryption::Left => Err(DeliveryError::retry("we are not in the chat any more")),
+        _ => Err(not_encrypted()),
+    }
 }
 
 /// Looks at a message that was just handed in: the engine was told to encrypt, and must have.
 pub(crate) async fn has_padlock(core: &Core, engine: &Engine, slip: &Slip, message: u32) -> Result<(), DeliveryError> {
-    if engine.message(message).await.map_err(in_doubt)?.show_padlock {
+    if there(engine, message).await?.show_padlock {
         return Ok(());
     }
     // Nothing waits for its turn: the queue is emptied of it, and nothing more is said there.
@@ -162,15 +179,26 @@ pub(crate) async fn has_padlock(core: &Core, engine: &Engine, slip: &Slip, messa
 }
 
 /// The message that a delivery became, if it became one.
-async fn look(core: &Core, engine: &Engine, slip: &Slip, chat: u32) -> Result<Option<u32>, DeliveryError> {
-    let Some(sent) = records::sent(&core.store, slip.delivery).await.map_err(not_written)? else { return Ok(None) };
-    if sent.message.is_some() || sent.deed.is_some() {
-        return Ok(sent.message);
+async fn look(
+    core: &Core,
+    engine: &Engine,
+    slip: &Slip,
+    chat: u32,
+    sent: Option<Sent>,
+) -> Result<Option<u32>, DeliveryError> {
+    let Some(sent) = sent else { return Ok(None) };
+    if let Some(message) = sent.message {
+        return Ok(Some(message));
     }
     let taken = records::taken(&core.store, slip.delivery).await.map_err(not_written)?;
     // Deliveries to a chat go one at a time, so the oldest own message that no other delivery became is this one.
     for message in engine.chat_messages(chat).await.map_err(asked)? {
         if message <= sent.after || taken.contains(&message) {
+            continue;
+        }
+        // What has a name was accepted or delivered before, and what was refused could end the engine.
+        let id = RemoteId::new(engine.mail_id(message).await.map_err(asked)?);
+        if records::message(&core.store, &id).await.map_err(not_written)? == Some(message) {
             continue;
         }
         let found = engine.message(message).await.map_err(asked)?;
@@ -184,49 +212,17 @@ async fn look(core: &Core, engine: &Engine, slip: &Slip, chat: u32) -> Result<Op
 }
 
 /// Waits until a mail server took a message, and gives its name.
-async fn follow(core: &Core, engine: &Engine, slip: &Slip, message: u32) -> Result<Receipt, DeliveryError> {
-    taken(engine, slip, message).await?;
-    let id = RemoteId::new(engine.mail_id(message).await.map_err(in_doubt)?);
-    let named = records::named(&id, message, core.clock.now().0);
-    let written = core.store.write(vec![named]).await;
-    written.map_err(|_| DeliveryError::unknown("the journal does not take a note of its name"))?;
+async fn follow(core: &Core, engine: &Engine, slip: &Slip, chat: u32, message: u32) -> Result<Receipt, DeliveryError> {
+    taken(core, engine, slip, chat, message).await?;
+    let id = name(core, engine, message).await.map_err(|error| DeliveryError::unknown(error.cause))?;
     Ok(Receipt { id })
 }
 
-/// Waits until a mail server took a message, and hands it in again where the engine has given up on it.
-pub(crate) async fn taken(engine: &Engine, slip: &Slip, message: u32) -> Result<(), DeliveryError> {
-    let deadline = Instant::now() + TAKEN;
-    let by_itself = Instant::now() + BY_ITSELF;
-    let mut moved = engine.moved.subscribe();
-    let first = engine.message(message).await.map_err(in_doubt)?.state;
-    if first == state::FAILED {
-        engine.send_again(message).await.map_err(in_doubt)?;
-    }
-    loop {
-        moved.borrow_and_update();
-        let now = engine.message(message).await.map_err(in_doubt)?.state;
-        if now >= state::DELIVERED {
-            return Ok(());
-        }
-        if now == state::FAILED {
-            return Err(DeliveryError::give_up("the mail server refuses it for good"));
-        }
-        let left_over = now == state::PENDING && !lock(&engine.given).contains(&message);
-        if left_over && Instant::now() >= by_itself {
-            tracing::info!(delivery = %slip.delivery, "A message that a killed engine left is handed in again.");
-            engine.send_again(message).await.map_err(in_doubt)?;
-        }
-        if Instant::now() >= deadline {
-            return Err(DeliveryError::unknown("the mail server has not taken it yet; the engine goes on trying"));
-        }
-        let until = if left_over { by_itself.min(deadline) } else { deadline };
-        let gone = engine.child().ended();
-        tokio::select! {
-            // Woken or not, the message is looked at again.
-            _ = timeout_at(until, moved.changed()) => {}
-            why = gone => return Err(DeliveryError::unknown(why.to_string())),
-        }
-    }
+/// What a message is called. Written down, so that it is found by it.
+async fn name(core: &Core, engine: &Engine, message: u32) -> Result<RemoteId, DeliveryError> {
+    let id = RemoteId::new(engine.mail_id(message).await.map_err(asked)?);
+    core.store.write(vec![records::named(&id, message)]).await.map_err(not_written)?;
+    Ok(id)
 }
 
 /// Looks for a delivery in doubt.
@@ -238,24 +234,32 @@ pub(crate) async fn find(core: &Core, slip: &Slip) -> Result<Found, DeliveryErro
     let lane = core.lane(&slip.to);
     let _turn = lane.lock().await;
     let Some(chat) = ids::chat(&slip.to, &core.me) else { return Ok(Found::NotThere) };
-    let Some(message) = look(core, &engine, slip, chat).await? else { return Ok(Found::NotThere) };
-    let now = engine.message(message).await.map_err(asked)?.state;
+    let sent = records::sent(&core.store, slip.delivery).await.map_err(not_written)?;
+    let done = records::done(&core.store, slip.delivery).await.map_err(not_written)?;
+    let (message, deed) = match (look(core, &engine, slip, chat, sent).await?, done) {
+        (Some(message), _) => (message, None),
+        (None, Some(Done { message: Some(message), deed, .. })) => (message, Some(deed)),
+        (None, _) => return Ok(Found::NotThere),
+    };
+    let now = goes_by_itself(&engine, message).await?;
     if now >= state::DELIVERED {
-        return Ok(Found::There(name(core, &engine, slip, message).await?));
+        let id = match deed {
+            Some(deed) => RemoteId::new(deed),
+            None => name(core, &engine, message).await?,
+        };
+        return Ok(Found::There(id));
     }
     if now == state::FAILED {
         return Ok(Found::NotThere);
     }
-    Err(DeliveryError::retry("the engine has it, and the mail server has not taken it yet"))
-}
-
-/// What a delivery that became a message is called.
-async fn name(core: &Core, engine: &Engine, slip: &Slip, message: u32) -> Result<RemoteId, DeliveryError> {
-    let sent = records::sent(&core.store, slip.delivery).await.map_err(not_written)?;
-    match sent.and_then(|sent| sent.deed) {
-        Some(deed) => Ok(RemoteId::new(deed)),
-        None => Ok(RemoteId::new(engine.mail_id(message).await.map_err(asked)?)),
+    // While the engine works, it may be mailing this very message.
+    if is_left_over(&engine, message, now) && engine.connectivity().await.map_err(asked)? >= IDLE {
+        // Whoever looks need not wait for what nobody mails: taken out, it certainly is not there.
+        engine.delete(message).await.map_err(asked)?;
+        core.store.write(records::taken_out(slip.delivery).into()).await.map_err(not_written)?;
+        return Ok(Found::NotThere);
     }
+    Err(DeliveryError::retry("the engine has it, and the mail server has not taken it yet"))
 }
 
 fn not_encrypted() -> DeliveryError {

@@ -1,25 +1,35 @@
 //! One session after the other with the engine: how it is set up, what it says by itself, and when it is started again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sealbridge_child::{CallError, Child, Patience, Supervisor};
 use sealbridge_contract::{Fatal, Inbox, NotAccepted};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    caution::Caution,
     changes::{self, Changed},
     core::{CURSOR, Core},
     engine::{
         self, Engine,
         types::{Happened, WORKING},
     },
-    files, ids, incoming, late, records,
+    files, ids,
+    incoming::{self, Fetched},
+    late, records,
 };
 
 /// How far somebody who joins has come when they have joined.
 const JOINED: u32 = 1000;
 /// How often the engine is asked whether it still answers, and whether something was missed.
 const LOOK: Duration = Duration::from_secs(30);
+/// How long what has no room yet, or failed, is left alone.
+const REST: Duration = Duration::from_secs(1);
+/// How often what is old is forgotten.
+const SWEEP: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why a session with an engine ends.
 pub(crate) enum Ended {
@@ -51,7 +61,7 @@ macro_rules! insist {
                 Ok(answer) => break answer,
                 Err(why) => match why.again_in() {
                     Some(wait) => tokio::time::sleep(wait).await,
-                    None => return Err(crate::session::Ended::from(why)),
+                    None => return Err(crate::session::Ended::from(why).into()),
                 },
             }
         }
@@ -71,16 +81,16 @@ pub(crate) async fn run(core: &Arc<Core>, inbox: &Inbox, stop: &CancellationToke
 }
 
 async fn receive(core: &Arc<Core>, inbox: &Inbox) -> Result<(), Fatal> {
-    records::sweep(&core.store, &core.clock).await.map_err(|_| Fatal::Journal)?;
     // No engine runs, so nothing reads what another process left for it.
     files::sweep(&core.folder)?;
     let program = engine::program(&core.settings.engine, &core.folder);
     let mut supervisor = Supervisor::new(program, Patience::default());
+    let mut caution = Caution::default();
     loop {
         let child = supervisor.next().await.map_err(|given_up| Fatal::Broken(given_up.to_string()))?;
         // Whatever ends this, the child is gone before the next one is started.
         let _there = Present(core);
-        let ended = session(core, inbox, &child, &mut supervisor).await;
+        let ended = session(core, inbox, &child, &mut supervisor, &mut caution).await;
         core.put_engine(None);
         child.stop().await;
         match ended {
@@ -88,6 +98,7 @@ async fn receive(core: &Arc<Core>, inbox: &Inbox) -> Result<(), Fatal> {
             Err(Ended::Fatal(fatal)) => return Err(fatal),
             Err(Ended::Lost(error)) => {
                 tracing::warn!(%error, "The engine is started again.");
+                caution.ended(&error);
             }
         }
     }
@@ -102,7 +113,13 @@ impl Drop for Present<'_> {
     }
 }
 
-async fn session(core: &Arc<Core>, inbox: &Inbox, child: &Child, supervisor: &mut Supervisor) -> Result<(), Ended> {
+async fn session(
+    core: &Arc<Core>,
+    inbox: &Inbox,
+    child: &Child,
+    supervisor: &mut Supervisor,
+    caution: &mut Caution,
+) -> Result<(), Ended> {
     let fatal = |words: String| Ended::Fatal(Fatal::Policy(words));
     engine::is_known(child).await?.map_err(fatal)?;
     let Some(account) = Engine::account(child).await? else {
@@ -112,26 +129,42 @@ async fn session(core: &Arc<Core>, inbox: &Inbox, child: &Child, supervisor: &mu
     let mut cursor = cursor(core).await?;
     core.reached(cursor);
     settle(core, &engine, cursor).await?;
+    is_not_older(core, &engine, cursor).await?;
     for chat in engine.chats().await? {
         insist!(core.learn(&engine.chat(chat).await?));
     }
     engine.start().await?;
     core.put_engine(Some(Arc::clone(&engine)));
-    supervisor.is_useful();
     connected(core, &engine).await?;
     // Whatever changed while nobody looked is found by looking at all of it.
     let changed = Changed::default();
     changed.all(insist!(records::all_told(&core.store)));
     let mut asked = late::Asked::default();
+    let mut swept: Option<Instant> = None;
     let fetching = async {
         loop {
-            while incoming::fetch(core, inbox, &engine, &changed, &mut cursor).await? {}
-            late::complete(core, inbox, &engine, &mut asked).await?;
-            if changes::tell_some(core, inbox, &engine, &changed).await? {
+            if swept.is_none_or(|at| at.elapsed() >= SWEEP) {
+                insist!(records::sweep(&core.store));
+                swept = Some(Instant::now());
+            }
+            let fetched = loop {
+                let fetched = incoming::fetch(core, inbox, &engine, &changed, caution, &mut cursor).await?;
+                supervisor.is_useful();
+                if fetched != Fetched::Some {
+                    break fetched;
+                }
+            };
+            late::complete(core, inbox, &engine, &changed, caution, &mut asked).await?;
+            if changes::tell_some(core, inbox, &engine, &changed, caution).await? {
                 continue;
             }
-            let wait = if core.health().connected { LOOK } else { LOOK / 6 };
+            let wait = match (fetched, core.health().connected) {
+                (Fetched::Stuck, _) => REST,
+                (_, true) => LOOK,
+                (_, false) => LOOK / 6,
+            };
             let _ = tokio::time::timeout(wait, changed.news.notified()).await;
+            changed.once_more();
             // One that hangs does not answer here either.
             connected(core, &engine).await?;
             if !core.health().connected {
@@ -168,6 +201,22 @@ async fn settle(core: &Core, engine: &Engine, cursor: u32) -> Result<(), Ended> 
         return Err(fatal("the engine does not promise to encrypt everything"));
     }
     Ok(())
+}
+
+/// In an older copy of the engine's folder everything newer would look as if its author had deleted it, and new messages
+/// would get numbers that others had.
+async fn is_not_older(core: &Core, engine: &Engine, cursor: u32) -> Result<(), Ended> {
+    let known = insist!(records::highest(&core.store)).max(cursor);
+    let next = engine.next_number().await?;
+    core.reached(next);
+    if next > known {
+        return Ok(());
+    }
+    let words = format!(
+        "the engine's folder is an older copy: it has fewer than {next} messages, and number {known} was carried \
+         already; put the newer one back, or set the account up again under another name"
+    );
+    Err(Ended::Fatal(Fatal::Policy(words)))
 }
 
 /// See each one in the engine's documentation.

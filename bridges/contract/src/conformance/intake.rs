@@ -47,6 +47,7 @@ struct State {
     slow: Duration,
     signals: Vec<(ConversationId, Signal)>,
     listens: Vec<ConversationId>,
+    unlinked: HashSet<ConversationId>,
 }
 
 enum Entry {
@@ -151,6 +152,11 @@ impl MemoryIntake {
     /// From now on wants to know what people do just now in this conversation.
     pub fn listen(&self, conversation: &ConversationId) {
         self.lock().listens.push(conversation.clone());
+    }
+
+    /// From now on nobody elsewhere hears what is said in this conversation.
+    pub fn unlink(&self, conversation: &ConversationId) {
+        self.lock().unlinked.insert(conversation.clone());
     }
 
     /// What people did just now, as far as it was told.
@@ -402,6 +408,10 @@ impl Intake for MemoryIntake {
 
     fn listens(&self, _account: &AccountName) -> Vec<ConversationId> {
         self.lock().listens.clone()
+    }
+
+    fn is_linked(&self, _account: &AccountName, conversation: &ConversationId) -> bool {
+        !self.lock().unlinked.contains(conversation)
     }
 
     async fn prune(&self, _account: &AccountName, prefix: &str, keep: Keep) -> Result<usize, NotAccepted> {

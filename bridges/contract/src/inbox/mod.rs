@@ -279,6 +279,10 @@ pub trait Intake: Send + Sync {
     fn listens(&self, _account: &AccountName) -> Vec<ConversationId> {
         Vec::new()
     }
+    /// Whether what is said in a conversation is carried anywhere. Answers from memory.
+    fn is_linked(&self, _account: &AccountName, _conversation: &ConversationId) -> bool {
+        true
+    }
 }
 
 /// What a carrier brought in one conversation.
@@ -356,6 +360,13 @@ impl Inbox {
     #[must_use]
     pub fn listens(&self) -> Vec<ConversationId> {
         self.intake.listens(&self.account)
+    }
+
+    /// Whether what is said in a conversation is carried anywhere: of others a transport need neither fetch nor
+    /// remember anything. Answers from memory.
+    #[must_use]
+    pub fn is_linked(&self, conversation: &ConversationId) -> bool {
+        self.intake.is_linked(&self.account, conversation)
     }
 
     /// The account's own store.

@@ -14,12 +14,12 @@ use std::{
 
 use sealbridge_child::{CallError, Child, Limits, Program};
 use sealbridge_contract::Text;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio::sync::watch;
 
 use crate::core::lock;
-use types::{Chat, Contact, Event, Loaded, Login, Message, MessageInfo, Outgoing, Place};
+use types::{Chat, Contact, Event, Loaded, Login, Message, MessageInfo, Outgoing, Place, SELF};
 
 /// How long the engine may take for what it answers by itself.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -27,6 +27,9 @@ const ANSWER: Duration = Duration::from_secs(60);
 const LOG_IN: Duration = Duration::from_secs(180);
 /// As good as for ever: it answers when something happens.
 const EVENTS: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The longest answer that is read. A longer one ends the engine, and what was asked for is asked for in smaller parts.
+const LINE: usize = 16 << 20;
 
 /// The first version that has everything that is used, within the major version whose answers are known.
 const MAJOR: u32 = 2;
@@ -47,7 +50,7 @@ pub(crate) struct Engine {
 
 /// What to run.
 pub(crate) fn program(engine: &Path, folder: &Path) -> Program {
-    let limits = Limits { line: 64 << 20, answer: ANSWER, notifications: 1 };
+    let limits = Limits { line: LINE, answer: ANSWER, notifications: 1 };
     // Its own log would hold addresses, and nobody reads it.
     let program = Program::new(engine, folder).variable("DC_ACCOUNTS_PATH", folder.join("accounts"));
     Program { limits, ..program.variable("RUST_LOG", "error") }
@@ -144,6 +147,11 @@ impl Engine {
 
     pub(crate) async fn messages(&self, ids: &[u32]) -> Answer<HashMap<u32, Loaded>> {
         self.call("get_messages", json!([ids])).await
+    }
+
+    /// One message, or why there is none.
+    pub(crate) async fn look(&self, id: u32) -> Answer<Loaded> {
+        Ok(self.messages(&[id]).await?.remove(&id).unwrap_or(Loaded::Withheld))
     }
 
     pub(crate) async fn message(&self, id: u32) -> Answer<Message> {
@@ -253,6 +261,19 @@ impl Engine {
 
     pub(crate) async fn chat_with(&self, contact: u32) -> Answer<u32> {
         self.call("create_chat_by_contact_id", json!([contact])).await
+    }
+
+    /// A number that is higher than that of any message that was ever there. A draft takes it, and is gone again.
+    pub(crate) async fn next_number(&self) -> Answer<u32> {
+        #[derive(Deserialize)]
+        struct Draft {
+            id: u32,
+        }
+        let notes = self.chat_with(SELF).await?;
+        self.call::<()>("misc_set_draft", json!([notes, "-", null, null, null, null])).await?;
+        let Draft { id } = self.call("get_draft", json!([notes])).await?;
+        self.call::<()>("remove_draft", json!([notes])).await?;
+        Ok(id)
     }
 
     pub(crate) async fn make_group(&self, name: &str) -> Answer<u32> {

@@ -106,13 +106,37 @@ pub(crate) struct Quote {
     pub(crate) override_sender_name: Option<Text>,
 }
 
-/// One of several messages that were asked for.
+/// What became of a message that was asked for.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "camelCase")]
+#[serde(from = "Answered")]
 pub(crate) enum Loaded {
-    Message(Box<Message>),
-    LoadingError,
+    There(Box<Message>),
+    /// It was deleted.
+    Gone,
+    /// The engine has it and can't give it out, since its file or the database can't be read.
+    Withheld,
 }
+
+/// The same, as the engine says it.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+enum Answered {
+    Message(Box<Message>),
+    LoadingError { error: String },
+}
+
+impl From<Answered> for Loaded {
+    fn from(answered: Answered) -> Self {
+        match answered {
+            Answered::Message(message) => Self::There(message),
+            Answered::LoadingError { error } if error == GONE => Self::Gone,
+            Answered::LoadingError { .. } => Self::Withheld,
+        }
+    }
+}
+
+/// What the engine says of a message that it does not have; everything else is about one that it has.
+const GONE: &str = "Message does not exist";
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -249,3 +273,5 @@ pub(crate) enum Happened {
 
 /// How well the engine reaches the mail server.
 pub(crate) const WORKING: u32 = 3000;
+/// It reaches it, and neither fetches nor sends anything.
+pub(crate) const IDLE: u32 = 4000;

@@ -78,3 +78,23 @@ async fn flood_of_reactions_ends_in_what_is_shown_last() -> Result<()> {
     assert!(sets.iter().all(|one| one.details.emoji.len() <= Reaction::MOST));
     running.stop().await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn message_that_is_longer_than_is_read_is_refused_alone_and_the_others_cross() -> Result<()> {
+    let Some(server) = MailServer::shared().await? else { return Ok(()) };
+    let bridge = Bridge::new(server).await?;
+    let running = bridge.start().await?;
+    let ann = DeltaPerson::new_on(server, "ann").await?;
+    let chat = ann.join(&bridge.link).await?;
+    let before = ann.send(chat, "before").await?;
+    let endless = ann.send(chat, &"endless ".repeat(9 << 20)).await?;
+    let after = ann.send(chat, "after").await?;
+    running.accepted(&before.id).await?;
+    running.accepted(&after.id).await?;
+    let refused = running.intake.refused();
+    let reason = refused.iter().find(|(id, _)| id.as_str() == endless.id).map(|(_, reason)| reason.as_str());
+    assert_eq!(reason, Some("the engine has it and can't give it out"), "{refused:?}");
+    let words: Vec<_> = bridge.said().into_iter().map(|one| one.words.0).collect();
+    assert_eq!(words, ["before", "after"]);
+    running.stop().await
+}

@@ -6,6 +6,8 @@ mod harness;
 mod hostile;
 mod kills;
 mod login;
+mod ordered;
 mod secrecy;
 mod speech;
 mod talk;
+mod trouble;

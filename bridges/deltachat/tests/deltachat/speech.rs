@@ -33,17 +33,17 @@ pub(crate) async fn say(person: &DeltaPerson, chat: u32, say: Say) -> Told<Remot
         How::Poll => return Err(Stop::cannot("Delta Chat has no polls")),
         How::Edit => {
             person.edit(about, &say.words).await.map_err(broken)?;
-            return named(person, about, What::Edit, |count| format!("{about}/edit/{count}")).await;
+            return named(person, about, What::Edit, |count| format!("{about} edit {count}")).await;
         }
         How::Reaction => {
             let emoji: Vec<_> = say.details.emoji.iter().map(String::as_str).collect();
             person.react(about, &emoji).await.map_err(broken)?;
-            let by = short(person.fingerprint());
-            return named(person, about, What::Reaction, |count| format!("{about}/reaction/{by}/{count}")).await;
+            let by = person.fingerprint();
+            return named(person, about, What::Reaction, |count| format!("{about} reaction {by} {count}")).await;
         }
         How::Redaction => {
             person.delete(about).await.map_err(broken)?;
-            return Ok(RemoteId::new(format!("{about}/deletion")));
+            return Ok(RemoteId::new(format!("{about} deletion")));
         }
         _ => {}
     }
@@ -96,10 +96,6 @@ fn view(how: How) -> &'static str {
         How::Sticker => "Sticker",
         _ => "File",
     }
-}
-
-fn short(fingerprint: &str) -> String {
-    fingerprint.chars().take(12).collect::<String>().to_ascii_lowercase()
 }
 
 /// Everything that others said and did in a chat, in the order in which it was seen.
@@ -155,9 +151,9 @@ fn message(seen: Seen) -> Result<Overheard> {
 fn done(deed: Deed, bridge: &PersonId) -> Overheard {
     let (of, count) = (&deed.of, deed.count);
     let (how, id) = match deed.what {
-        What::Edit => (How::Edit, format!("{of}/edit/{count}")),
-        What::Reaction => (How::Reaction, format!("{of}/reaction/{}/{count}", short(bridge.as_str()))),
-        What::Deletion => (How::Redaction, format!("{of}/deletion")),
+        What::Edit => (How::Edit, format!("{of} edit {count}")),
+        What::Reaction => (How::Reaction, format!("{of} reaction {} {count}", bridge.as_str())),
+        What::Deletion => (How::Redaction, format!("{of} deletion")),
     };
     let details = Details { about: Some(RemoteId::new(of.as_str())), emoji: deed.emoji, ..Details::default() };
     Overheard {

@@ -1,0 +1,214 @@
+//! An engine that is ordered into trouble: what a real one does seldom, or not when a test wants it to.
+
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use sealbridge_contract::{
+    ConversationId, DeliveryError, Fate, NotAccepted, RemoteId, Slip,
+    conformance::{How, MemoryIntake},
+    gate::Encryption,
+    inbox::StoreWrite,
+};
+use sealbridge_deltachat::Settings;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    bridge::{Bridge, until},
+    trouble::{edit, store},
+};
+
+/// The fingerprint that the engine says is ours.
+const OURS: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const WITHHELD: &str = "the engine has it and can't give it out";
+
+/// An account on an engine that follows orders.
+async fn bridge() -> Result<Bridge> {
+    let folder = TempDir::new()?;
+    let engine = folder.path().join("engine");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/deltachat/engine.py");
+    std::fs::write(&engine, format!("#!/bin/sh\nexec python3 -I {}\n", script.display()))?;
+    std::fs::set_permissions(&engine, std::fs::Permissions::from_mode(0o700))?;
+    let address = "bridge@a.test".to_owned();
+    let settings = Settings { address: Some(address.clone()), engine, ..Settings::default() };
+    let group = ConversationId::new(format!("10-{}", OURS[..12].to_lowercase()));
+    let intake: Arc<MemoryIntake> = Arc::default();
+    let bridge = Bridge { settings, folder, intake, link: String::new(), own_link: String::new(), group };
+    let identity = json!({ "address": address, "fingerprint": OURS });
+    store(&bridge).write(vec![StoreWrite::put("identity", identity.to_string().into_bytes())]).await?;
+    Ok(bridge)
+}
+
+fn order(bridge: &Bridge, orders: &Value) -> Result<()> {
+    // In one step, since the engine may read it this very moment.
+    let (new, orders_at) = (bridge.folder.path().join("orders.new"), bridge.folder.path().join("orders.json"));
+    std::fs::write(&new, orders.to_string())?;
+    Ok(std::fs::rename(new, orders_at)?)
+}
+
+/// How often a method was asked for.
+fn asked(bridge: &Bridge, method: &str) -> usize {
+    let asked = std::fs::read_to_string(bridge.folder.path().join("asked.txt")).unwrap_or_default();
+    asked.lines().filter(|line| *line == method).count()
+}
+
+#[tokio::test]
+async fn message_that_ends_the_engine_is_refused_alone_wherever_it_stands() -> Result<()> {
+    for (trouble, engines) in [("endless", 5), ("strange", 5), ("withheld", 1)] {
+        let bridge = bridge().await?;
+        order(&bridge, &json!({ "messages": { "1": {}, "2": {}, "3": trouble, "4": {}, "5": {} } }))?;
+        let running = bridge.start().await?;
+        until("the last one crosses", || bridge.said().len() == 4).await?;
+        let names: Vec<_> = bridge.said().into_iter().map(|one| one.id.as_str().to_owned()).collect();
+        assert_eq!(names, ["1@ann.test", "2@ann.test", "4@ann.test", "5@ann.test"], "{trouble}");
+        let refused = (RemoteId::new("3@ann.test"), WITHHELD.to_owned());
+        assert_eq!(bridge.intake.refused(), [refused], "{trouble}");
+        let starts = asked(&bridge, "start_io");
+        assert!(starts <= engines, "{trouble}: {starts} engines");
+        running.stop().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn message_that_cannot_even_be_named_is_refused_all_the_same() -> Result<()> {
+    let bridge = bridge().await?;
+    order(&bridge, &json!({ "messages": { "1": {}, "2": {} }, "refuse": { "get_message_info_object": -1 } }))?;
+    let running = bridge.start().await?;
+    until("both are refused", || bridge.intake.refused().len() == 2).await?;
+    let names: Vec<_> = bridge.intake.refused().into_iter().map(|(id, _)| id.as_str().to_owned()).collect();
+    assert_eq!(names, ["message 1", "message 2"]);
+    assert_eq!(asked(&bridge, "start_io"), 1, "a refusal ends no engine");
+    running.stop().await
+}
+
+#[tokio::test]
+async fn what_was_done_to_a_message_before_all_of_it_came_is_told_and_a_kill_loses_none_of_it() -> Result<()> {
+    let liked = |bridge: &Bridge| bridge.intake.accepted().iter().any(|one| one.how == Some(How::Reaction));
+    let waiting = async || -> Result<Bridge> {
+        let bridge = bridge().await?;
+        order(&bridge, &json!({ "messages": { "1": { "downloadState": "Available" } } }))?;
+        let running = bridge.start().await?;
+        until("it waits", || bridge.intake.still_waiting() == 1).await?;
+        running.stop().await?;
+        let whole = json!({ "reactions": { "reactionsByContact": { "20": ["👍"] } } });
+        order(&bridge, &json!({ "messages": { "1": whole } }))?;
+        Ok(bridge)
+    };
+    let bridge = waiting().await?;
+    let running = bridge.start().await?;
+    until("the reaction is told without a kill", || liked(&bridge)).await?;
+    running.stop().await?;
+
+    let bridge = waiting().await?;
+    // The journal stops in the very moment in which it would be handed in.
+    bridge.intake.be_ending(Some(NotAccepted::Stopping));
+    let running = bridge.start_without_waiting().await?;
+    let tries = Instant::now() + Duration::from_secs(20);
+    while store(&bridge).read("told:0000000001").await?.is_none() {
+        ensure!(Instant::now() < tries, "how it is was not written down before it was handed in");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    running.stop().await?;
+
+    bridge.intake.be_ending(None);
+    let running = bridge.start().await?;
+    until("the reaction is told after it", || liked(&bridge)).await?;
+    assert_eq!(bridge.said().first().map(|one| one.id.as_str().to_owned()).as_deref(), Some("1@ann.test"));
+    running.stop().await
+}
+
+#[tokio::test]
+async fn refusal_of_the_engines_is_final_only_when_it_says_so_again_and_again() -> Result<()> {
+    let bridge = bridge().await?;
+    order(&bridge, &json!({ "refuse": { "send_msg": 2 } }))?;
+    let running = bridge.start().await?;
+    let slip = running.slip(&bridge.group);
+    for _ in 0..2 {
+        let error = running.deliver("in the end", &slip).await.expect_err("it is refused");
+        assert!(matches!(error.fate, Fate::Retry(_)), "{error}");
+    }
+    running.deliver("in the end", &slip).await?;
+
+    order(&bridge, &json!({ "refuse": { "send_msg": -1 } }))?;
+    let slip = running.slip(&bridge.group);
+    let mut tries = 0;
+    let end: DeliveryError = loop {
+        tries += 1;
+        match running.deliver("never", &slip).await {
+            Err(error) if error.fate == Fate::GiveUp => break error,
+            other => ensure!(other.is_err() && tries < 20, "{other:?}"),
+        }
+    };
+    assert!(tries > 2, "after {tries}: {end}");
+
+    // Nor is it where we were put out of the group: there the lane waits.
+    order(&bridge, &json!({ "refuse": { "send_msg": -1 }, "chat": { "selfInGroup": false, "canSend": false } }))?;
+    let error = running.deliver("later", &running.slip(&bridge.group)).await.expect_err("we are out");
+    assert!(matches!(error.fate, Fate::Retry(_)), "{error}");
+    assert_eq!(running.transport.encryption(&bridge.group), Encryption::Left);
+    running.stop().await
+}
+
+#[tokio::test]
+async fn edit_that_ends_the_engine_is_refused_once_and_holds_up_no_other_change() -> Result<()> {
+    let bridge = bridge().await?;
+    order(&bridge, &json!({ "messages": { "1": {}, "2": {} } }))?;
+    let running = bridge.start().await?;
+    until("both cross", || bridge.said().len() == 2).await?;
+    running.stop().await?;
+    let liked = json!({ "reactions": { "reactionsByContact": { "20": ["👍"] } } });
+    order(&bridge, &json!({ "messages": { "1": liked, "2": "endless" } }))?;
+    let running = bridge.start().await?;
+    let told = || bridge.intake.accepted().iter().any(|one| one.how == Some(How::Reaction));
+    until("the other change is told", told).await?;
+    running.stop().await?;
+    let refused = (RemoteId::new("2@ann.test edit 1"), WITHHELD.to_owned());
+    assert_eq!(bridge.intake.refused(), [refused]);
+
+    // From now on nobody asks for it.
+    let before = asked(&bridge, "start_io");
+    order(&bridge, &json!({ "messages": { "1": liked, "2": "endless", "3": {} } }))?;
+    let running = bridge.start().await?;
+    until("the next one crosses", || bridge.said().iter().any(|one| one.id.as_str() == "3@ann.test")).await?;
+    order(&bridge, &json!({ "messages": { "1": {}, "2": "endless", "3": liked, "4": {} } }))?;
+    running.stop().await?;
+    let running = bridge.start().await?;
+    let taken_back = || bridge.intake.accepted().iter().filter(|one| one.how == Some(How::Reaction)).count() == 3;
+    until("what changed about others is told", taken_back).await?;
+    running.stop().await?;
+    assert_eq!(asked(&bridge, "start_io"), before + 2, "an engine ended");
+    assert_eq!(bridge.intake.refused().len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn deed_that_the_engine_refuses_again_and_again_is_said_in_words_once() -> Result<()> {
+    let bridge = bridge().await?;
+    // No method of this engine edits anything.
+    order(&bridge, &json!({}))?;
+    let running = bridge.start().await?;
+    let said = running.insist("befroe", &running.slip(&bridge.group)).await?;
+    let slip = Slip { about: Some(said.id.clone()), ..running.slip(&bridge.group) };
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match edit(&running, &said.id, "before", &slip).await {
+            Err(error) if error.fate == Fate::OtherForm => break,
+            other => ensure!(other.is_err() && tries < 20, "{other:?}"),
+        }
+    }
+    ensure!(tries > 2, "it was final after {tries}");
+    let words = running.deliver("edited: before", &slip).await?;
+    // The next attempt begins with the same form again.
+    let error = edit(&running, &said.id, "before", &slip).await.expect_err("it was said in words");
+    assert_eq!(error.fate, Fate::OtherForm, "{error}");
+    assert_eq!(running.deliver("edited: before", &slip).await?, words);
+    assert_eq!(asked(&bridge, "send_msg"), 2);
+    running.stop().await
+}
