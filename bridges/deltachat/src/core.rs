@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use sealbridge_child::CallError;
@@ -132,6 +133,13 @@ impl Core {
     pub(crate) fn engine(&self) -> Result<Arc<Engine>, DeliveryError> {
         let engine = self.engine.borrow().clone();
         engine.ok_or_else(|| DeliveryError::retry("the engine is not running; it is started again by itself"))
+    }
+
+    /// The engine, as soon as it runs.
+    pub(crate) async fn engine_within(&self, patience: Duration) -> Option<Arc<Engine>> {
+        let mut engine = self.engine.subscribe();
+        let running = tokio::time::timeout(patience, engine.wait_for(Option::is_some)).await;
+        running.ok()?.ok()?.clone()
     }
 
     pub(crate) fn put_engine(&self, engine: Option<Arc<Engine>>) {

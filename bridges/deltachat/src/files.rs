@@ -12,12 +12,13 @@ use std::{
 };
 
 use sealbridge_contract::{
-    Cleared, DeliveryError, Fatal, Spool, SpoolError, SpoolId, Spooled, adapt, message::Media, spool::SpoolReader,
+    Cleared, DeliveryError, Fatal, Picture, PictureId, SecretBytes, Spool, SpoolError, SpoolId, Spooled, adapt,
+    message::Media, spool::SpoolReader,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
-use crate::{core::keep_private, translate};
+use crate::{core::keep_private, engine::types::Contact, translate};
 
 const HANDOVER: &str = "handover";
 /// How much is read at once.
@@ -115,11 +116,7 @@ pub(crate) async fn take(
     most: u64,
 ) -> Result<Result<Spooled, String>, SpoolError> {
     let gone = || Ok(Err("its file is not there any more".to_owned()));
-    // Where a name of a stranger might lead elsewhere, nothing is read.
-    let inside = folder.canonicalize().ok().zip(Path::new(file).canonicalize().ok());
-    let Some(path) = inside.and_then(|(folder, path)| path.starts_with(folder).then_some(path)) else {
-        return gone();
-    };
+    let Some(path) = inside(folder, Path::new(file)) else { return gone() };
     let Ok(mut from) = tokio::fs::File::open(&path).await else { return gone() };
     let mut writer = spool.create(most).await?;
     let mut piece = Zeroizing::new(vec![0; PIECE]);
@@ -137,6 +134,32 @@ pub(crate) async fn take(
         Ok(spooled) => Ok(Ok(spooled)),
         Err(error) => too_long(error).map(Err),
     }
+}
+
+/// What the picture of a contact is called: as the engine calls its file, by what is in it.
+pub(crate) fn picture_id(of: &Contact) -> Option<PictureId> {
+    let path = Path::new(of.profile_image.as_deref()?);
+    PictureId::new(path.file_name()?.to_str()?)
+}
+
+/// A picture of that name in the folder where the engine keeps files.
+pub(crate) async fn picture(folder: &Path, of: &PictureId) -> Option<Picture> {
+    let name = Path::new(of.as_str());
+    // It is a name and no way to another place.
+    if name.file_name() != Some(name.as_os_str()) {
+        return None;
+    }
+    let path = inside(folder, &folder.join(name))?;
+    let mut content = Vec::new();
+    let file = tokio::fs::File::open(&path).await.ok()?;
+    file.take(Picture::MOST as u64 + 1).read_to_end(&mut content).await.ok()?;
+    Picture::new(SecretBytes::new(content))
+}
+
+/// The file itself, if it lies in the folder: where a name of a stranger might lead elsewhere, nothing is read.
+fn inside(folder: &Path, file: &Path) -> Option<PathBuf> {
+    let (folder, file) = (folder.canonicalize().ok()?, file.canonicalize().ok()?);
+    file.starts_with(folder).then_some(file)
 }
 
 /// Why a file never will be in the spool, if it is too long for it.
@@ -171,6 +194,23 @@ mod tests {
         let broken = broken.to_str().expect("it is a name");
         let taken = take(&MemorySpool::default(), folder.path(), broken, 100).await.expect("the spool is sound");
         assert_eq!(taken, Err("its file can't be read".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn picture_is_found_by_its_name_and_nothing_elsewhere_is() {
+        let account = tempfile::tempdir().expect("a folder");
+        let folder = account.path().join("blobs");
+        keep_private(&folder).expect("a private folder");
+        let png = [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice(), &[0, 0, 0, 8, 0, 0, 0, 8, 8, 2, 0, 0, 0, 0, 0, 0, 0]];
+        for path in [folder.join("ann.png"), account.path().join("outside.png")] {
+            std::fs::write(path, png.concat()).expect("it can be written");
+        }
+        std::os::unix::fs::symlink(account.path().join("outside.png"), folder.join("link.png")).expect("a link");
+        let found = async |name: &str| picture(&folder, &PictureId::new(name).expect("a name")).await.is_some();
+        assert!(found("ann.png").await);
+        for elsewhere in ["../outside.png", "..", ".", "link.png", "none.png", "/etc/hostname", "blobs/ann.png"] {
+            assert!(!found(elsewhere).await, "{elsewhere}");
+        }
     }
 
     #[test]

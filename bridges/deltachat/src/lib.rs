@@ -34,12 +34,12 @@ mod sheet;
 mod taking;
 mod translate;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, Ability, AnyTransport, Cleared, Context, ConversationId, Deduplication, DeliveryError, EndToEnd, Fatal,
-    Flow, Found, Inbox, Invitation, PersonId, Receipt, Slip, Transport, Verb,
+    Flow, Found, Inbox, Invitation, PersonId, Picture, PictureId, Receipt, Slip, Transport, Verb,
     gate::Encryption,
     transport::{ConversationInfo, Finding, Health},
 };
@@ -89,6 +89,9 @@ pub const ABILITIES: Abilities = Abilities {
     reactions_in_clear: false,
 };
 
+/// As long a picture is waited for, twice at the most: for the engine to be there, and for its answer.
+const PICTURE: Duration = Duration::from_secs(2);
+
 /// One Delta Chat account.
 #[derive(Debug)]
 pub struct DeltaChat {
@@ -123,6 +126,12 @@ impl Transport for DeltaChat {
 
     fn comparison(&self, _with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
         Some(Box::new(joining::Joining::new(Arc::clone(&self.core))))
+    }
+
+    async fn picture(&self, of: &PictureId) -> Option<Picture> {
+        let engine = self.core.engine_within(PICTURE).await?;
+        let folder = tokio::time::timeout(PICTURE, engine.files()).await.ok()?.ok()??;
+        files::picture(&folder, of).await
     }
 
     async fn doctor(&self) -> Vec<Finding> {

@@ -91,6 +91,8 @@ pub(crate) struct Contact {
     pub(crate) auth_name: Text,
     #[serde(deserialize_with = "text")]
     pub(crate) display_name: Text,
+    /// Where their picture lies.
+    pub(crate) profile_image: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -8,7 +8,7 @@ use sealbridge_contract::{
     message::{Change, Dimensions, FileName, Location, Media, MediaType, Sort, Target},
 };
 
-use crate::engine::types;
+use crate::{engine::types, files};
 
 /// A message, with what had to be asked about it.
 #[derive(Debug)]
@@ -80,11 +80,15 @@ pub(crate) fn arrived(read: Read) -> Arrived {
             _ => Kind::Unsupported { what: "something" },
         },
     };
+    // Where an account speaks for somebody else, its picture is not theirs.
+    let speaks_for_itself = name.is_none() && message.override_sender_name.is_none();
+    let portrait = speaks_for_itself.then(|| files::picture_id(&message.sender)).flatten();
     let name = name.or_else(|| name_of(message.override_sender_name, message.sender));
     let author = Author { id: author, name };
     let sent_at = Timestamp(message.timestamp.saturating_mul(1000));
     let mut told = Message::of(author, sent_at, kind);
     told.reply_to = answers;
+    told.portrait = portrait;
     Arrived::Message(incoming(id, told))
 }
 

@@ -155,6 +155,10 @@ impl Peer for Ann {
         speech::heard(&self.person, self.chat, &self.bridge).await.map_err(broken)
     }
 
+    async fn has_picture(&self, picture: Vec<u8>) -> Told {
+        self.person.has_picture(&picture).await.map_err(broken)
+    }
+
     async fn say_in_clear(&self, _words: &str) -> Told<RemoteId> {
         Err(Stop::cannot("the engine leaves mail in clear unread; a test of its own sends some"))
     }

@@ -62,6 +62,14 @@ impl DeltaPerson {
         Ok(sent)
     }
 
+    /// From now on has this picture, a PNG.
+    pub async fn has_picture(&self, picture: &[u8]) -> Result<()> {
+        let file = tempfile::Builder::new().suffix(".png").tempfile().context("Write a picture")?;
+        std::fs::write(file.path(), picture)?;
+        // The engine makes a copy before it answers.
+        self.rpc("set_config", json!(["selfavatar", file.path()])).await.map(drop)
+    }
+
     /// Sends what follows as a machine would, or as a person again.
     pub async fn be_a_bot(&self, bot: bool) -> Result<()> {
         self.rpc("set_config", json!(["bot", if bot { "1" } else { "0" }])).await.map(drop)
