@@ -236,7 +236,8 @@ impl Running {
     pub(crate) async fn accepted(&self, id: &str) -> Result<Accepted> {
         let id = RemoteId::new(id);
         let find = || self.intake.accepted().into_iter().find(|accepted| accepted.id == id);
-        until("the message is accepted", || find().is_some()).await?;
+        let accepted = until("the message is accepted", || find().is_some()).await;
+        accepted.with_context(|| format!("refused were {:?}", self.intake.refused()))?;
         find().context("it was accepted")
     }
 }
