@@ -110,6 +110,7 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
     let [phones, matrix] = settle(&family, &said).await?;
     outcome.tally = Tally { duplicated: matrix.duplicated, ..phones + matrix };
     if !outcome.tally.is_clean() {
+        stage.line(&format!("on Matrix {matrix:?}; on the phones {:?}", family.judge_phones(&said[0]).await?));
         let status = family.bridge.cli(&["status"]).await?;
         stage.line(&format!("the service says: {} {}", status.stdout.trim(), status.stderr.trim()));
         let kept = crate::paths::lab_dir()?.join("chaos-deltachat-failed.log");

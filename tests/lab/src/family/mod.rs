@@ -101,11 +101,17 @@ impl Family {
 
     /// What Matrix said is judged on both phones; what the first phone said, on Matrix. The second listens.
     pub async fn judge(&self, said: &[Vec<Tag>; 2]) -> Result<[Tally; 2]> {
-        let mut phones = Tally::default();
-        for (phone, chat) in &self.phones {
-            phones = phones + checker::judge(&said[0], &heard_on(phone, *chat).await?);
-        }
+        let phones = self.judge_phones(&said[0]).await?.into_iter().sum();
         Ok([phones, checker::judge(&said[1], &heard_by(&self.ann, &self.room))])
+    }
+
+    /// The same of what was said on Matrix, for each phone.
+    pub async fn judge_phones(&self, said: &[Tag]) -> Result<Vec<Tally>> {
+        let mut tallies = Vec::new();
+        for (phone, chat) in &self.phones {
+            tallies.push(checker::judge(said, &heard_on(phone, *chat).await?));
+        }
+        Ok(tallies)
     }
 
     /// Kills the engine that the service runs, if it runs one at this moment.
