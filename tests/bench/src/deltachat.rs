@@ -1,8 +1,8 @@
 //! The bridge's messages next to those of a Delta Chat client, over the same mail server, to the same phones, in turns.
 //!
 //! Each speaks in a group of its own with the same two phones in it, so that each mail goes to as many.
-//! Half a second of every hop is Dovecot's, which gathers what comes for so long before it wakes a client that waits. So
-//! what the bridge adds is shown in milliseconds, too.
+//! Dovecot's source has it gather what comes for half a second before it wakes a client that waits, which makes any ratio
+//! look better. So what the bridge adds is shown in milliseconds, too.
 
 use std::{sync::Arc, time::SystemTime};
 
