@@ -165,7 +165,7 @@ impl MailServer {
         tokio::try_join!(self.postfix.kill(), self.dovecot.kill())?;
         // Postfix's workers are in groups of their own, and end when they see that their master is gone.
         let give_up = Instant::now() + STOP_GRACE;
-        for port in [self.layout.imaps, self.layout.smtps] {
+        for port in [self.layout.imaps, self.layout.smtps, self.layout.lmtp, self.layout.sasl] {
             while TcpStream::connect(self.address(port)).await.is_ok() {
                 ensure!(Instant::now() < give_up, "Port {port} is still open after a kill");
                 tokio::time::sleep(Duration::from_millis(20)).await;
