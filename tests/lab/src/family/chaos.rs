@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
-use super::{Family, PATIENCE};
+use super::{Family, PATIENCE, heard_by, shown_on};
 use crate::{
     bridge::Binary,
     chaos::{Options, percentile, places},
@@ -39,6 +39,9 @@ pub struct Outcome {
     pub tally: Tally,
     /// Seen again on a phone: the engine mailed it twice, under two names.
     pub duplicated_on_phones: usize,
+    /// Heard after a later one because the mail server, which was killed, laid it into the listener's mailbox after that.
+    /// Not counted as `reordered`.
+    pub swapped_by_mail_server: usize,
     /// Events that somebody could not read at the end.
     pub undecryptable: usize,
     /// From the end of a kill to the next message that was heard, median.
@@ -106,8 +109,13 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
             stage.line(&format!("{} kills", turn + 1));
         }
     }
-    let said = talk.stop().await?;
-    let [phones, matrix] = settle(&family, &said).await?;
+    let (said, mails) = talk.stop().await?;
+    let [mut phones, mut matrix] = settle(&family, &said).await?;
+    let swapped = swapped_anywhere(&family, &mails).await?;
+    outcome.swapped_by_mail_server = swapped.iter().sum();
+    for (tally, swapped) in [&mut phones, &mut matrix].into_iter().zip(swapped) {
+        tally.reordered = tally.reordered.saturating_sub(swapped);
+    }
     outcome.tally = Tally { duplicated: matrix.duplicated, ..phones + matrix };
     if !outcome.tally.is_clean() {
         stage.line(&format!("on Matrix {matrix:?}; on the phones {:?}", family.judge_phones(&said[0]).await?));
@@ -127,6 +135,37 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
         recovery_p95_ms: percentile(&recoveries, 95),
         ..outcome
     })
+}
+
+/// How many were heard after a later one that was laid into the listener's mailbox before them. `heard`: the number and
+/// the mail of each, as they were heard.
+fn swapped(heard: &[(usize, String)], laid: &[String]) -> usize {
+    let place = |mail: &String| laid.iter().position(|laid| laid == mail);
+    let mut last: Option<&(usize, String)> = None;
+    let mut swapped = 0;
+    for one in heard {
+        match last {
+            Some(last) if one.0 < last.0 => swapped += usize::from(place(&one.1) > place(&last.1)),
+            _ => last = Some(one),
+        }
+    }
+    swapped
+}
+
+/// The same of all: on Matrix, where `mails` are those of the first phone by number, and on the phones.
+async fn swapped_anywhere(family: &Family, mails: &[String]) -> Result<[usize; 2]> {
+    let of = |text: &str, sender| Tag::find(&family.run, text).filter(|tag| tag.sender == sender).map(|tag| tag.number);
+    let on_matrix = heard_by(&family.ann, &family.room);
+    let on_matrix = on_matrix.iter().filter_map(|heard| of(&heard.text, 1));
+    let on_matrix: Vec<_> = on_matrix.filter_map(|number| Some((number, mails.get(number)?.clone()))).collect();
+    let matrix = swapped(&on_matrix, &family.mail.laid_into("bridge-")?);
+    let mut phones = 0;
+    for ((phone, chat), mailbox) in family.phones.iter().zip(["ben-", "eve-"]) {
+        let shown = shown_on(phone, *chat).await?;
+        let shown: Vec<_> = shown.into_iter().filter_map(|seen| Some((of(&seen.text, 0)?, seen.id))).collect();
+        phones += swapped(&shown, &family.mail.laid_into(mailbox)?);
+    }
+    Ok([phones, matrix])
 }
 
 /// Kills the service where it stands, or has it die at a named place, and starts it again. True: it died at the place.
@@ -174,10 +213,13 @@ async fn settle(family: &Family, said: &[Vec<Tag>; 2]) -> Result<[Tally; 2]> {
     }
 }
 
+/// What somebody said, and as which mails if they were some.
+type Said = (Vec<Tag>, Vec<String>);
+
 /// Ann on Matrix and the first phone talk without end.
 struct Talk {
     stop: Arc<AtomicBool>,
-    tasks: [JoinHandle<Result<Vec<Tag>>>; 2],
+    tasks: [JoinHandle<Result<Said>>; 2],
 }
 
 impl Talk {
@@ -193,26 +235,43 @@ impl Talk {
                 tags.push(tag);
                 tokio::time::sleep(pause).await;
             }
-            Ok(tags)
+            Ok((tags, Vec::new()))
         });
         let (phone, chat) = (Arc::clone(&family.phones[0].0), family.phones[0].1);
         let (run, stopped) = (family.run.clone(), Arc::clone(&stop));
         let on_phone = tokio::spawn(async move {
-            let mut tags = Vec::new();
+            let (mut tags, mut mails) = (Vec::new(), Vec::new());
             while !stopped.load(Ordering::Relaxed) {
                 let tag = Tag { run: run.clone(), sender: 1, number: tags.len() };
-                phone.send(chat, &tag.text()).await.context("Say something on the phone")?;
+                mails.push(phone.send(chat, &tag.text()).await.context("Say something on the phone")?.id);
                 tags.push(tag);
                 tokio::time::sleep(pause).await;
             }
-            Ok(tags)
+            Ok((tags, mails))
         });
         Self { stop, tasks: [on_matrix, on_phone] }
     }
 
-    async fn stop(self) -> Result<[Vec<Tag>; 2]> {
+    /// Gives what both said, and the mails of the phone.
+    async fn stop(self) -> Result<([Vec<Tag>; 2], Vec<String>)> {
         self.stop.store(true, Ordering::Relaxed);
         let [on_matrix, on_phone] = self.tasks;
-        Ok([on_matrix.await??, on_phone.await??])
+        let ((on_matrix, _), (on_phone, mails)) = (on_matrix.await??, on_phone.await??);
+        Ok(([on_matrix, on_phone], mails))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_mail_server_swapped_is_laid_to_it() {
+        let mail = |number: usize| (number, format!("mail {number}"));
+        let laid = |numbers: [usize; 4]| numbers.map(|number| mail(number).1);
+        let heard = [0, 2, 1, 3].map(mail);
+        assert_eq!(swapped(&heard, &laid([0, 2, 1, 3])), 1);
+        assert_eq!(swapped(&heard, &laid([0, 1, 2, 3])), 0, "the mail server kept the order, so somebody else did not");
+        assert_eq!(swapped(&[0, 1, 2, 3].map(mail), &laid([0, 2, 1, 3])), 0);
     }
 }

@@ -151,10 +151,19 @@ async fn screen(phone: &DeltaPerson, chat: u32) -> Result<Vec<Seen>> {
     Ok(phone.messages().await?.into_iter().filter(|seen| !seen.own && seen.chat == chat).collect())
 }
 
-/// What others said in a chat, as a phone shows it.
+/// What others said in a chat, as a phone shows it: in the order of its screen, which is not always that of arrival.
+pub async fn shown_on(phone: &DeltaPerson, chat: u32) -> Result<Vec<Seen>> {
+    let mut screen = screen(phone, chat).await?;
+    let shown = phone.rpc("get_message_ids", serde_json::json!([chat, false, false])).await?;
+    let shown: Vec<u32> = serde_json::from_value(shown)?;
+    screen.sort_by_key(|seen| shown.iter().position(|number| *number == seen.number));
+    Ok(screen)
+}
+
+/// The same, to be judged.
 pub async fn heard_on(phone: &DeltaPerson, chat: u32) -> Result<Vec<Heard>> {
-    let screen = screen(phone, chat).await?;
-    Ok(screen.into_iter().map(|seen| Heard { late: seen.text.contains("[late]"), text: seen.text }).collect())
+    let shown = shown_on(phone, chat).await?;
+    Ok(shown.into_iter().map(|seen| Heard { late: seen.text.contains("[late]"), text: seen.text }).collect())
 }
 
 /// The account's section of the answers.

@@ -91,6 +91,7 @@ pub(super) fn main_cf(layout: &Layout, archive: &str) -> String {
         "minimal_backoff_time = 2s".to_owned(),
         "maximal_backoff_time = 5s".to_owned(),
         "queue_run_delay = 2s".to_owned(),
+        "transport_retry_time = 2s".to_owned(),
         "smtpd_tls_wrappermode = yes".to_owned(),
         "smtpd_tls_security_level = encrypt".to_owned(),
         format!("smtpd_tls_cert_file = {}", layout.chain().display()),

@@ -42,6 +42,15 @@ impl MailServer {
         folders.iter().map(|folder| files_below(&self.queue().join(folder))).sum()
     }
 
+    /// The ids of the mails that were laid into the mailbox whose address begins so, in that order.
+    pub fn laid_into(&self, mailbox: &str) -> Result<Vec<String>> {
+        let log = std::fs::read(self.data_dir().join("dovecot.log"))?;
+        let whose = format!("lmtp({mailbox}");
+        let id = |line: &str| Some(line.split_once("msgid=<")?.1.split_once('>')?.0.to_owned());
+        let log = String::from_utf8_lossy(&log);
+        Ok(log.lines().filter(|line| line.contains(&whose) && line.contains("saved mail")).filter_map(id).collect())
+    }
+
     /// What both servers log.
     pub fn logs(&self) -> Vec<PathBuf> {
         ["output.log", "postfix.log", "dovecot.log"].map(|name| self.data_dir().join(name)).into()
