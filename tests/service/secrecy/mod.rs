@@ -19,6 +19,7 @@ use sealbridge_contract::conformance::{Details, How, Sample, Say};
 use sealbridge_lab::{
     MailServer, Synapse,
     bridge::{Binary, Bridge},
+    family::of_the_service,
     mail::{self, is_encrypted},
     search::Search,
     servers, synapse,
@@ -64,17 +65,7 @@ async fn until(what: &str, is: impl Fn() -> Result<bool>) -> Result<()> {
 /// The service's own folder and everything in it, but for the engine's, of which SECURITY.md speaks, and for what the
 /// operator wrote.
 fn ours(bridge: &Bridge) -> Result<Vec<PathBuf>> {
-    let mut places = Vec::new();
-    let mut folder = bridge.folder().to_owned();
-    for step in ["state", "accounts", "family", "accounts"] {
-        for entry in std::fs::read_dir(&folder)? {
-            let path = entry?.path();
-            if !path.ends_with(step) && path.extension().is_none_or(|kind| kind != "toml") {
-                places.push(path);
-            }
-        }
-        folder.push(step);
-    }
+    let places = of_the_service(bridge)?;
     for part in ["output.log", "journal.db", "spool", "handover"] {
         ensure!(places.iter().any(|place| place.ends_with(part)), "{part} is not among {places:?}");
     }

@@ -18,7 +18,7 @@ use sealbridge_contract::{
     transport::StoreKey,
 };
 use sealbridge_deltachat::{CertificateChecks, MailHost, Security, Settings, Setup, connect};
-use sealbridge_lab::{MailServer, mail::Mailbox, venv::Venv};
+use sealbridge_lab::{DeltaPerson, MailServer, mail::Mailbox, venv::Venv};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +44,25 @@ pub(crate) struct Running {
     pub(crate) intake: Arc<MemoryIntake>,
     task: JoinHandle<Result<(), Fatal>>,
     stop: CancellationToken,
+}
+
+/// The bridge, running, and somebody in its group.
+pub(crate) struct Met {
+    pub(crate) bridge: Bridge,
+    pub(crate) running: Running,
+    pub(crate) ann: DeltaPerson,
+    /// The group, as Ann numbers it.
+    pub(crate) chat: u32,
+}
+
+/// Sets up the bridge on the shared mail server and has Ann follow its invitation. `None`: there is no mail server.
+pub(crate) async fn met() -> Result<Option<Met>> {
+    let Some(server) = MailServer::shared().await? else { return Ok(None) };
+    let bridge = Bridge::new(server).await?;
+    let running = bridge.start().await?;
+    let ann = DeltaPerson::new_on(server, "ann").await?;
+    let chat = ann.join(&bridge.link).await?;
+    Ok(Some(Met { bridge, running, ann, chat }))
 }
 
 pub(crate) fn account() -> AccountName {

@@ -7,7 +7,7 @@ use sealbridge_lab::{
     delta::{Attachment, Saying},
 };
 
-use crate::bridge::{Bridge, until};
+use crate::bridge::{Bridge, Met, met, until};
 
 fn file<'a>(text: &'a str, name: &'a str, content: &'a [u8]) -> Saying<'a> {
     Saying { text, file: Some(Attachment { view: "File", name, content }), ..Saying::default() }
@@ -15,11 +15,7 @@ fn file<'a>(text: &'a str, name: &'a str, content: &'a [u8]) -> Saying<'a> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn name_of_a_file_leads_nowhere_and_has_one_line() -> Result<()> {
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let bridge = Bridge::new(server).await?;
-    let running = bridge.start().await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    let chat = ann.join(&bridge.link).await?;
+    let Some(Met { bridge: _bridge, running, ann, chat }) = met().await? else { return Ok(()) };
     for name in ["../../x.txt", "a\nb\r.txt", "\u{202e}txt.exe", "..", "/etc/passwd"] {
         let said = ann.say(chat, file("look", name, b"harmless")).await?;
         let accepted = running.accepted(&said.id).await?;
@@ -53,11 +49,7 @@ async fn file_over_the_limit_is_refused_by_what_is_counted_and_the_next_one_cros
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flood_of_reactions_ends_in_what_is_shown_last() -> Result<()> {
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let bridge = Bridge::new(server).await?;
-    let running = bridge.start().await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    let chat = ann.join(&bridge.link).await?;
+    let Some(Met { bridge: _bridge, running, ann, chat }) = met().await? else { return Ok(()) };
     let said = ann.send(chat, "liked too much").await?;
     running.accepted(&said.id).await?;
     let all: Vec<String> = (0..30).filter_map(|at| char::from_u32(0x1f600 + at)).map(String::from).collect();
@@ -81,11 +73,7 @@ async fn flood_of_reactions_ends_in_what_is_shown_last() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn message_that_is_longer_than_is_read_is_refused_alone_and_the_others_cross() -> Result<()> {
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let bridge = Bridge::new(server).await?;
-    let running = bridge.start().await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    let chat = ann.join(&bridge.link).await?;
+    let Some(Met { bridge, running, ann, chat }) = met().await? else { return Ok(()) };
     let before = ann.send(chat, "before").await?;
     let endless = ann.send(chat, &"endless ".repeat(9 << 20)).await?;
     let after = ann.send(chat, "after").await?;

@@ -16,7 +16,7 @@ use sealbridge_lab::{DeltaPerson, MailServer};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::{Bridge, SOON, until};
+use crate::bridge::{Bridge, Met, SOON, met, until};
 
 /// Kills the engine again and again, each time at another age, until it is told to stop; counts how often.
 fn kill_again_and_again(bridge: &Arc<Bridge>, stop: &CancellationToken, killed: &Arc<AtomicU64>) -> JoinHandle<()> {
@@ -113,11 +113,7 @@ async fn engine_killed_again_and_again_while_it_receives_loses_and_doubles_nothi
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn service_killed_between_the_commit_and_the_engines_own_note_carries_each_message_once() -> Result<()> {
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let bridge = Bridge::new(server).await?;
-    let running = bridge.start().await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    let chat = ann.join(&bridge.link).await?;
+    let Some(Met { bridge, running, ann, chat }) = met().await? else { return Ok(()) };
     let first = ann.send(chat, "first").await?;
     running.accepted(&first.id).await?;
     running.kill().await;

@@ -20,7 +20,7 @@ use sealbridge_lab::{
 use serde_json::{Value, json};
 
 use crate::{
-    bridge::{Bridge, Running, SOON, account, until},
+    bridge::{Bridge, Met, Running, SOON, account, met, until},
     harness::in_the_engine,
 };
 
@@ -130,11 +130,7 @@ fn deletions(bridge: &Bridge) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn file_that_the_engine_lost_is_told_as_no_deletion() -> Result<()> {
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let bridge = Bridge::new(server).await?;
-    let running = bridge.start().await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    let chat = ann.join(&bridge.link).await?;
+    let Some(Met { bridge, running, ann, chat }) = met().await? else { return Ok(()) };
     let said = ann.say(chat, file("a.bin", b"content")).await?;
     running.accepted(&said.id).await?;
     running.stop().await?;
@@ -156,11 +152,7 @@ async fn file_that_the_engine_lost_is_told_as_no_deletion() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn message_that_the_engine_cannot_load_becomes_a_dead_letter_and_the_next_one_crosses() -> Result<()> {
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let bridge = Bridge::new(server).await?;
-    let running = bridge.start().await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    let chat = ann.join(&bridge.link).await?;
+    let Some(Met { bridge, running, ann, chat }) = met().await? else { return Ok(()) };
     let first = ann.send(chat, "first").await?;
     running.accepted(&first.id).await?;
     running.stop().await?;
@@ -179,11 +171,7 @@ async fn message_that_the_engine_cannot_load_becomes_a_dead_letter_and_the_next_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn older_copy_of_the_engines_folder_stops_the_account_and_deletes_nothing() -> Result<()> {
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let bridge = Bridge::new(server).await?;
-    let running = bridge.start().await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    let chat = ann.join(&bridge.link).await?;
+    let Some(Met { bridge, running, ann, chat }) = met().await? else { return Ok(()) };
     let first = ann.send(chat, "before the copy").await?;
     running.accepted(&first.id).await?;
     running.stop().await?;
@@ -218,11 +206,7 @@ async fn older_copy_of_the_engines_folder_stops_the_account_and_deletes_nothing(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_that_came_together_wait_for_room_one_after_the_other() -> Result<()> {
     const SIZE: usize = 200_000;
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let bridge = Bridge::new(server).await?;
-    let running = bridge.start().await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    let chat = ann.join(&bridge.link).await?;
+    let Some(Met { bridge, running, ann, chat }) = met().await? else { return Ok(()) };
     running.stop().await?;
     let mut said = Vec::new();
     for number in 0..3 {
@@ -368,11 +352,7 @@ async fn forget_the_end(bridge: &Bridge, slip: &Slip) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reaction_that_was_killed_before_its_end_is_not_said_in_words_as_well() -> Result<()> {
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let bridge = Bridge::new(server).await?;
-    let running = bridge.start().await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    let chat = ann.join(&bridge.link).await?;
+    let Some(Met { bridge, running, ann, chat }) = met().await? else { return Ok(()) };
     let said = ann.send(chat, "like this").await?;
     running.accepted(&said.id).await?;
     let target = || Target::new(RemoteId::new(said.id.as_str()));

@@ -112,6 +112,24 @@ async fn session_that_its_sender_names_as_ours_keeps_out_nothing() -> Result<()>
 }
 
 #[tokio::test]
+async fn what_happens_to_a_room_again_is_told_again() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    let told = || {
+        let all = bot.intake.incidents().into_iter().filter(|told| told.topic.starts_with("left"));
+        all.map(|told| told.topic).collect::<std::collections::BTreeSet<_>>()
+    };
+    for times in 1..=2 {
+        bob.kick(&room, &bot.user.id).await?;
+        until(|| (told().len() == times).then_some(())).await?;
+        bot.clock.shift(3_600_000);
+        bob.invite(&room, &bot.user.id).await?;
+        running.joins(&room, 2).await?;
+    }
+    running.stop().await
+}
+
+#[tokio::test]
 async fn encrypted_room_stays_one_for_us_when_a_stranger_invites_us_again() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
     let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;

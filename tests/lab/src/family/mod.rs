@@ -124,19 +124,8 @@ impl Family {
     /// engine's own folder is another matter: it keeps its database as every Delta Chat client does, and SECURITY.md
     /// says so.
     pub fn places(&self) -> Result<Vec<PathBuf>> {
-        let mut places = vec![self.server.data_dir().to_owned(), self.mail.data_dir().to_owned()];
-        let mut folder = self.bridge.folder().to_owned();
-        for step in ["state", "accounts", "family", "accounts"] {
-            for entry in std::fs::read_dir(&folder)? {
-                let path = entry?.path();
-                if !path.ends_with(step) && path.extension().is_none_or(|kind| kind != "toml") {
-                    places.push(path);
-                }
-            }
-            folder.push(step);
-        }
-        ensure!(places.iter().any(|place| place.ends_with("journal.db")), "the journal is not among {places:?}");
-        Ok(places)
+        let servers = [self.server.data_dir().to_owned(), self.mail.data_dir().to_owned()];
+        Ok(servers.into_iter().chain(of_the_service(&self.bridge)?).collect())
     }
 
     /// Stops everything, so that what it had is on disk.
@@ -145,6 +134,23 @@ impl Family {
         tokio::try_join!(self.server.stop(), self.mail.stop())?;
         Ok(())
     }
+}
+
+/// The service's own folder and everything in it, but for the engine's and for what the operator wrote.
+pub fn of_the_service(bridge: &Bridge) -> Result<Vec<PathBuf>> {
+    let mut places = Vec::new();
+    let mut folder = bridge.folder().to_owned();
+    for step in ["state", "accounts", "family", "accounts"] {
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if !path.ends_with(step) && path.extension().is_none_or(|kind| kind != "toml") {
+                places.push(path);
+            }
+        }
+        folder.push(step);
+    }
+    ensure!(places.iter().any(|place| place.ends_with("journal.db")), "the journal is not among {places:?}");
+    Ok(places)
 }
 
 async fn screen(phone: &DeltaPerson, chat: u32) -> Result<Vec<Seen>> {
