@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
-use super::{Family, heard_by, shown_on};
+use super::{Family, PATIENCE, heard_by, shown_on};
 use crate::{
     bridge::Binary,
     chaos::{Options, percentile, places},
@@ -61,9 +61,6 @@ impl Outcome {
 const NOT_REACHED: Duration = Duration::from_secs(6);
 /// So long something may take to be heard after a kill before the next one.
 const QUIET: Duration = Duration::from_secs(20);
-/// So long nothing may come at the end before what is missing counts as lost. An engine that failed to reach its mail
-/// server again and again rests for minutes before it tries anew.
-const AT_REST: Duration = Duration::from_secs(420);
 /// So long is listened for what may be doubled, once all was heard.
 const LINGER: Duration = Duration::from_secs(3);
 
@@ -209,7 +206,7 @@ async fn settle(family: &Family, said: &[Vec<Tag>; 2]) -> Result<[Tally; 2]> {
             tokio::time::sleep(LINGER).await;
             return family.judge(said).await;
         }
-        if last.1.elapsed() > AT_REST {
+        if last.1.elapsed() > PATIENCE {
             return Ok(tallies);
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
