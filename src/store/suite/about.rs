@@ -132,8 +132,10 @@ pub(crate) async fn message_about_one_in_the_same_answer_waits_for_it(engine: &d
     };
     pair.arrive(vec![said("@ann", "$1"), edit("@ann", "$2", "$1"), threaded]).await;
     let first = pair.only().await;
+    assert!(!first.last, "who delivers it must look again");
     pair.journal.settle(first.number, &id("$b1")).await.expect("it is pending");
     let head = pair.head().await;
+    assert_eq!((head[0].last, head[1].last), (false, true));
     assert_eq!((head[0].about.clone(), head[1].thread.clone()), (Some(id("$b1")), Some(id("$b1"))));
 }
 
