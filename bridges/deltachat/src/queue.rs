@@ -16,6 +16,9 @@ use crate::{
 
 /// How long a mail server may take for a message before the delivery is in doubt.
 const TAKEN: Duration = Duration::from_secs(45);
+/// An engine that did not reach the mail server rests before it tries again, longer each time. After so long it is told
+/// to try now, since something waits.
+const IN_VAIN: Duration = Duration::from_secs(3);
 /// How long a message that an engine before this one had is given to go by itself.
 const BY_ITSELF: Duration = Duration::from_millis(1_500);
 
@@ -85,9 +88,12 @@ async fn comes_through(engine: &Engine, message: u32, until: Instant) -> Result<
         if now >= state::FAILED || Instant::now() >= until {
             return Ok(now);
         }
+        let soon = until.min(Instant::now() + IN_VAIN);
         tokio::select! {
             // Woken or not, the message is looked at again.
-            _ = timeout_at(until, moved.changed()) => {}
+            moved = timeout_at(soon, moved.changed()) => if moved.is_err() && soon < until {
+                engine.try_again().await.map_err(in_doubt)?;
+            },
             why = engine.child().ended() => return Err(DeliveryError::unknown(why.to_string())),
         }
     }
