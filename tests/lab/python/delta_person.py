@@ -232,6 +232,10 @@ class Person:
         chat = self.account.create_group(name)
         return {"chat": chat.id, "link": chat.get_qr_code()}
 
+    def do_network(self):
+        self.rpc.maybe_network()
+        return {}
+
     def do_rpc(self, method, params):
         return {"result": getattr(self.rpc, method)(self.account.id, *params)}
 

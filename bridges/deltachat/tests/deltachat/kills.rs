@@ -157,6 +157,7 @@ async fn mail_server_that_is_killed_in_mid_traffic_delays_and_loses_nothing() ->
         let early = tokio::time::timeout(Duration::from_secs(2), during).await;
         assert!(!matches!(early, Ok(Ok(_))), "nobody took it");
         server.restart().await?;
+        ann.network_is_back().await?;
         running.insist(&words, &slip).await?;
     }
     for id in &said {

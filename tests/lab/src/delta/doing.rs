@@ -62,6 +62,11 @@ impl DeltaPerson {
         Ok(sent)
     }
 
+    /// Hears that the network is back, as a phone's system tells it. By itself an engine waits longer each time.
+    pub async fn network_is_back(&self) -> Result<()> {
+        self.call("network", json!({})).await.map(drop)
+    }
+
     /// From now on has this picture, a PNG.
     pub async fn has_picture(&self, picture: &[u8]) -> Result<()> {
         let file = tempfile::Builder::new().suffix(".png").tempfile().context("Write a picture")?;

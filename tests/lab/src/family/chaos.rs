@@ -98,6 +98,9 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
                 outcome.kills_of_mail_server += 1;
                 family.mail.kill().await?;
                 family.mail.restart().await?;
+                for (phone, _) in &family.phones {
+                    phone.network_is_back().await?;
+                }
             }
         }
         let start = Instant::now();
