@@ -1,7 +1,11 @@
 //! What people do to earlier messages, while the service and the engine of Delta Chat are killed: each is done once at
 //! the far end, to the message it was meant for.
 
-use std::{collections::BTreeMap, io::Write as _, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use sealbridge_contract::conformance::{Details, How, Overheard, Say};
@@ -14,6 +18,10 @@ const THUMB: &str = "👍";
 const NOT_REACHED: Duration = Duration::from_secs(8);
 /// The service comes to some thirty commits from its start until all deeds of a round are done.
 const COMMITS: usize = 30;
+/// So long what overtook something on a mail server is waited for.
+const SWAPPED: Duration = Duration::from_secs(15);
+/// An engine that dies again and again is started again after five seconds at most.
+const STARTED_AGAIN: Duration = Duration::from_secs(20);
 
 fn binary() -> Binary {
     Binary::at(env!("CARGO_BIN_EXE_sealbridge"))
@@ -114,21 +122,34 @@ fn expected(round: &Round, by_now: bool) -> Vec<(String, Vec<(What, String)>)> {
     ]
 }
 
-/// Once all of it came through, the deeds of the first `by_now` rounds were done once each, and nothing else was.
+/// The deeds of the first `by_now` rounds are done once each, and nothing else is.
 async fn judge(family: &Family, rounds: &[Round], by_now: usize) -> Result<()> {
-    // The lane keeps its order, so that what comes last is heard after all deeds.
+    // The lane keeps its order, so that what comes last leaves after all deeds.
     family.said(Who::Ann, &format!("the end of {by_now}")).await?;
-    let done = done(family).await?;
     let all = rounds.iter().enumerate().flat_map(|(at, round)| expected(round, at < by_now));
     let expected: Done = all.collect();
-    for (of, deeds) in &expected {
-        ensure!(done.get(of) == Some(deeds), "{of}: {:?} was done, and {deeds:?} was meant", done.get(of));
+    // Mail servers may swap what came within moments. What was done twice, or to another, stays so.
+    let give_up = Instant::now() + SWAPPED;
+    loop {
+        let judged = compare(&expected, &done(family).await?);
+        if judged.is_ok() || Instant::now() > give_up {
+            judged?;
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    ensure!(done.len() == expected.len(), "something was done to another message: {done:?}");
     for seen in family.ben.ever_seen().await?.into_iter().filter(|seen| !seen.own && !seen.info) {
         let gone = rounds[..by_now].iter().any(|round| round.deleted.to(Who::Ben).as_str() == seen.id);
         ensure!(seen.gone == gone, "{:?} is gone: {}", seen.text, seen.gone);
     }
+    Ok(())
+}
+
+fn compare(expected: &Done, done: &Done) -> Result<()> {
+    for (of, deeds) in expected {
+        ensure!(done.get(of) == Some(deeds), "{of}: {:?} was done, and {deeds:?} was meant", done.get(of));
+    }
+    ensure!(done.len() == expected.len(), "something was done to another message: {done:?}");
     Ok(())
 }
 
@@ -164,15 +185,19 @@ async fn deeds_are_done_once_wherever_the_service_is_killed_around_them() -> Res
 async fn deeds_are_done_once_whenever_the_engine_is_killed_around_them() -> Result<()> {
     let Some(family) = Family::set(&binary()).await? else { return Ok(()) };
     let rounds = prepare(&family, 16).await?;
-    let mut kills = 0;
+    let mut kills = 0_usize;
     for (round, age) in rounds.iter().zip((0..).step_by(40)) {
         round.deeds(&family).await?;
         // From the moment at which they are on their way to the one at which most are done.
         tokio::time::sleep(Duration::from_millis(age)).await;
-        kills += usize::from(family.engine()?.is_some_and(processes::kill));
+        let give_up = Instant::now() + STARTED_AGAIN;
+        while !family.engine()?.is_some_and(processes::kill) {
+            ensure!(Instant::now() < give_up, "the engine is not started again\n{}", family.bridge.tail());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        kills += 1;
     }
     judge(&family, &rounds, rounds.len()).await.with_context(|| format!("after {kills} kills"))?;
-    ensure!(kills > 6, "it was killed {kills} times alone");
     writeln!(std::io::stdout(), "{kills} kills of the engine, {} deeds, each done once", 4 * rounds.len())?;
     family.bridge.stop().await
 }

@@ -118,7 +118,9 @@ impl Work<'_> {
         }
         self.told(self.engine.edit(self.about, &words).await).await?;
         let edit = self.unseen_edit(&words).await?;
-        self.became(edit.ok_or_else(|| DeliveryError::unknown("the engine has not sent it yet"))?, done).await
+        let edit = edit.ok_or_else(|| DeliveryError::unknown("the engine has not sent it yet"))?;
+        self.given_now(edit);
+        self.became(edit, done).await
     }
 
     async fn take_back(&self, there: Option<Message>) -> Result<Receipt, DeliveryError> {
@@ -127,21 +129,26 @@ impl Work<'_> {
             (None, Some(about)) => ids::deletion(about.as_str()),
             (None, None) => return Err(DeliveryError::give_up("it does not say what it is about")),
         };
-        let done = match (there, &self.before) {
+        let (done, now) = match (there, &self.before) {
             (Some(message), _) if message.from_id != SELF || message.is_info => {
                 return Err(other_form("nobody deletes what others wrote"));
             }
             (Some(_), _) => {
                 let done = self.intend(deed, None, None).await?;
                 self.told(self.engine.take_back(self.about).await).await?;
-                done
+                (done, true)
             }
-            (None, Some(before)) => before.clone(),
+            (None, Some(before)) => (before.clone(), false),
             (None, None) => return Err(other_form("the message is not there any more")),
         };
         // Nothing but a deletion has these words and no place in the chat.
         match self.unseen(|message| message.text.as_str() == "🚮").await? {
-            Some(message) => self.became(message, done).await,
+            Some(message) => {
+                if now {
+                    self.given_now(message);
+                }
+                self.became(message, done).await
+            }
             // The engine deletes it only once the deletion is in its queue.
             None => Ok(Receipt { id: RemoteId::new(done.deed) }),
         }
@@ -269,9 +276,13 @@ impl Work<'_> {
         Ok(None)
     }
 
+    /// This engine was told to do it, and mails it. What one before it was told it may never mail.
+    fn given_now(&self, message: u32) {
+        lock(&self.engine.given).insert(message);
+    }
+
     /// It became this message: that is written down, and a mail server must take it.
     async fn became(&self, message: u32, done: Done) -> Result<Receipt, DeliveryError> {
-        lock(&self.engine.given).insert(message);
         has_padlock(self.core, self.engine, self.slip, message).await?;
         let done = Done { message: Some(message), ..done };
         let written = self.core.store.write(vec![records::doing(self.slip, &done)]).await;

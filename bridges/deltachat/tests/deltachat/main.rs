@@ -5,6 +5,7 @@ mod conformance;
 mod harness;
 mod hostile;
 mod kills;
+mod leftovers;
 mod login;
 mod ordered;
 mod secrecy;

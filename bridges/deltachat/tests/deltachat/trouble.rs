@@ -8,7 +8,6 @@ use sealbridge_contract::{
     AccountName, Author, Body, Cleartext, Clock, DeliveryError, Destination, Fatal, Fate, Found, Intake, Kind, Message,
     Origin, PersonId, Receipt, RemoteId, Rule, SenderTrust, Slip, Target, Verdict,
     conformance::How,
-    gate::Encryption,
     inbox::{AccountStore, StoreWrite},
     judge,
     message::{Edit, Form, Reaction},
@@ -17,11 +16,11 @@ use sealbridge_lab::{
     DeltaPerson, MailServer,
     delta::{Attachment, Saying, What},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     bridge::{Bridge, Met, Running, SOON, account, met, until},
-    harness::in_the_engine,
+    leftovers::look,
 };
 
 fn file<'a>(name: &'a str, content: &'a [u8]) -> Saying<'a> {
@@ -83,7 +82,7 @@ fn lose_files(bridge: &Bridge) -> Result<()> {
 }
 
 /// Changes the engine's database by hand, while no engine runs.
-fn change_database(bridge: &Bridge, sql: &str) -> Result<()> {
+pub(crate) fn change_database(bridge: &Bridge, sql: &str) -> Result<()> {
     let databases = in_folder(bridge, |name| name == "dc.db")?;
     let database = databases.first().context("the engine has a database")?;
     const SCRIPT: &str = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1])\ndb.executescript(sys.argv[2])";
@@ -97,7 +96,7 @@ fn message(kind: Kind) -> Cleartext {
     Cleartext::new(Message::of(author, Clock::system().now(), kind))
 }
 
-async fn deliver(running: &Running, kind: Kind, slip: &Slip) -> Result<Receipt, DeliveryError> {
+pub(crate) async fn deliver(running: &Running, kind: Kind, slip: &Slip) -> Result<Receipt, DeliveryError> {
     let message = message(kind);
     let to = Destination::EndToEnd(running.transport.encryption(&slip.to));
     match judge(&message, Origin { sender: SenderTrust::Proven, said: &message }, &to, &Rule::default()) {
@@ -110,18 +109,6 @@ async fn deliver(running: &Running, kind: Kind, slip: &Slip) -> Result<Receipt, 
 pub(crate) async fn edit(running: &Running, of: &RemoteId, words: &str, slip: &Slip) -> Result<Receipt, DeliveryError> {
     let edit = Edit { of: Target::new(of.clone()), form: Form::Text, body: Body::plain(words) };
     deliver(running, Kind::Edit(Box::new(edit)), slip).await
-}
-
-/// Looks until it is certain.
-async fn look(running: &Running, slip: &Slip) -> Result<Found> {
-    let give_up = std::time::Instant::now() + Duration::from_secs(20);
-    loop {
-        match running.transport.find(slip).await {
-            Ok(found) => return Ok(found),
-            Err(error) if std::time::Instant::now() > give_up => return Err(error.into()),
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-        }
-    }
 }
 
 fn deletions(bridge: &Bridge) -> usize {
@@ -248,57 +235,6 @@ async fn what_nobody_elsewhere_hears_is_neither_fetched_nor_remembered() -> Resu
     let all = store(&bridge).read_all("").await?;
     assert!(all.iter().any(|(key, _)| key.contains(&heard.id)));
     assert!(!all.iter().any(|(key, _)| key.contains(&unheard.id)), "it is remembered");
-    running.stop().await
-}
-
-/// A message that an engine was handed and that it was killed over.
-async fn left_over(bridge: &Bridge, running: Running, sql: &str) -> Result<(Slip, u32)> {
-    let slip = running.slip(&bridge.group);
-    running.stop().await?;
-    let chat: u32 = bridge.group.as_str().split('-').next().context("a chat has a number")?.parse()?;
-    let made = in_the_engine(bridge, "send_msg", |account| json!([account, chat, { "text": "left over" }])).await?;
-    let number = u32::try_from(made.as_u64().context("it has a number")?)?;
-    change_database(bridge, &sql.replace('?', &number.to_string()))?;
-    let sent = json!({ "at": Clock::system().now().0, "after": number - 1, "message": null });
-    let record = StoreWrite::put(format!("sent:{}", slip.delivery), sent.to_string().into_bytes());
-    store(bridge).write(vec![record]).await?;
-    Ok((slip, number))
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn message_that_a_killed_engine_never_mails_is_taken_out_when_it_is_looked_for() -> Result<()> {
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let bridge = Bridge::new(server).await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    let running = bridge.start().await?;
-    ann.join(&bridge.link).await?;
-    let (slip, number) = left_over(&bridge, running, "DELETE FROM smtp2;").await?;
-    let running = bridge.start().await?;
-    assert_eq!(look(&running, &slip).await?, Found::NotThere);
-    running.stop().await?;
-    let loaded = in_the_engine(&bridge, "get_messages", |account| json!([account, [number]])).await?;
-    assert_eq!(loaded[number.to_string()]["error"], json!("Message does not exist"), "{loaded}");
-
-    // What lies in its queue goes by itself, and is there.
-    let (slip, _) = left_over(&bridge, bridge.start().await?, "").await?;
-    let running = bridge.start().await?;
-    let Found::There(id) = look(&running, &slip).await? else { anyhow::bail!("it went, and is not found") };
-    ann.wait_for(|seen| seen.id == id.as_str(), SOON).await?;
-    running.stop().await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn message_that_a_killed_engine_left_in_clear_is_never_handed_in_again() -> Result<()> {
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let bridge = Bridge::new(server).await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    let running = bridge.start().await?;
-    ann.join(&bridge.link).await?;
-    let (slip, _) = left_over(&bridge, running, "DELETE FROM smtp2; UPDATE msgs SET param = '' WHERE id = ?;").await?;
-    let running = bridge.start().await?;
-    let error = running.deliver("left over", &slip).await.expect_err("it has no padlock");
-    assert_eq!(error.fate, Fate::GiveUp, "{error}");
-    assert_eq!(running.transport.encryption(&bridge.group), Encryption::Violated);
     running.stop().await
 }
 
