@@ -19,7 +19,9 @@ use crate::{
     },
     files, ids,
     incoming::{self, Fetched},
-    late, records,
+    late,
+    passed::{self, Connections},
+    records,
 };
 
 /// How far somebody who joins has come when they have joined.
@@ -133,11 +135,13 @@ async fn session(
     for chat in engine.chats().await? {
         insist!(core.learn(&engine.chat(chat).await?));
     }
+    passed::go_back(core, &engine).await?;
     engine.start().await?;
     core.put_engine(Some(Arc::clone(&engine)));
     connected(core, &engine).await?;
     // Whatever changed while nobody looked is found by looking at all of it.
     let changed = Changed::default();
+    let connections = Connections::default();
     changed.all(insist!(records::all_told(&core.store)));
     let mut asked = late::Asked::default();
     let mut swept: Option<Instant> = None;
@@ -174,7 +178,8 @@ async fn session(
     };
     tokio::select! {
         ended = fetching => ended,
-        ended = listen(core, &engine, &changed) => ended,
+        ended = listen(core, &engine, &changed, &connections) => ended,
+        ended = passed::watch(core, &engine, &connections) => ended,
         why = child.ended() => Err(Ended::Lost(CallError::Ended(why))),
     }
 }
@@ -247,7 +252,7 @@ async fn connected(core: &Core, engine: &Engine) -> Result<(), Ended> {
 }
 
 /// Takes what the engine says by itself: that something came, that something went, that a chat is another now.
-async fn listen(core: &Core, engine: &Engine, changed: &Changed) -> Result<(), Ended> {
+async fn listen(core: &Core, engine: &Engine, changed: &Changed, connections: &Connections) -> Result<(), Ended> {
     loop {
         for event in engine.events().await? {
             match event.event {
@@ -259,7 +264,13 @@ async fn listen(core: &Core, engine: &Engine, changed: &Changed) -> Result<(), E
                     // Nobody may be waiting for it.
                     let _ = core.joined.send(contact_id);
                 }
-                Happened::ConnectivityChanged => connected(core, engine).await?,
+                Happened::ConnectivityChanged => {
+                    connected(core, engine).await?;
+                    if !core.health().connected {
+                        connections.lost();
+                    }
+                }
+                Happened::ImapConnected => connections.logged_in(),
                 Happened::MsgsChanged { msg_id }
                 | Happened::MsgDeleted { msg_id }
                 | Happened::ReactionsChanged { msg_id } => changed.one(msg_id),

@@ -3,6 +3,7 @@
 //! The method that makes a group without encryption is not among them, nor is any that sends without looking at a
 //! chat: whoever adds one reads `tests/service/architecture.rs` first.
 
+pub(crate) mod progress;
 pub(crate) mod types;
 
 use std::{
@@ -124,6 +125,11 @@ impl Engine {
 
     pub(crate) async fn start(&self) -> Answer<()> {
         self.call("start_io", json!([])).await
+    }
+
+    /// Nothing is received or mailed until the next start.
+    pub(crate) async fn stop(&self) -> Answer<()> {
+        self.call("stop_io", json!([])).await
     }
 
     /// What happened since the last time. Waits until something does.

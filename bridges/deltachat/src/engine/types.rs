@@ -263,6 +263,8 @@ pub(crate) enum Happened {
     ChatDeleted,
     ChatlistChanged,
     ConnectivityChanged,
+    /// It logged in to read.
+    ImapConnected,
     ContactsChanged,
     SecurejoinInviterProgress {
         contact_id: u32,

@@ -8,6 +8,7 @@ mod kills;
 mod leftovers;
 mod login;
 mod ordered;
+mod passed;
 mod secrecy;
 mod speech;
 mod talk;
