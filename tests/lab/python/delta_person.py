@@ -7,6 +7,7 @@ A command is `{"id": 1, "do": "send", ...}`; its answer is `{"id": 1, "ok": {...
 import json
 import os
 import re
+import sqlite3
 import sys
 import threading
 import time
@@ -234,6 +235,16 @@ class Person:
 
     def do_network(self):
         self.rpc.maybe_network()
+        return {}
+
+    def do_read_again(self):
+        # No method says where reading goes on. The engine knows by the mail ids what it has.
+        database = self.rpc.get_blob_dir(self.account.id).removesuffix("-blobs")
+        self.rpc.stop_io(self.account.id)
+        with sqlite3.connect(database, timeout=30) as connection:
+            connection.execute("UPDATE imap_sync SET uid_next = 1")
+        connection.close()
+        self.rpc.start_io(self.account.id)
         return {}
 
     def do_rpc(self, method, params):

@@ -67,6 +67,11 @@ impl DeltaPerson {
         self.call("network", json!({})).await.map(drop)
     }
 
+    /// Looks for all mail in the mailbox that the engine does not have, also for what it passed over.
+    pub async fn read_again(&self) -> Result<()> {
+        self.call("read_again", json!({})).await.map(drop)
+    }
+
     /// From now on has this picture, a PNG.
     pub async fn has_picture(&self, picture: &[u8]) -> Result<()> {
         let file = tempfile::Builder::new().suffix(".png").tempfile().context("Write a picture")?;

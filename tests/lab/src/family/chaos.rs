@@ -42,6 +42,9 @@ pub struct Outcome {
     /// Heard after a later one because the mail server, which was killed, laid it into the listener's mailbox after that.
     /// Not counted as `reordered`.
     pub swapped_by_mail_server: usize,
+    /// What lay in a phone's mailbox and its engine had passed over, until it was made to look at all of it again. Not
+    /// counted as `lost`.
+    pub passed_over_by_phones: usize,
     /// Events that somebody could not read at the end.
     pub undecryptable: usize,
     /// From the end of a kill to the next message that was heard, median.
@@ -113,7 +116,16 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
         }
     }
     let (said, mails) = talk.stop().await?;
-    let [mut phones, mut matrix] = settle(&family, &said).await?;
+    let mut settled = settle(&family, &said).await?;
+    let missing = settled[0].lost;
+    if missing > 0 {
+        for (phone, _) in &family.phones {
+            phone.read_again().await?;
+        }
+        settled = settle(&family, &said).await?;
+        outcome.passed_over_by_phones = missing - settled[0].lost.min(missing);
+    }
+    let [mut phones, mut matrix] = settled;
     let swapped = swapped_anywhere(&family, &mails).await?;
     outcome.swapped_by_mail_server = swapped.iter().sum();
     for (tally, swapped) in [&mut phones, &mut matrix].into_iter().zip(swapped) {
