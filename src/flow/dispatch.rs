@@ -196,7 +196,7 @@ impl Lane {
         while !stop.is_cancelled() {
             // What was delivered is written down first: a reply is taken out only when its counterpart is known, and
             // what is released or retried in its old place is at the head again.
-            drain(settling, 0).await?;
+            catch_up(dispatch, settling).await?;
             let erasures = dispatch.journal.erasures();
             let head = dispatch.journal.head(&self.at, 0, at_once).await?;
             let nothing_behind = head.last().is_none_or(|pending| pending.last);
@@ -208,7 +208,7 @@ impl Lane {
                 Next::Sleep { pause, or_change } => {
                     // What waits is unlocked at each look, so only the one that decides is.
                     at_once = 1;
-                    drain(settling, 0).await?;
+                    catch_up(dispatch, settling).await?;
                     self.sleep(pause, stop, or_change).await;
                 }
             }
@@ -290,7 +290,7 @@ impl Lane {
             Outcome::Later(pause, cause) => {
                 warn!(%delivery, attempt, %cause, "Not delivered yet.");
                 dispatch.note(&self.at, Some(LaneState::Retries(cause.clone())));
-                drain(settling, 0).await?;
+                catch_up(dispatch, settling).await?;
                 let not_before = dispatch.clock.now().plus(pause);
                 written(stop, || journal.postpone(number, not_before, &cause)).await?;
                 Ok(Next::Sleep { pause, or_change: false })
@@ -392,6 +392,19 @@ where
             Err(JournalError::Full) => return Ok(()),
             other => return other,
         }
+    }
+}
+
+/// Has every confirmation written down now.
+async fn catch_up(dispatch: &Dispatch, settling: &mut Settling) -> Result<(), JournalError> {
+    if settling.is_empty() {
+        return Ok(());
+    }
+    let (hurried, settled) = tokio::join!(dispatch.journal.hurry(), drain(settling, 0));
+    match hurried {
+        // Whoever waits for room waits in their own confirmation.
+        Ok(()) | Err(JournalError::Full) => settled,
+        Err(error) => Err(error),
     }
 }
 

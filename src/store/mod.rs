@@ -431,6 +431,10 @@ pub trait Journal: Send + Sync {
     async fn settle_soon(&self, number: i64, as_id: &RemoteId) -> Result<(), JournalError> {
         self.settle(number, as_id).await
     }
+    /// Somebody waits for what waits for others: it is committed now.
+    async fn hurry(&self) -> Result<(), JournalError> {
+        Ok(())
+    }
     /// It is not to arrive, and that is as it should be: a line says why.
     async fn leave_out(&self, number: i64, why: &str) -> Result<(), JournalError>;
     /// How often something was erased from the outbox since the start. Whoever took deliveries out before that looks

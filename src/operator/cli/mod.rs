@@ -83,28 +83,40 @@ fn carry_out(arguments: Arguments, open: Open, output: Output) -> Result<Option<
         Command::Config(args::Config::Schema) => local::schema(output),
         Command::Config(args::Config::Show) => local::show(&load(&global)?, output),
         Command::Config(args::Config::Check) => local::check(&find(&global)?, &load(&global)?, output),
-        Command::Init { answers } => runtime(true)?.block_on(init::init(&global, answers.as_deref(), open, output)),
+        Command::Init { answers } => runtime(Some(1))?.block_on(init::init(&global, answers.as_deref(), open, output)),
         Command::Account(args::Account::Add { name, network, answers }) => {
             let wanted = account::Wanted { name: name.map(|name| name.0), network, answers };
-            runtime(true)?.block_on(account::add(&global, wanted, open, output))
+            runtime(Some(1))?.block_on(account::add(&global, wanted, open, output))
         }
         Command::Run => {
             let config = load(&global)?;
             logging::start(config.log)?;
-            runtime(true)?.block_on(run::run(Arc::new(config), open))
+            runtime(Some(workers(config.accounts.len())))?.block_on(run::run(Arc::new(config), open))
         }
         asked => {
             let config = Arc::new(load(&global)?);
-            runtime(false)?.block_on(ask::ask(config, asked, open, output))
+            runtime(None)?.block_on(ask::ask(config, asked, open, output))
         }
     }
 }
 
-fn runtime(threads: bool) -> Result<tokio::runtime::Runtime, Failure> {
-    let mut builder = if threads {
-        tokio::runtime::Builder::new_multi_thread()
-    } else {
-        tokio::runtime::Builder::new_current_thread()
+/// How many threads carry so many accounts. One carries some hundred messages a second, beside those that write and those
+/// that wait for the disk; a further one that is not needed is woken for each message all the same, and that costs as
+/// much as a commit.
+fn workers(accounts: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    accounts.div_ceil(4).clamp(1, cores)
+}
+
+/// With so many threads beside the one that asks; without any, for what is short.
+fn runtime(workers: Option<usize>) -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = match workers {
+        Some(workers) => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(workers);
+            builder
+        }
+        None => tokio::runtime::Builder::new_current_thread(),
     };
     builder.enable_all().build().map_err(|error| Failure::other(format!("the runtime does not start: {error}")))
 }

@@ -11,7 +11,7 @@ use sealbridge_contract::{
 
 use super::{
     SqliteJournal, read,
-    write::{self, Ask},
+    write::{self, Ask, nothing},
 };
 use crate::store::{
     Counts, DeadLetter, Died, Fact, Journal, JournalError, LaneReport, Link, LinkEnd, LinkName, Pending, Swept,
@@ -167,6 +167,10 @@ impl Journal for SqliteJournal {
     async fn settle_soon(&self, number: i64, as_id: &RemoteId) -> Result<(), JournalError> {
         let as_id = as_id.clone();
         self.writer.ask(Ask::patient(move |ledger| write::settle(ledger, number, &as_id))).await
+    }
+
+    async fn hurry(&self) -> Result<(), JournalError> {
+        self.writer.ask(nothing()).await
     }
 
     async fn leave_out(&self, number: i64, why: &str) -> Result<(), JournalError> {

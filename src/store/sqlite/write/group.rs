@@ -64,6 +64,11 @@ where
     }
 }
 
+/// Nothing, at once: what is patient waits no longer.
+pub(in crate::store::sqlite) fn nothing() -> impl FnOnce(oneshot::Sender<Outcome<()>>) -> Asked {
+    Ask::of(0, |_| Ok(()))
+}
+
 impl<T, W> Job for Ask<T, W>
 where
     T: Send + 'static,
@@ -85,10 +90,10 @@ where
 /// One group takes no more than this, so that the first of it does not wait for long.
 const HEAVIEST_GROUP: usize = 2048;
 
-/// What is patient waits no longer than this for company, and only while no more than so many come at once: who writes
-/// much has company anyway.
-const PATIENCE: Duration = Duration::from_millis(25);
-const COMPANY: usize = 4;
+/// What is patient waits no longer than this for somebody who is not, or for so many of its kind: a commit costs more than
+/// all that is written in it. Where more than so many come at once there is company anyway.
+const PATIENCE: Duration = Duration::from_millis(150);
+const COMPANY: usize = 32;
 
 /// The log is folded into the file after so many changed rows, a few pages each, or after so many commits, since a
 /// commit of a single message touches as many pages as one of many. It keeps its length and is written over, which is

@@ -23,7 +23,7 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use sealbridge_contract::{Address, Clock, Timestamp};
 
-pub(super) use self::group::{Ask, Asked, Writer};
+pub(super) use self::group::{Ask, Asked, Writer, nothing};
 use self::names::Names;
 use super::{
     Outcome,
