@@ -1,6 +1,7 @@
 //! Handles of the recovery suite. Compiled with the feature `failpoints` alone, so no build for use has them.
 //!
 //! `FAILPOINT_KILL_AT=NAME=N` kills the process with `SIGKILL` when it comes to the failpoint NAME for the Nth time.
+//! `FAILPOINT_MISLEAD=NAME,NAME` leads the Matrix engine to do what it must never do, each time.
 //! `FAILPOINT_CLOCK_FILE=PATH` moves the clock by as many milliseconds as the file says, and follows it.
 
 use std::{
@@ -20,11 +21,15 @@ pub fn places() -> Vec<&'static str> {
 /// Arms the failpoint that the environment names. With `FAILPOINT_LIST` set it prints all names instead, and ends.
 ///
 /// # Panics
-/// If the variable is not `NAME=N`: a suite that mistypes it would kill nothing and pass.
+/// If a variable is not as it must be: a suite that mistypes it would kill and mislead nothing, and pass.
 pub fn arm() {
     if std::env::var_os("FAILPOINT_LIST").is_some() {
         let _ = writeln!(std::io::stdout().lock(), "{}", places().join("\n"));
         std::process::exit(0);
+    }
+    for name in std::env::var("FAILPOINT_MISLEAD").iter().flat_map(|names| names.split(',')) {
+        assert!(sealbridge_matrix::MISLEADING.contains(&name), "{name} misleads nobody");
+        fail::cfg(name, "return").expect("to return is a valid action");
     }
     let Ok(order) = std::env::var("FAILPOINT_KILL_AT") else { return };
     let (name, nth) = order.rsplit_once('=').expect("FAILPOINT_KILL_AT is NAME=N");

@@ -3,6 +3,7 @@
 mod architecture;
 mod config;
 mod deeds;
+mod egress;
 mod loops;
 mod operator;
 mod kinds_across;

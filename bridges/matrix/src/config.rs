@@ -6,6 +6,8 @@ use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::engine::Readers;
+
 /// The settings of one Matrix account. Every key has a default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -40,6 +42,15 @@ pub enum Trust {
     CrossSigned,
     /// Any device that the homeserver names. A lying homeserver can read along and write in anybody's name.
     AnyDevice,
+}
+
+impl Trust {
+    pub(crate) fn readers(self) -> Readers {
+        match self {
+            Self::CrossSigned => Readers::CrossSigned,
+            Self::AnyDevice => Readers::AnyDevice,
+        }
+    }
 }
 
 /// What becomes of a message whose key came from the key backup.

@@ -187,6 +187,7 @@ impl Core {
             return Ok(engine);
         }
         let engine = open_engine(&self.session, self.http.clone(), &self.folder, &self.store_key).await?;
+        engine.set_readers(self.settings.trust.readers());
         Ok(self.engine.get_or_init(|| engine))
     }
 

@@ -16,6 +16,7 @@ impl Matrix {
         let mut findings = Vec::new();
         identity(core, &mut findings).await;
         limits(core, &mut findings);
+        guard(core, &mut findings);
         rooms(core, &mut findings);
         if core.settings.trust == Trust::AnyDevice {
             findings.push(Finding {
@@ -90,6 +91,17 @@ fn limits(core: &Core, findings: &mut Vec<Finding>) {
             seen.limited
         ),
     });
+}
+
+/// What the egress guard stopped since the start.
+fn guard(core: &Core, findings: &mut Vec<Finding>) {
+    for (stop, count) in core.http.watch().stopped {
+        let words = format!(
+            "The egress guard stopped {count} requests since the start: {stop}. Nothing of them left. This is a fault of \
+             the bridge; please report it."
+        );
+        findings.push(Finding { grave: true, topic: "egress-guard", words });
+    }
 }
 
 fn rooms(core: &Core, findings: &mut Vec<Finding>) {

@@ -21,13 +21,10 @@ use tracing::{debug, info, warn};
 
 use crate::{
     core::{Core, fatal_http, fatal_journal, tell_operator, track},
-    engine::{Class, HttpError, HttpErrorKind},
+    engine::{Class, DECLINING, HttpError, HttpErrorKind, LEAVING},
     notices::Telling,
     rooms::Membership,
 };
-
-const DECLINING: &str = "This bridge follows invitations of those its operator named only.";
-const LEAVING: &str = "This room is not encrypted. The bridge joins encrypted rooms only.";
 
 /// Follows invitations as they come, for ever.
 pub(crate) async fn follow(core: &Arc<Core>, inbox: &Inbox) -> Result<(), Fatal> {

@@ -66,6 +66,10 @@ pub async fn connect(context: Context, settings: Settings) -> Result<AnyTranspor
     Ok(AnyTransport::EndToEnd(Matrix::connect(context, settings).await?))
 }
 
+/// Ways in which a test build leads its own engine to do what it must never do, to see that the egress guard stops it;
+/// the last puts the guard to sleep, for the control.
+pub const MISLEADING: &[&str] = &["matrix::cleartext", "matrix::stray-key", "matrix::no-guard"];
+
 /// Every named place of this transport where the recovery suite kills the process.
 pub const FAILPOINTS: &[&str] = &[
     "matrix::sync-answered",

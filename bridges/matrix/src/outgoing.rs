@@ -261,7 +261,7 @@ fn put_error(error: &HttpError, slip: &Slip) -> DeliveryError {
         HttpErrorKind::Client { status: 401 | 403 | 404 | 408, .. } if slip.attempt < REFUSALS => {
             DeliveryError::retry_after(Duration::from_secs(2) * 2_u32.pow(slip.attempt.min(5)), cause)
         }
-        HttpErrorKind::Client { .. } => DeliveryError::give_up(cause),
+        HttpErrorKind::Client { .. } | HttpErrorKind::Stopped(_) => DeliveryError::give_up(cause),
         _ => http_error(error),
     }
 }

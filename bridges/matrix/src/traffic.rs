@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 use crate::{
     core::{Core, News, fatal_http, fatal_journal},
     engine::{Engine, EngineError, Flushed, IdentityError},
+    intake::this_time,
     outgoing, session_store,
 };
 
@@ -31,6 +32,29 @@ pub(crate) async fn flush_keys(core: &Arc<Core>, engine: &Engine, inbox: &Inbox)
             () = engine.wants_flush() => {}
             () = tokio::time::sleep(Duration::from_secs(10)) => {}
         }
+    }
+}
+
+/// Tells the operator when the egress guard stopped something, each kind once an hour, for ever.
+pub(crate) async fn tell_what_was_stopped(core: &Arc<Core>) -> Result<(), Fatal> {
+    let mut before = core.http.watch().stopped;
+    loop {
+        core.http.something_stopped().await;
+        let now = core.http.watch().stopped;
+        for (stop, count) in &now {
+            if before.get(stop) != Some(count) {
+                core.signals.tell_people(Incident {
+                    conversation: None,
+                    topic: this_time(core, &format!("egress-guard/{stop:?}")),
+                    words: format!(
+                        "The egress guard stopped what was about to leave for the homeserver: {stop}. Nothing of it \
+                         left. This is a fault of the bridge; please report it."
+                    ),
+                    audience: Audience::Operator,
+                });
+            }
+        }
+        before = now;
     }
 }
 

@@ -11,7 +11,7 @@ use sealbridge_contract::{
 };
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, error, instrument, warn};
+use tracing::{Instrument as _, error, info, instrument, warn};
 
 use crate::{
     config::Settings,
@@ -207,6 +207,14 @@ impl EndToEnd for Matrix {
         self.core.signals.gaps.notify_one();
         self.core.signals.invites.notify_one();
         let ended = self.run_tasks(&engine, &inbox, &stop).await;
+        let looked = self.core.http.watch();
+        let mean = looked.took.as_micros() / u128::from(looked.passed.max(1));
+        info!(
+            requests = looked.passed,
+            mean_us = mean,
+            longest_us = looked.longest.as_micros(),
+            "The egress guard looked."
+        );
         let words = ended.as_ref().err().map(Fatal::to_string);
         self.core.set_online(false);
         self.core.note(|health| health.trouble = words);
@@ -236,10 +244,11 @@ enum Task {
     Invites,
     Verifications,
     Forget,
+    Guard,
 }
 
 impl Task {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Receive,
         Self::Keys,
         Self::Gaps,
@@ -248,6 +257,7 @@ impl Task {
         Self::Invites,
         Self::Verifications,
         Self::Forget,
+        Self::Guard,
     ];
 
     async fn run(
@@ -266,6 +276,7 @@ impl Task {
             Self::Invites => invites::follow(core, inbox).await,
             Self::Verifications => traffic::observe(core, engine, inbox).await,
             Self::Forget => prune::forget(core).await,
+            Self::Guard => traffic::tell_what_was_stopped(core).await,
         }
     }
 }

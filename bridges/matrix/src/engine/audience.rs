@@ -113,14 +113,16 @@ impl Engine {
         readers: Readers,
     ) -> Result<Audience, CryptoStoreError> {
         let mut audience = Audience::default();
+        let moves = self.inner.stale.moves();
         for member in members {
             let person = self.judge_person(member, readers).await?;
+            self.note_door(&person, readers, moves);
             audience.people.insert(member.clone(), person);
         }
         Ok(audience)
     }
 
-    async fn judge_person(&self, user: &UserId, readers: Readers) -> Result<Person, CryptoStoreError> {
+    pub(super) async fn judge_person(&self, user: &UserId, readers: Readers) -> Result<Person, CryptoStoreError> {
         let identity = self.machine().get_identity(user, None).await?;
         let devices = self.machine().get_user_devices(user, None).await?;
         let ours = |device: &Device| user == self.user_id() && device.device_id() == self.device_id();

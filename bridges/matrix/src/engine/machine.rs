@@ -20,6 +20,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::{
     Class, EngineError, Http, HttpError, Retries, Session,
+    door::{Door, Keeper},
     error::{contained, store_failure},
     keystore::{KeyStore, Memory},
     lane::LaneState,
@@ -105,6 +106,7 @@ pub(super) struct Inner {
     pub(super) wants_flush: Notify,
     pub(super) watched: Watched,
     pub(super) standing: Standing,
+    pub(super) door: Door,
     lanes: SyncMutex<HashMap<OwnedRoomId, Arc<Mutex<LaneState>>>>,
     /// Held, and by that locked against a second process, as long as the engine lives.
     _lock: File,
@@ -152,10 +154,13 @@ impl Engine {
             wants_flush: Notify::new(),
             watched: Watched::default(),
             standing: Standing::default(),
+            door: Door::default(),
             lanes: SyncMutex::default(),
             _lock: lock,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        inner.http.set_doorkeeper(Arc::new(Keeper::of(&inner)));
+        Ok(Self { inner })
     }
 
     pub fn http(&self) -> &Http {

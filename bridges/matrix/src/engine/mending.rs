@@ -66,7 +66,10 @@ impl Engine {
     /// Opens new sessions with the devices that want one. What fails in passing is left for the next flush.
     pub(super) async fn mend_channels(&self) -> Result<(), EngineError> {
         while let Some((user, key)) = self.inner.broken.next() {
-            if let Some(device) = self.device_by_key(&user, &key).await? {
+            // What a device says that gets no keys is not read either.
+            if let Some(device) = self.device_by_key(&user, &key).await?
+                && self.admits(&user, device.device_id()).await?
+            {
                 self.mend(&device).await?;
             }
             self.inner.broken.settle((user, key));

@@ -8,6 +8,7 @@ mod attachment;
 mod audience;
 mod backup;
 mod decrypt;
+mod door;
 mod error;
 pub mod http;
 mod identity;
@@ -24,14 +25,15 @@ mod stale;
 mod sync;
 mod verify;
 
+pub(crate) use self::http::{DECLINING, LEAVING};
 pub use self::{
     attachment::{Attachment, AttachmentError, Reserved},
     audience::{Audience, DeviceFacts, Person, Readers, Withholding},
     decrypt::{DecryptError, Decrypted, Distrust, Position, SenderProof, SenderTrust, message_position},
     error::EngineError,
     http::{
-        Class, Http, HttpError, HttpErrorKind, Interactive, KeepFailed, Permitted, Retries, TokenKeeper, Tokens,
-        retrying,
+        Class, Http, HttpError, HttpErrorKind, Interactive, KeepFailed, Permitted, Retries, Stop, TokenKeeper, Tokens,
+        Watch, retrying,
     },
     identity::{IdentityError, OwnState},
     lane::{EncryptError, EncryptedContent, Lane, PrepareError, Ready, RoomSettings},

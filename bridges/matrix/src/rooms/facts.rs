@@ -11,11 +11,7 @@ use sealbridge_contract::gate::Encryption;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{
-    config::Trust,
-    engine::{Readers, RoomSettings},
-    event::Envelope,
-};
+use crate::{config::Trust, engine::RoomSettings, event::Envelope};
 
 const MEGOLM: &str = "m.megolm.v1.aes-sha2";
 const WEEK: u64 = 7 * 24 * 3600 * 1000;
@@ -134,10 +130,7 @@ impl Facts {
     pub(crate) fn settings(&self, trust: Trust) -> RoomSettings {
         let pin = self.pin.unwrap_or(Pin { rotation_ms: WEEK, rotation_messages: 100 });
         RoomSettings {
-            readers: match trust {
-                Trust::CrossSigned => Readers::CrossSigned,
-                Trust::AnyDevice => Readers::AnyDevice,
-            },
+            readers: trust.readers(),
             rotation_messages: pin.rotation_messages,
             rotation_period: Duration::from_millis(pin.rotation_ms),
             // A key marked as shareable would be handed to whoever is invited later.

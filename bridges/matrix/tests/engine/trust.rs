@@ -24,6 +24,7 @@ async fn unsigned_device_gets_no_keys_and_is_not_read() -> Outcome {
     let mut alice = Peer::new(&server, "alice").await?;
     let mut mallory = Peer::unsigned(&server, "mallory").await?;
     mallory.settings.readers = Readers::AnyDevice;
+    mallory.engine.set_readers(Readers::AnyDevice);
     mallory.trust.unsigned_devices = true;
     let room = alice.room_with(&[&mallory]).await?;
     let (_, audience) = alice.send(&room, "secret").await?;

@@ -44,6 +44,9 @@ pub enum HttpErrorKind {
     /// Refused by us, before anything was sent.
     #[error("refused before sending: {0}")]
     Refused(&'static str),
+    /// The egress guard stopped it.
+    #[error("the egress guard stopped it: {0}")]
+    Stopped(super::Stop),
     /// Refreshed tokens could not be made durable, so they are not used.
     #[error("refreshed tokens could not be stored")]
     NotKept,

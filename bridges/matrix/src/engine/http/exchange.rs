@@ -18,7 +18,7 @@ impl Http {
         request: http::Request<Vec<u8>>,
         class: Class,
     ) -> Result<http::Response<Vec<u8>>, HttpError> {
-        refuse_cleartext(&request)?;
+        self.inner.guard.judge(&request).await?;
         let request = reqwest::Request::try_from(request)
             .map_err(|_| HttpErrorKind::Refused("the request has no valid address"))?;
         let _counted = Counted::new(&self.inner);
@@ -60,28 +60,6 @@ impl Http {
 pub(super) fn read<A: IncomingResponse>(answer: http::Response<Vec<u8>>) -> Result<A, HttpError> {
     // Unsuccessful answers were turned into errors before.
     A::try_from_http_response(answer).map_err(|_| HttpErrorKind::Malformed.into())
-}
-
-/// The last guard before the wire, should a message request ever get onto the closed list: only ciphertext is sent
-/// into rooms, and reactions, which have a type of their own.
-pub(super) fn refuse_cleartext(request: &http::Request<Vec<u8>>) -> Result<(), HttpError> {
-    // `/_matrix/client/v3/rooms/ROOM/...`, whatever path the homeserver's own address has.
-    let mut path = request.uri().path().split('/').skip_while(|part| *part != "_matrix").skip(3);
-    if path.next() != Some("rooms") {
-        return Ok(());
-    }
-    let mut path = path.skip(1);
-    match (path.next(), path.next()) {
-        (Some("redact"), _) if request.body().as_slice() != b"{}" => {
-            Err(HttpErrorKind::Refused("why something is deleted is not said").into())
-        }
-        (Some("send"), Some("m.room.encrypted" | "m.reaction")) => Ok(()),
-        (Some("send"), _) => Err(HttpErrorKind::Refused("room events leave as ciphertext only").into()),
-        (Some("state"), Some(_)) if request.method() != http::Method::GET => {
-            Err(HttpErrorKind::Refused("room state is not written").into())
-        }
-        _ => Ok(()),
-    }
 }
 
 pub(super) fn is_loopback(url: &Url) -> bool {

@@ -74,6 +74,7 @@ impl Http {
             let address = format!("{}/_matrix/media/v3/{open}", base.trim_end_matches('/'));
             http::Request::get(address).body(Vec::new()).map_err(|_| HttpErrorKind::Malformed)?
         };
+        self.inner.guard.judge(&request).await?;
         let request = reqwest::Request::try_from(request)
             .map_err(|_| HttpErrorKind::Refused("the request has no valid address"))?;
         self.inner.sent.fetch_add(1, Ordering::Relaxed);
@@ -104,10 +105,12 @@ impl Http {
             .header(http::header::CONTENT_TYPE, "application/octet-stream")
             .header(http::header::CONTENT_LENGTH, length)
             .body(reqwest::Body::wrap_stream(pieces));
+        let request = request.build().map_err(|_| HttpErrorKind::Refused("the request has no valid address"))?;
+        self.inner.guard.judge_upload(&request)?;
         self.inner.sent.fetch_add(1, Ordering::Relaxed);
         let patience = STALLED * 2 + Duration::from_secs(length / SLOWEST);
         let exchange = async {
-            let answer = request.send().await.map_err(|error| HttpError::from_transport(&error))?;
+            let answer = self.inner.client.execute(request).await.map_err(|error| HttpError::from_transport(&error))?;
             let body = limited(self.checked(answer).await?, ANSWER).await?;
             if let Some(place) = place {
                 return Ok(place.to_owned());

@@ -7,7 +7,7 @@ use std::{
 
 use ruma::{api::client::account::whoami, room_id};
 
-use super::{exchange::refuse_cleartext, *};
+use super::*;
 
 /// Answers each connection with the next of these, then closes; gives back what was asked.
 fn server(answers: Vec<String>) -> (Url, Arc<SyncMutex<Vec<String>>>) {
@@ -40,22 +40,6 @@ fn versions() -> String {
 
 fn tokens(access: &str) -> Tokens {
     Tokens { access: access.to_owned().into(), refresh: Some("refresh-canary".to_owned().into()) }
-}
-
-#[test]
-fn cleartext_into_a_room_is_refused_before_the_wire() {
-    let put = |path: &str| {
-        let request = http::Request::put(format!("https://example.org{path}")).body(b"{}".to_vec());
-        refuse_cleartext(&request.expect("it is a valid request")).is_ok()
-    };
-    let why = http::Request::put("https://example.org/_matrix/client/v3/rooms/!r:example.org/redact/$e/1");
-    let why = why.body(br#"{"reason":"canary"}"#.to_vec()).expect("it is a valid request");
-    assert!(refuse_cleartext(&why).is_err());
-    assert!(put("/_matrix/client/v3/rooms/!r:example.org/send/m.room.encrypted/1"));
-    assert!(put("/_matrix/client/v3/rooms/!r:example.org/redact/$e/1"));
-    assert!(!put("/_matrix/client/v3/rooms/!r:example.org/send/m.room.message/1"));
-    assert!(put("/_matrix/client/v3/rooms/!r:example.org/send/m.reaction/1"));
-    assert!(!put("/_matrix/client/v3/rooms/!r:example.org/state/m.room.name/"));
 }
 
 #[test]

@@ -1,0 +1,133 @@
+//! The egress guard: the last door before the homeserver.
+//!
+//! Every request passes it, whoever made it. It trusts no type and no library: it reads what is about to leave, and
+//! what is not on its list stays here. It knows nothing of how a message came about, so it catches mistakes of ours
+//! and of the libraries alike. What it can't tell is whether ciphertext is ciphertext of the right thing: it sees the
+//! form, and to whom it goes.
+
+mod rules;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use ruma::{DeviceId, UserId};
+use tokio::sync::Notify;
+
+use super::error::HttpError;
+pub use rules::Stop;
+pub(crate) use rules::{DECLINING, LEAVING};
+
+/// Who may be sent an encrypted to-device message, by what is known locally.
+#[async_trait]
+pub(in super::super) trait Doorkeeper: Send + Sync {
+    /// Whether this device may get room keys, and its curve25519 key is `key`, in base64.
+    async fn admits(&self, user: &UserId, device: &DeviceId, key: &str) -> bool;
+}
+
+/// What the guard has seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watch {
+    /// How many requests passed.
+    pub passed: u64,
+    /// How long it looked at them, all in all.
+    pub took: Duration,
+    /// The longest look at one.
+    pub longest: Duration,
+    /// What was stopped, and how often.
+    pub stopped: BTreeMap<Stop, u64>,
+}
+
+/// The guard of one account's requests.
+#[derive(Default)]
+pub(super) struct Guard {
+    doorkeeper: OnceLock<Arc<dyn Doorkeeper>>,
+    passed: AtomicU64,
+    took: AtomicU64,
+    longest: AtomicU64,
+    stopped: Mutex<BTreeMap<Stop, u64>>,
+    changed: Notify,
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").finish_non_exhaustive()
+    }
+}
+
+impl Guard {
+    /// Names who knows the devices. Until then no encrypted to-device message passes.
+    pub(super) fn set_doorkeeper(&self, doorkeeper: Arc<dyn Doorkeeper>) {
+        // The first stays: nobody but the engine sets it, once.
+        let _ = self.doorkeeper.set(doorkeeper);
+    }
+
+    /// Judges a request whose whole body is there.
+    pub(super) async fn judge(&self, request: &http::Request<Vec<u8>>) -> Result<(), HttpError> {
+        let start = Instant::now();
+        // In a test build alone: what a homeserver gets from a service whose guard sleeps.
+        fail::fail_point!("matrix::no-guard", |_| Ok(()));
+        let judged = match rules::judge(request.method(), request.uri(), request.body()) {
+            Ok(recipients) => self.admits_all(&recipients).await,
+            Err(stop) => Err(stop),
+        };
+        self.note(start, judged)
+    }
+
+    /// Judges a request whose body streams: ciphertext of a file on its way to the media store.
+    pub(super) fn judge_upload(&self, request: &reqwest::Request) -> Result<(), HttpError> {
+        let start = Instant::now();
+        self.note(start, rules::judge_upload(request.method(), request.url(), request.headers()))
+    }
+
+    async fn admits_all(&self, recipients: &[rules::Recipient]) -> Result<(), Stop> {
+        if recipients.is_empty() {
+            return Ok(());
+        }
+        let doorkeeper = self.doorkeeper.get().ok_or(Stop::UnknownRecipient)?;
+        for rules::Recipient { user, device, key } in recipients {
+            if !doorkeeper.admits(user, device, key).await {
+                return Err(Stop::UnknownRecipient);
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&self, start: Instant, judged: Result<(), Stop>) -> Result<(), HttpError> {
+        let took = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.took.fetch_add(took, Ordering::Relaxed);
+        self.longest.fetch_max(took, Ordering::Relaxed);
+        let Err(stop) = judged else {
+            self.passed.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        };
+        tracing::error!(%stop, "The egress guard stopped a request. This is a fault of the bridge; please report it.");
+        *self.stopped.lock().unwrap_or_else(|lock| lock.into_inner()).entry(stop).or_default() += 1;
+        self.changed.notify_one();
+        Err(HttpError::new(super::HttpErrorKind::Stopped(stop)))
+    }
+
+    pub(super) fn watch(&self) -> Watch {
+        Watch {
+            passed: self.passed.load(Ordering::Relaxed),
+            took: Duration::from_nanos(self.took.load(Ordering::Relaxed)),
+            longest: Duration::from_nanos(self.longest.load(Ordering::Relaxed)),
+            stopped: self.stopped.lock().unwrap_or_else(|lock| lock.into_inner()).clone(),
+        }
+    }
+
+    /// Resolves when something was stopped.
+    pub(super) async fn stopped(&self) {
+        self.changed.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

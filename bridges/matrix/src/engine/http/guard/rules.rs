@@ -1,0 +1,330 @@
+//! What may leave, and in what form. Pure: a request in, a verdict out.
+
+use http::{HeaderMap, Method, Uri, header};
+use ruma::{DeviceId, EventId, OwnedDeviceId, OwnedUserId, UserId};
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::engine::StandardEmoji;
+
+/// Why a request was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[non_exhaustive]
+pub enum Stop {
+    #[error("it is no request that the bridge makes")]
+    UnknownRequest,
+    #[error("its body is not what such a request has")]
+    Body,
+    #[error("an event for a room is not encrypted")]
+    Cleartext,
+    #[error("an encrypted event says more in clear than what it is about")]
+    Relation,
+    #[error("a reaction is no emoji of Unicode's own list")]
+    Reaction,
+    #[error("it says why something is done")]
+    Reason,
+    #[error("it writes the state of a room")]
+    State,
+    #[error("it makes a room that is not encrypted")]
+    OpenRoom,
+    #[error("a message for a device is not encrypted")]
+    ClearToDevice,
+    #[error("keys would go to a device that may not have them")]
+    UnknownRecipient,
+    #[error("a secret would lie at the homeserver in clear")]
+    ClearSecret,
+    #[error("a file is not sent as what it is: bytes that mean nothing")]
+    Media,
+}
+
+/// What the bridge says to a homeserver when it declines an invitation, and when it leaves a room. Nothing else is said.
+pub(crate) const DECLINING: &str = "This bridge follows invitations of those its operator named only.";
+pub(crate) const LEAVING: &str = "This room is not encrypted. The bridge joins encrypted rooms only.";
+const REASONS: [&str; 2] = [DECLINING, LEAVING];
+
+/// A device that an encrypted to-device message is for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Recipient {
+    pub(super) user: OwnedUserId,
+    pub(super) device: OwnedDeviceId,
+    /// The curve25519 key that it is encrypted for, in base64.
+    pub(super) key: String,
+}
+
+type Judged<T = ()> = Result<T, Stop>;
+
+/// Judges a request, and says who gets keys by it.
+pub(super) fn judge(method: &Method, uri: &Uri, body: &[u8]) -> Judged<Vec<Recipient>> {
+    let nobody = |judged: Judged| judged.map(|()| Vec::new());
+    if method == Method::GET {
+        // What is asked for stands in the address; whoever made it had nothing but ids to put there.
+        return nobody(if body.is_empty() { Ok(()) } else { Err(Stop::Body) });
+    }
+    let path = path(uri.path())?;
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    let is = |wanted: &Method| if method == wanted { Ok(()) } else { Err(Stop::UnknownRequest) };
+    let body = || object(body);
+    match path.as_slice() {
+        ["client", _, "sendToDevice", kind, _] => {
+            is(&Method::PUT)?;
+            to_device(kind, &body()?)
+        }
+        ["client", _, "rooms", _, rest @ ..] => nobody(in_room(method, rest, body()?)),
+        ["client", _, "join", _] => nobody(is(&Method::POST).and_then(|()| reason(&body()?, &[]))),
+        ["client", _, "createRoom"] => nobody(is(&Method::POST).and_then(|()| new_room(&body()?))),
+        ["client", _, "user", _, "account_data", kind] => {
+            nobody(is(&Method::PUT).and_then(|()| account_data(kind, &body()?)))
+        }
+        ["client", _, "user", _, "filter"] => nobody(is(&Method::POST)),
+        ["client", _, "room_keys", "keys"] => nobody(is(&Method::PUT).and_then(|()| backed_up(&body()?))),
+        ["client", _, "room_keys", "version"] => nobody(is(&Method::POST)),
+        ["client", _, "keys", "upload" | "query" | "claim" | "device_signing" | "signatures", ..]
+        | ["client", _, "login" | "logout" | "refresh"]
+        | ["media", "v1", "create"] => nobody(is(&Method::POST)),
+        _ => Err(Stop::UnknownRequest),
+    }
+}
+
+/// The parts of a path after `_matrix`, whatever path the homeserver's own address has. Decoded, so that nothing hides
+/// behind an escape.
+fn path(path: &str) -> Judged<Vec<String>> {
+    let mut parts = path.split('/').skip_while(|part| *part != "_matrix");
+    parts.next().ok_or(Stop::UnknownRequest)?;
+    let decoded = parts.map(|part| {
+        let decoded = percent_encoding::percent_decode_str(part).decode_utf8();
+        decoded.map(|part| part.into_owned()).map_err(|_| Stop::UnknownRequest)
+    });
+    decoded.collect()
+}
+
+fn object(body: &[u8]) -> Judged<Map<String, Value>> {
+    if body.is_empty() {
+        return Ok(Map::new());
+    }
+    serde_json::from_slice(body).map_err(|_| Stop::Body)
+}
+
+fn in_room(method: &Method, rest: &[&str], body: Map<String, Value>) -> Judged {
+    match (method, rest) {
+        (&Method::PUT, ["send", "m.room.encrypted", _]) => ciphertext(&body),
+        (&Method::PUT, ["send", "m.reaction", _]) => reaction(&body),
+        (&Method::PUT, ["send", ..]) => Err(Stop::Cleartext),
+        (_, ["state", ..]) => Err(Stop::State),
+        (&Method::PUT, ["redact", _, _]) => reason(&body, &[]),
+        (&Method::POST, ["leave"]) => reason(&body, &REASONS),
+        (&Method::POST, ["join" | "forget"]) => reason(&body, &[]),
+        (&Method::POST, ["invite"]) => only(&body, &["user_id"], Stop::Reason),
+        (&Method::POST, ["receipt", "m.read" | "m.read.private", _]) => only(&body, &["thread_id"], Stop::Body),
+        (&Method::PUT, ["typing", _]) => only(&body, &["typing", "timeout"], Stop::Body),
+        _ => Err(Stop::UnknownRequest),
+    }
+}
+
+fn only(body: &Map<String, Value>, keys: &[&str], stop: Stop) -> Judged {
+    if body.keys().all(|key| keys.contains(&key.as_str())) { Ok(()) } else { Err(stop) }
+}
+
+fn reason(body: &Map<String, Value>, allowed: &[&str]) -> Judged {
+    let is_said = |(key, value): (&String, &Value)| {
+        key == "reason" && value.as_str().is_some_and(|reason| allowed.contains(&reason))
+    };
+    if body.iter().all(is_said) { Ok(()) } else { Err(Stop::Reason) }
+}
+
+/// Megolm ciphertext (client-server API, `m.megolm.v1.aes-sha2`) and what it is about, and nothing beside them.
+fn ciphertext(body: &Map<String, Value>) -> Judged {
+    if body.get("algorithm").and_then(Value::as_str) != Some("m.megolm.v1.aes-sha2")
+        || !is_base64(body.get("ciphertext"))
+    {
+        return Err(Stop::Cleartext);
+    }
+    for (key, value) in body {
+        match key.as_str() {
+            "algorithm" | "ciphertext" => {}
+            "session_id" | "sender_key" if is_base64(Some(value)) => {}
+            "device_id" if value.as_str().is_some_and(|id| id.len() <= 64) => {}
+            "m.relates_to" => about(value)?,
+            _ => return Err(Stop::Cleartext),
+        }
+    }
+    Ok(())
+}
+
+fn about(relation: &Value) -> Judged {
+    let is_event = |value: &Value| value.as_str().is_some_and(|event| EventId::parse(event).is_ok());
+    let relation = relation.as_object().ok_or(Stop::Relation)?;
+    for (key, value) in relation {
+        let fine = match key.as_str() {
+            "rel_type" => matches!(value.as_str(), Some("m.replace" | "m.thread" | "m.reference")),
+            "event_id" => is_event(value),
+            "is_falling_back" => value.is_boolean(),
+            "m.in_reply_to" => value
+                .as_object()
+                .is_some_and(|target| target.iter().all(|(key, value)| key == "event_id" && is_event(value))),
+            _ => false,
+        };
+        if !fine {
+            return Err(Stop::Relation);
+        }
+    }
+    Ok(())
+}
+
+fn reaction(body: &Map<String, Value>) -> Judged {
+    let relation = match (body.len(), body.get("m.relates_to").and_then(Value::as_object)) {
+        (1, Some(relation)) if relation.len() == 3 => relation,
+        _ => return Err(Stop::Reaction),
+    };
+    let text = |key: &str| relation.get(key).and_then(Value::as_str).unwrap_or_default();
+    let fine = text("rel_type") == "m.annotation"
+        && EventId::parse(text("event_id")).is_ok()
+        && StandardEmoji::new(text("key")).is_some();
+    if fine { Ok(()) } else { Err(Stop::Reaction) }
+}
+
+/// A direct chat: encrypted from its first event on, with no name and nothing else that a homeserver could read.
+fn new_room(body: &Map<String, Value>) -> Judged {
+    only(body, &["preset", "is_direct", "invite", "initial_state", "visibility"], Stop::OpenRoom)?;
+    let state = body.get("initial_state").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    match state {
+        [event]
+            if event["type"] == "m.room.encryption"
+                && event["state_key"] == ""
+                && event["content"]["algorithm"] == "m.megolm.v1.aes-sha2" =>
+        {
+            Ok(())
+        }
+        _ => Err(Stop::OpenRoom),
+    }
+}
+
+/// Which of our rooms are direct chats, and secrets that are encrypted (client-server API, "Secret storage").
+fn account_data(kind: &str, body: &Map<String, Value>) -> Judged {
+    match kind {
+        "m.direct" => Ok(()),
+        "m.secret_storage.default_key" => only(body, &["key"], Stop::ClearSecret),
+        _ if kind.starts_with("m.secret_storage.key.") => {
+            only(body, &["name", "algorithm", "iv", "mac", "passphrase"], Stop::ClearSecret)
+        }
+        _ if kind.starts_with("m.cross_signing.") || kind == "m.megolm_backup.v1" => {
+            let sealed = body.len() == 1
+                && body.get("encrypted").and_then(Value::as_object).is_some_and(|keys| {
+                    keys.values().all(|sealed| {
+                        sealed.as_object().is_some_and(|sealed| {
+                            only(sealed, &["iv", "ciphertext", "mac"], Stop::ClearSecret).is_ok()
+                                && ["iv", "ciphertext", "mac"].iter().all(|key| is_base64(sealed.get(*key)))
+                        })
+                    })
+                });
+            if sealed { Ok(()) } else { Err(Stop::ClearSecret) }
+        }
+        _ => Err(Stop::UnknownRequest),
+    }
+}
+
+/// Room keys for the backup, each encrypted for the backup's key (`m.megolm_backup.v1.curve25519-aes-sha2`).
+fn backed_up(body: &Map<String, Value>) -> Judged {
+    let rooms = body.get("rooms").and_then(Value::as_object).ok_or(Stop::Body)?;
+    for room in rooms.values() {
+        let sessions = room.get("sessions").and_then(Value::as_object).ok_or(Stop::Body)?;
+        for session in sessions.values() {
+            let sealed = session.get("session_data").and_then(Value::as_object).ok_or(Stop::ClearSecret)?;
+            only(sealed, &["ephemeral", "ciphertext", "mac", "signatures"], Stop::ClearSecret)?;
+            if !["ephemeral", "ciphertext", "mac"].iter().all(|key| is_base64(sealed.get(*key))) {
+                return Err(Stop::ClearSecret);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn to_device(kind: &str, body: &Map<String, Value>) -> Judged<Vec<Recipient>> {
+    let messages = body.get("messages").and_then(Value::as_object).ok_or(Stop::Body)?;
+    let contents = || {
+        messages.iter().flat_map(|(user, devices)| {
+            devices.as_object().into_iter().flatten().map(move |(device, content)| (user, device, content))
+        })
+    };
+    match kind {
+        "m.room.encrypted" => contents().map(|(user, device, content)| sealed_for(user, device, content)).collect(),
+        // It says why there is no key.
+        "m.room_key.withheld" => {
+            const SAID: [&str; 6] = ["algorithm", "code", "reason", "room_id", "session_id", "sender_key"];
+            let fine = |content: &Value| {
+                let said = content.as_object().is_some_and(|content| {
+                    content
+                        .keys()
+                        .all(|key| SAID.contains(&key.as_str()) || key == "from_device" || key == "org.matrix.msgid")
+                });
+                said && content["reason"].as_str().is_none_or(|reason| reason.len() <= 200)
+            };
+            all(contents(), fine)
+        }
+        // Asks, and gives nothing.
+        "m.secret.request" | "m.room_key_request" => {
+            const SAID: [&str; 6] =
+                ["action", "body", "name", "requesting_device_id", "request_id", "org.matrix.msgid"];
+            all(contents(), |content| only_keys(content, &SAID))
+        }
+        _ if kind.starts_with("m.key.verification.") => Ok(Vec::new()),
+        _ => Err(Stop::ClearToDevice),
+    }
+}
+
+fn all<'a>(
+    contents: impl Iterator<Item = (&'a String, &'a String, &'a Value)>,
+    fine: impl Fn(&Value) -> bool,
+) -> Judged<Vec<Recipient>> {
+    for (_, _, content) in contents {
+        if !fine(content) {
+            return Err(Stop::ClearToDevice);
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn only_keys(content: &Value, keys: &[&str]) -> bool {
+    content.as_object().is_some_and(|content| only(content, keys, Stop::Body).is_ok())
+}
+
+/// An Olm message (`m.olm.v1.curve25519-aes-sha2`): for one device, and encrypted for one key.
+fn sealed_for(user: &str, device: &str, content: &Value) -> Judged<Recipient> {
+    let content = content.as_object().ok_or(Stop::ClearToDevice)?;
+    only(content, &["algorithm", "ciphertext", "sender_key", "org.matrix.msgid"], Stop::ClearToDevice)?;
+    if content.get("algorithm").and_then(Value::as_str) != Some("m.olm.v1.curve25519-aes-sha2") {
+        return Err(Stop::ClearToDevice);
+    }
+    let ciphertext = content.get("ciphertext").and_then(Value::as_object).ok_or(Stop::ClearToDevice)?;
+    let mut keys = ciphertext.iter();
+    let (Some((key, sealed)), None) = (keys.next(), keys.next()) else { return Err(Stop::ClearToDevice) };
+    if !only_keys(sealed, &["type", "body"]) || !is_base64(sealed.get("body")) {
+        return Err(Stop::ClearToDevice);
+    }
+    let user = UserId::parse(user).map_err(|_| Stop::UnknownRecipient)?;
+    // A star would be every device that the homeserver names.
+    if device.is_empty() || device == "*" {
+        return Err(Stop::UnknownRecipient);
+    }
+    Ok(Recipient { user, device: <&DeviceId>::from(device).to_owned(), key: key.clone() })
+}
+
+/// What the protocol calls unpadded base64; words have gaps.
+fn is_base64(value: Option<&Value>) -> bool {
+    let text = value.and_then(Value::as_str).unwrap_or_default();
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte))
+}
+
+/// Judges an upload: it has no name, and its type says nothing.
+pub(super) fn judge_upload(method: &Method, url: &Url, headers: &HeaderMap) -> Judged {
+    let path = path(url.path())?;
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    match (method, path.as_slice()) {
+        (&Method::POST, ["media", "v3", "upload"]) | (&Method::PUT, ["media", "v3", "upload", _, _]) => {}
+        _ => return Err(Stop::UnknownRequest),
+    }
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let fine = url.query().is_none()
+        && kind == Some("application/octet-stream")
+        && !headers.contains_key(header::CONTENT_DISPOSITION);
+    if fine { Ok(()) } else { Err(Stop::Media) }
+}

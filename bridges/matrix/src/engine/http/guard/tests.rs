@@ -1,0 +1,216 @@
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use serde_json::{Value, json};
+use url::Url;
+
+use super::rules::{Stop, judge, judge_upload};
+
+const BASE: &str = "https://example.org/some/path/_matrix/client/v3";
+const ROOM: &str = "/rooms/%21r%3Aexample.org";
+
+fn judged(method: &Method, path: &str, body: &Value) -> Result<usize, Stop> {
+    let uri: Uri = format!("{BASE}{path}").parse().expect("it is an address");
+    judge(method, &uri, body.to_string().as_bytes()).map(|recipients| recipients.len())
+}
+
+fn check(method: &Method, path: &str, cases: &[(Value, Result<usize, Stop>)]) {
+    for (body, expected) in cases {
+        assert_eq!(judged(method, path, body), *expected, "{method} {path} {body}");
+    }
+}
+
+fn megolm(with: Value) -> Value {
+    let mut body = json!({ "algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "AwgAEpAB", "session_id": "abc" });
+    if let (Value::Object(body), Value::Object(with)) = (&mut body, with) {
+        body.extend(with);
+    }
+    body
+}
+
+#[test]
+fn room_event_leaves_as_ciphertext_and_nothing_beside_it() {
+    let path = format!("{ROOM}/send/m.room.encrypted/1");
+    check(
+        &Method::PUT,
+        &path,
+        &[
+            (megolm(json!({})), Ok(0)),
+            (megolm(json!({ "sender_key": "abc", "device_id": "DEVICE" })), Ok(0)),
+            (
+                megolm(json!({ "m.relates_to": { "rel_type": "m.thread", "event_id": "$a", "is_falling_back": true,
+            "m.in_reply_to": { "event_id": "$b" } } })),
+                Ok(0),
+            ),
+            (json!({ "msgtype": "m.text", "body": "canary" }), Err(Stop::Cleartext)),
+            (json!({ "algorithm": "m.megolm.v1.aes-sha2", "body": "canary" }), Err(Stop::Cleartext)),
+            (megolm(json!({ "body": "canary" })), Err(Stop::Cleartext)),
+            (megolm(json!({ "ciphertext": "a canary in words" })), Err(Stop::Cleartext)),
+            (megolm(json!({ "ciphertext": { "canary": 1 } })), Err(Stop::Cleartext)),
+            (megolm(json!({ "algorithm": "m.olm.v1.curve25519-aes-sha2" })), Err(Stop::Cleartext)),
+            (
+                megolm(json!({ "m.relates_to": { "rel_type": "m.annotation", "event_id": "$a", "key": "canary" } })),
+                Err(Stop::Relation),
+            ),
+            (
+                megolm(json!({ "m.relates_to": { "m.in_reply_to": { "event_id": "$a", "body": "canary" } } })),
+                Err(Stop::Relation),
+            ),
+            (json!(["canary"]), Err(Stop::Body)),
+        ],
+    );
+    for kind in ["m.room.message", "m.sticker", "m.room.encrypte", "m.room.encrypted%2Fx", "m.room%2Emessage"] {
+        let path = format!("{ROOM}/send/{kind}/1");
+        assert_eq!(judged(&Method::PUT, &path, &megolm(json!({}))), Err(Stop::Cleartext), "{kind}");
+    }
+}
+
+#[test]
+fn reaction_says_nothing_but_an_emoji_and_a_deletion_nothing_at_all() {
+    let annotation =
+        |key: &str| json!({ "m.relates_to": { "rel_type": "m.annotation", "event_id": "$a", "key": key } });
+    let mut with_words = annotation("👍");
+    with_words["body"] = json!("canary");
+    check(
+        &Method::PUT,
+        &format!("{ROOM}/send/m.reaction/1"),
+        &[
+            (annotation("👍"), Ok(0)),
+            (annotation("canary"), Err(Stop::Reaction)),
+            (with_words, Err(Stop::Reaction)),
+            (json!({}), Err(Stop::Reaction)),
+        ],
+    );
+    check(
+        &Method::PUT,
+        &format!("{ROOM}/redact/%24e/1"),
+        &[(json!({}), Ok(0)), (json!({ "reason": "canary" }), Err(Stop::Reason))],
+    );
+    check(
+        &Method::POST,
+        &format!("{ROOM}/leave"),
+        &[
+            (json!({}), Ok(0)),
+            (json!({ "reason": super::LEAVING }), Ok(0)),
+            (json!({ "reason": "canary" }), Err(Stop::Reason)),
+        ],
+    );
+}
+
+#[test]
+fn state_is_not_written_and_a_new_room_is_encrypted_from_its_first_event() {
+    for state in ["/state/m.room.encryption", "/state/m.room.name/", "/state/m.room.power_levels"] {
+        assert_eq!(judged(&Method::PUT, &format!("{ROOM}{state}"), &json!({})), Err(Stop::State));
+    }
+    let encryption = |algorithm: &str| json!([{ "type": "m.room.encryption", "state_key": "", "content": { "algorithm": algorithm } }]);
+    let room = |state: Value| json!({ "preset": "trusted_private_chat", "is_direct": true, "initial_state": state });
+    let mut named = room(encryption("m.megolm.v1.aes-sha2"));
+    named["name"] = json!("canary");
+    check(
+        &Method::POST,
+        "/createRoom",
+        &[
+            (room(encryption("m.megolm.v1.aes-sha2")), Ok(0)),
+            (room(encryption("none")), Err(Stop::OpenRoom)),
+            (room(json!([])), Err(Stop::OpenRoom)),
+            (json!({ "is_direct": true }), Err(Stop::OpenRoom)),
+            (named, Err(Stop::OpenRoom)),
+        ],
+    );
+}
+
+#[test]
+fn message_for_a_device_is_encrypted_for_the_one_key_that_is_checked() {
+    let olm = |ciphertext: Value| json!({ "algorithm": "m.olm.v1.curve25519-aes-sha2", "ciphertext": ciphertext });
+    let sealed = || json!({ "type": 0, "body": "AwogICAg" });
+    let to = |device: &str, content: Value| json!({ "messages": { "@a:example.org": { device: content } } });
+    let mut talkative = olm(json!({ "key": sealed() }));
+    talkative["session_key"] = json!("canary");
+    check(
+        &Method::PUT,
+        "/sendToDevice/m.room.encrypted/1",
+        &[
+            (to("D", olm(json!({ "key": sealed() }))), Ok(1)),
+            (to("*", olm(json!({ "key": sealed() }))), Err(Stop::UnknownRecipient)),
+            (to("D", olm(json!({ "key": sealed(), "other": sealed() }))), Err(Stop::ClearToDevice)),
+            (to("D", olm(json!({}))), Err(Stop::ClearToDevice)),
+            (to("D", olm(json!({ "key": { "type": 0, "body": "a canary in words" } }))), Err(Stop::ClearToDevice)),
+            (to("D", talkative), Err(Stop::ClearToDevice)),
+            (
+                to("D", json!({ "algorithm": "m.megolm.v1.aes-sha2", "session_key": "canary" })),
+                Err(Stop::ClearToDevice),
+            ),
+        ],
+    );
+    for kind in ["m.room_key", "m.forwarded_room_key", "m.secret.send", "m.dummy"] {
+        let path = format!("/sendToDevice/{kind}/1");
+        assert_eq!(judged(&Method::PUT, &path, &to("D", json!({}))), Err(Stop::ClearToDevice), "{kind}");
+    }
+    check(
+        &Method::PUT,
+        "/sendToDevice/m.room_key.withheld/1",
+        &[
+            (to("D", json!({ "algorithm": "m.megolm.v1.aes-sha2", "code": "m.unverified", "room_id": "!r:x" })), Ok(0)),
+            (to("D", json!({ "session_key": "canary" })), Err(Stop::ClearToDevice)),
+        ],
+    );
+}
+
+#[test]
+fn secrets_lie_at_the_homeserver_as_ciphertext_alone() {
+    let sealed = |with: Value| json!({ "encrypted": { "id": with } });
+    let good = || json!({ "iv": "AA==", "ciphertext": "AA==", "mac": "AA==" });
+    check(
+        &Method::PUT,
+        "/user/%40a%3Ax/account_data/m.cross_signing.master",
+        &[
+            (sealed(good()), Ok(0)),
+            (json!({ "key": "canary" }), Err(Stop::ClearSecret)),
+            (
+                sealed(json!({ "iv": "AA==", "ciphertext": "AA==", "mac": "AA==", "key": "canary" })),
+                Err(Stop::ClearSecret),
+            ),
+        ],
+    );
+    assert_eq!(judged(&Method::PUT, "/user/%40a%3Ax/account_data/canary", &json!({})), Err(Stop::UnknownRequest));
+    let backup = |session: Value| json!({ "rooms": { "!r:x": { "sessions": { "id": { "session_data": session } } } } });
+    check(
+        &Method::PUT,
+        "/room_keys/keys",
+        &[
+            (backup(json!({ "ephemeral": "AA", "ciphertext": "AA", "mac": "AA" })), Ok(0)),
+            (backup(json!({ "session_key": "canary" })), Err(Stop::ClearSecret)),
+        ],
+    );
+}
+
+#[test]
+fn request_that_the_bridge_never_makes_does_not_leave() {
+    for (method, path) in [
+        (Method::PUT, "/profile/%40a%3Ax/displayname"),
+        (Method::POST, "/rooms/%21r%3Ax/upgrade"),
+        (Method::POST, "/rooms/%21r%3Ax/report/%24e"),
+        (Method::PUT, "/directory/room/%23a%3Ax"),
+        (Method::POST, "/search"),
+        (Method::POST, "/user_directory/search"),
+        (Method::PUT, "/pushrules/global/room/x"),
+        (Method::POST, "/pushers/set"),
+        (Method::DELETE, "/room_keys/version/1"),
+    ] {
+        assert_eq!(judged(&method, path, &json!({})), Err(Stop::UnknownRequest), "{method} {path}");
+    }
+    let elsewhere: Uri = "https://example.org/collect".parse().expect("it is an address");
+    assert_eq!(judge(&Method::POST, &elsewhere, b"{}"), Err(Stop::UnknownRequest));
+    assert_eq!(judge(&Method::GET, &elsewhere, b"canary"), Err(Stop::Body));
+}
+
+#[test]
+fn file_is_uploaded_without_a_name_or_a_type() {
+    let url =
+        |rest: &str| Url::parse(&format!("https://example.org/_matrix/media/v3/upload{rest}")).expect("it is one");
+    let opaque = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))]);
+    let picture = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("image/png"))]);
+    assert_eq!(judge_upload(&Method::POST, &url(""), &opaque), Ok(()));
+    assert_eq!(judge_upload(&Method::PUT, &url("/example.org/id"), &opaque), Ok(()));
+    assert_eq!(judge_upload(&Method::POST, &url("?filename=canary"), &opaque), Err(Stop::Media));
+    assert_eq!(judge_upload(&Method::POST, &url(""), &picture), Err(Stop::Media));
+    assert_eq!(judge_upload(&Method::POST, &url(""), &HeaderMap::new()), Err(Stop::Media));
+}
