@@ -6,7 +6,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use bytes::Bytes;
 use futures_util::Stream;
 use ruma::{
-    MxcUri, OwnedMxcUri, UInt,
+    MxcUri, OwnedMxcUri, ServerName, UInt,
     api::{MatrixVersion, client::authenticated_media},
     media::Method,
 };
@@ -38,7 +38,7 @@ struct Uploaded {
 impl Http {
     /// Begins to fetch a file. Whoever's server it lies on, our own homeserver is asked and nobody else.
     pub(in super::super) async fn download(&self, uri: &MxcUri) -> Result<Download, HttpError> {
-        let (server, id) = uri.parts().map_err(|_| HttpErrorKind::Malformed)?;
+        let (server, id) = parts(uri)?;
         let request = authenticated_media::get_content::v1::Request::new(id.to_owned(), server.to_owned());
         let open = format!("download/{server}/{id}?allow_redirect=false");
         self.fetch(request, &open).await
@@ -47,7 +47,7 @@ impl Http {
     /// Fetches a small form of a picture that is not encrypted, such as a person's: of at most `most` bytes.
     pub(crate) async fn small_picture(&self, uri: &MxcUri, most: usize) -> Result<Vec<u8>, HttpError> {
         const SIDE: u32 = 128;
-        let (server, id) = uri.parts().map_err(|_| HttpErrorKind::Malformed)?;
+        let (server, id) = parts(uri)?;
         let side = || UInt::from(SIDE);
         let mut request = authenticated_media::get_content_thumbnail::v1::Request::new(
             id.to_owned(),
@@ -95,7 +95,7 @@ impl Http {
         let tokens = self.tokens().ok_or(HttpErrorKind::UnknownToken { soft_logout: false })?;
         let request = match place {
             Some(place) => {
-                let (server, id) = place.parts().map_err(|_| HttpErrorKind::Malformed)?;
+                let (server, id) = parts(place)?;
                 self.inner.client.put(format!("{url}/{server}/{id}"))
             }
             None => self.inner.client.post(url),
@@ -146,6 +146,14 @@ impl Http {
             return Err(HttpErrorKind::Network.into());
         }
         Err(error)
+    }
+}
+
+/// A file's server and id. A server called `..` would lead out of the media store.
+fn parts(uri: &MxcUri) -> Result<(&ServerName, &str), HttpError> {
+    match uri.parts() {
+        Ok((server, id)) if server.as_str().bytes().any(|byte| byte.is_ascii_alphanumeric()) => Ok((server, id)),
+        _ => Err(HttpErrorKind::Malformed.into()),
     }
 }
 

@@ -132,3 +132,27 @@ fn ids_in_paths_are_escaped() {
     let http = request.into_http("https://example.org", Some("t"), &versions).expect("it builds");
     assert!(!http.uri().path().contains("/send/"));
 }
+
+#[tokio::test]
+async fn address_of_a_file_leads_nowhere_but_to_our_homeservers_store() {
+    let (url, asked) = server(vec![versions(), answer("404 Not Found", "{}"), answer("404 Not Found", "{}")]);
+    let http = Http::new(&url).expect("loopback is allowed");
+    http.set_tokens(tokens("access"));
+    for address in [
+        "mxc://example.org/../../../../_synapse/admin/v1/users",
+        "mxc://example.org/%2e%2e/secret",
+        "mxc://example.org/a?b=c",
+        "mxc://../x",
+        "https://elsewhere.example.org/x",
+        "mxc://example.org/a#b",
+    ] {
+        let found = http.download(<&ruma::MxcUri>::from(address)).await;
+        assert!(found.is_err(), "{address} is fetched");
+    }
+    // A file of any server is asked of ours.
+    assert!(http.download(<&ruma::MxcUri>::from("mxc://elsewhere.example.org/id")).await.is_err());
+    let asked = asked.lock().expect("no holder panics").clone();
+    let fetched: Vec<_> = asked.iter().filter(|asked| !asked.contains("/versions")).collect();
+    assert_eq!(fetched.len(), 1, "{fetched:?}");
+    assert!(fetched[0].starts_with("GET /_matrix/client/v1/media/download/elsewhere.example.org/id"), "{}", fetched[0]);
+}
