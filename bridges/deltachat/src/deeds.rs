@@ -129,11 +129,18 @@ impl Work<'_> {
             (None, Some(about)) => ids::deletion(about.as_str()),
             (None, None) => return Err(DeliveryError::give_up("it does not say what it is about")),
         };
+        // Nothing but a deletion has these words and no place in the chat.
+        let is_it = |message: &Message| message.text.as_str() == "🚮";
+        let mut from = self.after;
         let (done, now) = match (there, &self.before) {
             (Some(message), _) if message.from_id != SELF || message.is_info => {
                 return Err(other_form("nobody deletes what others wrote"));
             }
-            (Some(_), _) => {
+            (Some(_), before) => {
+                // A killed engine may have made one that it never mails. It is not taken for the one that is made now.
+                if before.is_some() {
+                    from = self.unseen_after(from, is_it).await?.unwrap_or(from);
+                }
                 let done = self.intend(deed, None, None).await?;
                 self.told(self.engine.take_back(self.about).await).await?;
                 (done, true)
@@ -141,8 +148,7 @@ impl Work<'_> {
             (None, Some(before)) => (before.clone(), false),
             (None, None) => return Err(other_form("the message is not there any more")),
         };
-        // Nothing but a deletion has these words and no place in the chat.
-        match self.unseen(|message| message.text.as_str() == "🚮").await? {
+        match self.unseen_after(from, is_it).await? {
             Some(message) => {
                 if now {
                     self.given_now(message);
@@ -248,7 +254,14 @@ impl Work<'_> {
 
     /// Looks for the message that it became. It has no place in the chat.
     async fn unseen(&self, is_it: impl Fn(&Message) -> bool) -> Result<Option<u32>, DeliveryError> {
-        let mut from = self.after;
+        self.unseen_after(self.after, is_it).await
+    }
+
+    async fn unseen_after(
+        &self,
+        mut from: u32,
+        is_it: impl Fn(&Message) -> bool,
+    ) -> Result<Option<u32>, DeliveryError> {
         // Nothing that has a place is loaded: what a stranger wrote meanwhile could end the engine. Where it has one in
         // another chat, this is only asked when it may have done so.
         let mut visible = HashSet::new();

@@ -80,6 +80,13 @@ async fn message_that_a_killed_engine_left_in_clear_is_never_handed_in_again() -
     running.stop().await
 }
 
+/// What the engine calls a message.
+async fn number_of(bridge: &Bridge, said: &RemoteId) -> Result<u32> {
+    let named = store(bridge).read(&format!("id:{}", said.as_str())).await?.context("it has a number")?;
+    let named: Value = serde_json::from_slice(named.expose())?;
+    Ok(u32::try_from(named["message"].as_u64().context("it has a number")?)?)
+}
+
 /// Something that an engine was told to do to a message of ours, and that it was killed over.
 async fn half_done(
     bridge: &Bridge,
@@ -90,9 +97,7 @@ async fn half_done(
 ) -> Result<Slip> {
     let slip = Slip { about: Some(said.clone()), ..running.slip(&bridge.group) };
     running.stop().await?;
-    let named = store(bridge).read(&format!("id:{}", said.as_str())).await?.context("it has a number")?;
-    let named: Value = serde_json::from_slice(named.expose())?;
-    let number = u32::try_from(named["message"].as_u64().context("it has a number")?)?;
+    let number = number_of(bridge, said).await?;
     in_the_engine(bridge, method, |account| params(account, number)).await?;
     change_database(bridge, NEVER_MAILED)?;
     let deed = format!("{} {method}", said.as_str());
@@ -123,5 +128,32 @@ async fn edit_or_deletion_that_a_killed_engine_never_mails_is_handed_in_again() 
     let running = bridge.start().await?;
     deliver(&running, Kind::Redaction(Target::new(said.clone())), &slip).await?;
     ann.wait_deed(|deed| deed.what == What::Deletion && deed.of == said.as_str(), SOON).await?;
+    running.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deletion_that_a_killed_engine_left_half_made_is_made_and_stops_nothing() -> Result<()> {
+    // The engine makes the message that deletes, then puts it into its queue, then deletes here.
+    const HALF_MADE: &str = "CREATE TEMP TABLE half AS SELECT * FROM msgs WHERE id = ?;
+        UPDATE half SET id = (SELECT max(id) + 1 FROM msgs), txt = '🚮', txt_normalized = NULL, hidden = 1, state = 20,
+            rfc724_mid = 'half-made@localhost';
+        INSERT INTO msgs SELECT * FROM half;";
+    let Some(server) = MailServer::shared().await? else { return Ok(()) };
+    let bridge = Bridge::new(server).await?;
+    let running = bridge.start().await?;
+    let ann = DeltaPerson::new_on(server, "ann").await?;
+    ann.join(&bridge.link).await?;
+    let said = running.insist("to be deleted", &running.slip(&bridge.group)).await?.id;
+    ann.wait_for(|seen| seen.id == said.as_str(), SOON).await?;
+
+    let nothing = |account, number| json!([account, number]);
+    let slip = half_done(&bridge, running, "get_message", &said, nothing).await?;
+    let number = number_of(&bridge, &said).await?;
+    change_database(&bridge, &HALF_MADE.replace('?', &number.to_string()))?;
+    let running = bridge.start().await?;
+    deliver(&running, Kind::Redaction(Target::new(said.clone())), &slip).await?;
+    ann.wait_deed(|deed| deed.what == What::Deletion && deed.of == said.as_str(), SOON).await?;
+    let next = running.insist("and it goes on", &running.slip(&bridge.group)).await?.id;
+    ann.wait_for(|seen| seen.id == next.as_str(), SOON).await?;
     running.stop().await
 }
