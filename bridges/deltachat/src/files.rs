@@ -71,7 +71,12 @@ impl HandedOver {
 
 impl Drop for HandedOver {
     fn drop(&mut self) {
-        if let Err(error) = erase(&self.0) {
+        let erased = match tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+            // Others go on while the disk takes its time.
+            Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(|| erase(&self.0)),
+            _ => erase(&self.0),
+        };
+        if let Err(error) = erased {
             tracing::warn!(%error, "A file that was handed to the engine is still there; it is erased at the next start.");
         }
     }

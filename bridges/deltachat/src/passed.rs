@@ -6,12 +6,13 @@
 //! for everything since then once more. It knows by the mail ids what it has, and fetches only the rest.
 
 use std::{
+    collections::BTreeSet,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use sealbridge_contract::inbox::StoreWrite;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tracing::{info, warn};
 
 use crate::{
@@ -89,48 +90,125 @@ async fn follow(
     progress: &Progress,
 ) -> Result<Unreadable, Ended> {
     let mut counts = counted(core).await?;
+    let mut steps = Steps::default();
     // The first login of an engine follows no other connection of its, and until then there is nothing to lose.
-    let mut expected = Count { logins: 1, losses: u64::MAX };
+    let mut expected = Count { logins: logins_of(&counts), losses: u64::MAX };
     let mut read: Option<(Count, Vec<Place>)> = None;
+    let mut unread = 0;
     loop {
         let _ = tokio::time::timeout(OUTLIVED, connections.changed.notified()).await;
         let now = connections.count();
-        let Ok(places) = progress.read().await else { return Ok(Unreadable) };
+        let places = match progress.read().await {
+            Ok(places) => places,
+            Err(unknown) if unread >= TRIES => return Ok(unknown),
+            Err(_) => {
+                unread += 1;
+                continue;
+            }
+        };
+        unread = 0;
         if now.logins > expected.logins || now.losses > expected.losses {
-            read = None;
-            expected = now;
-            if counts.is_empty() || places == counts {
+            (read, expected) = (None, now);
+            steps.owed |= !counts.is_empty() && places != counts;
+        }
+        if steps.owed {
+            if !steps.may_go(Instant::now()) {
                 continue;
             }
             engine.stop().await?;
             let back = progress.back_to(counts.clone()).await;
             // What ends by being stopped is no loss.
-            expected = Count { logins: connections.count().logins + 1, losses: u64::MAX };
+            expected = Count { logins: connections.count().logins + logins_of(&places), losses: u64::MAX };
             engine.start().await?;
             match back {
                 Ok(true) => info!("A connection to the mail server ended; what came last is asked for again."),
                 Ok(false) => {}
-                Err(unknown) => return Ok(unknown),
+                // It stays owed.
+                Err(_) => continue,
             }
+            steps.gone(Instant::now());
             continue;
         }
         if engine.connectivity().await? < WORKING {
             continue;
         }
         expected.losses = expected.losses.min(now.losses);
-        match read.replace((now, places)) {
+        match read.take() {
             Some((then, outlived)) if then == now && outlived != counts => {
                 let bytes = serde_json::to_vec(&outlived).expect("it has only numbers and texts");
                 insist!(core.store.write(vec![StoreWrite::put(READ, bytes.clone())]));
                 counts = outlived;
+            }
+            _ if places != counts => {
+                // An engine that lost its connection may wait for a minute before it says so, unless it is called.
+                engine.try_again().await?;
+                read = Some((now, places));
             }
             _ => {}
         }
     }
 }
 
+/// How often the engine's database may not be read in a row.
+const TRIES: u32 = 5;
+/// A server that ends one connection after the other is not asked anew for each: what is owed waits, longer each time.
+const SOONEST: Duration = Duration::from_secs(5);
+const LATEST: Duration = Duration::from_secs(300);
+
+/// Steps back: whether one is owed, and when.
+#[derive(Debug, Default)]
+struct Steps {
+    owed: bool,
+    last: Option<Instant>,
+    pause: Duration,
+}
+
+impl Steps {
+    fn may_go(&self, now: Instant) -> bool {
+        self.last.is_none_or(|last| now.duration_since(last) >= self.pause)
+    }
+
+    fn gone(&mut self, now: Instant) {
+        let often = self.last.is_some_and(|last| now.duration_since(last) < self.pause * 2 + SOONEST);
+        self.pause = if often { (self.pause * 2).clamp(SOONEST, LATEST) } else { SOONEST };
+        (self.owed, self.last) = (false, Some(now));
+    }
+}
+
+/// An engine logs in once for each mail account that it reads.
+fn logins_of(places: &[Place]) -> u64 {
+    let transports: BTreeSet<i64> = places.iter().map(Place::transport).collect();
+    u64::try_from(transports.len().max(1)).unwrap_or(1)
+}
+
 /// Nothing is known of it at first, or when it can't be read.
 async fn counted(core: &Core) -> Result<Vec<Place>, Ended> {
     let bytes = insist!(core.store.read(READ));
     Ok(bytes.and_then(|bytes| serde_json::from_slice(bytes.expose()).ok()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_that_ends_every_connection_is_asked_anew_less_and_less_often() {
+        let (start, mut steps) = (Instant::now(), Steps::default());
+        let mut now = start;
+        let mut gone = Vec::new();
+        while now.duration_since(start) < Duration::from_secs(3600) {
+            if steps.may_go(now) {
+                steps.gone(now);
+                gone.push(now.duration_since(start).as_secs());
+            }
+            now += Duration::from_secs(1);
+        }
+        assert_eq!(gone[..6], [0, 5, 15, 35, 75, 155]);
+        assert!(gone.len() < 20, "{gone:?}");
+        // After a rest it begins anew.
+        now += LATEST * 3;
+        assert!(steps.may_go(now));
+        steps.gone(now);
+        assert!(steps.may_go(now + SOONEST));
+    }
 }

@@ -254,7 +254,17 @@ async fn connected(core: &Core, engine: &Engine) -> Result<(), Ended> {
 /// Takes what the engine says by itself: that something came, that something went, that a chat is another now.
 async fn listen(core: &Core, engine: &Engine, changed: &Changed, connections: &Connections) -> Result<(), Ended> {
     loop {
-        for event in engine.events().await? {
+        let events = engine.events().await?;
+        // First, since what stands before them may take its time.
+        for event in &events {
+            match event.event {
+                Happened::ImapConnected => connections.logged_in(),
+                // Nobody knows what was in it.
+                Happened::EventChannelOverflow => connections.lost(),
+                _ => {}
+            }
+        }
+        for event in events {
             match event.event {
                 Happened::MsgDelivered | Happened::MsgFailed => {
                     engine.moved.send_modify(|count| *count += 1);
@@ -270,7 +280,6 @@ async fn listen(core: &Core, engine: &Engine, changed: &Changed, connections: &C
                         connections.lost();
                     }
                 }
-                Happened::ImapConnected => connections.logged_in(),
                 Happened::MsgsChanged { msg_id }
                 | Happened::MsgDeleted { msg_id }
                 | Happened::ReactionsChanged { msg_id } => changed.one(msg_id),

@@ -17,6 +17,13 @@ pub(crate) struct Place {
     next: i64,
 }
 
+impl Place {
+    /// Which of the account's mail accounts it is in.
+    pub(crate) fn transport(&self) -> i64 {
+        self.transport
+    }
+}
+
 /// The database of an engine's account.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress(PathBuf);
@@ -79,6 +86,9 @@ impl Progress {
         let work = move || {
             let database = Connection::open_with_flags(path, how | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
             database.busy_timeout(std::time::Duration::from_secs(10))?;
+            // The engine's own writes wait for nobody, so the lock is not held over a flush. What is lost with the power
+            // is a step back, and that is made again.
+            database.pragma_update(None, "synchronous", "OFF")?;
             work(&database)
         };
         Ok(tokio::task::spawn_blocking(work).await.map_err(|_| Unreadable)??)
