@@ -9,8 +9,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use matrix_sdk_crypto::CryptoStoreError;
-use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
+use matrix_sdk_crypto::{CryptoStoreError, types::requests::ToDeviceRequest};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId, events::ToDeviceEventType, to_device::DeviceIdOrAllDevices};
+use serde::de::IgnoredAny;
 
 use super::{Engine, Readers, audience::Person, http::Doorkeeper, machine::Inner};
 
@@ -68,6 +69,24 @@ impl Engine {
     /// Whether a device may get keys.
     pub(super) async fn admits(&self, user: &UserId, device: &DeviceId) -> Result<bool, CryptoStoreError> {
         self.with_door(user, |keys| keys.contains_key(device)).await
+    }
+
+    /// Whether everybody may still get keys for whom these are encrypted.
+    pub(super) async fn still_admits(&self, request: &ToDeviceRequest) -> Result<bool, CryptoStoreError> {
+        if request.event_type != ToDeviceEventType::RoomEncrypted {
+            return Ok(true);
+        }
+        for (user, devices) in &request.messages {
+            for (device, content) in devices {
+                let DeviceIdOrAllDevices::DeviceId(device) = device else { return Ok(false) };
+                let sealed = content.get_field::<BTreeMap<String, IgnoredAny>>("ciphertext").ok().flatten();
+                let is_its = |key: &String| sealed.as_ref().is_some_and(|sealed| sealed.contains_key(key));
+                if !self.with_door(user, |keys| keys.get(device).is_some_and(is_its)).await? {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// What was judged when so much had moved need not be asked for again until more does.

@@ -50,6 +50,10 @@ impl Broken {
         self.lock().wanted.first().cloned()
     }
 
+    fn forget(&self, device: &(OwnedUserId, String)) {
+        self.lock().wanted.remove(device);
+    }
+
     /// Done, or not to be done: not again within the hour.
     fn settle(&self, device: (OwnedUserId, String)) {
         let mut known = self.lock();
@@ -66,10 +70,12 @@ impl Engine {
     /// Opens new sessions with the devices that want one. What fails in passing is left for the next flush.
     pub(super) async fn mend_channels(&self) -> Result<(), EngineError> {
         while let Some((user, key)) = self.inner.broken.next() {
-            // What a device says that gets no keys is not read either.
-            if let Some(device) = self.device_by_key(&user, &key).await?
-                && self.admits(&user, device.device_id()).await?
-            {
+            if let Some(device) = self.device_by_key(&user, &key).await? {
+                // What a device says that gets no keys is not read either. Its owner may sign it yet.
+                if !self.admits(&user, device.device_id()).await? {
+                    self.inner.broken.forget(&(user, key));
+                    continue;
+                }
                 self.mend(&device).await?;
             }
             self.inner.broken.settle((user, key));

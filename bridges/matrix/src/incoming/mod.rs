@@ -37,7 +37,7 @@ const FIRST_ANSWER: Duration = Duration::from_secs(60);
 /// After an answer with something of a room, as long as this is between two requests. Who asks again at once is answered
 /// with a message at a time, and each answer costs the homeserver and us nearly as much as one with all that came
 /// meanwhile.
-const BETWEEN: Duration = Duration::from_millis(100);
+const BETWEEN: Duration = Duration::from_millis(150);
 
 /// Receives until `stop`.
 pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &CancellationToken) -> Result<(), Fatal> {

@@ -127,6 +127,11 @@ impl Lane {
             return Err(PrepareError::Refused);
         }
         for request in &requests {
+            // Devices may go, or change their key, while the messages before this one leave, or since a try before.
+            if !engine.still_admits(request).await.map_err(EngineError::from)? {
+                engine.throw_away(&self.room).await?;
+                return Err(PrepareError::AudienceMoved);
+            }
             engine.send_to_device(request).await?;
         }
         if !requests.is_empty() {

@@ -1,7 +1,13 @@
 //! What may leave, and in what form. Pure: a request in, a verdict out.
 
+use std::fmt;
+
 use http::{HeaderMap, Method, Uri, header};
 use ruma::{DeviceId, EventId, OwnedDeviceId, OwnedUserId, UserId};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -63,6 +69,9 @@ pub(super) fn judge(method: &Method, uri: &Uri, body: &[u8]) -> Judged<Vec<Recip
     let path = path(uri.path())?;
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let is = |wanted: &Method| if method == wanted { Ok(()) } else { Err(Stop::UnknownRequest) };
+    if !is_plain(uri.query()) {
+        return Err(Stop::UnknownRequest);
+    }
     let body = || object(body);
     match path.as_slice() {
         ["client", _, "sendToDevice", kind, _] => {
@@ -77,9 +86,12 @@ pub(super) fn judge(method: &Method, uri: &Uri, body: &[u8]) -> Judged<Vec<Recip
         }
         ["client", _, "user", _, "filter"] => nobody(is(&Method::POST)),
         ["client", _, "room_keys", "keys"] => nobody(is(&Method::PUT).and_then(|()| backed_up(&body()?))),
-        ["client", _, "room_keys", "version"] => nobody(is(&Method::POST)),
+        ["client", _, "room_keys", "version"] => nobody(is(&Method::POST).and_then(|()| new_backup(&body()?))),
         ["client", _, "keys", "upload" | "query" | "claim" | "device_signing" | "signatures", ..]
         | ["client", _, "login" | "logout" | "refresh"]
+        // On homeservers that only speak versions before these had a name of their own.
+        | ["client", "unstable", "org.matrix.msc2918", "refresh"]
+        | ["media", "unstable", "fi.mau.msc2246", "create"]
         | ["media", "v1", "create"] => nobody(is(&Method::POST)),
         _ => Err(Stop::UnknownRequest),
     }
@@ -97,11 +109,82 @@ fn path(path: &str) -> Judged<Vec<String>> {
     decoded.collect()
 }
 
+/// Of what stands behind an address only these are known to say nothing.
+fn is_plain(query: Option<&str>) -> bool {
+    let key = |pair: &str| pair.split('=').next().unwrap_or_default().to_owned();
+    query.is_none_or(|query| query.split('&').map(key).all(|key| ["version", "server_name", "via"].contains(&&*key)))
+}
+
 fn object(body: &[u8]) -> Judged<Map<String, Value>> {
     if body.is_empty() {
         return Ok(Map::new());
     }
-    serde_json::from_slice(body).map_err(|_| Stop::Body)
+    let Strict(body) = serde_json::from_slice(body).map_err(|_| Stop::Body)?;
+    match body {
+        Value::Object(body) => Ok(body),
+        _ => Err(Stop::Body),
+    }
+}
+
+/// JSON in which no key stands twice: whoever reads it after us may take the other.
+struct Strict(Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Reader).map(Self)
+    }
+}
+
+struct Reader;
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON in which no key stands twice")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some(Strict(value)) = seq.next_element()? {
+            all.push(value);
+        }
+        Ok(all.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut all = Map::new();
+        while let Some((key, Strict(value))) = map.next_entry::<String, Strict>()? {
+            if all.insert(key, value).is_some() {
+                return Err(de::Error::custom("a key stands twice"));
+            }
+        }
+        Ok(all.into())
+    }
 }
 
 fn in_room(method: &Method, rest: &[&str], body: Map<String, Value>) -> Judged {
@@ -133,16 +216,18 @@ fn reason(body: &Map<String, Value>, allowed: &[&str]) -> Judged {
 
 /// Megolm ciphertext (client-server API, `m.megolm.v1.aes-sha2`) and what it is about, and nothing beside them.
 fn ciphertext(body: &Map<String, Value>) -> Judged {
-    if body.get("algorithm").and_then(Value::as_str) != Some("m.megolm.v1.aes-sha2")
-        || !is_base64(body.get("ciphertext"))
-    {
+    let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default();
+    // Every Megolm message begins with its version and its index, and ends with a MAC and a signature.
+    let sealed =
+        is_base64(body.get("ciphertext")) && text("ciphertext").starts_with("Aw") && text("ciphertext").len() > 96;
+    if text("algorithm") != "m.megolm.v1.aes-sha2" || !sealed {
         return Err(Stop::Cleartext);
     }
     for (key, value) in body {
         match key.as_str() {
             "algorithm" | "ciphertext" => {}
             "session_id" | "sender_key" if is_base64(Some(value)) => {}
-            "device_id" if value.as_str().is_some_and(|id| id.len() <= 64) => {}
+            "device_id" if value.as_str().is_some_and(|id| id.len() <= 255 && !id.contains(char::is_whitespace)) => {}
             "m.relates_to" => about(value)?,
             _ => return Err(Stop::Cleartext),
         }
@@ -184,7 +269,10 @@ fn reaction(body: &Map<String, Value>) -> Judged {
 
 /// A direct chat: encrypted from its first event on, with no name and nothing else that a homeserver could read.
 fn new_room(body: &Map<String, Value>) -> Judged {
-    only(body, &["preset", "is_direct", "invite", "initial_state", "visibility"], Stop::OpenRoom)?;
+    only(body, &["preset", "is_direct", "invite", "initial_state"], Stop::OpenRoom)?;
+    if !matches!(body.get("preset").map(Value::as_str), None | Some(Some("private_chat" | "trusted_private_chat"))) {
+        return Err(Stop::OpenRoom);
+    }
     let state = body.get("initial_state").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     match state {
         [event]
@@ -192,7 +280,9 @@ fn new_room(body: &Map<String, Value>) -> Judged {
                 && event["state_key"] == ""
                 && event["content"]["algorithm"] == "m.megolm.v1.aes-sha2" =>
         {
-            Ok(())
+            let numbers = |(key, value): (&String, &Value)| key == "algorithm" || value.is_number();
+            let content = event["content"].as_object();
+            if content.is_some_and(|content| content.iter().all(numbers)) { Ok(()) } else { Err(Stop::OpenRoom) }
         }
         _ => Err(Stop::OpenRoom),
     }
@@ -204,21 +294,36 @@ fn account_data(kind: &str, body: &Map<String, Value>) -> Judged {
         "m.direct" => Ok(()),
         "m.secret_storage.default_key" => only(body, &["key"], Stop::ClearSecret),
         _ if kind.starts_with("m.secret_storage.key.") => {
-            only(body, &["name", "algorithm", "iv", "mac", "passphrase"], Stop::ClearSecret)
+            only(body, &["name", "algorithm", "iv", "mac", "passphrase"], Stop::ClearSecret)?;
+            // How a key is made of a passphrase, never the passphrase.
+            if body.get("passphrase").is_none_or(Value::is_object) { Ok(()) } else { Err(Stop::ClearSecret) }
         }
         _ if kind.starts_with("m.cross_signing.") || kind == "m.megolm_backup.v1" => {
             let sealed = body.len() == 1
                 && body.get("encrypted").and_then(Value::as_object).is_some_and(|keys| {
                     keys.values().all(|sealed| {
                         sealed.as_object().is_some_and(|sealed| {
-                            only(sealed, &["iv", "ciphertext", "mac"], Stop::ClearSecret).is_ok()
-                                && ["iv", "ciphertext", "mac"].iter().all(|key| is_base64(sealed.get(*key)))
+                            // What other clients left under other keys is sent back as it is.
+                            sealed.iter().all(|(key, value)| match key.as_str() {
+                                "iv" | "ciphertext" | "mac" | "ephemeral" => is_base64(Some(value)),
+                                "passthrough" => value.is_boolean(),
+                                _ => false,
+                            })
                         })
                     })
                 });
             if sealed { Ok(()) } else { Err(Stop::ClearSecret) }
         }
         _ => Err(Stop::UnknownRequest),
+    }
+}
+
+/// A new backup: its public key, and who vouches for it.
+fn new_backup(body: &Map<String, Value>) -> Judged {
+    only(body, &["algorithm", "auth_data"], Stop::ClearSecret)?;
+    match body.get("auth_data").and_then(Value::as_object) {
+        Some(data) => only(data, &["public_key", "signatures"], Stop::ClearSecret),
+        None => Err(Stop::Body),
     }
 }
 
@@ -238,6 +343,28 @@ fn backed_up(body: &Map<String, Value>) -> Judged {
     Ok(())
 }
 
+/// What the steps of a verification consist of (client-server API, "Key verification framework").
+const VERIFYING: [&str; 18] = [
+    "from_device",
+    "transaction_id",
+    "methods",
+    "method",
+    "timestamp",
+    "key_agreement_protocols",
+    "hashes",
+    "message_authentication_codes",
+    "short_authentication_string",
+    "key_agreement_protocol",
+    "hash",
+    "message_authentication_code",
+    "commitment",
+    "key",
+    "keys",
+    "mac",
+    "code",
+    "reason",
+];
+
 fn to_device(kind: &str, body: &Map<String, Value>) -> Judged<Vec<Recipient>> {
     let messages = body.get("messages").and_then(Value::as_object).ok_or(Stop::Body)?;
     let contents = || {
@@ -256,7 +383,9 @@ fn to_device(kind: &str, body: &Map<String, Value>) -> Judged<Vec<Recipient>> {
                         .keys()
                         .all(|key| SAID.contains(&key.as_str()) || key == "from_device" || key == "org.matrix.msgid")
                 });
-                said && content["reason"].as_str().is_none_or(|reason| reason.len() <= 200)
+                let short = |key: &str| content[key].as_str().is_none_or(|text| text.len() <= 255);
+                said && content["code"].as_str().is_some_and(|code| code.starts_with("m."))
+                    && ["code", "reason", "room_id", "session_id", "sender_key"].iter().all(|key| short(key))
             };
             all(contents(), fine)
         }
@@ -266,7 +395,15 @@ fn to_device(kind: &str, body: &Map<String, Value>) -> Judged<Vec<Recipient>> {
                 ["action", "body", "name", "requesting_device_id", "request_id", "org.matrix.msgid"];
             all(contents(), |content| only_keys(content, &SAID))
         }
-        _ if kind.starts_with("m.key.verification.") => Ok(Vec::new()),
+        _ if kind.starts_with("m.key.verification.") => all(contents(), |content| {
+            let text = |value: &Value| value.as_str().is_none_or(|text| text.len() <= 255);
+            let flat = |value: &Value| match value {
+                Value::Array(values) => values.iter().all(text),
+                Value::Object(values) => values.values().all(text),
+                value => text(value),
+            };
+            only_keys(content, &VERIFYING) && content.as_object().is_some_and(|content| content.values().all(flat))
+        }),
         _ => Err(Stop::ClearToDevice),
     }
 }

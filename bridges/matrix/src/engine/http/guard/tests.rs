@@ -19,7 +19,8 @@ fn check(method: &Method, path: &str, cases: &[(Value, Result<usize, Stop>)]) {
 }
 
 fn megolm(with: Value) -> Value {
-    let mut body = json!({ "algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "AwgAEpAB", "session_id": "abc" });
+    let ciphertext = format!("AwgAEp{}", "Ab0+/".repeat(30));
+    let mut body = json!({ "algorithm": "m.megolm.v1.aes-sha2", "ciphertext": ciphertext, "session_id": "abc" });
     if let (Value::Object(body), Value::Object(with)) = (&mut body, with) {
         body.extend(with);
     }
@@ -43,6 +44,8 @@ fn room_event_leaves_as_ciphertext_and_nothing_beside_it() {
             (json!({ "msgtype": "m.text", "body": "canary" }), Err(Stop::Cleartext)),
             (json!({ "algorithm": "m.megolm.v1.aes-sha2", "body": "canary" }), Err(Stop::Cleartext)),
             (megolm(json!({ "body": "canary" })), Err(Stop::Cleartext)),
+            (megolm(json!({ "ciphertext": "onlyacanary" })), Err(Stop::Cleartext)),
+            (megolm(json!({ "device_id": "a canary in words" })), Err(Stop::Cleartext)),
             (megolm(json!({ "ciphertext": "a canary in words" })), Err(Stop::Cleartext)),
             (megolm(json!({ "ciphertext": { "canary": 1 } })), Err(Stop::Cleartext)),
             (megolm(json!({ "algorithm": "m.olm.v1.curve25519-aes-sha2" })), Err(Stop::Cleartext)),
@@ -61,6 +64,28 @@ fn room_event_leaves_as_ciphertext_and_nothing_beside_it() {
         let path = format!("{ROOM}/send/{kind}/1");
         assert_eq!(judged(&Method::PUT, &path, &megolm(json!({}))), Err(Stop::Cleartext), "{kind}");
     }
+}
+
+#[test]
+fn nothing_hides_behind_a_key_that_stands_twice_or_in_the_address() {
+    let uri = |rest: &str| format!("{BASE}{ROOM}{rest}").parse::<Uri>().expect("it is an address");
+    let good = megolm(json!({})).to_string();
+    let twice = good.replacen("{", r#"{"ciphertext":"canary","#, 1);
+    let put = |rest: &str, body: &str| judge(&Method::PUT, &uri(rest), body.as_bytes()).map(|all| all.len());
+    assert_eq!(put("/send/m.room.encrypted/1", &good), Ok(0));
+    assert_eq!(put("/send/m.room.encrypted/1", &twice), Err(Stop::Body));
+    assert_eq!(put("/send/m.room.encrypted/1?note=canary", &good), Err(Stop::UnknownRequest));
+}
+
+#[test]
+fn older_homeservers_are_asked_at_their_own_addresses() {
+    let post = |path: &str| {
+        let uri: Uri = format!("https://example.org/_matrix{path}").parse().expect("it is an address");
+        judge(&Method::POST, &uri, b"").map(|all| all.len())
+    };
+    assert_eq!(post("/media/unstable/fi.mau.msc2246/create"), Ok(0));
+    assert_eq!(post("/client/unstable/org.matrix.msc2918/refresh"), Ok(0));
+    assert_eq!(post("/client/unstable/org.example.collect"), Err(Stop::UnknownRequest));
 }
 
 #[test]
@@ -150,6 +175,16 @@ fn message_for_a_device_is_encrypted_for_the_one_key_that_is_checked() {
         &[
             (to("D", json!({ "algorithm": "m.megolm.v1.aes-sha2", "code": "m.unverified", "room_id": "!r:x" })), Ok(0)),
             (to("D", json!({ "session_key": "canary" })), Err(Stop::ClearToDevice)),
+            (to("D", json!({ "code": "canary" })), Err(Stop::ClearToDevice)),
+        ],
+    );
+    check(
+        &Method::PUT,
+        "/sendToDevice/m.key.verification.start/1",
+        &[
+            (to("D", json!({ "from_device": "A", "method": "m.sas.v1", "hashes": ["sha256"] })), Ok(0)),
+            (to("D", json!({ "from_device": "A", "session_key": "canary" })), Err(Stop::ClearToDevice)),
+            (to("D", json!({ "key": "long ".repeat(60) })), Err(Stop::ClearToDevice)),
         ],
     );
 }
