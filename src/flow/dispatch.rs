@@ -103,7 +103,7 @@ impl Dispatch {
         changed: watch::Receiver<u64>,
         stop: CancellationToken,
     ) -> Result<(), JournalError> {
-        let mut lanes: HashMap<Address, Notify> = HashMap::new();
+        let mut lanes: HashMap<Address, Arc<Notify>> = HashMap::new();
         let mut running = JoinSet::new();
         let mut awake = self.journal.lanes().await?;
         loop {
@@ -112,9 +112,9 @@ impl Dispatch {
                     bell.notify_one();
                     continue;
                 }
-                let bell = Notify::new();
-                lanes.insert(lane.clone(), bell);
-                let run = Lane { dispatch: Arc::clone(&self), at: lane, changed: changed.clone(), stray: None };
+                let bell = Arc::new(Notify::new());
+                lanes.insert(lane.clone(), Arc::clone(&bell));
+                let run = Lane { dispatch: Arc::clone(&self), at: lane, changed: changed.clone(), bell, stray: None };
                 running.spawn(run.run(stop.child_token()));
             }
             tokio::select! {
@@ -155,6 +155,8 @@ struct Lane {
     dispatch: Arc<Dispatch>,
     at: Address,
     changed: watch::Receiver<u64>,
+    /// Rings when something came for this lane.
+    bell: Arc<Notify>,
     /// A delivery that was found here after its link had led elsewhere.
     stray: Option<i64>,
 }
@@ -180,7 +182,11 @@ impl Lane {
     async fn run(mut self, stop: CancellationToken) -> (Address, Result<(), JournalError>) {
         let dispatch = Arc::clone(&self.dispatch);
         let mut settling = Settling::new();
-        let result = self.carry(&dispatch, &mut settling, &stop).await;
+        let mut result = self.carry(&dispatch, &mut settling, &stop).await;
+        // What came meanwhile does not wait until the last confirmation has had company.
+        while result.is_ok() && !stop.is_cancelled() && self.bell.notified().now_or_never().is_some() {
+            result = self.carry(&dispatch, &mut settling, &stop).await;
+        }
         let settled = drain(&mut settling, 0).await;
         (self.at, result.and(settled))
     }
