@@ -17,6 +17,7 @@ use crate::{
     bridge::Binary,
     chaos::{Options, percentile, places},
     checker::{Tag, Tally},
+    delta::DeltaPerson,
     demo::Stage,
 };
 
@@ -43,7 +44,7 @@ pub struct Outcome {
     /// Not counted as `reordered`.
     pub swapped_by_mail_server: usize,
     /// What lay in a phone's mailbox and its engine had passed over, until it was made to look at all of it again. Not
-    /// counted as `lost`.
+    /// counted as `lost`, nor, since it comes late, as `reordered`.
     pub passed_over_by_phones: usize,
     /// Events that somebody could not read at the end.
     pub undecryptable: usize,
@@ -118,15 +119,21 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
     let (said, mails) = talk.stop().await?;
     let mut settled = settle(&family, &said).await?;
     let missing = settled[0].lost;
+    let mut on_time = Vec::new();
     if missing > 0 {
-        for (phone, _) in &family.phones {
+        for (phone, chat) in &family.phones {
+            on_time.push(numbers_on(&family, phone, *chat).await?);
             phone.read_again().await?;
         }
         settled = settle(&family, &said).await?;
         outcome.passed_over_by_phones = missing - settled[0].lost.min(missing);
     }
     let [mut phones, mut matrix] = settled;
-    let swapped = swapped_anywhere(&family, &mails).await?;
+    for ((phone, chat), on_time) in family.phones.iter().zip(&on_time) {
+        let shown = numbers_on(&family, phone, *chat).await?;
+        phones.reordered = phones.reordered.saturating_sub(behind_their_time(&shown, on_time));
+    }
+    let swapped = swapped_anywhere(&family, &mails, &on_time).await?;
     outcome.swapped_by_mail_server = swapped.iter().sum();
     for (tally, swapped) in [&mut phones, &mut matrix].into_iter().zip(swapped) {
         tally.reordered = tally.reordered.saturating_sub(swapped);
@@ -167,17 +174,37 @@ fn swapped(heard: &[(usize, String)], laid: &[String]) -> usize {
     swapped
 }
 
-/// The same of all: on Matrix, where `mails` are those of the first phone by number, and on the phones.
-async fn swapped_anywhere(family: &Family, mails: &[String]) -> Result<[usize; 2]> {
+/// The numbers of what a phone shows of Ann's, in the order of its screen.
+async fn numbers_on(family: &Family, phone: &DeltaPerson, chat: u32) -> Result<Vec<usize>> {
+    let of = |text: &str| Tag::find(&family.run, text).filter(|tag| tag.sender == 0).map(|tag| tag.number);
+    Ok(shown_on(phone, chat).await?.iter().filter_map(|seen| of(&seen.text)).collect())
+}
+
+/// How many are shown after a later one, and were not among those that came on time.
+fn behind_their_time(shown: &[usize], on_time: &[usize]) -> usize {
+    let mut latest = 0;
+    let mut behind = 0;
+    for number in shown {
+        behind += usize::from(*number < latest && !on_time.contains(number));
+        latest = latest.max(*number);
+    }
+    behind
+}
+
+/// The same of all: on Matrix, where `mails` are those of the first phone by number, and on the phones, where only what
+/// came on time counts if something did not.
+async fn swapped_anywhere(family: &Family, mails: &[String], on_time: &[Vec<usize>]) -> Result<[usize; 2]> {
     let of = |text: &str, sender| Tag::find(&family.run, text).filter(|tag| tag.sender == sender).map(|tag| tag.number);
     let on_matrix = heard_by(&family.ann, &family.room);
     let on_matrix = on_matrix.iter().filter_map(|heard| of(&heard.text, 1));
     let on_matrix: Vec<_> = on_matrix.filter_map(|number| Some((number, mails.get(number)?.clone()))).collect();
     let matrix = swapped(&on_matrix, &family.mail.laid_into("bridge-")?);
     let mut phones = 0;
-    for ((phone, chat), mailbox) in family.phones.iter().zip(["ben-", "eve-"]) {
+    for (at, ((phone, chat), mailbox)) in family.phones.iter().zip(["ben-", "eve-"]).enumerate() {
         let shown = shown_on(phone, *chat).await?;
-        let shown: Vec<_> = shown.into_iter().filter_map(|seen| Some((of(&seen.text, 0)?, seen.id))).collect();
+        let counts = |number: &usize| on_time.get(at).is_none_or(|on_time| on_time.contains(number));
+        let number = |text: &str| of(text, 0).filter(counts);
+        let shown: Vec<_> = shown.into_iter().filter_map(|seen| Some((number(&seen.text)?, seen.id))).collect();
         phones += swapped(&shown, &family.mail.laid_into(mailbox)?);
     }
     Ok([phones, matrix])
@@ -284,6 +311,8 @@ mod tests {
     fn only_what_the_mail_server_swapped_is_laid_to_it() {
         let mail = |number: usize| (number, format!("mail {number}"));
         let laid = |numbers: [usize; 4]| numbers.map(|number| mail(number).1);
+        assert_eq!(behind_their_time(&[0, 2, 3, 1], &[0, 2, 3]), 1);
+        assert_eq!(behind_their_time(&[0, 2, 3, 1], &[0, 1, 2, 3]), 0, "it came on time, and was shown late");
         let heard = [0, 2, 1, 3].map(mail);
         assert_eq!(swapped(&heard, &laid([0, 2, 1, 3])), 1);
         assert_eq!(swapped(&heard, &laid([0, 1, 2, 3])), 0, "the mail server kept the order, so somebody else did not");

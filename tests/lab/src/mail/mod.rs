@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::geteuid;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OnceCell;
 
 pub use kept::is_encrypted;
@@ -168,6 +168,13 @@ impl MailServer {
         for port in [self.layout.imaps, self.layout.smtps, self.layout.lmtp, self.layout.sasl] {
             while TcpStream::connect(self.address(port)).await.is_ok() {
                 ensure!(Instant::now() < give_up, "Port {port} is still open after a kill");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        // A Dovecot that finds somebody behind one of its sockets does not start.
+        for socket in ["stats-writer", "login/stats-writer"] {
+            while UnixStream::connect(self.layout.run().join(socket)).await.is_ok() {
+                ensure!(Instant::now() < give_up, "{socket} is still answered after a kill");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
