@@ -187,3 +187,40 @@ fn every_failpoint_is_on_its_list() {
     }
     assert_eq!(listed, used, "the lists of failpoints and the source differ");
 }
+
+#[test]
+fn every_adversarial_case_names_tests_that_exist_or_says_why_there_is_none() {
+    let page = std::fs::read_to_string(root().join("docs/adversarial-cases.md")).expect("the page is there");
+    let mut tests = BTreeSet::new();
+    for folder in ["src", "bridges", "tests/service"] {
+        for (_, text) in files(folder, ".rs") {
+            let mut lines = text.lines().map(str::trim);
+            while let Some(line) = lines.next() {
+                if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+                    let name = lines.find_map(|line| line.split_once("fn ")?.1.split_once('('));
+                    tests.extend(name.map(|(name, _)| name.to_owned()));
+                }
+            }
+        }
+    }
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
+        .map(|row| row.split(" | ").collect())
+        .filter(|row: &Vec<&str>| row[0].parse::<usize>().is_ok())
+        .collect();
+    let numbers: Vec<_> = rows.iter().map(|row| row[0].parse::<usize>().expect("it is a number")).collect();
+    assert_eq!(numbers, (1..=72).collect::<Vec<_>>());
+    for row in rows {
+        let [number, case, proof] = row[..] else { panic!("{row:?} has other columns") };
+        assert!(!case.is_empty(), "{number} has no case");
+        let reasons = ["not tried yet: ", "can't arise yet: ", "does not arise"];
+        if reasons.iter().any(|reason| proof.starts_with(reason)) {
+            continue;
+        }
+        for name in proof.split(", ") {
+            let name = name.strip_prefix('`').and_then(|name| name.strip_suffix('`'));
+            assert!(name.is_some_and(|name| tests.contains(name)), "{number}: {proof} names no test");
+        }
+    }
+}
