@@ -120,13 +120,12 @@ async fn follow(
             // What ends by being stopped is no loss.
             expected = Count { logins: connections.count().logins + logins_of(&places), losses: u64::MAX };
             engine.start().await?;
+            steps.gone(Instant::now());
             match back {
                 Ok(true) => info!("A connection to the mail server ended; what came last is asked for again."),
                 Ok(false) => {}
-                // It stays owed.
-                Err(_) => continue,
+                Err(_) => steps.owed = true,
             }
-            steps.gone(Instant::now());
             continue;
         }
         if engine.connectivity().await? < WORKING {

@@ -281,6 +281,16 @@ mod tests {
     }
 
     #[test]
+    fn no_key_is_marked_as_one_to_share_however_open_the_room_is_said_to_be() {
+        for visibility in ["world_readable", "shared", "invited", "joined", "anything"] {
+            let mut facts = pinned();
+            apply(&mut facts, "m.room.history_visibility", "", json!({ "history_visibility": visibility }));
+            assert_eq!(facts.settings(Trust::CrossSigned).history, HistoryVisibility::Joined, "{visibility}");
+            assert_eq!(facts.encryption(), Encryption::Pinned);
+        }
+    }
+
+    #[test]
     fn room_is_spoken_to_only_while_we_are_in_it_and_it_stands() {
         let mut facts = pinned();
         assert_eq!(apply(&mut facts, "m.room.tombstone", "", json!({})), Some(Change::Replaced));
