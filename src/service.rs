@@ -161,8 +161,17 @@ impl Service {
         AccountStore::new(account.clone(), self.intake())
     }
 
-    /// Writes the config's links into the journal. An end that was linked before keeps its moment.
-    async fn follow_config(&self) -> Result<(), JournalError> {
+    /// Writes the config's links into the journal, if they may be. An end that was linked before keeps its moment.
+    async fn follow_config(&self) -> Result<(), Failure> {
+        // What an operator says in the admin room is for the bridge alone.
+        let admin = admin::room(&*self.journal).await?;
+        for (name, fixed) in &self.config.links {
+            if let Some(room) = fixed.ends.iter().find(|at| Some(*at) == admin.as_ref()) {
+                return Err(Failure::refused(format!(
+                    "{room} is the admin room, and what is said there goes nowhere else: take it out of [links.{name}]"
+                )));
+            }
+        }
         let known = self.journal.links().await?;
         for gone in known.iter().filter(|link| link.fixed && !self.config.links.contains_key(&link.name)) {
             self.journal.remove_link(&gone.name).await?;

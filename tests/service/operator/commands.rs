@@ -295,6 +295,21 @@ fn journal_that_does_not_open_ends_with_the_code_of_what_is_wrong_with_it() {
 }
 
 #[test]
+fn link_of_the_config_that_leads_to_the_admin_room_is_refused_before_anything_runs() {
+    let bench = Bench::set_up();
+    let running = bench.start(&[]);
+    let admin = bench.json(&["status"]).line()["admin_room"].as_str().expect("there is one").to_owned();
+    assert_eq!(running.stop(), 0);
+    let link = format!("\n[links.leak]\nends = [{admin:?}, \"b/room\"]\n");
+    bench.write("sealbridge.toml", &(bench.read("sealbridge.toml") + link.as_str()));
+    let refused = bench.run(&["run"]);
+    assert!(
+        refused.exit == 6 && refused.err.contains("admin room") && refused.err.contains("links.leak"),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn message_that_never_becomes_a_delivery_is_told_in_the_admin_room_and_counted() {
     let bench = Bench::new();
     let link = "[links.l]\nends = [\"a/room\", \"b/room\"]\nmost_bytes = \"1KiB\"\n";
