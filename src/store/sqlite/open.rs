@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -29,11 +29,39 @@ pub(super) struct Opened {
 /// What the key row holds, locked.
 const KEY_CHECK: &[u8] = b"sealbridge journal";
 
+/// Whether a folder that others can look into has nothing of theirs: it is ours, and empty or a service's already. One
+/// that is shared is left as it is.
+fn is_for_us_alone(folder: &Path) -> std::io::Result<bool> {
+    const SHARED: u32 = 0o1000;
+    let meta = fs::metadata(folder)?;
+    if meta.uid() != rustix::process::geteuid().as_raw() || meta.mode() & SHARED != 0 {
+        return Ok(false);
+    }
+    if folder.join("journal.db").exists() {
+        return Ok(true);
+    }
+    for entry in fs::read_dir(folder)? {
+        // What the service makes before its journal.
+        let name = entry?.file_name();
+        if name != "spool" && name != "accounts" {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Opens or makes the journal. A file of up to `compare_up_to` bytes is compared with its indexes first.
 pub(super) fn open(folder: &Path, keys: &Keys, compare_up_to: u64) -> Result<Opened, OpenError> {
     let unusable = |error: std::io::Error| OpenError::Unusable(error.to_string());
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
-    fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(unusable)?;
+    if fs::metadata(folder).map_err(unusable)?.mode() & 0o077 != 0 {
+        if !is_for_us_alone(folder).map_err(unusable)? {
+            let words =
+                format!("others can look into {0}; name another folder, or run: chmod 700 {0}", folder.display());
+            return Err(OpenError::Unusable(words));
+        }
+        fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(unusable)?;
+    }
     let lock = private(&folder.join("journal.lock")).map_err(unusable)?;
     lock.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => OpenError::InUse,

@@ -131,6 +131,21 @@ async fn place_that_is_no_folder_is_unusable() {
 }
 
 #[tokio::test]
+async fn folder_that_is_others_too_is_refused_and_left_as_it_was() {
+    let folder = Folder::new();
+    fs::create_dir(folder.journal()).expect("it can be made");
+    fs::write(folder.journal().join("theirs"), "").expect("it can be written");
+    for mode in [0o755, 0o1777, 0o710] {
+        fs::set_permissions(folder.journal(), fs::Permissions::from_mode(mode)).expect("it is ours");
+        let Err(OpenError::Unusable(words)) = open(&folder.journal(), vault()) else { panic!("{mode:o} is taken") };
+        assert!(words.contains("chmod 700"), "{words}");
+        let now = fs::metadata(folder.journal()).expect("it is there").permissions().mode();
+        assert_eq!(now & 0o7777, mode);
+        assert_eq!(fs::read_dir(folder.journal()).expect("it can be read").count(), 1);
+    }
+}
+
+#[tokio::test]
 async fn nobody_else_can_read_the_folder_or_a_file_in_it() {
     let folder = Folder::new();
     let pair = Pair::new(&folder);
