@@ -141,7 +141,7 @@ async fn ready_for(core: &Core, room: &RoomId, slip: &Slip) -> Result<(), Delive
     // Keys go to those who are there: what is sent before would stay unreadable for ever.
     let joined = core.rooms.wait_for(room, |facts| facts.people.joined.keys().any(|user| user != me).then_some(()));
     if tokio::time::timeout(JOINING, joined).await.is_err() {
-        let pause = Duration::from_secs(1) * 2_u32.pow(slip.attempt.min(5));
+        let pause = Duration::from_secs(1) * 2_u32.pow(slip.attempt.min(2));
         return Err(DeliveryError::retry_after(pause, "nobody else has joined the room yet"));
     }
     Ok(())
