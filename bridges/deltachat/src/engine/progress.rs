@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
+use sealbridge_child::CallError;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Engine};
@@ -42,7 +43,11 @@ impl From<rusqlite::Error> for Unreadable {
 impl Progress {
     /// Of the account that runs.
     pub(crate) async fn of(engine: &Engine) -> Answer<Option<Self>> {
-        let files = engine.files().await?;
+        let files = match engine.files().await {
+            // One that does not say where its files are is used without this.
+            Err(CallError::Refused { .. }) => None,
+            files => files?,
+        };
         let database = files.as_deref().and_then(Path::to_str).and_then(|files| files.strip_suffix("-blobs"));
         Ok(database.map(|database| Self(database.into())))
     }
