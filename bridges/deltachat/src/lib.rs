@@ -3,9 +3,9 @@
 //! `engine` is the child and what it says. `session` runs it. `incoming` hands in what it received, each as `taking` makes
 //! it, `late` what was not whole then, `changes` what was done to earlier messages. `outgoing` delivers words and files,
 //! `deeds` what is done to earlier messages; `queue` says what became of them in the engine. `files` is the way between
-//! the spool and the engine. `caution` keeps one message that an engine dies of from holding up the others, and `passed` has mail asked
-//! for again that an engine passed over. `translate` is pure. `setup` logs in and shows invitations; `probe` says what is
-//! wrong with a mail server.
+//! the spool and the engine. `caution` keeps one message that an engine dies of from holding up the others, and `passed`
+//! has mail asked for again that an engine passed over. `translate` is pure. `setup` logs in and shows invitations;
+//! `probe` says what is wrong with a mail server.
 //!
 //! What this network can't do: a message has no place for our marks that other clients would not show, so a loop
 //! between two bridges is left to the circuit breaker; and the engine has no key for its own database, which lies in

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use sealbridge_contract::{Clock, Fate, Found, Kind, RemoteId, Slip, Target, gate::Encryption, inbox::StoreWrite};
-use sealbridge_lab::{DeltaPerson, MailServer, delta::What};
+use sealbridge_lab::delta::What;
 use serde_json::{Value, json};
 
 use crate::{
-    bridge::{Bridge, Running, SOON},
+    bridge::{Bridge, Met, Running, SOON, met},
     harness::in_the_engine,
     trouble::{change_database, deliver, edit, store},
 };
@@ -44,11 +44,7 @@ async fn left_over(bridge: &Bridge, running: Running, sql: &str) -> Result<(Slip
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn message_that_a_killed_engine_never_mails_is_taken_out_when_it_is_looked_for() -> Result<()> {
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let bridge = Bridge::new(server).await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    let running = bridge.start().await?;
-    ann.join(&bridge.link).await?;
+    let Some(Met { bridge, running, ann, .. }) = met().await? else { return Ok(()) };
     let (slip, number) = left_over(&bridge, running, NEVER_MAILED).await?;
     let running = bridge.start().await?;
     assert_eq!(look(&running, &slip).await?, Found::NotThere);
@@ -66,11 +62,7 @@ async fn message_that_a_killed_engine_never_mails_is_taken_out_when_it_is_looked
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn message_that_a_killed_engine_left_in_clear_is_never_handed_in_again() -> Result<()> {
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let bridge = Bridge::new(server).await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    let running = bridge.start().await?;
-    ann.join(&bridge.link).await?;
+    let Some(Met { bridge, running, .. }) = met().await? else { return Ok(()) };
     let (slip, _) =
         left_over(&bridge, running, &format!("{NEVER_MAILED} UPDATE msgs SET param = '' WHERE id = ?;")).await?;
     let running = bridge.start().await?;
@@ -101,7 +93,8 @@ async fn half_done(
     in_the_engine(bridge, method, |account| params(account, number)).await?;
     change_database(bridge, NEVER_MAILED)?;
     let deed = format!("{} {method}", said.as_str());
-    let done = json!({ "at": Clock::system().now().0, "after": number, "message": null, "refused": 0, "deed": deed, "show": null });
+    let at = Clock::system().now().0;
+    let done = json!({ "at": at, "after": number, "message": null, "refused": 0, "deed": deed, "show": null });
     let record = StoreWrite::put(format!("did:{}", slip.delivery), done.to_string().into_bytes());
     store(bridge).write(vec![record]).await?;
     Ok(slip)
@@ -109,11 +102,7 @@ async fn half_done(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn edit_or_deletion_that_a_killed_engine_never_mails_is_handed_in_again() -> Result<()> {
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let bridge = Bridge::new(server).await?;
-    let running = bridge.start().await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    ann.join(&bridge.link).await?;
+    let Some(Met { bridge, running, ann, .. }) = met().await? else { return Ok(()) };
     let said = running.insist("befroe", &running.slip(&bridge.group)).await?.id;
     ann.wait_for(|seen| seen.id == said.as_str(), SOON).await?;
 
@@ -138,11 +127,7 @@ async fn deletion_that_a_killed_engine_left_half_made_is_made_and_stops_nothing(
         UPDATE half SET id = (SELECT max(id) + 1 FROM msgs), txt = '🚮', txt_normalized = NULL, hidden = 1, state = 20,
             rfc724_mid = 'half-made@localhost';
         INSERT INTO msgs SELECT * FROM half;";
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let bridge = Bridge::new(server).await?;
-    let running = bridge.start().await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    ann.join(&bridge.link).await?;
+    let Some(Met { bridge, running, ann, .. }) = met().await? else { return Ok(()) };
     let said = running.insist("to be deleted", &running.slip(&bridge.group)).await?.id;
     ann.wait_for(|seen| seen.id == said.as_str(), SOON).await?;
 

@@ -10,21 +10,23 @@ use anyhow::{Result, ensure};
 use sealbridge_lab::{DeltaPerson, MailServer, mail::Relay};
 
 use crate::{
-    bridge::{Bridge, Running, SOON},
+    bridge::{Bridge, Met, Running, SOON, met},
     trouble::{change_database, store},
 };
 
 /// It passes over the next three.
 const TOO_FAR: &str = "UPDATE imap_sync SET uid_next = uid_next + 3;";
 
-/// Waits until the bridge is sure of what it read so far.
-async fn sure(bridge: &Bridge) -> Result<()> {
+/// Has Ann say something, and waits until the bridge is sure of what it read so far.
+async fn sure(bridge: &Bridge, running: &Running, ann: &DeltaPerson, chat: u32) -> Result<String> {
+    let first = ann.send(chat, "first").await?.id;
+    running.accepted(&first).await?;
     let give_up = Instant::now() + SOON;
     while store(bridge).read("read").await?.is_none() {
         ensure!(Instant::now() < give_up, "it is never sure of what it read");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    Ok(())
+    Ok(first)
 }
 
 async fn three(ann: &DeltaPerson, chat: u32) -> Result<Vec<String>> {
@@ -47,14 +49,8 @@ async fn all_come(bridge: &Bridge, running: &Running, first: &str, said: &[Strin
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mail_that_an_engine_passed_over_before_it_ended_comes_at_the_next_start() -> Result<()> {
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let bridge = Bridge::new(server).await?;
-    let running = bridge.start().await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    let chat = ann.join(&bridge.link).await?;
-    let first = ann.send(chat, "first").await?.id;
-    running.accepted(&first).await?;
-    sure(&bridge).await?;
+    let Some(Met { bridge, running, ann, chat }) = met().await? else { return Ok(()) };
+    let first = sure(&bridge, &running, &ann, chat).await?;
     running.stop().await?;
     change_database(&bridge, TOO_FAR)?;
     let said = three(&ann, chat).await?;
@@ -71,9 +67,7 @@ async fn mail_that_is_passed_over_when_a_connection_ends_comes_once_there_is_ano
     let running = bridge.start().await?;
     let ann = DeltaPerson::new_on(server, "ann").await?;
     let chat = ann.join(&bridge.link).await?;
-    let first = ann.send(chat, "first").await?.id;
-    running.accepted(&first).await?;
-    sure(&bridge).await?;
+    let first = sure(&bridge, &running, &ann, chat).await?;
     change_database(&bridge, TOO_FAR)?;
     relay.cut();
     let said = three(&ann, chat).await?;

@@ -26,6 +26,7 @@ mod sync;
 mod verify;
 
 pub(crate) use self::http::{DECLINING, LEAVING};
+use self::lane::is_clear;
 pub use self::{
     attachment::{Attachment, AttachmentError, Reserved},
     audience::{Audience, DeviceFacts, Person, Readers, Withholding},

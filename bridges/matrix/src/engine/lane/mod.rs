@@ -21,6 +21,7 @@ use serde_json::value::RawValue;
 use tokio::sync::OwnedMutexGuard;
 use tracing::instrument;
 
+pub(super) use self::relation::is_clear;
 use self::{channels::all_expected, settings::share_failure};
 pub use self::{
     content::EncryptedContent,

@@ -27,7 +27,8 @@ pub(super) fn check(content: &RawValue) -> Result<(), EncryptError> {
     }
 }
 
-fn is_clear(key: &str, value: &Value) -> bool {
+/// Whether one entry of a relation may be in clear.
+pub(in super::super) fn is_clear(key: &str, value: &Value) -> bool {
     match (key, value) {
         ("rel_type", Value::String(kind)) => KINDS.contains(&kind.as_str()),
         ("event_id", Value::String(event)) => EventId::parse(event).is_ok(),

@@ -11,7 +11,7 @@ use serde::{
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::engine::StandardEmoji;
+use crate::engine::{StandardEmoji, is_clear};
 
 /// Why a request was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
@@ -236,23 +236,8 @@ fn ciphertext(body: &Map<String, Value>) -> Judged {
 }
 
 fn about(relation: &Value) -> Judged {
-    let is_event = |value: &Value| value.as_str().is_some_and(|event| EventId::parse(event).is_ok());
     let relation = relation.as_object().ok_or(Stop::Relation)?;
-    for (key, value) in relation {
-        let fine = match key.as_str() {
-            "rel_type" => matches!(value.as_str(), Some("m.replace" | "m.thread" | "m.reference")),
-            "event_id" => is_event(value),
-            "is_falling_back" => value.is_boolean(),
-            "m.in_reply_to" => value
-                .as_object()
-                .is_some_and(|target| target.iter().all(|(key, value)| key == "event_id" && is_event(value))),
-            _ => false,
-        };
-        if !fine {
-            return Err(Stop::Relation);
-        }
-    }
-    Ok(())
+    if relation.iter().all(|(key, value)| is_clear(key, value)) { Ok(()) } else { Err(Stop::Relation) }
 }
 
 fn reaction(body: &Map<String, Value>) -> Judged {
