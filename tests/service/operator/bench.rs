@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -89,13 +89,24 @@ impl Bench {
         command
     }
 
+    /// Runs a command to its end; one that does not end is killed, and that is a failure.
     pub(super) fn run(&self, arguments: &[&str]) -> Said {
-        let Output { status, stdout, stderr } =
-            self.command(arguments).output().expect("the binary was built for this");
+        let said = || tempfile::NamedTempFile::new().expect("a temporary file can be made");
+        let (out, err) = (said(), said());
+        let file = |said: &tempfile::NamedTempFile| said.reopen().expect("it is there");
+        let mut command = self.command(arguments);
+        let child = command.stdout(file(&out)).stderr(file(&err)).spawn().expect("the binary was built for this");
+        let mut running = Running { child };
+        let mut ended = None;
+        wait_until(|| {
+            ended = running.child.try_wait().expect("it is our own child");
+            ended.is_some()
+        });
+        let text = |said: tempfile::NamedTempFile| fs::read_to_string(said.path()).expect("it says text");
         Said {
-            exit: status.code().expect("it was not killed"),
-            out: String::from_utf8(stdout).expect("it says text"),
-            err: String::from_utf8(stderr).expect("it says text"),
+            exit: ended.and_then(|status| status.code()).expect("it was not killed"),
+            out: text(out),
+            err: text(err),
         }
     }
 
@@ -156,7 +167,7 @@ pub(super) fn wait_until(mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "it did not come true in {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
