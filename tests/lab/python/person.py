@@ -35,12 +35,14 @@ class MautrixPerson(Person):
         self.store = None
         self.state = None
         self.verifier = None
+        self.password = None
         self.encrypt_locks = defaultdict(asyncio.Lock)
 
     async def do_login(
         self, homeserver, user, password, device_id=None, cross_sign=True, only_cross_signed=False
     ):
         await self.log_in(homeserver, user, password, device_id)
+        self.password = password
         self.state = StateStore()
         self.store = CryptoStore(self.user_id, "memory")
         self.client = Client(
@@ -68,6 +70,12 @@ class MautrixPerson(Person):
         }
 
     async def do_cross_sign(self):
+        user = {"type": "m.id.user", "user": self.user_id}
+        self.client.api.password = {
+            "type": "m.login.password",
+            "identifier": user,
+            "password": self.password,
+        }
         return {"recovery_key": await self.machine.generate_recovery_key()}
 
     # Reading.
