@@ -21,8 +21,8 @@ use tracing::{error, info, warn};
 use crate::{
     config::Config,
     flow::{
-        Desk, Dispatch, JourneyRouter, LaneState, TableHandle, Upkeep, attempt::Attempts, breaker::Loop, cooldown,
-        namesakes, signals, upkeep::unless_full,
+        Desk, Dispatch, JourneyRouter, LaneState, TableHandle, Upkeep, attempt::Attempts, audience, breaker::Loop,
+        cooldown, namesakes, signals, upkeep::unless_full,
     },
     operator::{
         Failure, FailureKind, admin,
@@ -456,6 +456,9 @@ impl Assembled for Service {
             let (table, journal) = (self.table.clone(), Arc::clone(&self.journal));
             tasks.spawn(signals::pass_on(signalled, table, journal, self.clock.clone(), stop.clone()));
         }
+        let (journal, desk) = (Arc::clone(&self.journal), Arc::clone(&self.desk));
+        let watch = audience::Watch::new(journal, self.table.clone(), desk, self.changes.clone(), self.clock.clone());
+        tasks.spawn(watch.run(stop.clone()));
         let breaker = self.watch_breaker(&stop);
         let result = tokio::select! {
             result = self.run_accounts(&stop) => result,

@@ -157,7 +157,8 @@ impl Attempts {
                 table.rule(link).filter(|_| table.joins(link, to)).ok_or_else(gone)?
             }
         };
-        let destination = table.destination(to).ok_or_else(|| Stop::Gate(no_transport(table, to)))?;
+        let destination =
+            table.destination(to, pending.link.is_none()).ok_or_else(|| Stop::Gate(no_transport(table, to)))?;
         let abilities = transport.common().abilities();
         let named = pending.message.named(&self.tags);
         let namesake = self.namesakes.meets(to, named, self.clock.now()).await;

@@ -15,7 +15,7 @@ use sealbridge_contract::{
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
-use super::table::TableHandle;
+use super::{audience::Moved, table::TableHandle};
 use crate::store::{JournalError, SharedJournal};
 
 /// The desk: journal behind it, the operator's room beside it.
@@ -24,6 +24,7 @@ pub struct Desk {
     admin: OnceLock<Address>,
     table: TableHandle,
     signals: mpsc::Sender<(Address, Signal)>,
+    moved: Arc<Moved>,
     clock: Clock,
     /// Something was not accepted, since the journal was full.
     refused: AtomicBool,
@@ -40,7 +41,19 @@ impl Desk {
         clock: Clock,
     ) -> Arc<Self> {
         let (admin, refused, trouble) = (OnceLock::new(), AtomicBool::new(false), Mutex::default());
-        Arc::new(Self { journal, admin, table, signals, clock, refused, trouble })
+        Arc::new(Self { journal, admin, table, signals, moved: Arc::default(), clock, refused, trouble })
+    }
+
+    /// Conversations whose readers may have changed.
+    #[must_use]
+    pub fn moved(&self) -> Arc<Moved> {
+        Arc::clone(&self.moved)
+    }
+
+    /// Where the operator is told things.
+    #[must_use]
+    pub fn admin(&self) -> Option<&Address> {
+        self.admin.get()
     }
 
     /// Whether something was refused for want of room since this was asked last.
@@ -186,6 +199,10 @@ impl Intake for Desk {
     fn is_linked(&self, account: &AccountName, conversation: &ConversationId) -> bool {
         let at = Address { account: account.clone(), conversation: conversation.clone() };
         self.table.now().linked_since(&at).is_some()
+    }
+
+    fn audience_moved(&self, account: &AccountName, conversation: &ConversationId) {
+        self.moved.note(Address { account: account.clone(), conversation: conversation.clone() });
     }
 
     fn signal(&self, account: &AccountName, conversation: &ConversationId, signal: Signal) {

@@ -10,6 +10,7 @@
 //! it is committed, and nothing is erased before it is confirmed.
 
 pub mod attempt;
+pub mod audience;
 pub mod breaker;
 pub mod cooldown;
 pub mod desk;

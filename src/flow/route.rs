@@ -65,7 +65,7 @@ impl JourneyRouter {
         trust: SenderTrust,
         rule: &Rule,
     ) -> FirstVerdict {
-        match table.destination(to) {
+        match table.destination(to, false) {
             None if table.knows(&to.account) => FirstVerdict::Enqueue,
             None => FirstVerdict::Refuse(format!("there is no account {}", to.account)),
             Some(destination) => match judge(message, Origin { sender: trust, said: message }, &destination, rule) {

@@ -1,12 +1,14 @@
 //! Which conversations are linked, and under which rules. A snapshot in memory; changed whole.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
-use sealbridge_contract::{AccountName, Address, AnyTransport, ConversationId, Destination, PeerKey, Rule, Timestamp};
+use sealbridge_contract::{
+    AccountName, Address, AnyTransport, ConversationId, Destination, PeerKey, Rule, Timestamp, gate::Encryption,
+};
 
 use crate::store::{Link, LinkName};
 
@@ -21,6 +23,8 @@ pub struct Table {
     by_address: HashMap<Address, Vec<(usize, Timestamp)>>,
     accounts: HashMap<AccountName, Option<AnyTransport>>,
     peers: HashMap<Address, Arc<PeerKey>>,
+    /// Where nothing is carried to, since somebody is there who was not approved, or of whom not everybody was told.
+    frozen: Arc<HashSet<Address>>,
 }
 
 impl Table {
@@ -40,7 +44,7 @@ impl Table {
                 by_address.entry(end.at.clone()).or_default().push((index, end.since));
             }
         }
-        Self { links, by_name, by_address, accounts, peers }
+        Self { links, by_name, by_address, accounts, peers, frozen: Arc::default() }
     }
 
     /// Since when the conversation is linked, by its oldest link.
@@ -57,7 +61,7 @@ impl Table {
         from: &'a Address,
         said_at: Timestamp,
     ) -> impl Iterator<Item = (&'a LinkName, &'a Address, Rule)> {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         // A network's clock is not ours.
         let said_at = said_at.plus(CLOCKS_DIFFER);
         self.by_address
@@ -119,11 +123,23 @@ impl Table {
         self.peers.get(at)
     }
 
-    /// What the gate must know of a conversation. `None`: the account does not run.
+    /// The links of a conversation, each with its rule.
+    pub fn links_of(&self, at: &Address) -> impl Iterator<Item = (&Link, &Rule)> {
+        let known = self.by_address.get(at).into_iter().flatten();
+        known.map(|(index, _)| &self.links[*index]).map(|(link, rule)| (link, rule))
+    }
+
+    /// What the gate must know of a conversation. `None`: the account does not run. Words of the bridge itself go also
+    /// where nothing is carried to for a while: they say why.
     #[must_use]
-    pub fn destination(&self, to: &Address) -> Option<Destination<'_>> {
+    pub fn destination(&self, to: &Address, own_words: bool) -> Option<Destination<'_>> {
         Some(match self.transport(&to.account)? {
-            AnyTransport::EndToEnd(t) => Destination::EndToEnd(t.encryption(&to.conversation)),
+            AnyTransport::EndToEnd(t) => match t.encryption(&to.conversation) {
+                Encryption::Pinned if !own_words && self.frozen.contains(to) => {
+                    Destination::EndToEnd(Encryption::Frozen)
+                }
+                known => Destination::EndToEnd(known),
+            },
             AnyTransport::OperatorRun(t) => Destination::OperatorRun(t.facts()),
             AnyTransport::Carrier(_) => Destination::Carrier(self.peers.get(to).map(Arc::as_ref)),
         })
@@ -162,13 +178,32 @@ impl TableHandle {
         });
         let with_rules = with_rules.collect();
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
-        *now = Arc::new(Table::new(with_rules, now.accounts.clone(), now.peers.clone()));
+        let frozen = Arc::clone(&now.frozen);
+        *now = Arc::new(Table { frozen, ..Table::new(with_rules, now.accounts.clone(), now.peers.clone()) });
     }
 
     /// Puts these accounts in the place of those that there were.
     pub fn accounts_are(&self, accounts: HashMap<AccountName, Option<AnyTransport>>) {
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
-        *now = Arc::new(Table::new(now.links.clone(), accounts, now.peers.clone()));
+        let frozen = Arc::clone(&now.frozen);
+        *now = Arc::new(Table { frozen, ..Table::new(now.links.clone(), accounts, now.peers.clone()) });
+    }
+
+    /// Nothing is carried to a conversation from now on, or again. True: that is new.
+    pub fn freeze(&self, at: &Address, frozen: bool) -> bool {
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        if now.frozen.contains(at) == frozen {
+            return false;
+        }
+        let mut set = HashSet::clone(&now.frozen);
+        if frozen {
+            set.insert(at.clone());
+        } else {
+            set.remove(at);
+        }
+        let table = Table::new(now.links.clone(), now.accounts.clone(), now.peers.clone());
+        *now = Arc::new(Table { frozen: Arc::new(set), ..table });
+        true
     }
 }
 

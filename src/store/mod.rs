@@ -219,6 +219,17 @@ pub struct Swept {
     pub go_on: Option<i64>,
 }
 
+/// What became of words that are said once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// They were never said.
+    Never,
+    /// They wait to be delivered.
+    OnItsWay,
+    /// They arrived, or will not.
+    Over,
+}
+
 /// How full the journal is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -415,6 +426,8 @@ pub trait Journal: Send + Sync {
     /// Enqueues words of the bridge itself. With `once`, the same words for the same place and topic are said only one
     /// time ever; says whether they were enqueued.
     async fn say(&self, to: &Address, message: Cleartext, once: Option<&str>) -> Result<bool, JournalError>;
+    /// What became of words that were said `once`.
+    async fn said(&self, to: &Address, once: &str) -> Result<Said, JournalError>;
     /// Conversations that have something in the outbox.
     async fn lanes(&self) -> Result<Vec<Address>, JournalError>;
     /// How each of them stands.

@@ -1,6 +1,7 @@
 //! Tests of the service as a whole. One binary, since each links the world.
 
 mod architecture;
+mod audience;
 mod config;
 mod deeds;
 mod egress;

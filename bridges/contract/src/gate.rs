@@ -59,6 +59,8 @@ pub enum Encryption {
     Left,
     /// Encrypted, and we may not speak there.
     Muted,
+    /// Encrypted, and somebody could read there whom a person has to look at first.
+    Frozen,
 }
 
 /// What we know of a server that the operator runs.
@@ -89,6 +91,19 @@ pub struct Rule {
     pub reactions: Reactions,
     /// Whether typing and read receipts cross.
     pub signals: bool,
+    /// What becomes of people who come to a conversation that is linked already.
+    pub new_members: NewMembers,
+}
+
+/// What becomes of people who come to a conversation that is linked already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NewMembers {
+    /// Everybody is told of them, in every conversation of the link, and only then do they get anything.
+    #[default]
+    TellFirst,
+    /// Nothing is said there until the operator approves them.
+    Freeze,
 }
 
 impl Default for Rule {
@@ -101,6 +116,7 @@ impl Default for Rule {
             most_file: 100 << 20,
             reactions: Reactions::default(),
             signals: false,
+            new_members: NewMembers::default(),
         }
     }
 }
@@ -140,6 +156,9 @@ pub enum Hold {
     /// Those who run the conversation do not let the bridge speak there.
     #[error("the bridge may not speak in the conversation; let it send messages there")]
     NotAllowedToSpeak,
+    /// Somebody's identity changed, or somebody new waits to be approved, or for everybody to be told.
+    #[error("somebody can read there who was not approved; `sealbridge audience` says who")]
+    AudienceChanged,
     /// The peer's key is missing.
     #[error("the key of the far peer is not known")]
     PeerKeyMissing,
@@ -210,6 +229,7 @@ pub fn judge<'a>(message: &'a Cleartext, origin: Origin<'_>, to: &'a Destination
             Encryption::Replaced => Verdict::Hold(Hold::ConversationReplaced),
             Encryption::Left => Verdict::Hold(Hold::NotInConversation),
             Encryption::Muted => Verdict::Hold(Hold::NotAllowedToSpeak),
+            Encryption::Frozen => Verdict::Hold(Hold::AudienceChanged),
             Encryption::Absent => Verdict::Refuse(Refusal::NotEncrypted),
         },
         Destination::OperatorRun(facts) if !(facts.declared && facts.host_allowed) => {
@@ -275,6 +295,7 @@ mod tests {
             (Encryption::Replaced, Said::Hold(Hold::ConversationReplaced)),
             (Encryption::Left, Said::Hold(Hold::NotInConversation)),
             (Encryption::Muted, Said::Hold(Hold::NotAllowedToSpeak)),
+            (Encryption::Frozen, Said::Hold(Hold::AudienceChanged)),
             (Encryption::Absent, Said::Refuse(Refusal::NotEncrypted)),
         ];
         for (encryption, expected) in said {

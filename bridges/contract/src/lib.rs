@@ -14,6 +14,7 @@
 
 pub mod abilities;
 pub mod adapt;
+pub mod audience;
 pub mod cleartext;
 pub mod clock;
 #[cfg(feature = "conformance")]

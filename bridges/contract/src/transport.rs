@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::{
     Abilities, AccountName, Cleared, Clock, ConversationId, DeliveryError, Flow, Found, Inbox, Invitation, PersonId,
     Picture, PictureId, Receipt, Sealed, SealedInbox, Signal, Slip, Spool,
+    audience::{Admission, Audience},
     gate::{Encryption, OperatorRunFacts},
     inbox::AccountStore,
 };
@@ -149,6 +150,31 @@ pub trait Transport: Send + Sync {
     /// [`Pictures::picture`](crate::Pictures::picture).
     async fn picture(&self, _of: &PictureId) -> Option<Picture> {
         None
+    }
+    /// Everybody who can read a conversation, or could. Asks the network for keys that are not known yet, and for nothing
+    /// else. `None`: the network
+    /// has no such thing, or the conversation is not known. Who was there when a conversation is asked about for the
+    /// first time reads; whoever comes later is [`New`](crate::audience::Standing::New) until [`admit`](Self::admit).
+    ///
+    /// # Errors
+    /// [`DeliveryError`] with [`Fate::Retry`](crate::Fate::Retry) if it can't be said now.
+    async fn audience(&self, _of: &ConversationId) -> Result<Option<Audience>, DeliveryError> {
+        Ok(None)
+    }
+    /// From now on these people read, each as long as their identity is the one that is said here. Durable when it
+    /// returns.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]: nobody was admitted.
+    async fn admit(&self, _to: &ConversationId, _who: &[Admission]) -> Result<(), DeliveryError> {
+        Ok(())
+    }
+    /// Forgets whose identity was pinned: they are new wherever they are. False: nobody is known by that name.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]: nothing was forgotten.
+    async fn forget_person(&self, _person: &PersonId) -> Result<bool, DeliveryError> {
+        Ok(false)
     }
     /// Looks closer than [`health`](Self::health), with requests if need be, and says only what is not in order.
     /// Bounded in time.

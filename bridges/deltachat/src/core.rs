@@ -12,12 +12,13 @@ use std::{
 use sealbridge_child::CallError;
 use sealbridge_contract::{
     Abilities, Clock, Context, ConversationId, DeliveryError, Fatal, NotAccepted, PersonId, Spool,
+    audience::Book,
     gate::Encryption,
     inbox::{AccountStore, StoreWrite},
     transport::{ConversationInfo, Health},
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex as AsyncMutex, broadcast, watch};
+use tokio::sync::{Mutex as AsyncMutex, broadcast, mpsc, watch};
 
 use crate::{
     config::Settings,
@@ -79,6 +80,10 @@ pub(crate) struct Core {
     pub(crate) spool: Arc<dyn Spool>,
     pub(crate) clock: Clock,
     pub(crate) me: PersonId,
+    pub(crate) book: Book,
+    moved: mpsc::UnboundedSender<ConversationId>,
+    /// Conversations whose readers may be others now. Held by the one task that says so.
+    pub(crate) moves: AsyncMutex<mpsc::UnboundedReceiver<ConversationId>>,
     /// Contacts that followed an invitation of ours to its end.
     pub(crate) joined: broadcast::Sender<u32>,
     engine: watch::Sender<Option<Arc<Engine>>>,
@@ -109,6 +114,8 @@ impl Core {
             // What can't be read was pinned once, and is not to be trusted less for that.
             Some((conversation, serde_json::from_slice(value.expose()).unwrap_or(Known::VIOLATED)))
         });
+        let (moved, moves) = mpsc::unbounded_channel();
+        let book = Book::load(&context.store).await.map_err(|_| Fatal::Journal)?;
         let health = Health { identity: Some(identity.address), ..Health::default() };
         Ok(Self {
             abilities: &crate::ABILITIES,
@@ -118,6 +125,9 @@ impl Core {
             spool: context.spool,
             clock: context.clock,
             me: identity.fingerprint,
+            book,
+            moved,
+            moves: AsyncMutex::new(moves),
             joined: broadcast::Sender::new(16),
             engine: watch::Sender::new(None),
             known: Mutex::new(known.collect()),
@@ -147,6 +157,11 @@ impl Core {
             self.heard(false, "the engine is not running; it is started again by itself");
         }
         self.engine.send_replace(engine);
+    }
+
+    /// The readers of a conversation may be others now.
+    pub(crate) fn moved(&self, conversation: ConversationId) {
+        let _ = self.moved.send(conversation);
     }
 
     pub(crate) fn encryption(&self, conversation: &ConversationId) -> Encryption {

@@ -3,7 +3,7 @@
 //! `engine` is the child and what it says. `session` runs it. `incoming` hands in what it received, each as `taking` makes
 //! it, `late` what was not whole then, `changes` what was done to earlier messages. `outgoing` delivers words and files,
 //! `deeds` what is done to earlier messages; `queue` says what became of them in the engine. `files` is the way between
-//! the spool and the engine. `caution` keeps one message that an engine dies of from holding up the others, and `passed`
+//! the spool and the engine. `readers` keeps what is carried from those who are new in a chat. `caution` keeps one message that an engine dies of from holding up the others, and `passed`
 //! has mail asked for again that an engine passed over. `translate` is pure. `setup` logs in and shows invitations;
 //! `probe` says what is wrong with a mail server.
 //!
@@ -28,6 +28,7 @@ mod outgoing;
 mod passed;
 mod probe;
 mod queue;
+mod readers;
 mod records;
 mod session;
 mod setup;
@@ -41,6 +42,7 @@ use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, Ability, AnyTransport, Cleared, Context, ConversationId, Deduplication, DeliveryError, EndToEnd, Fatal,
     Flow, Found, Inbox, Invitation, PersonId, Picture, PictureId, Receipt, Slip, Transport, Verb,
+    audience::{Admission, Audience},
     gate::Encryption,
     transport::{ConversationInfo, Finding, Health},
 };
@@ -127,6 +129,18 @@ impl Transport for DeltaChat {
 
     fn comparison(&self, _with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
         Some(Box::new(joining::Joining::new(Arc::clone(&self.core))))
+    }
+
+    async fn audience(&self, of: &ConversationId) -> Result<Option<Audience>, DeliveryError> {
+        readers::audience(&self.core, of).await
+    }
+
+    async fn admit(&self, to: &ConversationId, who: &[Admission]) -> Result<(), DeliveryError> {
+        readers::admit(&self.core, to, who).await
+    }
+
+    async fn forget_person(&self, person: &PersonId) -> Result<bool, DeliveryError> {
+        readers::forget(&self.core, person).await
     }
 
     async fn picture(&self, of: &PictureId) -> Option<Picture> {

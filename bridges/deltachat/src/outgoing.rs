@@ -23,6 +23,7 @@ use crate::{
     files::{self, HandedOver, Leaving},
     ids, invite,
     queue::{goes_by_itself, is_left_over, taken, there},
+    readers,
     records::{self, Done, Sent},
     translate::{self, Written},
 };
@@ -159,7 +160,7 @@ pub(crate) async fn may_speak(core: &Core, engine: &Engine, slip: &Slip, chat: u
         return Err(not_encrypted());
     }
     match core.learn(&chat).await.map_err(not_written)?.now {
-        Encryption::Pinned => Ok(()),
+        Encryption::Pinned => readers::all_admitted(core, engine, slip, &chat).await,
         Encryption::Left => Err(DeliveryError::retry("we are not in the chat any more")),
         _ => Err(not_encrypted()),
     }

@@ -134,6 +134,7 @@ async fn session(
     is_not_older(core, &engine, cursor).await?;
     for chat in engine.chats().await? {
         insist!(core.learn(&engine.chat(chat).await?));
+        core.moved(ids::conversation(chat, &core.me));
     }
     passed::go_back(core, &engine).await?;
     engine.start().await?;
@@ -180,6 +181,7 @@ async fn session(
         ended = fetching => ended,
         ended = listen(core, &engine, &changed, &connections) => ended,
         ended = passed::watch(core, &engine, &connections) => ended,
+        ended = tell_moves(core, inbox) => ended,
         why = child.ended() => Err(Ended::Lost(CallError::Ended(why))),
     }
 }
@@ -295,11 +297,22 @@ async fn listen(core: &Core, engine: &Engine, changed: &Changed, connections: &C
     }
 }
 
+/// Says of which chats the readers may be others now.
+async fn tell_moves(core: &Core, inbox: &Inbox) -> Result<(), Ended> {
+    let mut moves = core.moves.lock().await;
+    while let Some(conversation) = moves.recv().await {
+        inbox.audience_moved(&conversation);
+    }
+    // We have a sender ourselves.
+    std::future::pending().await
+}
+
 /// Learns a chat again. One that is gone by now is learnt when it is spoken to.
 async fn look_at(core: &Core, engine: &Engine, chat: u32) -> Result<(), Ended> {
     match engine.chat(chat).await {
         Ok(chat) => {
             insist!(core.learn(&chat));
+            core.moved(ids::conversation(chat.id, &core.me));
             Ok(())
         }
         Err(CallError::Refused { .. }) => Ok(()),

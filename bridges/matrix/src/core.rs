@@ -10,6 +10,7 @@ use std::{
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use sealbridge_contract::{
     Clock, Context, ConversationId, DeliveryError, Fatal, NotAccepted, Spool,
+    audience::Book,
     inbox::{AccountStore, Audience, Incident},
     transport::{Health, StoreKey},
 };
@@ -27,6 +28,7 @@ use crate::{
     finding::Histories,
     notices::{Notices, Telling},
     portraits::Portraits,
+    readers::Seen,
     rooms::Rooms,
     session_store::Keeper,
 };
@@ -40,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) spool: Arc<dyn Spool>,
     pub(crate) showing: Showing,
     pub(crate) rooms: Rooms,
+    pub(crate) book: Book,
+    pub(crate) seen: Seen,
     pub(crate) direct: Direct,
     pub(crate) budget: Budget,
     pub(crate) histories: Histories,
@@ -81,6 +85,9 @@ pub(crate) struct Signals {
     telling: mpsc::UnboundedSender<Incident>,
     /// What sending found that a person must be told. Held by the one task that tells it.
     pub(crate) told: AsyncMutex<mpsc::UnboundedReceiver<Incident>>,
+    moves: mpsc::UnboundedSender<OwnedRoomId>,
+    /// Rooms whose readers may have changed. Held by the one task that says so.
+    pub(crate) moved: AsyncMutex<mpsc::UnboundedReceiver<OwnedRoomId>>,
     steps: mpsc::UnboundedSender<(OwnedRoomId, Box<RawValue>)>,
     /// Steps of verifications seen in rooms. Held by the one task that takes them in.
     pub(crate) observed: AsyncMutex<mpsc::UnboundedReceiver<(OwnedRoomId, Box<RawValue>)>>,
@@ -104,9 +111,11 @@ impl Default for Signals {
         let (news, heard) = mpsc::unbounded_channel();
         let (steps, observed) = mpsc::unbounded_channel();
         let (telling, told) = mpsc::unbounded_channel();
+        let (moves, moved) = mpsc::unbounded_channel();
+        let moved = AsyncMutex::new(moved);
         let [gaps, invites, verifications, fetch] = std::array::from_fn(|_| Notify::new());
         let (heard, observed, told) = (AsyncMutex::new(heard), AsyncMutex::new(observed), AsyncMutex::new(told));
-        Self { gaps, invites, verifications, fetch, news, heard, telling, told, steps, observed }
+        Self { gaps, invites, verifications, fetch, news, heard, telling, told, moves, moved, steps, observed }
     }
 }
 
@@ -126,6 +135,10 @@ impl Signals {
         let _ = self.telling.send(incident);
     }
 
+    pub(crate) fn moved(&self, room: OwnedRoomId) {
+        let _ = self.moves.send(room);
+    }
+
     pub(crate) fn observe(&self, steps: impl IntoIterator<Item = (OwnedRoomId, Box<RawValue>)>) {
         for step in steps {
             let _ = self.steps.send(step);
@@ -138,6 +151,7 @@ impl Core {
         let http = session.http().map_err(|error| Fatal::Broken(error.to_string()))?;
         http.set_keeper(std::sync::Arc::new(Keeper::new(context.store.clone(), session.clone())));
         let rooms = Rooms::load(&context.store).await.map_err(|_| Fatal::Journal)?;
+        let book = Book::load(&context.store).await.map_err(|_| Fatal::Journal)?;
         let direct = Direct::load(&context.store).await.map_err(|_| Fatal::Journal)?;
         let identity = Some(session.user_id.to_string());
         Ok(Self {
@@ -148,6 +162,8 @@ impl Core {
             spool: context.spool,
             showing: Showing::default(),
             rooms,
+            book,
+            seen: Seen::default(),
             direct,
             budget: Budget::default(),
             histories: Histories::default(),

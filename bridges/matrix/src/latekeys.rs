@@ -200,8 +200,8 @@ async fn still(
 
 fn identity_changed(room: &RoomId, sender: &UserId) -> Incident {
     let words = format!(
-        "Messages of {sender} are not carried: their identity is another than the one that was verified. Verify them \
-         again with `sealbridge verify`."
+        "Messages of {sender} are not carried: their identity is another than the one that was known. Whoever runs the \
+         bridge was told, and can compare it with them."
     );
     tell_room(room, format!("not-trusted/{sender}"), words)
 }

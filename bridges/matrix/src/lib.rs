@@ -39,6 +39,7 @@ mod outgoing;
 mod portraits;
 mod profile;
 mod prune;
+mod readers;
 mod reading;
 mod rooms;
 mod session_store;

@@ -20,6 +20,7 @@ use crate::{
     files,
     intake::{MUTED, this_time},
     portraits,
+    readers::{self, Whom},
     rooms::Facts,
     translate::{self, Uploads},
 };
@@ -109,7 +110,7 @@ impl From<DeliveryError> for Unsent {
 /// Says something that is encrypted.
 async fn say(core: &Core, room: &RoomId, kind: &str, content: &RawValue, slip: &Slip) -> Result<OwnedEventId, Unsent> {
     let txn: OwnedTransactionId = slip.delivery.to_string().into();
-    let encrypted = encrypt(core, room, kind, content).await?;
+    let encrypted = encrypt(core, room, kind, content, Whom::Admitted).await?;
     fail::fail_point!("matrix::before-put");
     core.histories.sends(room, slip.delivery);
     let sent = core.http.send_encrypted(&encrypted, &txn).await;
@@ -138,6 +139,7 @@ async fn ready_for(core: &Core, room: &RoomId, slip: &Slip) -> Result<(), Delive
     if core.rooms.encryption(room) != Encryption::Pinned {
         return Err(DeliveryError::retry("the room can't be spoken to now"));
     }
+    frozen(core, room)?;
     // Keys go to those who are there: what is sent before would stay unreadable for ever.
     let joined = core.rooms.wait_for(room, |facts| facts.people.joined.keys().any(|user| user != me).then_some(()));
     if tokio::time::timeout(JOINING, joined).await.is_err() {
@@ -147,24 +149,41 @@ async fn ready_for(core: &Core, room: &RoomId, slip: &Slip) -> Result<(), Delive
     Ok(())
 }
 
-/// Encrypts one event for those who are in the room.
+/// Nothing is said to anybody while somebody is there whose identity is another than the one that was known.
+fn frozen(core: &Core, room: &RoomId) -> Result<(), DeliveryError> {
+    let changed = core.changed_in(room);
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let names = changed.iter().map(|user| user.as_str()).collect::<Vec<_>>().join(", ");
+    let cause =
+        format!("the identity of {names} is another than the one that was known; `sealbridge audience` says more");
+    Err(DeliveryError::retry_after(Duration::from_secs(60), cause))
+}
+
+/// Encrypts one event for those who are in the room and may read it.
 pub(crate) async fn encrypt(
     core: &Core,
     room: &RoomId,
     event_type: &str,
     content: &RawValue,
+    whom: Whom,
 ) -> Result<EncryptedContent, DeliveryError> {
     let engine = core.engine_or_later()?;
+    readers::begin(core, engine, room).await?;
     let mut lane = engine.lane(room).await;
     let mut failure = DeliveryError::retry("the room's members change too fast");
     for _ in 0..TRIES {
-        let Some((members, settings)) = audience(core, room) else {
+        if whom == Whom::Admitted {
+            frozen(core, room)?;
+        }
+        let Some((members, settings)) = audience(core, room, whom) else {
             return Err(DeliveryError::retry("the room can't be spoken to now"));
         };
         fail::fail_point!("matrix::before-share");
-        let ready = match lane.prepare(&members, &settings, |audience| note(core, room, audience)).await {
+        let ready = match lane.prepare(&members, &settings, |audience| note(core, room, audience, whom)).await {
             Ok(ready) => ready,
-            Err(PrepareError::AudienceMoved) => continue,
+            Err(PrepareError::AudienceMoved | PrepareError::Refused) => continue,
             Err(error) => return Err(prepare_error(core, room, &error)),
         };
         match ready.encrypt(event_type, content).await {
@@ -177,17 +196,18 @@ pub(crate) async fn encrypt(
     Err(failure)
 }
 
-fn audience(core: &Core, room: &RoomId) -> Option<(Vec<OwnedUserId>, RoomSettings)> {
+fn audience(core: &Core, room: &RoomId, whom: Whom) -> Option<(Vec<OwnedUserId>, RoomSettings)> {
     let trust = core.settings.trust;
     let speakable = |facts: &Facts| {
-        let members = facts.people.joined.keys().cloned().collect();
-        (facts.encryption() == Encryption::Pinned).then(|| (members, facts.settings(trust)))
+        (facts.encryption() == Encryption::Pinned).then(|| (Arc::clone(&facts.people), facts.settings(trust)))
     };
-    core.rooms.look(room, speakable).flatten()
+    let (people, settings) = core.rooms.look(room, speakable).flatten()?;
+    Some((core.readers(room, &people, whom), settings))
 }
 
-/// Every reader passes here before a key leaves. Freezing a room on an unknown one is a later matter.
-fn note(core: &Core, room: &RoomId, audience: &Audience) -> bool {
+/// Every reader passes here before a key leaves, with the identity that it would be encrypted for. False: somebody's is
+/// not the one that was pinned, and they are no reader any more.
+fn note(core: &Core, room: &RoomId, audience: &Audience, whom: Whom) -> bool {
     debug!(
         readers = audience.readers().count(),
         withheld = audience.withheld().count(),
@@ -202,7 +222,9 @@ fn note(core: &Core, room: &RoomId, audience: &Audience) -> bool {
             core.tell_distrust(room, user);
         }
     }
-    true
+    // Each of them is looked at, whatever is found of the others.
+    let odd = audience.people.values().filter(|person| !core.observe(person)).count();
+    odd == 0 || whom == Whom::Everybody
 }
 
 fn prepare_error(core: &Core, room: &RoomId, error: &PrepareError) -> DeliveryError {
@@ -274,7 +296,7 @@ pub(crate) async fn send_step(
     content: &RawValue,
     txn: &TransactionId,
 ) -> Result<OwnedEventId, DeliveryError> {
-    let encrypted = encrypt(core, room, event_type, content).await?;
+    let encrypted = encrypt(core, room, event_type, content, Whom::Everybody).await?;
     core.http.send_encrypted(&encrypted, txn).await.map_err(|error| {
         warn!(%error, "A step of a verification was not sent.");
         put_or_later(&error)

@@ -160,6 +160,10 @@ pub(crate) async fn open(core: &Core, room: &RoomId, raw: &RawValue) -> Result<R
             });
             Ok(Err(serde_json::value::to_raw_value(&clear).map_or(Read::Nothing, Read::Verification)))
         }
+        Ok(decrypted) if core.contradicts(engine, &event.sender).await? => {
+            let (position, why) = (decrypted.position, Distrust::IdentityChanged);
+            unread(core, event, DecryptError::NotTrusted { position, why, stale: false }).map(Err)
+        }
         Ok(decrypted) => Ok(Ok(Opened { event, id, decrypted: Some(decrypted) })),
         Err(error) => unread(core, event, error).map(Err),
     }

@@ -9,7 +9,7 @@ use sealbridge_contract::{
 use tracing::{debug, warn};
 
 use crate::{
-    core::{Core, News, fatal_http, fatal_journal},
+    core::{Core, News, conversation, fatal_http, fatal_journal},
     engine::{Engine, EngineError, Flushed, IdentityError},
     intake::this_time,
     outgoing, session_store,
@@ -70,6 +70,8 @@ async fn settle(core: &Arc<Core>, engine: &Engine, inbox: &Inbox, flushed: Flush
     if flushed.queried.iter().any(|user| user == core.me()) {
         engine.require_cross_signed().await.map_err(unsigned)?;
     }
+    // Before what waits for these people is tried again.
+    core.observe_these(engine, &flushed.queried).await;
     core.signals.tell(flushed.queried.into_iter().map(|user| News::Devices { user }));
     for (traffic, error) in &flushed.failed {
         if let EngineError::Http(error) = error
@@ -126,12 +128,14 @@ fn unsigned(error: IdentityError) -> Fatal {
 pub(crate) async fn observe(core: &Arc<Core>, engine: &Engine, inbox: &Inbox) -> Result<(), Fatal> {
     let mut observed = core.signals.observed.lock().await;
     let mut told = core.signals.told.lock().await;
+    let mut moved = core.signals.moved.lock().await;
     loop {
         tokio::select! {
             Some((room, step)) = observed.recv() => match engine.observe_in_room(&room, &step).await {
                 Ok(()) => core.signals.verifications.notify_waiters(),
                 Err(error) => warn!(%error, "A step of a verification could not be taken in."),
             },
+            Some(room) = moved.recv() => inbox.audience_moved(&conversation(&room)),
             Some(incident) = told.recv() => {
                 let mut incidents = vec![incident];
                 while let Ok(more) = told.try_recv() {

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, Ability, Cleared, Context, ConversationId, Deduplication, DeliveryError, EndToEnd, Fatal, Flow, Found,
     Inbox, PersonId, Picture, PictureId, Receipt, Signal, Slip, Transport, Verb,
+    audience::{Admission, Audience},
     gate::Encryption,
     transport::{ConversationInfo, Finding, Health},
 };
@@ -18,8 +19,8 @@ use crate::{
     core::{Core, fatal_http, fatal_open, opens_later, track},
     direct,
     engine::{Engine, EngineError, IdentityError, OpenError},
-    ephemeral, fetch, finding, gaps, incoming, invites, latekeys, outgoing, portraits, prune, session_store, traffic,
-    translate,
+    ephemeral, fetch, finding, gaps, incoming, invites, latekeys, outgoing, portraits, prune, readers, session_store,
+    traffic, translate,
     verify::Comparison,
 };
 
@@ -193,6 +194,18 @@ impl Transport for Matrix {
         portraits::look_up(&self.core, of).await
     }
 
+    async fn audience(&self, of: &ConversationId) -> Result<Option<Audience>, DeliveryError> {
+        readers::audience(&self.core, of).await
+    }
+
+    async fn admit(&self, to: &ConversationId, who: &[Admission]) -> Result<(), DeliveryError> {
+        readers::admit(&self.core, to, who).await
+    }
+
+    async fn forget_person(&self, person: &PersonId) -> Result<bool, DeliveryError> {
+        readers::forget(&self.core, person).await
+    }
+
     async fn doctor(&self) -> Vec<Finding> {
         Self::doctor(self).await
     }
@@ -203,6 +216,7 @@ impl EndToEnd for Matrix {
     #[instrument(skip_all, fields(account = %self.core.me()))]
     async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), Fatal> {
         let Some(engine) = self.open(&stop).await? else { return Ok(()) };
+        self.core.observe_all(&engine).await.map_err(|error| Fatal::Broken(error.to_string()))?;
         track(&engine, self.core.rooms.correspondents()).await;
         self.core.signals.gaps.notify_one();
         self.core.signals.invites.notify_one();
@@ -223,7 +237,10 @@ impl EndToEnd for Matrix {
 
     fn encryption(&self, conversation: &ConversationId) -> Encryption {
         match ruma::RoomId::parse(conversation.as_str()) {
-            Ok(room) => self.core.rooms.encryption(&room),
+            Ok(room) => match self.core.rooms.encryption(&room) {
+                Encryption::Pinned if self.core.is_frozen(&room) => Encryption::Frozen,
+                known => known,
+            },
             Err(_) => Encryption::Unknown,
         }
     }

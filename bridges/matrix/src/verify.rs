@@ -5,14 +5,16 @@ use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures_util::{Stream, StreamExt as _};
 use ruma::{OwnedRoomId, OwnedUserId, UserId};
-use sealbridge_contract::{Answer, Flow, FlowError, PersonId, Step, gate::Encryption, steps::Emoji};
+use sealbridge_contract::{
+    Answer, Flow, FlowError, PersonId, Step, audience::Identity, gate::Encryption, steps::Emoji,
+};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     core::Core,
     direct,
     engine::{InRoomStep, Stage, Verification, VerifyError},
-    outgoing,
+    outgoing, readers,
 };
 
 /// As long as the specification lets a verification wait.
@@ -109,6 +111,9 @@ impl Comparison {
                 }
                 Stage::Confirmed => return Ok(Step::Progress("Waiting for the other side to confirm".into())),
                 Stage::Done => {
+                    if let Err(error) = readers::compared(&self.core, verification.user()).await {
+                        return Err(FlowError::Failed(error.cause));
+                    }
                     let done = format!("{} is verified.", verification.user());
                     return Ok(Step::Done(done));
                 }
@@ -164,6 +169,14 @@ async fn ask(core: &Arc<Core>, user: &OwnedUserId) -> Result<Verification, FlowE
     let room = shared_room(core, user).await?;
     engine.track([user.as_ref()]).await.map_err(|error| FlowError::Failed(error.to_string()))?;
     engine.flush().await;
+    // To somebody whose verified identity is another one now the library would send nothing at all. Until it was
+    // compared, the pin keeps them from reading anything but this.
+    let known = engine.person(user).await.map_err(|error| FlowError::Failed(error.to_string()))?;
+    let who = PersonId::new(user.as_str());
+    let pinned = core.book.contradicts(&who, known.master_key.as_ref().map(Identity::new).as_ref());
+    if known.violation && pinned {
+        engine.give_up_verification(user).await.map_err(|error| FlowError::Failed(error.to_string()))?;
+    }
     let start = engine.verify_in_room(user, &room).await.map_err(flow_error)?;
     let step = &start.step;
     let sent = outgoing::send_step(core, &room, &step.event_type, &step.content, &step.txn).await;

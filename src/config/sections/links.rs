@@ -1,7 +1,7 @@
 //! `[links.NAME]`: links that commands can't remove.
 
 use schemars::JsonSchema;
-use sealbridge_contract::{AccountName, Address, ConversationId, Rule, abilities::Reactions};
+use sealbridge_contract::{AccountName, Address, ConversationId, Rule, abilities::Reactions, gate::NewMembers};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::config::units::Size;
@@ -34,6 +34,12 @@ pub struct FixedLink {
     /// Whether typing and read receipts cross.
     #[serde(default)]
     pub signals: bool,
+    /// What becomes of people who come to a conversation that is linked already: with "tell-first" everybody is told of
+    /// them, in every conversation of the link, before they get anything; with "freeze" nothing is said there until you
+    /// approve them, with `sealbridge approve`.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub new_members: NewMembers,
 }
 
 fn most_hops() -> usize {
@@ -60,6 +66,7 @@ impl FixedLink {
             most_file: self.most_file.0,
             reactions: self.reactions,
             signals: self.signals,
+            new_members: self.new_members,
         }
     }
 }

@@ -57,6 +57,7 @@ fn encryption(state: Encryption) -> &'static str {
     match state {
         Encryption::Pinned => "encrypted",
         Encryption::Muted => "encrypted, but we may not speak there",
+        Encryption::Frozen => "encrypted, but somebody is there who was not approved",
         Encryption::Absent => "NOT ENCRYPTED: can't be linked",
         Encryption::Violated => "HELD: was encrypted, and its server now says otherwise",
         Encryption::Replaced => "given up for another conversation",

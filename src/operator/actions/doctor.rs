@@ -164,6 +164,7 @@ async fn links(host: &dyn Host) -> Result<Vec<Check>, Failure> {
                 Some(Encryption::Replaced) => "was given up for another; say `sealbridge links replace` to follow",
                 Some(Encryption::Unknown) => "is not known to be encrypted yet",
                 Some(Encryption::Muted) => "does not let us speak; let us send messages there",
+                Some(Encryption::Frozen) => "has somebody in it who was not approved; `sealbridge audience` says who",
                 Some(Encryption::Left) | None => "is not one that we are in; invite us",
             };
             bad.push(format!("{} {why}", end.at));

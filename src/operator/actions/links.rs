@@ -145,7 +145,7 @@ fn told(host: &dyn Host, link: &Link, what: &str) -> Outcome {
     Outcome::new(words, vec![line(host, link)])
 }
 
-async fn find(host: &dyn Host, name: &LinkName) -> Result<Link, Failure> {
+pub(super) async fn find(host: &dyn Host, name: &LinkName) -> Result<Link, Failure> {
     let links = host.journal().links().await?;
     let names: Vec<_> = links.iter().map(|link| link.name.as_str().to_owned()).collect();
     links.into_iter().find(|link| link.name == *name).ok_or_else(|| {
@@ -164,7 +164,7 @@ fn must_be_encrypted(host: &dyn Host, at: &Address) -> Result<(), Failure> {
         )));
     };
     match info.encryption {
-        Encryption::Pinned | Encryption::Muted => Ok(()),
+        Encryption::Pinned | Encryption::Muted | Encryption::Frozen => Ok(()),
         Encryption::Absent => Err(Failure::refused(format!("{at} is not encrypted, so nothing is carried there"))),
         Encryption::Unknown => Err(Failure::new(
             crate::operator::FailureKind::Temporary,
@@ -220,6 +220,7 @@ fn describe(host: &dyn Host, link: &Link) -> String {
             Some(Encryption::Violated) => "HELD: was encrypted, and its server now says otherwise",
             Some(Encryption::Replaced) => "HELD: replaced; say `sealbridge links replace` to follow",
             Some(Encryption::Muted) => "HELD: encrypted, and we may not speak there; let us send messages",
+            Some(Encryption::Frozen) => "HELD: somebody is there who was not approved; `sealbridge audience` says who",
             Some(Encryption::Left) => "HELD: we are not in it any more; invite us again",
             Some(Encryption::Unknown) => "held until it is known whether it is encrypted",
             None => "held: not a conversation that we are in",

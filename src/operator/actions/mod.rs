@@ -1,5 +1,6 @@
 //! The closed list of what an operator can ask for, and the one place where it is done.
 
+mod audience;
 mod conversations;
 mod doctor;
 mod letters;
@@ -90,6 +91,32 @@ pub enum Action {
     RetryDeadLetters,
     /// All are erased for good.
     DropDeadLetters,
+    /// Everybody who can read a link.
+    Audience {
+        /// Its name.
+        link: LinkName,
+    },
+    /// People of a link read from now on as they are.
+    Approve {
+        /// Its name.
+        link: LinkName,
+        /// Who.
+        people: Vec<PersonId>,
+    },
+    /// Everybody in a linked conversation, and how we know them.
+    ListTrust,
+    /// One of them.
+    ShowTrust {
+        /// Who.
+        person: PersonId,
+    },
+    /// Whose identity somebody's is, is forgotten.
+    ForgetTrust {
+        /// Our account.
+        account: AccountName,
+        /// Who.
+        person: PersonId,
+    },
     /// Identities are compared by people.
     Verify {
         /// Our account.
@@ -121,6 +148,11 @@ impl Action {
             Self::DropDeadLetter { .. } => "drop_dead_letter",
             Self::RetryDeadLetters => "retry_dead_letters",
             Self::DropDeadLetters => "drop_dead_letters",
+            Self::Audience { .. } => "audience",
+            Self::Approve { .. } => "approve",
+            Self::ListTrust => "list_trust",
+            Self::ShowTrust { .. } => "show_trust",
+            Self::ForgetTrust { .. } => "forget_trust",
             Self::Verify { .. } => "verify",
         }
     }
@@ -152,6 +184,11 @@ impl Action {
             | Self::ReplaceEnd { .. }
             | Self::Invite { .. }
             | Self::ListConversations { .. }
+            | Self::Audience { .. }
+            | Self::Approve { .. }
+            | Self::ListTrust
+            | Self::ShowTrust { .. }
+            | Self::ForgetTrust { .. }
             | Self::Verify { .. } => true,
         }
     }
@@ -166,7 +203,10 @@ impl Action {
             | Self::ListLinks
             | Self::ListConversations { .. }
             | Self::ListDeadLetters
-            | Self::ShowDeadLetter { .. } => false,
+            | Self::ShowDeadLetter { .. }
+            | Self::Audience { .. }
+            | Self::ListTrust
+            | Self::ShowTrust { .. } => false,
             Self::AddLink { .. }
             | Self::Invite { .. }
             | Self::RemoveLink { .. }
@@ -177,6 +217,8 @@ impl Action {
             | Self::DropDeadLetter { .. }
             | Self::RetryDeadLetters
             | Self::DropDeadLetters
+            | Self::Approve { .. }
+            | Self::ForgetTrust { .. }
             | Self::Verify { .. } => true,
         }
     }
@@ -330,6 +372,11 @@ async fn do_at_once(host: &dyn Host, action: &Action) -> Result<Outcome, Failure
         Action::DropDeadLetter { number } => letters::drop_one(&*host.journal(), *number).await,
         Action::RetryDeadLetters => letters::retry_all(&*host.journal()).await,
         Action::DropDeadLetters => letters::drop_all(&*host.journal()).await,
+        Action::Audience { link } => audience::of_link(host, link).await,
+        Action::Approve { link, people } => audience::approve(host, link, people).await,
+        Action::ListTrust => audience::people(host, None).await,
+        Action::ShowTrust { person } => audience::people(host, Some(person)).await,
+        Action::ForgetTrust { account, person } => audience::forget(host, account, person).await,
         Action::Verify { .. } => Err(Failure::other("comparing takes more than one step")),
     }
 }

@@ -83,6 +83,22 @@ pub(super) enum Command {
     /// Messages that will not be delivered unless you say so.
     #[command(subcommand)]
     DeadLetters(DeadLetters),
+    /// Show everybody who can read a link.
+    Audience {
+        /// Its name.
+        link: LinkArg,
+    },
+    /// Let people read a link as they are now: newcomers, and those whose identity changed.
+    Approve {
+        /// The link's name.
+        link: LinkArg,
+        /// Who, as `sealbridge audience` shows them.
+        #[arg(required = true)]
+        people: Vec<String>,
+    },
+    /// The people in linked conversations, and how we know that they are who they say.
+    #[command(subcommand)]
+    Trust(Trust),
     /// Compare identities with a person, by emoji.
     Verify {
         /// Our account.
@@ -180,6 +196,44 @@ pub(super) enum Conversations {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum Trust {
+    /// Show them.
+    List,
+    /// Show one, with every key.
+    Show {
+        /// Who.
+        person: String,
+    },
+    /// Compare identities with one, by emoji. The same as `sealbridge verify`.
+    Verify {
+        /// Our account.
+        account: AccountArg,
+        /// The person. Without one, wait for somebody to start it.
+        person: Option<String>,
+    },
+    /// Forget the identity that was pinned for one. They read nothing until everybody was told of them anew.
+    Forget {
+        /// Our account.
+        account: AccountArg,
+        /// Who.
+        person: String,
+    },
+}
+
+impl From<Trust> for Action {
+    fn from(trust: Trust) -> Self {
+        match trust {
+            Trust::List => Self::ListTrust,
+            Trust::Show { person } => Self::ShowTrust { person: PersonId::new(person) },
+            Trust::Verify { account, person } => Self::Verify { account: account.0, person: person.map(PersonId::new) },
+            Trust::Forget { account, person } => {
+                Self::ForgetTrust { account: account.0, person: PersonId::new(person) }
+            }
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum DeadLetters {
     /// Show them.
     List,
@@ -274,6 +328,11 @@ impl Command {
             Self::Status => Action::Status,
             Self::Doctor => Action::Doctor,
             Self::Links(links) => links.into(),
+            Self::Trust(trust) => trust.into(),
+            Self::Audience { link } => Action::Audience { link: link.0 },
+            Self::Approve { link, people } => {
+                Action::Approve { link: link.0, people: people.into_iter().map(PersonId::new).collect() }
+            }
             Self::Account(Account::List) => Action::ListAccounts,
             Self::Conversations(Conversations::Invite { conversation }) => Action::Invite { at: conversation },
             Self::Conversations(Conversations::List { account }) => {

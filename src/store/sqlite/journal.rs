@@ -14,7 +14,7 @@ use super::{
     write::{self, Ask, nothing},
 };
 use crate::store::{
-    Counts, DeadLetter, Died, Fact, Journal, JournalError, LaneReport, Link, LinkEnd, LinkName, Pending, Swept,
+    Counts, DeadLetter, Died, Fact, Journal, JournalError, LaneReport, Link, LinkEnd, LinkName, Pending, Said, Swept,
 };
 
 /// The service's own settings are the store of no account: no account can be named so.
@@ -132,6 +132,11 @@ impl Journal for SqliteJournal {
     async fn say(&self, to: &Address, message: Cleartext, once: Option<&str>) -> Result<bool, JournalError> {
         let (to, once) = (to.clone(), once.map(str::to_owned));
         self.writer.ask(Ask::of(1, move |ledger| write::say(ledger, &to, &message, once.as_deref()))).await
+    }
+
+    async fn said(&self, to: &Address, once: &str) -> Result<Said, JournalError> {
+        let (to, once) = (to.clone(), once.to_owned());
+        self.lists.ask(read::ask(move |reader| read::said(reader, &to, &once))).await
     }
 
     async fn lanes(&self) -> Result<Vec<Address>, JournalError> {

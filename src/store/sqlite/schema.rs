@@ -10,6 +10,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0004_link_ends.sql"),
     include_str!("../migrations/0005_kinds.sql"),
     include_str!("../migrations/0006_ages.sql"),
+    include_str!("../migrations/0007_said.sql"),
 ];
 
 /// The version that is found.

@@ -274,6 +274,8 @@ pub trait Intake: Send + Sync {
     async fn prune(&self, account: &AccountName, prefix: &str, keep: Keep) -> Result<usize, NotAccepted>;
     /// Passes on what somebody does just now. Never waits, and keeps nothing.
     fn signal(&self, _account: &AccountName, _conversation: &ConversationId, _signal: Signal) {}
+    /// Who can read in a conversation may have changed. Never waits; whoever hears it asks the transport.
+    fn audience_moved(&self, _account: &AccountName, _conversation: &ConversationId) {}
     /// The conversations of an account of which somebody elsewhere wants to know what people do just now. Answers from
     /// memory.
     fn listens(&self, _account: &AccountName) -> Vec<ConversationId> {
@@ -353,6 +355,12 @@ impl Inbox {
     /// Passes on what somebody does just now. Never waits; where nobody wants to know, it is forgotten.
     pub fn signal(&self, conversation: &ConversationId, signal: Signal) {
         self.intake.signal(&self.account, conversation, signal);
+    }
+
+    /// Says that who can read in a conversation may have changed: whoever hears it asks
+    /// [`Transport::audience`](crate::Transport::audience).
+    pub fn audience_moved(&self, conversation: &ConversationId) {
+        self.intake.audience_moved(&self.account, conversation);
     }
 
     /// The conversations of which somebody elsewhere wants to know what people do just now: of others a transport need

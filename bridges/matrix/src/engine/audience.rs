@@ -102,6 +102,26 @@ impl Engine {
         Ok(self.judge_person(user, Readers::default()).await?)
     }
 
+    /// Counts what may have changed about anybody's devices or identity.
+    pub fn moves(&self) -> u64 {
+        self.inner.stale.moves()
+    }
+
+    /// Reads the devices of those of whom nothing is known yet, or of whom it may be out of date.
+    pub async fn acquaint(&self, users: &[OwnedUserId]) -> Result<(), super::EngineError> {
+        self.track(users.iter().map(std::ops::Deref::deref)).await?;
+        if self.inner.stale.is_any(users) { self.read_devices().await } else { Ok(()) }
+    }
+
+    /// Takes back that somebody was verified, whose identity is another one now.
+    pub async fn give_up_verification(&self, user: &UserId) -> Result<(), super::EngineError> {
+        if let Some(identity) = self.machine().get_identity(user, None).await? {
+            identity.withdraw_verification().await?;
+            self.inner.stale.moved();
+        }
+        Ok(())
+    }
+
     /// Who would get a room key now, as far as is known locally. Sends nothing.
     pub async fn audience(&self, members: &[OwnedUserId], readers: Readers) -> Result<Audience, super::EngineError> {
         Ok(self.judge_audience(members, readers).await?)

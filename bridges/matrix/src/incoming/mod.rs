@@ -227,7 +227,9 @@ async fn try_commit(
     if !correspondents.is_empty() {
         track(engine, correspondents).await;
     }
+    let moved = changes.moved(&core.rooms);
     core.rooms.publish(changes);
+    moved.into_iter().for_each(|room| core.signals.moved(room));
     if let Some(direct) = direct {
         core.direct.replace(&direct);
     }

@@ -192,6 +192,14 @@ impl Changes {
         writes
     }
 
+    /// Rooms where other people are than before.
+    pub(crate) fn moved(&self, rooms: &Rooms) -> Vec<OwnedRoomId> {
+        let same = |id: &RoomId, facts: &Facts| {
+            rooms.look(id, |before| Arc::ptr_eq(&before.people, &facts.people) || before.people == facts.people)
+        };
+        self.0.iter().filter(|(id, facts)| same(id, facts) != Some(true)).map(|(id, _)| id.clone()).collect()
+    }
+
     /// People who may have become members of encrypted rooms by these changes.
     pub(crate) fn correspondents(&self, rooms: &Rooms) -> BTreeSet<OwnedUserId> {
         let moved = |(id, facts): &(&OwnedRoomId, &Facts)| {

@@ -20,7 +20,7 @@ use crate::store::{JournalError, Router};
 
 pub(super) use self::{
     accounts::{read, read_all},
-    head::{called, head, lane_reports, lanes},
+    head::{called, head, lane_reports, lanes, said},
     lists::{counts, dead_letters, died_since, files, links, open_gaps, waiting, why},
 };
 

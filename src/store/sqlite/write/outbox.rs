@@ -63,14 +63,15 @@ pub(in crate::store::sqlite) fn say(
     message: &Cleartext,
     once: Option<&str>,
 ) -> Outcome<bool> {
+    let number = ledger.next_number();
     if let Some(topic) = once {
-        let key = topic_key(to, topic);
-        if ledger.run("INSERT INTO said (key) VALUES (?1) ON CONFLICT (key) DO NOTHING", [key])? == 0 {
+        let known = params![topic_key(to, topic), number];
+        if ledger.run("INSERT INTO said (key, number) VALUES (?1, ?2) ON CONFLICT (key) DO NOTHING", known)? == 0 {
             return Ok(false);
         }
     }
     let lane = ledger.conversation(to)?;
-    let (number, delivery) = (ledger.next_number(), DeliveryId::random());
+    let delivery = DeliveryId::random();
     let locked = ledger.keys.vault.lock_message(Place::words(to, delivery).bytes(), message);
     // The operator must hear that the journal is full, too.
     ledger.take_in_anyway(locked.size());

@@ -103,7 +103,7 @@ pub enum DecryptError {
 pub enum Distrust {
     #[error("the device is not signed by its owner")]
     UnsignedDevice,
-    #[error("the verified identity has changed")]
+    #[error("the identity is another than the one that was known")]
     IdentityChanged,
     #[error("the device is not known")]
     UnknownDevice,

@@ -1,0 +1,324 @@
+//! Who of a room gets what the bridge says: those who were admitted, each as long as their identity is the one that was
+//! pinned then. The homeserver says who is in the room; the account's book says who of them may read.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use sealbridge_contract::{
+    ConversationId, DeliveryError, PersonId,
+    audience::{Admission, Audience, Device, Identity, Member, Proof, Standing},
+};
+use tracing::{debug, warn};
+
+use crate::{
+    config::Trust,
+    core::{Core, News, conversation, tell_operator},
+    engine::{DeviceFacts, Engine, EngineError, Person, Withholding},
+    rooms::{Facts, People},
+};
+
+/// What is known of people's identities beside the book.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// People who can't stand as they were admitted: their identity is another one, or they have one now and had none.
+    odd: Mutex<BTreeMap<OwnedUserId, Oddity>>,
+    /// Whether somebody's identity was odd when so much had moved.
+    judged: Mutex<HashMap<OwnedUserId, (u64, u64)>>,
+    /// Counts changes of the book.
+    turns: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Oddity {
+    /// Another identity than the one that was pinned.
+    Changed,
+    /// An identity, where there was none.
+    Appeared,
+}
+
+/// Who of a room a key is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whom {
+    /// Those who were admitted.
+    Admitted,
+    /// Everybody: the steps of a comparison are no secret, and whoever lost their identity must get them.
+    Everybody,
+}
+
+impl Core {
+    /// Whether a person has to look before anything more is said in a room.
+    pub(crate) fn is_frozen(&self, room: &RoomId) -> bool {
+        !self.changed_in(room).is_empty()
+    }
+
+    /// Those in a room whose identity is another than the one that was pinned.
+    pub(crate) fn changed_in(&self, room: &RoomId) -> Vec<OwnedUserId> {
+        let odd = lock(&self.seen.odd);
+        if odd.is_empty() {
+            return Vec::new();
+        }
+        let changed = odd.iter().filter(|(_, oddity)| **oddity == Oddity::Changed).map(|(user, _)| user);
+        let here =
+            |facts: &Facts| changed.filter(|user| facts.people.joined.contains_key(*user)).cloned().collect::<Vec<_>>();
+        self.rooms.look(room, here).unwrap_or_default()
+    }
+
+    /// Those of a room who get its key.
+    pub(crate) fn readers(&self, room: &RoomId, people: &People, whom: Whom) -> Vec<OwnedUserId> {
+        let joined = people.joined.keys();
+        if whom == Whom::Everybody {
+            return joined.cloned().collect();
+        }
+        let (at, odd) = (conversation(room), lock(&self.seen.odd));
+        let reads = |user: &&OwnedUserId| {
+            *user == self.me() || !odd.contains_key(*user) && self.book.is_admitted(&at, &person(user))
+        };
+        joined.filter(reads).cloned().collect()
+    }
+
+    /// Notes somebody's identity as it is now. False: they must not read as they were admitted, which is told.
+    pub(crate) fn observe(&self, known: &Person) -> bool {
+        if known.user == self.me() {
+            return true;
+        }
+        let oddity = self.oddity(known);
+        let before = {
+            let mut odd = lock(&self.seen.odd);
+            match oddity {
+                Some(oddity) => odd.insert(known.user.clone(), oddity),
+                None => odd.remove(&known.user),
+            }
+        };
+        if before != oddity {
+            for room in self.rooms_of(&known.user) {
+                if oddity == Some(Oddity::Changed) {
+                    self.tell_changed(&room, known);
+                }
+                self.signals.moved(room);
+            }
+        }
+        oddity.is_none()
+    }
+
+    fn oddity(&self, known: &Person) -> Option<Oddity> {
+        if known.violation {
+            return Some(Oddity::Changed);
+        }
+        let (pinned, _) = self.book.pinned(&person(&known.user))?;
+        match (pinned, identity(known)) {
+            (Some(pinned), Some(now)) if pinned != now => Some(Oddity::Changed),
+            // Where unsigned devices read, nothing but the pin says whose they are.
+            (Some(_), None) if self.settings.trust == Trust::AnyDevice && !known.stale => Some(Oddity::Changed),
+            (None, Some(_)) => Some(Oddity::Appeared),
+            _ => None,
+        }
+    }
+
+    /// Whether somebody's identity is another than the one that was pinned, by all that is known now.
+    pub(crate) async fn contradicts(&self, engine: &Engine, user: &UserId) -> Result<bool, EngineError> {
+        let at = (engine.moves(), self.seen.turns.load(Ordering::SeqCst));
+        if lock(&self.seen.judged).get(user) != Some(&at) {
+            self.observe(&engine.person(user).await?);
+            lock(&self.seen.judged).insert(user.to_owned(), at);
+        }
+        Ok(lock(&self.seen.odd).get(user) == Some(&Oddity::Changed))
+    }
+
+    /// Looks at everybody whose identity is pinned.
+    pub(crate) async fn observe_all(&self, engine: &Engine) -> Result<(), EngineError> {
+        for known in self.book.people() {
+            if let Ok(user) = UserId::parse(known.as_str()) {
+                self.observe(&engine.person(&user).await?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at people whose devices were read anew.
+    pub(crate) async fn observe_these(&self, engine: &Engine, users: &[OwnedUserId]) {
+        for user in users {
+            match engine.person(user).await {
+                Ok(known) => drop(self.observe(&known)),
+                Err(error) => warn!(%error, "Somebody's identity could not be looked at."),
+            }
+        }
+    }
+
+    fn rooms_of(&self, user: &UserId) -> Vec<OwnedRoomId> {
+        self.rooms.select(|room, facts| {
+            (facts.is_joined() && facts.people.joined.contains_key(user)).then(|| room.to_owned())
+        })
+    }
+
+    fn tell_changed(&self, room: &RoomId, known: &Person) {
+        let now = known.master_key.as_deref().unwrap_or("none");
+        let words = format!(
+            "Nothing is sent to {room}, and nothing of {user} is carried: their identity is another than the one that was \
+             known. Compare it with them: `sealbridge verify`; or let them read as they are: `sealbridge approve`.",
+            user = known.user
+        );
+        self.signals.tell_people(tell_operator(room, format!("identity-changed/{}/{now}", known.user), words));
+    }
+}
+
+/// Makes sure that it is written down who was in a room when the bridge began to speak there.
+pub(crate) async fn begin(core: &Core, engine: &Engine, room: &RoomId) -> Result<(), DeliveryError> {
+    let at = conversation(room);
+    if core.book.is_begun(&at) {
+        return Ok(());
+    }
+    let people = core.rooms.look(room, |facts| std::sync::Arc::clone(&facts.people)).unwrap_or_default();
+    let others: Vec<OwnedUserId> = people.joined.keys().filter(|user| *user != core.me()).cloned().collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    engine.acquaint(&others).await.map_err(later)?;
+    let mut admissions = Vec::new();
+    for user in &others {
+        admissions.push(admission(&engine.person(user).await.map_err(later)?));
+    }
+    core.book.begin(&at, &admissions, core.clock.now()).await.map_err(not_written)?;
+    book_changed(core, engine).await
+}
+
+/// Everybody who is in a room, or invited.
+pub(crate) async fn audience(core: &Core, of: &ConversationId) -> Result<Option<Audience>, DeliveryError> {
+    let Ok(room) = RoomId::parse(of.as_str()) else { return Ok(None) };
+    let people = core.rooms.look(&room, |facts| facts.is_joined().then(|| std::sync::Arc::clone(&facts.people)));
+    let Some(people) = people.flatten() else { return Ok(None) };
+    let engine = core.engine_or_later()?;
+    begin(core, engine, &room).await?;
+    let is_there = |who: &PersonId| people.joined.keys().any(|user| user.as_str() == who.as_str());
+    core.book.keep_only(of, is_there).await.map_err(not_written)?;
+    // Of somebody who has just come nothing is known yet. Whose server does not answer has no identity for now.
+    let joined: Vec<OwnedUserId> = people.joined.keys().cloned().collect();
+    if let Err(error) = engine.acquaint(&joined).await {
+        debug!(%error, "Not everybody's devices could be read.");
+    }
+    let joined = people.joined.iter().map(|(user, name)| (user, name.clone(), true));
+    let invited = people.invited.iter().map(|user| (user, None, false));
+    let mut members = Vec::new();
+    for (user, name, is_in) in joined.chain(invited).filter(|(user, ..)| *user != core.me()) {
+        let known = engine.person(user).await.map_err(later)?;
+        core.observe(&known);
+        members.push(member(core, of, &known, name, is_in));
+    }
+    Ok(Some(Audience { members, turn: core.book.turn(of), chooses: true }))
+}
+
+fn member(core: &Core, of: &ConversationId, known: &Person, name: Option<String>, is_in: bool) -> Member {
+    let (who, now) = (person(&known.user), identity(known));
+    let pinned = core.book.pinned(&who);
+    let since = pinned.as_ref().map(|(_, since)| *since);
+    let pinned = pinned.and_then(|(pinned, _)| pinned).filter(|pinned| Some(pinned) != now.as_ref());
+    let standing = match is_in {
+        true if known.violation => Standing::Changed,
+        true => core.book.standing(of, &who, now.as_ref()),
+        false => Standing::Invited,
+    };
+    let proof = match &now {
+        Some(_) if known.verified => Proof::Verified,
+        Some(_) => Proof::CrossSigned,
+        None => Proof::Unknown,
+    };
+    let devices = known.devices.iter().map(device).collect();
+    Member { person: who, name, identity: now, pinned, proof, since, standing, devices }
+}
+
+fn device(facts: &DeviceFacts) -> Device {
+    let why = facts.withheld.map(|why| match why {
+        Withholding::Unsigned => "not signed by its owner",
+        Withholding::NoIdentity => "its owner has no identity",
+        Withholding::Blocked => "blocked here",
+        Withholding::NoOlmSession => "no encrypted channel to it could be made",
+    });
+    Device { id: facts.device.to_string(), key: facts.ed25519.clone(), withheld: why.map(str::to_owned) }
+}
+
+/// Lets people read, each with the identity that whoever decided it saw.
+pub(crate) async fn admit(core: &Core, to: &ConversationId, who: &[Admission]) -> Result<(), DeliveryError> {
+    let engine = core.engine_or_later()?;
+    let room = RoomId::parse(to.as_str()).map_err(|_| DeliveryError::give_up("not a Matrix room id"))?;
+    for admitted in who {
+        let user =
+            UserId::parse(admitted.person.as_str()).map_err(|_| DeliveryError::give_up("not a Matrix user id"))?;
+        let known = engine.person(&user).await.map_err(later)?;
+        if identity(&known) != admitted.identity {
+            return Err(DeliveryError::retry("their identity has changed since"));
+        }
+        // Whoever approves another identity than the one that was verified gives that verification up.
+        if known.violation {
+            engine.give_up_verification(&user).await.map_err(later)?;
+        }
+    }
+    core.book.admit(to, who, core.clock.now()).await.map_err(not_written)?;
+    book_changed(core, engine).await?;
+    let users = who.iter().filter_map(|admitted| UserId::parse(admitted.person.as_str()).ok());
+    core.signals.tell(users.map(|sender| News::Distrusted { room: room.clone(), sender }));
+    Ok(())
+}
+
+/// Pins anew whom a person has compared identities with.
+pub(crate) async fn compared(core: &Core, user: &UserId) -> Result<(), DeliveryError> {
+    let engine = core.engine_or_later()?;
+    let known = engine.person(user).await.map_err(later)?;
+    let contradicts = core.book.contradicts(&person(user), identity(&known).as_ref());
+    if !known.verified || !contradicts {
+        core.observe(&known);
+        return Ok(());
+    }
+    core.book.pin_anew(&admission(&known), core.clock.now()).await.map_err(not_written)?;
+    book_changed(core, engine).await?;
+    core.signals.tell([News::Devices { user: user.to_owned() }]);
+    Ok(())
+}
+
+pub(crate) async fn forget(core: &Core, who: &PersonId) -> Result<bool, DeliveryError> {
+    let engine = core.engine_or_later()?;
+    let known = core.book.forget(who).await.map_err(not_written)?;
+    book_changed(core, engine).await?;
+    if let Ok(user) = UserId::parse(who.as_str()) {
+        core.rooms_of(&user).into_iter().for_each(|room| core.signals.moved(room));
+    }
+    Ok(known)
+}
+
+async fn book_changed(core: &Core, engine: &Engine) -> Result<(), DeliveryError> {
+    core.seen.turns.fetch_add(1, Ordering::SeqCst);
+    let odd: Vec<OwnedUserId> = lock(&core.seen.odd).keys().cloned().collect();
+    core.observe_these(engine, &odd).await;
+    core.observe_all(engine).await.map_err(later)
+}
+
+fn admission(known: &Person) -> Admission {
+    Admission { person: person(&known.user), identity: identity(known) }
+}
+
+fn identity(known: &Person) -> Option<Identity> {
+    known.master_key.as_ref().map(Identity::new)
+}
+
+fn person(user: &UserId) -> PersonId {
+    PersonId::new(user.as_str())
+}
+
+fn later(error: EngineError) -> DeliveryError {
+    match &error {
+        EngineError::Http(error) => crate::outgoing::http_error(error),
+        error => DeliveryError::retry(error.to_string()),
+    }
+}
+
+fn not_written(error: sealbridge_contract::NotAccepted) -> DeliveryError {
+    DeliveryError::retry(error.to_string())
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,271 @@
+//! Who can read: by link, and by person over all accounts.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use sealbridge_contract::{
+    AccountName, Address, DeliveryError, PersonId, Timestamp,
+    audience::{Admission, Audience, Device, Identity, Member, Proof, Standing},
+};
+use serde::Serialize;
+
+use super::{Outcome, links, to_line, transport_of};
+use crate::{
+    operator::{Failure, Host, plain::field},
+    store::LinkName,
+};
+
+#[derive(Serialize)]
+struct MemberLine {
+    link: Option<String>,
+    at: String,
+    person: String,
+    name: Option<String>,
+    standing: Standing,
+    proof: Proof,
+    identity: Option<Identity>,
+    pinned: Option<Identity>,
+    since: Option<Timestamp>,
+    devices: Vec<Device>,
+}
+
+impl MemberLine {
+    fn of(link: Option<&LinkName>, at: &Address, member: Member) -> Self {
+        Self {
+            link: link.map(ToString::to_string),
+            at: at.to_string(),
+            person: member.person.as_str().to_owned(),
+            name: member.name,
+            standing: member.standing,
+            proof: member.proof,
+            identity: member.identity,
+            pinned: member.pinned,
+            since: member.since,
+            devices: member.devices,
+        }
+    }
+}
+
+/// Everybody who can read a link, in each of its conversations.
+pub(super) async fn of_link(host: &dyn Host, name: &LinkName) -> Result<Outcome, Failure> {
+    let link = links::find(host, name).await?;
+    let mut words = format!(
+        "What crosses the link {name} is read by the people below, and on the host where the bridge runs: {}.\n",
+        field(&host_name())
+    );
+    let mut lines = vec![serde_json::json!({ "link": name.to_string(), "host": host_name() })];
+    for end in &link.ends {
+        let account = host.accounts().into_iter().find(|account| account.name == end.at.account);
+        let Some(transport) = account.and_then(|account| account.transport) else {
+            words.push_str(&format!(
+                "{}\n  its account is not open; `sealbridge status` says why\n",
+                field(&end.at.to_string())
+            ));
+            continue;
+        };
+        let here = transport.common().conversations().into_iter().find(|info| info.id == end.at.conversation);
+        let title = here.and_then(|info| info.name).map_or(String::new(), |name| format!("  {name:?}"));
+        words.push_str(&format!("{}{title}\n", field(&end.at.to_string())));
+        match transport.common().audience(&end.at.conversation).await {
+            Ok(Some(audience)) => {
+                for member in audience.members {
+                    describe(&mut words, &member, host.clock().now());
+                    lines.push(to_line(&MemberLine::of(Some(name), &end.at, member)));
+                }
+            }
+            Ok(None) => {
+                words.push_str("  who reads here can't be said: we are not in it, or its network does not tell\n")
+            }
+            Err(error) => words.push_str(&format!("  who reads here can't be said now: {error}\n")),
+        }
+    }
+    Ok(Outcome::new(words, lines))
+}
+
+fn describe(words: &mut String, member: &Member, now: Timestamp) {
+    let who = field(member.person.as_str());
+    let name = member.name.as_ref().map_or(String::new(), |name| format!("  {name:?}"));
+    let state = standing(member.standing);
+    let since = member.since.map_or(String::new(), |since| format!(", known for {}", ago(now.since(since))));
+    words.push_str(&format!("  {who}{name}  {state}; {}{since}\n", member.proof.words()));
+    if let Some(identity) = &member.identity {
+        words.push_str(&format!("    identity {}\n", grouped(identity)));
+    }
+    if let Some(pinned) = &member.pinned {
+        words.push_str(&format!("    known until now by {}\n", grouped(pinned)));
+    }
+    for device in &member.devices {
+        let reads = match (member.standing, &device.withheld) {
+            (_, Some(why)) => format!("gets no keys: {why}"),
+            (Standing::Reads, None) => "reads".to_owned(),
+            _ => "gets no keys yet".to_owned(),
+        };
+        words.push_str(&format!("    device {}  {reads}\n", field(&device.id)));
+    }
+}
+
+fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Reads => "reads",
+        Standing::New => "NEW: reads nothing yet",
+        Standing::Changed => "CHANGED IDENTITY: nothing is carried there",
+        Standing::Invited => "only invited: reads nothing",
+        Standing::NoIdentity => "has no identity: reads nothing",
+    }
+}
+
+/// A key in groups that can be compared.
+fn grouped(identity: &Identity) -> String {
+    let characters: Vec<char> = field(identity.as_str()).chars().collect();
+    characters.chunks(4).map(|group| group.iter().collect::<String>()).collect::<Vec<_>>().join(" ")
+}
+
+/// Lets people of a link read as they are now: newcomers, and those whose identity changed.
+pub(super) async fn approve(host: &dyn Host, name: &LinkName, people: &[PersonId]) -> Result<Outcome, Failure> {
+    let link = links::find(host, name).await?;
+    let mut found: BTreeMap<Address, Vec<Admission>> = BTreeMap::new();
+    for end in &link.ends {
+        let transport = transport_of(host, &end.at.account)?;
+        let Some(audience) = transport.common().audience(&end.at.conversation).await? else { continue };
+        let waiting = |member: &&Member| matches!(member.standing, Standing::New | Standing::Changed);
+        let named = audience.members.iter().filter(waiting).filter(|member| people.contains(&member.person));
+        let named: Vec<_> = named.map(Admission::from).collect();
+        if !named.is_empty() {
+            found.insert(end.at.clone(), named);
+        }
+    }
+    let is_found = |who: &&PersonId| found.values().flatten().any(|admission| admission.person == **who);
+    if let Some(missing) = people.iter().find(|who| !is_found(who)) {
+        let who = field(missing.as_str()).into_owned();
+        return Err(Failure::usage(format!(
+            "{who} does not wait to be approved in the link {name}; `sealbridge audience {name}` shows who does"
+        )));
+    }
+    let mut words = String::new();
+    for (at, admissions) in &found {
+        transport_of(host, &at.account)?.common().admit(&at.conversation, admissions).await?;
+        for admission in admissions {
+            let key = admission.identity.as_ref().map_or("without an identity".to_owned(), grouped);
+            words.push_str(&format!(
+                "{} reads in {} from now on: {key}\n",
+                field(admission.person.as_str()),
+                field(&at.to_string())
+            ));
+        }
+    }
+    let line = serde_json::json!({ "link": name.to_string(), "approved": people });
+    Ok(Outcome::one(words, &line))
+}
+
+/// A person as all accounts know them.
+#[derive(Serialize)]
+struct PersonLine {
+    account: AccountName,
+    person: String,
+    name: Option<String>,
+    proof: Proof,
+    identity: Option<Identity>,
+    pinned: Option<Identity>,
+    since: Option<Timestamp>,
+    devices: Vec<Device>,
+    conversations: Vec<String>,
+}
+
+/// Everybody in a linked conversation, with how we know them.
+pub(super) async fn people(host: &dyn Host, only: Option<&PersonId>) -> Result<Outcome, Failure> {
+    let mut known: BTreeMap<(AccountName, PersonId), PersonLine> = BTreeMap::new();
+    let mut silent = Vec::new();
+    for link in host.journal().links().await? {
+        for end in link.ends {
+            match audience_of(host, &end.at).await {
+                Ok(Some(audience)) => take_in(&mut known, &end.at, audience),
+                Ok(None) => {}
+                Err(error) => silent.push(format!("{}: {}\n", field(&end.at.to_string()), error.cause)),
+            }
+        }
+    }
+    let wanted: Vec<_> =
+        known.into_values().filter(|line| only.is_none_or(|who| who.as_str() == line.person)).collect();
+    if let (Some(who), true) = (only, wanted.is_empty()) {
+        let who = field(who.as_str()).into_owned();
+        return Err(Failure::usage(format!("nobody in a linked conversation is called {who}")));
+    }
+    let mut words = String::new();
+    for line in &wanted {
+        let name = line.name.as_ref().map_or(String::new(), |name| format!("  {name:?}"));
+        let since =
+            line.since.map_or(String::new(), |since| format!(", known for {}", ago(host.clock().now().since(since))));
+        let changed = if line.pinned.is_some() { "CHANGED IDENTITY; " } else { "" };
+        let (account, person) = (&line.account, field(&line.person));
+        words.push_str(&format!("{account}  {person}{name}  {changed}{}{since}\n", line.proof.words()));
+        if only.is_some() {
+            for (what, key) in [("identity", &line.identity), ("known until now by", &line.pinned)] {
+                key.iter().for_each(|key| words.push_str(&format!("  {what} {}\n", grouped(key))));
+            }
+            for device in &line.devices {
+                let state = device.withheld.as_ref().map_or(String::new(), |why| format!("  gets no keys: {why}"));
+                words.push_str(&format!("  device {}{state}\n", field(&device.id)));
+            }
+            line.conversations.iter().for_each(|at| words.push_str(&format!("  in {}\n", field(at))));
+        }
+    }
+    if wanted.is_empty() {
+        words.push_str("Nobody is known yet: there is no link, or nobody else is in one.\n");
+    }
+    silent.iter().for_each(|line| words.push_str(line));
+    Ok(Outcome::new(words, wanted.iter().map(to_line).collect()))
+}
+
+fn take_in(known: &mut BTreeMap<(AccountName, PersonId), PersonLine>, at: &Address, audience: Audience) {
+    for member in audience.members {
+        let line = known.entry((at.account.clone(), member.person.clone())).or_insert_with(|| PersonLine {
+            account: at.account.clone(),
+            person: member.person.as_str().to_owned(),
+            name: member.name,
+            proof: member.proof,
+            identity: member.identity,
+            pinned: member.pinned,
+            since: member.since,
+            devices: member.devices,
+            conversations: Vec::new(),
+        });
+        line.conversations.push(at.to_string());
+    }
+}
+
+async fn audience_of(host: &dyn Host, at: &Address) -> Result<Option<Audience>, DeliveryError> {
+    let account = host.accounts().into_iter().find(|account| account.name == at.account);
+    match account.and_then(|account| account.transport) {
+        Some(transport) => transport.common().audience(&at.conversation).await,
+        None => Err(DeliveryError::retry("its account is not open; `sealbridge status` says why")),
+    }
+}
+
+/// Forgets whose identity was pinned.
+pub(super) async fn forget(host: &dyn Host, account: &AccountName, person: &PersonId) -> Result<Outcome, Failure> {
+    let who = field(person.as_str()).into_owned();
+    if !transport_of(host, account)?.common().forget_person(person).await? {
+        return Err(Failure::usage(format!("the account {account} knows nobody called {who}")));
+    }
+    let words = format!(
+        "{who} is forgotten: they get nothing until everybody was told of them anew, or you approve them where the link \
+         says so.\n"
+    );
+    Ok(Outcome::one(words, &serde_json::json!({ "account": account, "forgotten": person })))
+}
+
+/// How long something has been so, in the largest unit that says something.
+fn ago(long: Duration) -> String {
+    let seconds = long.as_secs();
+    let units = [(24 * 3600, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds")];
+    let (length, name) = units.into_iter().find(|(length, _)| seconds >= 2 * length).unwrap_or((1, "seconds"));
+    format!("{} {name}", seconds / length)
+}
+
+/// What this host calls itself.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "this host".to_owned(),
+        name => name.to_owned(),
+    }
+}
