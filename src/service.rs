@@ -457,7 +457,8 @@ impl Assembled for Service {
             tasks.spawn(signals::pass_on(signalled, table, journal, self.clock.clone(), stop.clone()));
         }
         let (journal, desk) = (Arc::clone(&self.journal), Arc::clone(&self.desk));
-        let watch = audience::Watch::new(journal, self.table.clone(), desk, self.changes.clone(), self.clock.clone());
+        let operator = self.config.admin.as_ref().map(|admin| admin.person.clone());
+        let watch = audience::Watch::new(journal, self.table.clone(), desk, self.changes.clone(), operator);
         tasks.spawn(watch.run(stop.clone()));
         let breaker = self.watch_breaker(&stop);
         let result = tokio::select! {

@@ -1,29 +1,33 @@
 //! Who can read: tells everybody in a link of those who come to one of its conversations, and only then lets them read;
 //! where the operator wants to approve them, nothing is said there until then.
 //!
-//! The transport keeps who was admitted, and gives nothing to anybody else. What is here decides, from what the transport
-//! shows, whom to tell and whom to admit; a death at any moment leaves the newcomers outside, and the next look goes on.
+//! The transport keeps who was admitted, and gives nothing to anybody else. `newcomers` decides whom to tell and what; a
+//! death at any moment leaves the newcomers outside, and the next look goes on.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use futures_util::{StreamExt as _, stream};
 use sealbridge_contract::{
-    Address, Clock, Timestamp, Transport,
+    Address, PersonId, Transport,
     audience::{Admission, Audience, Member, Standing},
-    gate::NewMembers,
     names,
 };
-use sha2::{Digest as _, Sha256};
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{Desk, table::TableHandle};
+use super::{
+    Desk,
+    newcomers::{Verdict, announced, judge, listed, topic},
+    table::TableHandle,
+};
 use crate::store::{JournalError, Said, SharedJournal};
 
 /// How soon a conversation is looked at again where somebody waits.
@@ -35,8 +39,6 @@ const LATER: Duration = Duration::from_secs(2);
 const BETWEEN: Duration = Duration::from_secs(3);
 /// So many conversations are looked at at once: the keys of a newcomer may be on a slow server.
 const AT_ONCE: usize = 8;
-/// So many newcomers are named one by one.
-const NAMED: usize = 5;
 
 /// Conversations whose readers may have changed.
 #[derive(Debug, Default)]
@@ -57,33 +59,6 @@ impl Moved {
     }
 }
 
-/// What is to be done about the newcomers of a conversation.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    /// There are none.
-    Settled,
-    /// Everybody is told, and then they are admitted.
-    Tell {
-        /// Nothing is said there until then, since they would get it.
-        freeze: bool,
-    },
-    /// The operator approves them, or does not; nothing is said there until then.
-    Ask,
-    /// Only the operator can let anybody in; the others go on without them.
-    Exclude,
-}
-
-/// Judges by what the transport shows of a conversation.
-fn judge(audience: &Audience, rules: &[NewMembers], is_admin: bool) -> Verdict {
-    match audience.standing(Standing::New).next() {
-        None => Verdict::Settled,
-        // What the operator is told is for nobody that a server lets in.
-        Some(_) if is_admin && audience.chooses => Verdict::Exclude,
-        Some(_) if is_admin || rules.contains(&NewMembers::Freeze) => Verdict::Ask,
-        Some(_) => Verdict::Tell { freeze: !audience.chooses },
-    }
-}
-
 /// Watches who can read.
 pub struct Watch {
     journal: SharedJournal,
@@ -91,10 +66,11 @@ pub struct Watch {
     desk: Arc<Desk>,
     moved: Arc<Moved>,
     changes: watch::Sender<u64>,
-    clock: Clock,
+    /// Whom the admin room is for.
+    operator: Option<PersonId>,
     /// Where somebody waits, and how long until the next look.
     waiting: BTreeMap<Address, Duration>,
-    told_at: Mutex<BTreeMap<Address, Timestamp>>,
+    told_at: Mutex<BTreeMap<Address, Instant>>,
 }
 
 impl std::fmt::Debug for Watch {
@@ -104,17 +80,17 @@ impl std::fmt::Debug for Watch {
 }
 
 impl Watch {
-    /// A watch over what `desk` hears; `changes` wakes lanes.
+    /// A watch over what `desk` hears; `changes` wakes lanes. The admin room is for `operator`.
     #[must_use]
     pub fn new(
         journal: SharedJournal,
         table: TableHandle,
         desk: Arc<Desk>,
         changes: watch::Sender<u64>,
-        clock: Clock,
+        operator: Option<PersonId>,
     ) -> Self {
         let (moved, waiting, told_at) = (desk.moved(), BTreeMap::new(), Mutex::default());
-        Self { journal, table, desk, moved, changes, clock, waiting, told_at }
+        Self { journal, table, desk, moved, changes, operator, waiting, told_at }
     }
 
     /// Runs until `stop`.
@@ -167,6 +143,10 @@ impl Watch {
             return Ok(true);
         }
         let Some(transport) = table.transport(&at.account) else { return Ok(true) };
+        if !transport.common().may_have_moved(&at.conversation) {
+            self.freeze(at, false);
+            return Ok(true);
+        }
         let audience = match transport.common().audience(&at.conversation).await {
             Ok(Some(audience)) => audience,
             Ok(None) => return Ok(true),
@@ -184,6 +164,7 @@ impl Watch {
                 self.freeze(at, freeze);
                 self.tell_and_admit(at, transport.common(), &audience).await
             }
+            Verdict::Exclude if self.is_the_operator(&audience) => self.admit(at, transport.common(), &audience).await,
             verdict @ (Verdict::Ask | Verdict::Exclude) => {
                 self.freeze(at, verdict == Verdict::Ask);
                 self.ask(at, transport.common(), &audience, &verdict).await?;
@@ -210,9 +191,10 @@ impl Watch {
         let topic = topic(at, audience.turn, &newcomers);
         let places = self.places(at, audience);
         if self.is_new(&places, &topic).await? {
-            let now = self.clock.now();
+            // Not by the clock, which may be set back.
+            let now = Instant::now();
             let mut told_at = self.told_at.lock().unwrap_or_else(PoisonError::into_inner);
-            if told_at.get(at).is_some_and(|before| now.since(*before) < BETWEEN) {
+            if told_at.get(at).is_some_and(|before| now.duration_since(*before) < BETWEEN) {
                 return Ok(false);
             }
             told_at.insert(at.clone(), now);
@@ -226,10 +208,19 @@ impl Watch {
                 return Ok(false);
             }
         }
-        let admitted: Vec<Admission> = newcomers.into_iter().map(Admission::from).collect();
+        self.admit(at, transport, audience).await
+    }
+
+    /// Whether all who are new are the one whom the admin room is for: who went and came back.
+    fn is_the_operator(&self, audience: &Audience) -> bool {
+        audience.standing(Standing::New).all(|member| Some(&member.person) == self.operator.as_ref())
+    }
+
+    async fn admit(&self, at: &Address, transport: &dyn Transport, audience: &Audience) -> Result<bool, JournalError> {
+        let admitted: Vec<Admission> = audience.standing(Standing::New).map(Admission::from).collect();
         match transport.admit(&at.conversation, &admitted).await {
             Ok(()) => {
-                info!(conversation = %at, people = admitted.len(), "Everybody was told, and newcomers read from now on.");
+                info!(conversation = %at, people = admitted.len(), "Newcomers read from now on.");
                 self.freeze(at, false);
                 self.changes.send_modify(|count| *count += 1);
                 Ok(true)
@@ -271,9 +262,15 @@ impl Watch {
     ) -> Result<(), JournalError> {
         let newcomers: Vec<&Member> = audience.standing(Standing::New).collect();
         let topic = topic(at, audience.turn, &newcomers);
+        if self.is_new(&BTreeSet::from_iter(self.desk.admin().cloned()), &topic).await? {
+            warn!(conversation = %at, people = newcomers.len(), "Somebody new waits until the operator approves them.");
+        }
         let (who, link) = (listed(&newcomers), self.table.now().links_of(at).next().map(|(link, _)| link.name.clone()));
         if *verdict == Verdict::Exclude {
-            let words = format!("In the admin room there is now: {who}. They get nothing of what is said here.");
+            let words = format!(
+                "In the admin room there is now: {who}. They get nothing of what is said here, unless you say \
+                 `sealbridge approve {at} PERSON`."
+            );
             return self.desk.tell_operator(&words, Some(&topic)).await;
         }
         let link = link.map_or_else(|| at.to_string(), |link| link.to_string());
@@ -296,123 +293,4 @@ fn whereabouts(transport: &dyn Transport, at: &Address) -> String {
     let name = infos.into_iter().find(|info| info.id == at.conversation).and_then(|info| info.name);
     let name = name.map(|name| names::own(&name)).filter(|name| !name.is_empty());
     name.map_or_else(|| names::own(at.conversation.as_str()), |name| format!("“{name}”"))
-}
-
-/// What is said of newcomers: in their own conversation, and elsewhere.
-fn announced(newcomers: &[&Member], whereabouts: &str, here: bool) -> String {
-    let who = listed(newcomers);
-    let they = if newcomers.len() == 1 { "They" } else { "All of them" };
-    match here {
-        true => format!("Now here: {who}. {they} can read what the bridge brings from this message on."),
-        false => format!("Now in {whereabouts}: {who}. {they} can read what is said here from this message on."),
-    }
-}
-
-/// Names people with what is known of them.
-fn listed(people: &[&Member]) -> String {
-    let mut words = String::new();
-    for (place, member) in people.iter().take(NAMED).enumerate() {
-        let comma = if place == 0 { "" } else { "; " };
-        let _ = write!(words, "{comma}{}", named(member));
-    }
-    if people.len() > NAMED {
-        let _ = write!(words, "; and {} more", people.len() - NAMED);
-    }
-    words
-}
-
-fn named(member: &Member) -> String {
-    let id = names::own(member.person.as_str());
-    let name = member.name.as_deref().map(names::own).filter(|name| !name.is_empty() && *name != id);
-    let who = name.map_or_else(|| id.clone(), |name| format!("{id}, who calls themselves “{name}”"));
-    format!("{who} ({})", member.proof.words())
-}
-
-/// What makes a readership of newcomers another one: which of the conversation it is, who they are, by which key.
-fn topic(at: &Address, turn: u64, newcomers: &[&Member]) -> String {
-    let mut digest = Sha256::new();
-    for member in newcomers {
-        let key = member.identity.as_ref().map_or("", |identity| identity.as_str());
-        for part in [member.person.as_str(), key] {
-            digest.update((part.len() as u64).to_be_bytes());
-            digest.update(part);
-        }
-    }
-    let digest = digest.finalize();
-    let digest = digest.iter().take(16).fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
-    format!("audience/{at}/{turn}/{digest}")
-}
-
-#[cfg(test)]
-mod tests {
-    use sealbridge_contract::{
-        PersonId,
-        audience::{Identity, Proof},
-    };
-
-    use super::*;
-
-    fn member(person: &str, standing: Standing) -> Member {
-        Member {
-            person: PersonId::new(person),
-            name: Some("Ann\u{202e}".into()),
-            identity: Some(Identity::new("key")),
-            pinned: None,
-            proof: Proof::CrossSigned,
-            since: None,
-            standing,
-            devices: Vec::new(),
-        }
-    }
-
-    fn audience(standings: &[Standing], chooses: bool) -> Audience {
-        let members = standings.iter().enumerate().map(|(n, standing)| member(&format!("@p{n}:x"), *standing));
-        Audience { members: members.collect(), turn: 1, chooses }
-    }
-
-    #[test]
-    fn newcomers_are_told_of_or_asked_for_as_the_strictest_link_says() {
-        use NewMembers::{Freeze, TellFirst};
-        let (settled, new) = (audience(&[Standing::Reads, Standing::Invited], true), [Standing::Reads, Standing::New]);
-        assert_eq!(judge(&settled, &[Freeze], false), Verdict::Settled);
-        assert_eq!(judge(&audience(&new, true), &[TellFirst], false), Verdict::Tell { freeze: false });
-        assert_eq!(judge(&audience(&new, false), &[TellFirst], false), Verdict::Tell { freeze: true });
-        assert_eq!(judge(&audience(&new, true), &[TellFirst, Freeze], false), Verdict::Ask);
-        assert_eq!(judge(&audience(&new, true), &[], true), Verdict::Exclude);
-        assert_eq!(judge(&audience(&new, false), &[], true), Verdict::Ask);
-        // Whose identity changed is the transport's to stop, and nobody's to admit by itself.
-        assert_eq!(judge(&audience(&[Standing::Changed], true), &[TellFirst], false), Verdict::Settled);
-    }
-
-    #[test]
-    fn who_is_told_of_is_named_harmlessly_and_a_crowd_by_its_number() {
-        let crowd = audience(&[Standing::New; 8], true);
-        let crowd: Vec<_> = crowd.members.iter().collect();
-        let words = announced(&crowd[..1], "“Room”", false);
-        assert_eq!(
-            words,
-            "Now in “Room”: @p0:x, who calls themselves “Ann” (cross-signed, not verified). They can read what is said \
-             here from this message on."
-        );
-        let words = announced(&crowd, "“Room”", true);
-        assert!(words.contains("@p4:x") && !words.contains("@p5:x") && words.contains("and 3 more"), "{words}");
-    }
-
-    #[test]
-    fn same_newcomers_are_told_once_and_others_or_the_same_at_another_time_again() {
-        let at = Address {
-            account: sealbridge_contract::AccountName::parse("home").expect("it is a name"),
-            conversation: sealbridge_contract::ConversationId::new("!a"),
-        };
-        let (one, two) = (member("@a:x", Standing::New), member("@b:x", Standing::New));
-        let changed = Member { identity: Some(Identity::new("other")), ..one.clone() };
-        let first = topic(&at, 1, &[&one]);
-        assert_eq!(first, topic(&at, 1, &[&one]));
-        for other in [topic(&at, 2, &[&one]), topic(&at, 1, &[&one, &two]), topic(&at, 1, &[&changed])] {
-            assert_ne!(first, other);
-        }
-    }
 }

@@ -17,6 +17,7 @@ pub mod desk;
 pub mod dispatch;
 pub mod fullness;
 pub mod namesakes;
+mod newcomers;
 pub mod obituaries;
 pub mod route;
 pub mod signals;

@@ -13,6 +13,6 @@ pub mod logging;
 mod output;
 mod plain;
 
-pub use actions::{Action, Actor, Outcome, Performance, Progress, perform};
+pub use actions::{Action, Actor, Outcome, Performance, Place, Progress, perform};
 pub use failure::{Failure, FailureKind};
 pub use host::{Account, Assembled, Host, Open};

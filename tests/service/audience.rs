@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use sealbridge_lab::{
-    Person,
+    DeltaPerson, MailServer, Person,
     bridge::Binary,
     demo::{Scene, Setting, Stage},
     person::Options,
@@ -12,7 +12,11 @@ use sealbridge_lab::{
 };
 use serde_json::Value;
 
+use super::phones;
+
 const SOON: Duration = Duration::from_secs(30);
+/// Mail takes longer.
+const LONG: Duration = Duration::from_secs(60);
 
 fn binary() -> Binary {
     Binary::at(env!("CARGO_BIN_EXE_sealbridge"))
@@ -227,4 +231,30 @@ async fn who_had_no_identity_is_told_of_before_their_first_one_reads() -> Result
     hears(&carol, "and this she can").await?;
     ensure!(!has_heard(&carol, "she can't read this"));
     scene.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn newcomer_on_a_phone_is_told_of_in_the_room_before_anything_is_said_to_them() -> Result<()> {
+    let Some(family) = phones::Family::set(&binary()).await? else { return Ok(()) };
+    let mail = MailServer::shared().await?.context("There is a mail server")?;
+    let phones::Family { bridge, ann, ben, room, chat } = &family;
+    ann.send(room, "before she came").await?;
+    ben.hears("before she came", LONG).await?;
+    let links = bridge.cli(&["links", "list"]).await?.ok()?;
+    let group = links.stdout.split('"').find(|text| text.starts_with("family/")).context("The group is linked")?;
+    let invitation = bridge.cli(&["conversations", "invite", group]).await?.json()?;
+    let eve = DeltaPerson::new_on(mail, "eve").await?;
+    let her_chat = eve.join(invitation["link"].as_str().context("It has a link")?).await?;
+    ann.wait_for(|message| message.body.contains("Now in") && message.body.contains("eve"), LONG).await?;
+    ben.hears("Now here", LONG).await?;
+    ann.send(room, "after that").await?;
+    eve.hears("after that", LONG).await?;
+    ben.hears("after that", LONG).await?;
+    let on_screen = ben.messages().await?;
+    let place = |words: &str| on_screen.iter().position(|seen| seen.chat == *chat && seen.text.contains(words));
+    ensure!(place("Now here") < place("after that"), "{:?} {:?}", place("Now here"), place("after that"));
+    ensure!(!eve.messages().await?.iter().any(|seen| seen.chat == her_chat && seen.text.contains("before she came")));
+    let shown = bridge.cli(&["trust", "show", eve.fingerprint()]).await?.json()?;
+    ensure!(shown["proof"] == "secure_join" && shown["identity"] == eve.fingerprint(), "{shown}");
+    bridge.stop().await
 }

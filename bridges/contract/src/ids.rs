@@ -84,6 +84,12 @@ macro_rules! opaque {
             }
         }
 
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl fmt::Debug for $name {
             // Ids are metadata, yet a log is read by more people than a room: its first characters tell two apart.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -161,6 +161,11 @@ pub trait Transport: Send + Sync {
     async fn audience(&self, _of: &ConversationId) -> Result<Option<Audience>, DeliveryError> {
         Ok(None)
     }
+    /// Whether somebody may be new in a conversation, or gone from it, since its audience was asked for. Answers from
+    /// memory, and with true if in doubt.
+    fn may_have_moved(&self, _of: &ConversationId) -> bool {
+        true
+    }
     /// From now on these people read, each as long as their identity is the one that is said here. Durable when it
     /// returns.
     ///

@@ -32,7 +32,7 @@ pub(crate) async fn all_admitted(core: &Core, engine: &Engine, slip: &Slip, chat
     }
     let people = people(core, engine, chat).await?;
     begin(core, &slip.to, &people).await?;
-    if people.iter().all(|somebody| core.book.is_admitted(&slip.to, &somebody.person)) {
+    if people.iter().all(|somebody| core.book.is_admitted(&slip.to, somebody.person.as_str())) {
         return Ok(());
     }
     core.moved(slip.to.clone());
@@ -86,14 +86,24 @@ pub(crate) async fn audience(core: &Core, of: &ConversationId) -> Result<Option<
 }
 
 fn member(core: &Core, of: &ConversationId, person: &PersonId, contact: Contact) -> Member {
-    let identity = Some(Identity::new(person.as_str()));
-    let proof = if contact.is_verified { Proof::SecureJoin } else { Proof::FirstSeen };
+    let key = Identity::new(person.as_str());
+    let proof = if core.book.is_vouched(person, &key) { Proof::SecureJoin } else { Proof::FirstSeen };
+    let identity = Some(key);
     let standing = core.book.standing(of, person, identity.as_ref());
     let since = core.book.pinned(person).map(|(_, since)| since);
     // Each device of theirs has the same key.
     let devices = vec![Device { id: "OpenPGP".into(), key: Some(person.as_str().to_owned()), withheld: None }];
     let name = translate::name_of(None, contact).map(|name| name.as_str().to_owned());
     Member { person: person.clone(), name, identity, pinned: None, proof, since, standing, devices }
+}
+
+/// Somebody followed an invitation of ours to its end, which proves that the key is theirs. The engine says so once, and
+/// has no way to be asked.
+pub(crate) async fn joined(core: &Core, engine: &Engine, contact: u32) -> Result<(), DeliveryError> {
+    match core.person(engine, contact).await.map_err(asked)? {
+        Some(person) => core.book.vouch(&person, &Identity::new(person.as_str())).await.map_err(not_written),
+        None => Ok(()),
+    }
 }
 
 /// Lets people read.

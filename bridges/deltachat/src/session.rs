@@ -8,6 +8,7 @@ use std::{
 use sealbridge_child::{CallError, Child, Patience, Supervisor};
 use sealbridge_contract::{Fatal, Inbox, NotAccepted};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::{
     caution::Caution,
@@ -21,7 +22,7 @@ use crate::{
     incoming::{self, Fetched},
     late,
     passed::{self, Connections},
-    records,
+    readers, records,
 };
 
 /// How far somebody who joins has come when they have joined.
@@ -273,6 +274,10 @@ async fn listen(core: &Core, engine: &Engine, changed: &Changed, connections: &C
                 }
                 Happened::ChatModified { chat_id } if chat_id > 9 => look_at(core, engine, chat_id).await?,
                 Happened::SecurejoinInviterProgress { contact_id, progress: JOINED } => {
+                    // Lost, they are called first seen, which is less than what is so.
+                    if let Err(error) = readers::joined(core, engine, contact_id).await {
+                        warn!(%error, "It is not remembered that somebody followed the invitation.");
+                    }
                     // Nobody may be waiting for it.
                     let _ = core.joined.send(contact_id);
                 }

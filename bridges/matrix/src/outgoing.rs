@@ -134,17 +134,16 @@ async fn is_muted(core: &Core, room: &RoomId) -> bool {
 
 /// Whether somebody could read what is sent there now.
 async fn ready_for(core: &Core, room: &RoomId, slip: &Slip) -> Result<(), DeliveryError> {
-    let me = core.me();
     // The gate asked before; it may have changed since.
     if core.rooms.encryption(room) != Encryption::Pinned {
         return Err(DeliveryError::retry("the room can't be spoken to now"));
     }
     frozen(core, room)?;
     // Keys go to those who are there: what is sent before would stay unreadable for ever.
-    let joined = core.rooms.wait_for(room, |facts| facts.people.joined.keys().any(|user| user != me).then_some(()));
+    let joined = core.rooms.wait_for(room, |facts| core.is_read(room, &facts.people).then_some(()));
     if tokio::time::timeout(JOINING, joined).await.is_err() {
         let pause = Duration::from_secs(1) * 2_u32.pow(slip.attempt.min(2));
-        return Err(DeliveryError::retry_after(pause, "nobody else has joined the room yet"));
+        return Err(DeliveryError::retry_after(pause, "nobody else who may read has joined the room yet"));
     }
     Ok(())
 }

@@ -77,9 +77,29 @@ impl Core {
         }
         let (at, odd) = (conversation(room), lock(&self.seen.odd));
         let reads = |user: &&OwnedUserId| {
-            *user == self.me() || !odd.contains_key(*user) && self.book.is_admitted(&at, &person(user))
+            *user == self.me() || !odd.contains_key(*user) && self.book.is_admitted(&at, user.as_str())
         };
         joined.filter(reads).cloned().collect()
+    }
+
+    /// Whether somebody other than us is in a room who may read there.
+    pub(crate) fn is_read(&self, room: &RoomId, people: &People) -> bool {
+        let at = conversation(room);
+        let begun = self.book.is_begun(&at);
+        let mut others = people.joined.keys().filter(|user| *user != self.me());
+        others.any(|user| !begun || self.book.is_admitted(&at, user.as_str()))
+    }
+
+    /// Whether a room has other people in it than those who were admitted, or some of them as they were not then.
+    pub(crate) fn may_have_moved(&self, of: &ConversationId) -> bool {
+        let Ok(room) = RoomId::parse(of.as_str()) else { return true };
+        let (admitted, odd) = (self.book.count(of), lock(&self.seen.odd));
+        let settled = |facts: &Facts| {
+            let mut others = facts.people.joined.keys().filter(|user| *user != self.me());
+            let known = |user: &OwnedUserId| self.book.is_admitted(of, user.as_str()) && !odd.contains_key(user);
+            facts.people.joined.len() == admitted + 1 && others.all(known)
+        };
+        self.rooms.look(&room, settled) != Some(true)
     }
 
     /// Notes somebody's identity as it is now. False: they must not read as they were admitted, which is told.
@@ -110,6 +130,10 @@ impl Core {
         if known.violation {
             return Some(Oddity::Changed);
         }
+        // People compared it: that says more than any pin, which follows.
+        if known.verified {
+            return None;
+        }
         let (pinned, _) = self.book.pinned(&person(&known.user))?;
         match (pinned, identity(known)) {
             (Some(pinned), Some(now)) if pinned != now => Some(Oddity::Changed),
@@ -130,23 +154,40 @@ impl Core {
         Ok(lock(&self.seen.odd).get(user) == Some(&Oddity::Changed))
     }
 
-    /// Looks at everybody whose identity is pinned.
-    pub(crate) async fn observe_all(&self, engine: &Engine) -> Result<(), EngineError> {
-        for known in self.book.people() {
-            if let Ok(user) = UserId::parse(known.as_str()) {
-                self.observe(&engine.person(&user).await?);
-            }
-        }
-        Ok(())
+    /// Looks at everybody whose identity is pinned. What is found changes what is shown sooner: before a key leaves,
+    /// and before a message is taken in, each is looked at all the same.
+    pub(crate) async fn observe_all(&self, engine: &Engine) {
+        let known = self.book.people();
+        let users: Vec<_> = known.iter().filter_map(|person| UserId::parse(person.as_str()).ok()).collect();
+        self.observe_these(engine, &users).await;
     }
 
     /// Looks at people whose devices were read anew.
     pub(crate) async fn observe_these(&self, engine: &Engine, users: &[OwnedUserId]) {
         for user in users {
             match engine.person(user).await {
-                Ok(known) => drop(self.observe(&known)),
+                Ok(known) => {
+                    self.pin_if_compared(&known).await;
+                    self.observe(&known);
+                }
                 Err(error) => warn!(%error, "Somebody's identity could not be looked at."),
             }
+        }
+    }
+
+    /// Pins anew whom people have compared identities with.
+    async fn pin_if_compared(&self, known: &Person) {
+        let now = identity(known);
+        if !known.verified || known.violation || !self.book.contradicts(&person(&known.user), now.as_ref()) {
+            return;
+        }
+        match self.book.pin_anew(&admission(known), self.clock.now()).await {
+            Ok(()) => {
+                self.seen.turns.fetch_add(1, Ordering::SeqCst);
+                self.signals.tell([News::Devices { user: known.user.clone() }]);
+            }
+            // It is compared all the same, and pinned at the next look.
+            Err(error) => warn!(%error, "A compared identity is not pinned yet."),
         }
     }
 
@@ -184,7 +225,8 @@ pub(crate) async fn begin(core: &Core, engine: &Engine, room: &RoomId) -> Result
         admissions.push(admission(&engine.person(user).await.map_err(later)?));
     }
     core.book.begin(&at, &admissions, core.clock.now()).await.map_err(not_written)?;
-    book_changed(core, engine).await
+    book_changed(core, engine, &others).await;
+    Ok(())
 }
 
 /// Everybody who is in a room, or invited.
@@ -219,6 +261,7 @@ fn member(core: &Core, of: &ConversationId, known: &Person, name: Option<String>
     let pinned = pinned.and_then(|(pinned, _)| pinned).filter(|pinned| Some(pinned) != now.as_ref());
     let standing = match is_in {
         true if known.violation => Standing::Changed,
+        true if known.verified && core.book.is_admitted(of, who.as_str()) => Standing::Reads,
         true => core.book.standing(of, &who, now.as_ref()),
         false => Standing::Invited,
     };
@@ -258,42 +301,28 @@ pub(crate) async fn admit(core: &Core, to: &ConversationId, who: &[Admission]) -
         }
     }
     core.book.admit(to, who, core.clock.now()).await.map_err(not_written)?;
-    book_changed(core, engine).await?;
     let users = who.iter().filter_map(|admitted| UserId::parse(admitted.person.as_str()).ok());
-    core.signals.tell(users.map(|sender| News::Distrusted { room: room.clone(), sender }));
-    Ok(())
-}
-
-/// Pins anew whom a person has compared identities with.
-pub(crate) async fn compared(core: &Core, user: &UserId) -> Result<(), DeliveryError> {
-    let engine = core.engine_or_later()?;
-    let known = engine.person(user).await.map_err(later)?;
-    let contradicts = core.book.contradicts(&person(user), identity(&known).as_ref());
-    if !known.verified || !contradicts {
-        core.observe(&known);
-        return Ok(());
-    }
-    core.book.pin_anew(&admission(&known), core.clock.now()).await.map_err(not_written)?;
-    book_changed(core, engine).await?;
-    core.signals.tell([News::Devices { user: user.to_owned() }]);
+    let users: Vec<_> = users.collect();
+    book_changed(core, engine, &users).await;
+    core.signals.moved(room.clone());
+    core.signals.tell(users.into_iter().map(|sender| News::Distrusted { room: room.clone(), sender }));
     Ok(())
 }
 
 pub(crate) async fn forget(core: &Core, who: &PersonId) -> Result<bool, DeliveryError> {
     let engine = core.engine_or_later()?;
     let known = core.book.forget(who).await.map_err(not_written)?;
-    book_changed(core, engine).await?;
     if let Ok(user) = UserId::parse(who.as_str()) {
+        book_changed(core, engine, std::slice::from_ref(&user)).await;
         core.rooms_of(&user).into_iter().for_each(|room| core.signals.moved(room));
     }
     Ok(known)
 }
 
-async fn book_changed(core: &Core, engine: &Engine) -> Result<(), DeliveryError> {
+/// Looks again at those of whom the book says something else now.
+async fn book_changed(core: &Core, engine: &Engine, users: &[OwnedUserId]) {
     core.seen.turns.fetch_add(1, Ordering::SeqCst);
-    let odd: Vec<OwnedUserId> = lock(&core.seen.odd).keys().cloned().collect();
-    core.observe_these(engine, &odd).await;
-    core.observe_all(engine).await.map_err(later)
+    core.observe_these(engine, users).await;
 }
 
 fn admission(known: &Person) -> Admission {

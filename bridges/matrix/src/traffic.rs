@@ -18,6 +18,7 @@ use crate::{
 /// Sends what the engine wants sent, for ever.
 pub(crate) async fn flush_keys(core: &Arc<Core>, engine: &Engine, inbox: &Inbox) -> Result<(), Fatal> {
     let mut pause = Duration::from_millis(250);
+    core.observe_all(engine).await;
     loop {
         let flushed = engine.flush().await;
         let failed = !flushed.failed.is_empty();

@@ -198,6 +198,10 @@ impl Transport for Matrix {
         readers::audience(&self.core, of).await
     }
 
+    fn may_have_moved(&self, of: &ConversationId) -> bool {
+        self.core.may_have_moved(of)
+    }
+
     async fn admit(&self, to: &ConversationId, who: &[Admission]) -> Result<(), DeliveryError> {
         readers::admit(&self.core, to, who).await
     }
@@ -216,7 +220,6 @@ impl EndToEnd for Matrix {
     #[instrument(skip_all, fields(account = %self.core.me()))]
     async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), Fatal> {
         let Some(engine) = self.open(&stop).await? else { return Ok(()) };
-        self.core.observe_all(&engine).await.map_err(|error| Fatal::Broken(error.to_string()))?;
         track(&engine, self.core.rooms.correspondents()).await;
         self.core.signals.gaps.notify_one();
         self.core.signals.invites.notify_one();

@@ -13,8 +13,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     core::Core,
     direct,
-    engine::{InRoomStep, Stage, Verification, VerifyError},
-    outgoing, readers,
+    engine::{Engine, EngineError, InRoomStep, Stage, Verification, VerifyError},
+    outgoing,
 };
 
 /// As long as the specification lets a verification wait.
@@ -64,6 +64,8 @@ impl Comparison {
             None => {
                 let asked = wait_for_request(&self.core).await?;
                 let user = asked.user();
+                let engine = self.core.engine().ok_or_else(not_reached)?;
+                let_go(&self.core, engine, user).await?;
                 self.said.push_back(Step::Show(format!("{user} asks to verify")));
                 asked
             }
@@ -111,8 +113,8 @@ impl Comparison {
                 }
                 Stage::Confirmed => return Ok(Step::Progress("Waiting for the other side to confirm".into())),
                 Stage::Done => {
-                    if let Err(error) = readers::compared(&self.core, verification.user()).await {
-                        return Err(FlowError::Failed(error.cause));
+                    if let Some(engine) = self.core.engine() {
+                        self.core.observe_these(engine, &[verification.user().to_owned()]).await;
                     }
                     let done = format!("{} is verified.", verification.user());
                     return Ok(Step::Done(done));
@@ -165,23 +167,32 @@ impl Flow for Comparison {
 
 /// Asks in a room that we share, where every client shows it.
 async fn ask(core: &Arc<Core>, user: &OwnedUserId) -> Result<Verification, FlowError> {
-    let engine = core.engine().ok_or_else(|| FlowError::Unreachable("the homeserver was not reached yet".into()))?;
+    let engine = core.engine().ok_or_else(not_reached)?;
     let room = shared_room(core, user).await?;
     engine.track([user.as_ref()]).await.map_err(|error| FlowError::Failed(error.to_string()))?;
     engine.flush().await;
-    // To somebody whose verified identity is another one now the library would send nothing at all. Until it was
-    // compared, the pin keeps them from reading anything but this.
-    let known = engine.person(user).await.map_err(|error| FlowError::Failed(error.to_string()))?;
-    let who = PersonId::new(user.as_str());
-    let pinned = core.book.contradicts(&who, known.master_key.as_ref().map(Identity::new).as_ref());
-    if known.violation && pinned {
-        engine.give_up_verification(user).await.map_err(|error| FlowError::Failed(error.to_string()))?;
-    }
+    let_go(core, engine, user).await?;
     let start = engine.verify_in_room(user, &room).await.map_err(flow_error)?;
     let step = &start.step;
     let sent = outgoing::send_step(core, &room, &step.event_type, &step.content, &step.txn).await;
     let event = sent.map_err(|error| FlowError::Unreachable(error.to_string()))?;
     engine.started_in_room(&start, &event).await.map_err(flow_error)
+}
+
+fn not_reached() -> FlowError {
+    FlowError::Unreachable("the homeserver was not reached yet".into())
+}
+
+/// Takes back that somebody was verified, whose identity is another one now: to them the library would send nothing at
+/// all. Until it is compared, the pin keeps them from reading anything but the steps of that.
+async fn let_go(core: &Core, engine: &Engine, user: &UserId) -> Result<(), FlowError> {
+    let failed = |error: EngineError| FlowError::Failed(error.to_string());
+    let known = engine.person(user).await.map_err(failed)?;
+    let now = known.master_key.map(Identity::new);
+    if known.violation && core.book.contradicts(&PersonId::new(user.as_str()), now.as_ref()) {
+        engine.give_up_verification(user).await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 async fn shared_room(core: &Core, user: &OwnedUserId) -> Result<OwnedRoomId, FlowError> {

@@ -8,7 +8,7 @@ use sealbridge_contract::{
 };
 use serde::Serialize;
 
-use super::{Outcome, links, to_line, transport_of};
+use super::{Outcome, Place, links, to_line, transport_of};
 use crate::{
     operator::{Failure, Host, plain::field},
     store::LinkName,
@@ -45,31 +45,43 @@ impl MemberLine {
     }
 }
 
-/// Everybody who can read a link, in each of its conversations.
-pub(super) async fn of_link(host: &dyn Host, name: &LinkName) -> Result<Outcome, Failure> {
-    let link = links::find(host, name).await?;
+/// The conversations that are meant, with the link that they are named by.
+async fn ends(host: &dyn Host, of: &Place) -> Result<(Option<LinkName>, Vec<Address>), Failure> {
+    Ok(match of {
+        Place::Link(name) => {
+            let link = links::find(host, name).await?;
+            (Some(link.name), link.ends.into_iter().map(|end| end.at).collect())
+        }
+        Place::Conversation(at) => (None, vec![at.clone()]),
+    })
+}
+
+/// Everybody who can read what crosses, in each of the conversations.
+pub(super) async fn show(host: &dyn Host, of: &Place) -> Result<Outcome, Failure> {
+    let (name, ends) = ends(host, of).await?;
     let mut words = format!(
-        "What crosses the link {name} is read by the people below, and on the host where the bridge runs: {}.\n",
+        "What crosses {} is read by the people below, and on the host where the bridge runs: {}.\n",
+        field(&of.to_string()),
         field(&host_name())
     );
-    let mut lines = vec![serde_json::json!({ "link": name.to_string(), "host": host_name() })];
-    for end in &link.ends {
-        let account = host.accounts().into_iter().find(|account| account.name == end.at.account);
+    let mut lines = vec![serde_json::json!({ "of": of.to_string(), "host": host_name() })];
+    for at in &ends {
+        let account = host.accounts().into_iter().find(|account| account.name == at.account);
         let Some(transport) = account.and_then(|account| account.transport) else {
             words.push_str(&format!(
                 "{}\n  its account is not open; `sealbridge status` says why\n",
-                field(&end.at.to_string())
+                field(&at.to_string())
             ));
             continue;
         };
-        let here = transport.common().conversations().into_iter().find(|info| info.id == end.at.conversation);
+        let here = transport.common().conversations().into_iter().find(|info| info.id == at.conversation);
         let title = here.and_then(|info| info.name).map_or(String::new(), |name| format!("  {name:?}"));
-        words.push_str(&format!("{}{title}\n", field(&end.at.to_string())));
-        match transport.common().audience(&end.at.conversation).await {
+        words.push_str(&format!("{}{title}\n", field(&at.to_string())));
+        match transport.common().audience(&at.conversation).await {
             Ok(Some(audience)) => {
                 for member in audience.members {
                     describe(&mut words, &member, host.clock().now());
-                    lines.push(to_line(&MemberLine::of(Some(name), &end.at, member)));
+                    lines.push(to_line(&MemberLine::of(name.as_ref(), at, member)));
                 }
             }
             Ok(None) => {
@@ -120,24 +132,24 @@ fn grouped(identity: &Identity) -> String {
 }
 
 /// Lets people of a link read as they are now: newcomers, and those whose identity changed.
-pub(super) async fn approve(host: &dyn Host, name: &LinkName, people: &[PersonId]) -> Result<Outcome, Failure> {
-    let link = links::find(host, name).await?;
+pub(super) async fn approve(host: &dyn Host, of: &Place, people: &[PersonId]) -> Result<Outcome, Failure> {
+    let (_, ends) = ends(host, of).await?;
     let mut found: BTreeMap<Address, Vec<Admission>> = BTreeMap::new();
-    for end in &link.ends {
-        let transport = transport_of(host, &end.at.account)?;
-        let Some(audience) = transport.common().audience(&end.at.conversation).await? else { continue };
+    for at in ends {
+        let transport = transport_of(host, &at.account)?;
+        let Some(audience) = transport.common().audience(&at.conversation).await? else { continue };
         let waiting = |member: &&Member| matches!(member.standing, Standing::New | Standing::Changed);
         let named = audience.members.iter().filter(waiting).filter(|member| people.contains(&member.person));
         let named: Vec<_> = named.map(Admission::from).collect();
         if !named.is_empty() {
-            found.insert(end.at.clone(), named);
+            found.insert(at, named);
         }
     }
     let is_found = |who: &&PersonId| found.values().flatten().any(|admission| admission.person == **who);
     if let Some(missing) = people.iter().find(|who| !is_found(who)) {
         let who = field(missing.as_str()).into_owned();
         return Err(Failure::usage(format!(
-            "{who} does not wait to be approved in the link {name}; `sealbridge audience {name}` shows who does"
+            "{who} does not wait to be approved in {of}; `sealbridge audience {of}` shows who does"
         )));
     }
     let mut words = String::new();
@@ -152,7 +164,7 @@ pub(super) async fn approve(host: &dyn Host, name: &LinkName, people: &[PersonId
             ));
         }
     }
-    let line = serde_json::json!({ "link": name.to_string(), "approved": people });
+    let line = serde_json::json!({ "of": of.to_string(), "approved": people });
     Ok(Outcome::one(words, &line))
 }
 

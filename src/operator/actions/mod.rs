@@ -91,15 +91,15 @@ pub enum Action {
     RetryDeadLetters,
     /// All are erased for good.
     DropDeadLetters,
-    /// Everybody who can read a link.
+    /// Everybody who can read a link, or one conversation.
     Audience {
-        /// Its name.
-        link: LinkName,
+        /// Which.
+        of: Place,
     },
-    /// People of a link read from now on as they are.
+    /// People of a link, or of one conversation, read from now on as they are.
     Approve {
-        /// Its name.
-        link: LinkName,
+        /// Which.
+        of: Place,
         /// Who.
         people: Vec<PersonId>,
     },
@@ -124,6 +124,25 @@ pub enum Action {
         /// With whom; without, with whoever starts it next.
         person: Option<PersonId>,
     },
+}
+
+/// A link, or one conversation, such as the admin room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// All conversations of a link.
+    Link(LinkName),
+    /// One conversation.
+    Conversation(Address),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Link(name) => name.fmt(f),
+            Self::Conversation(at) => at.fmt(f),
+        }
+    }
 }
 
 impl Action {
@@ -372,8 +391,8 @@ async fn do_at_once(host: &dyn Host, action: &Action) -> Result<Outcome, Failure
         Action::DropDeadLetter { number } => letters::drop_one(&*host.journal(), *number).await,
         Action::RetryDeadLetters => letters::retry_all(&*host.journal()).await,
         Action::DropDeadLetters => letters::drop_all(&*host.journal()).await,
-        Action::Audience { link } => audience::of_link(host, link).await,
-        Action::Approve { link, people } => audience::approve(host, link, people).await,
+        Action::Audience { of } => audience::show(host, of).await,
+        Action::Approve { of, people } => audience::approve(host, of, people).await,
         Action::ListTrust => audience::people(host, None).await,
         Action::ShowTrust { person } => audience::people(host, Some(person)).await,
         Action::ForgetTrust { account, person } => audience::forget(host, account, person).await,

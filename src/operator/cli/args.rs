@@ -8,7 +8,7 @@ use sealbridge_contract::{AccountName, Address, PersonId};
 
 use crate::{
     config::{Format, parse_address},
-    operator::{Action, Failure},
+    operator::{Action, Failure, Place},
     store::LinkName,
 };
 
@@ -83,15 +83,15 @@ pub(super) enum Command {
     /// Messages that will not be delivered unless you say so.
     #[command(subcommand)]
     DeadLetters(DeadLetters),
-    /// Show everybody who can read a link.
+    /// Show everybody who can read a link, or one conversation.
     Audience {
-        /// Its name.
-        link: LinkArg,
+        /// Its name, or account/conversation.
+        link: PlaceArg,
     },
     /// Let people read a link as they are now: newcomers, and those whose identity changed.
     Approve {
-        /// The link's name.
-        link: LinkArg,
+        /// The link's name, or account/conversation.
+        link: PlaceArg,
         /// Who, as `sealbridge audience` shows them.
         #[arg(required = true)]
         people: Vec<String>,
@@ -296,6 +296,21 @@ impl std::str::FromStr for LinkArg {
     }
 }
 
+/// A link's name or a conversation, checked where it is typed.
+#[derive(Clone, Debug)]
+pub(super) struct PlaceArg(pub(super) Place);
+
+impl std::str::FromStr for PlaceArg {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        // A link may be named anything that is no conversation.
+        Ok(Self(match parse_address(text) {
+            Ok(at) => Place::Conversation(at),
+            Err(_) => Place::Link(LinkName::parse(text)?),
+        }))
+    }
+}
+
 impl From<Links> for Action {
     fn from(links: Links) -> Self {
         match links {
@@ -329,9 +344,9 @@ impl Command {
             Self::Doctor => Action::Doctor,
             Self::Links(links) => links.into(),
             Self::Trust(trust) => trust.into(),
-            Self::Audience { link } => Action::Audience { link: link.0 },
+            Self::Audience { link } => Action::Audience { of: link.0 },
             Self::Approve { link, people } => {
-                Action::Approve { link: link.0, people: people.into_iter().map(PersonId::new).collect() }
+                Action::Approve { of: link.0, people: people.into_iter().map(PersonId::new).collect() }
             }
             Self::Account(Account::List) => Action::ListAccounts,
             Self::Conversations(Conversations::Invite { conversation }) => Action::Invite { at: conversation },

@@ -19,6 +19,7 @@ use crate::{
 
 const PIN: &str = "pin/";
 const ADMITTED: &str = "admitted/";
+const VOUCHED: &str = "vouched/";
 
 /// Whose identity is pinned, and who may read where.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct Book {
 struct Pages {
     pins: HashMap<PersonId, Pin>,
     admitted: HashMap<ConversationId, Admitted>,
+    /// Whose identity the network itself vouched for, and which.
+    vouched: HashMap<PersonId, Identity>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,6 +68,10 @@ impl Book {
             let conversation = key.strip_prefix(ADMITTED).unwrap_or_default();
             pages.admitted.insert(ConversationId::new(conversation), admitted);
         }
+        for (_, value) in store.read_all(VOUCHED).await? {
+            let (person, identity) = serde_json::from_slice(value.expose()).map_err(|_| NotAccepted::Failed)?;
+            pages.vouched.insert(person, identity);
+        }
         Ok(Self { store: store.clone(), pages: RwLock::new(pages), writing: Mutex::default() })
     }
 
@@ -86,6 +93,28 @@ impl Book {
         self.read().pins.get(person).map(|pin| (pin.identity.clone(), pin.since))
     }
 
+    /// Remembers that an identity is somebody's by more than their server's word, such as an invitation that they
+    /// followed.
+    ///
+    /// # Errors
+    /// [`NotAccepted`]: it was not written.
+    pub async fn vouch(&self, person: &PersonId, identity: &Identity) -> Result<(), NotAccepted> {
+        let _turn = self.writing.lock().await;
+        if self.is_vouched(person, identity) {
+            return Ok(());
+        }
+        let key = hashed(VOUCHED, person);
+        self.store.write(vec![StoreWrite::put(key, json(&(person, identity)))]).await?;
+        self.pages.write().unwrap_or_else(PoisonError::into_inner).vouched.insert(person.clone(), identity.clone());
+        Ok(())
+    }
+
+    /// Whether that was said of this identity.
+    #[must_use]
+    pub fn is_vouched(&self, person: &PersonId, identity: &Identity) -> bool {
+        self.read().vouched.get(person) == Some(identity)
+    }
+
     /// Everybody whose identity is pinned.
     #[must_use]
     pub fn people(&self) -> Vec<PersonId> {
@@ -102,10 +131,16 @@ impl Book {
 
     /// Whether somebody was admitted to a conversation, whatever their identity is now.
     #[must_use]
-    pub fn is_admitted(&self, conversation: &ConversationId, person: &PersonId) -> bool {
+    pub fn is_admitted(&self, conversation: &ConversationId, person: &str) -> bool {
         let pages = self.read();
         let admitted = pages.admitted.get(conversation).is_some_and(|admitted| admitted.people.contains(person));
         admitted && pages.pins.contains_key(person)
+    }
+
+    /// How many are admitted to a conversation.
+    #[must_use]
+    pub fn count(&self, conversation: &ConversationId) -> usize {
+        self.read().admitted.get(conversation).map_or(0, |admitted| admitted.people.len())
     }
 
     /// How somebody stands who is in a conversation and has this identity.
@@ -182,7 +217,7 @@ impl Book {
         }
         admitted.turn += 1;
         writes.push(StoreWrite::put(format!("{ADMITTED}{}", conversation.as_str()), json(&admitted)));
-        writes.extend(pins.iter().map(|pin| StoreWrite::put(pin_key(&pin.person), json(pin))));
+        writes.extend(pins.iter().map(|pin| StoreWrite::put(hashed(PIN, &pin.person), json(pin))));
         self.store.write(writes).await?;
         let mut pages = self.pages.write().unwrap_or_else(PoisonError::into_inner);
         pages.admitted.insert(conversation.clone(), admitted);
@@ -197,7 +232,7 @@ impl Book {
     pub async fn pin_anew(&self, who: &Admission, now: Timestamp) -> Result<(), NotAccepted> {
         let _turn = self.writing.lock().await;
         let pin = Pin { person: who.person.clone(), identity: who.identity.clone(), since: now };
-        self.store.write(vec![StoreWrite::put(pin_key(&pin.person), json(&pin))]).await?;
+        self.store.write(vec![StoreWrite::put(hashed(PIN, &pin.person), json(&pin))]).await?;
         self.pages.write().unwrap_or_else(PoisonError::into_inner).pins.insert(pin.person.clone(), pin);
         Ok(())
     }
@@ -233,7 +268,7 @@ impl Book {
         if !self.read().pins.contains_key(person) {
             return Ok(false);
         }
-        self.store.write(vec![StoreWrite::delete(pin_key(person))]).await?;
+        self.store.write(vec![StoreWrite::delete(hashed(PIN, person))]).await?;
         self.pages.write().unwrap_or_else(PoisonError::into_inner).pins.remove(person);
         Ok(true)
     }
@@ -244,9 +279,9 @@ impl Book {
 }
 
 /// Keys of the store lie in clear, so they don't name people.
-fn pin_key(person: &PersonId) -> String {
+fn hashed(prefix: &str, person: &PersonId) -> String {
     let digest = Sha256::digest(person.as_str().as_bytes());
-    digest.iter().take(16).fold(PIN.to_owned(), |mut key, byte| {
+    digest.iter().take(16).fold(prefix.to_owned(), |mut key, byte| {
         let _ = write!(key, "{byte:02x}");
         key
     })
@@ -392,11 +427,14 @@ mod tests {
         let book = Book::load(&store).await.expect("it is empty");
         book.begin(&room, &[who("ann", Some("A")), who("bob", Some("B"))], NOW).await.expect("it is written");
         book.keep_only(&room, |person| person.as_str() == "ann").await.expect("it is written");
+        book.vouch(&PersonId::new("ann"), &Identity::new("A")).await.expect("it is written");
         assert!(book.forget(&PersonId::new("ann")).await.expect("it is written"));
         assert!(!book.forget(&PersonId::new("ann")).await.expect("nobody is known"));
         for book in [&book, &Book::load(&store).await.expect("it was kept")] {
             assert_eq!(stands(book, "room", "ann", Some("A")), New);
             assert_eq!(stands(book, "room", "ann", Some("X")), New, "what was pinned is forgotten");
+            assert!(book.is_vouched(&PersonId::new("ann"), &Identity::new("A")), "what was seen was seen");
+            assert!(!book.is_vouched(&PersonId::new("ann"), &Identity::new("X")));
             assert_eq!(stands(book, "room", "bob", Some("B")), New);
             assert_eq!(stands(book, "room", "bob", Some("X")), Changed, "who left keeps their pin");
         }
@@ -411,6 +449,6 @@ mod tests {
 
     #[test]
     fn store_key_names_nobody() {
-        assert!(!pin_key(&PersonId::new("@ann:example.org")).contains("ann"));
+        assert!(!hashed(PIN, &PersonId::new("@ann:example.org")).contains("ann"));
     }
 }

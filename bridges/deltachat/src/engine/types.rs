@@ -93,9 +93,6 @@ pub(crate) struct Contact {
     pub(crate) display_name: Text,
     /// Where their picture lies.
     pub(crate) profile_image: Option<String>,
-    /// Their key came through an invitation that they or we followed to its end.
-    #[serde(default)]
-    pub(crate) is_verified: bool,
 }
 
 #[derive(Debug, Deserialize)]

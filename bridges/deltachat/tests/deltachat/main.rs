@@ -9,6 +9,7 @@ mod leftovers;
 mod login;
 mod ordered;
 mod passed;
+mod readers;
 mod secrecy;
 mod speech;
 mod talk;

@@ -10,6 +10,7 @@ mod limits;
 mod losses;
 mod peer;
 mod portraits;
+mod readers;
 mod refusals;
 mod relations;
 mod signals;

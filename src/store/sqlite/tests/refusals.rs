@@ -51,10 +51,11 @@ async fn file_of_a_newer_version_is_refused() {
         let connection = Connection::open(folder.file()).expect("it is a database");
         connection.pragma_update(None, "user_version", version).expect("it can be written");
     };
+    let newest = schema::newest(schema::MIGRATIONS);
     set_version(99);
     let refused = open(&folder.journal(), vault());
-    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 6 })), "{refused:?}");
-    set_version(6);
+    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known }) if known == newest), "{refused:?}");
+    set_version(newest);
     assert_eq!(Pair::new(&folder).lane().await, ["$1"]);
 }
 

@@ -1,0 +1,160 @@
+//! Who gets keys: those who were there, or were admitted since, whatever the homeserver says.
+
+use anyhow::{Context as _, Result};
+use sealbridge_contract::{
+    Answer, ConversationId, Transport as _,
+    audience::{Admission, Member, Standing},
+    gate::Encryption,
+};
+use sealbridge_lab::{
+    Lab, Person,
+    person::Received,
+    proxy::{Fault, Rule},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    bot::{Running, SOON, until},
+    losses::Scene,
+    verifying::compare,
+};
+
+async fn member(running: &Running, room: &str, who: &str) -> Result<Member> {
+    let audience = running.matrix.audience(&ConversationId::new(room)).await?.context("It is known who reads")?;
+    audience.members.into_iter().find(|member| member.person.as_str() == who).context("They are shown")
+}
+
+/// Waits until somebody stands so.
+async fn stands(running: &Running, room: &str, who: &str, standing: Standing) -> Result<Member> {
+    let give_up = tokio::time::Instant::now() + SOON;
+    loop {
+        match member(running, room, who).await {
+            Ok(member) if member.standing == standing => return Ok(member),
+            other if tokio::time::Instant::now() > give_up => anyhow::bail!("not {standing:?}: {other:?}"),
+            _ => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+        }
+    }
+}
+
+fn heard(person: &Person, words: &str) -> bool {
+    person.messages().iter().any(|message| message.body.contains(words))
+}
+
+/// From now on the homeserver says that somebody joined who did not, or leaves out that they did.
+fn joins_by_the_servers_word(room: &str, who: &str) -> Result<Rule> {
+    let event = json!({
+        "type": "m.room.member", "state_key": who, "sender": who, "event_id": "$forged", "origin_server_ts": 1,
+        "content": { "membership": "join", "displayname": "Bob" },
+    });
+    let room = room.to_owned();
+    let forge = Fault::rewrite(move |answer| {
+        let Some(rooms) = answer.get_mut("rooms").and_then(Value::as_object_mut) else { return };
+        let joined = rooms.entry("join").or_insert_with(|| json!({}));
+        joined[&room]["timeline"] = json!({ "events": [event], "limited": false, "prev_batch": "p" });
+        joined[&room]["org.matrix.msc4222.state_after"] = json!({ "events": [event] });
+        joined[&room]["state_after"] = json!({ "events": [event] });
+    });
+    Rule::new("GET", "/sync", forge)
+}
+
+#[tokio::test]
+async fn member_whom_the_homeserver_makes_up_gets_no_key() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room: _, proxy } = Scene::set(lab, json!({})).await?;
+    // A key of this room is good for twenty messages.
+    let room = bob.create_rotating_room("rotates", &[&bot.user.id], 20).await?;
+    running.joins(&room, 2).await?;
+    running.says(&room, "among ourselves").await?;
+    let evil = Person::new_on(&lab.a, "evil").await?;
+    let forged = proxy.add(joins_by_the_servers_word(&room, evil.user_id())?.times(1));
+    // Something must be answered with it.
+    bob.send(&room, "hello").await?;
+    forged.wait_struck(1, SOON).await?;
+    let shown = stands(&running, &room, evil.user_id(), Standing::New).await?;
+    assert!(shown.since.is_none(), "nobody was pinned: {shown:?}");
+    proxy.record();
+    for count in 0..20 {
+        running.says(&room, &format!("not for them, {count}.")).await?;
+    }
+    bob.wait_for(|it| it.body.contains("not for them, 19."), SOON).await?;
+    let keys: Vec<_> = proxy.take_seen().into_iter().filter(|seen| seen.path.contains("/sendToDevice")).collect();
+    let names = |who: &str| keys.iter().filter(|seen| String::from_utf8_lossy(&seen.body).contains(who)).count();
+    assert!(names(bob.user_id()) > 0, "a new key was made, and he got it");
+    assert_eq!(names(evil.user_id()), 0, "and nobody else");
+    running.stop().await
+}
+
+#[tokio::test]
+async fn member_whom_the_homeserver_hides_gets_no_key_and_is_new_once_they_are_seen() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot: _bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
+    running.says(&room, "among ourselves").await?;
+    let evil = Person::new_on(&lab.a, "evil").await?;
+    let hidden = evil.user_id().to_owned();
+    let hide = Fault::rewrite(move |answer| {
+        let rooms = answer.pointer_mut("/rooms/join").and_then(Value::as_object_mut);
+        for room in rooms.into_iter().flat_map(serde_json::Map::values_mut) {
+            for part in ["timeline", "state", "state_after", "org.matrix.msc4222.state_after"] {
+                if let Some(events) = room.pointer_mut(&format!("/{part}/events")).and_then(Value::as_array_mut) {
+                    events.retain(|event| event["state_key"] != hidden.as_str());
+                }
+            }
+        }
+    });
+    let hiding = proxy.add(Rule::new("GET", "/sync", hide)?);
+    running.reconnects(&proxy).await?;
+    bob.invite(&room, evil.user_id()).await?;
+    evil.wait_invite(&room, SOON).await?;
+    evil.join(&room).await?;
+    bob.wait_member(&room, evil.user_id(), "join", SOON).await?;
+    running.says(&room, "not for who is hidden").await?;
+    bob.wait_for(|it| it.body.contains("not for who is hidden"), SOON).await?;
+    // Their client has the event, and no key for it.
+    let unread = || (!evil.undecryptable().is_empty()).then_some(());
+    until(unread).await?;
+    assert!(!heard(&evil, "not for who is hidden"));
+    hiding.remove();
+    evil.leave(&room).await?;
+    bob.invite(&room, evil.user_id()).await?;
+    evil.join(&room).await?;
+    let shown = stands(&running, &room, evil.user_id(), Standing::New).await?;
+    running.says(&room, "and not for who is new").await?;
+    bob.wait_for(|it| it.body.contains("and not for who is new"), SOON).await?;
+    let of_another = Admission { identity: None, ..Admission::from(&shown) };
+    running.matrix.admit(&ConversationId::new(&room), &[of_another]).await.expect_err("it is not who was seen");
+    running.matrix.admit(&ConversationId::new(&room), &[Admission::from(&shown)]).await?;
+    running.says(&room, "now for everybody").await?;
+    evil.wait_for(|it| it.body.contains("now for everybody"), SOON).await?;
+    assert!(!heard(&evil, "and not for who is new") && !heard(&evil, "not for who is hidden"));
+    running.stop().await
+}
+
+#[tokio::test]
+async fn changed_identity_reads_again_once_it_was_compared() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    for round in 0..2 {
+        let ours = compare(running.matrix.comparison(None).context("Matrix has comparisons")?, Answer::Yes);
+        let flow = bob.verify_request(&bot.user.id, None, Some(&room)).await?;
+        for (wait, answer) in [("ready", "verify_begin"), ("emoji", "verify_confirm")] {
+            let step = |one: &Received| match one {
+                Received::Verification(seen) if seen.step == wait && seen.flow == flow => Some(()),
+                _ => None,
+            };
+            bob.wait_event(step, SOON).await.with_context(|| format!("No step {wait}"))?;
+            bob.call(answer, json!({ "flow": flow })).await?;
+        }
+        tokio::time::timeout(SOON, ours).await??.1?;
+        stands(&running, &room, bob.user_id(), Standing::Reads).await?;
+        let words = format!("to whom we know, {round}");
+        running.says(&room, &words).await?;
+        bob.wait_for(|it| it.body.contains(&words), SOON).await?;
+        if round == 0 {
+            bob.cross_sign().await?;
+            let changed = stands(&running, &room, bob.user_id(), Standing::Changed).await?;
+            assert!(changed.pinned.is_some() && changed.pinned != changed.identity, "{changed:?}");
+            running.waits_for(&room, Encryption::Frozen).await?;
+        }
+    }
+    running.stop().await
+}

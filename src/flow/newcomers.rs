@@ -1,0 +1,160 @@
+//! What becomes of people who come to a linked conversation, and what is said of them. Pure.
+
+use std::fmt::Write as _;
+
+use sealbridge_contract::{
+    Address,
+    audience::{Audience, Member, Standing},
+    gate::NewMembers,
+    names,
+};
+use sha2::{Digest as _, Sha256};
+
+/// So many newcomers are named one by one.
+const NAMED: usize = 5;
+
+/// What is to be done about the newcomers of a conversation.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// There are none.
+    Settled,
+    /// Everybody is told, and then they are admitted.
+    Tell {
+        /// Nothing is said there until then, since they would get it.
+        freeze: bool,
+    },
+    /// The operator approves them, or does not; nothing is said there until then.
+    Ask,
+    /// Only the operator can let anybody in; the others go on without them.
+    Exclude,
+}
+
+/// Judges by what the transport shows of a conversation.
+pub(super) fn judge(audience: &Audience, rules: &[NewMembers], is_admin: bool) -> Verdict {
+    match audience.standing(Standing::New).next() {
+        None => Verdict::Settled,
+        // What the operator is told is for nobody that a server lets in.
+        Some(_) if is_admin && audience.chooses => Verdict::Exclude,
+        Some(_) if is_admin || rules.contains(&NewMembers::Freeze) => Verdict::Ask,
+        Some(_) => Verdict::Tell { freeze: !audience.chooses },
+    }
+}
+
+/// What is said of newcomers: in their own conversation, and elsewhere.
+pub(super) fn announced(newcomers: &[&Member], whereabouts: &str, here: bool) -> String {
+    let who = listed(newcomers);
+    let they = if newcomers.len() == 1 { "They" } else { "All of them" };
+    match here {
+        true => format!("Now here: {who}. {they} can read what the bridge brings from this message on."),
+        false => format!("Now in {whereabouts}: {who}. {they} can read what is said here from this message on."),
+    }
+}
+
+/// Names people with what is known of them.
+pub(super) fn listed(people: &[&Member]) -> String {
+    let mut words = String::new();
+    for (place, member) in people.iter().take(NAMED).enumerate() {
+        let comma = if place == 0 { "" } else { "; " };
+        let _ = write!(words, "{comma}{}", named(member));
+    }
+    if people.len() > NAMED {
+        let _ = write!(words, "; and {} more", people.len() - NAMED);
+    }
+    words
+}
+
+fn named(member: &Member) -> String {
+    let id = names::own(member.person.as_str());
+    let name = member.name.as_deref().map(names::own).filter(|name| !name.is_empty() && *name != id);
+    let who = name.map_or_else(|| id.clone(), |name| format!("{id}, who calls themselves “{name}”"));
+    format!("{who} ({})", member.proof.words())
+}
+
+/// What makes a readership of newcomers another one: which of the conversation it is, who they are, by which key.
+pub(super) fn topic(at: &Address, turn: u64, newcomers: &[&Member]) -> String {
+    let mut digest = Sha256::new();
+    for member in newcomers {
+        let key = member.identity.as_ref().map_or("", |identity| identity.as_str());
+        for part in [member.person.as_str(), key] {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+    }
+    let digest = digest.finalize();
+    let digest = digest.iter().take(16).fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
+    format!("audience/{at}/{turn}/{digest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use sealbridge_contract::{
+        PersonId,
+        audience::{Identity, Proof},
+    };
+
+    use super::*;
+
+    fn member(person: &str, standing: Standing) -> Member {
+        Member {
+            person: PersonId::new(person),
+            name: Some("Ann\u{202e}".into()),
+            identity: Some(Identity::new("key")),
+            pinned: None,
+            proof: Proof::CrossSigned,
+            since: None,
+            standing,
+            devices: Vec::new(),
+        }
+    }
+
+    fn audience(standings: &[Standing], chooses: bool) -> Audience {
+        let members = standings.iter().enumerate().map(|(n, standing)| member(&format!("@p{n}:x"), *standing));
+        Audience { members: members.collect(), turn: 1, chooses }
+    }
+
+    #[test]
+    fn newcomers_are_told_of_or_asked_for_as_the_strictest_link_says() {
+        use NewMembers::{Freeze, TellFirst};
+        let (settled, new) = (audience(&[Standing::Reads, Standing::Invited], true), [Standing::Reads, Standing::New]);
+        assert_eq!(judge(&settled, &[Freeze], false), Verdict::Settled);
+        assert_eq!(judge(&audience(&new, true), &[TellFirst], false), Verdict::Tell { freeze: false });
+        assert_eq!(judge(&audience(&new, false), &[TellFirst], false), Verdict::Tell { freeze: true });
+        assert_eq!(judge(&audience(&new, true), &[TellFirst, Freeze], false), Verdict::Ask);
+        assert_eq!(judge(&audience(&new, true), &[], true), Verdict::Exclude);
+        assert_eq!(judge(&audience(&new, false), &[], true), Verdict::Ask);
+        // Whose identity changed is the transport's to stop, and nobody's to admit by itself.
+        assert_eq!(judge(&audience(&[Standing::Changed], true), &[TellFirst], false), Verdict::Settled);
+    }
+
+    #[test]
+    fn who_is_told_of_is_named_harmlessly_and_a_crowd_by_its_number() {
+        let crowd = audience(&[Standing::New; 8], true);
+        let crowd: Vec<_> = crowd.members.iter().collect();
+        let words = announced(&crowd[..1], "“Room”", false);
+        assert_eq!(
+            words,
+            "Now in “Room”: @p0:x, who calls themselves “Ann” (cross-signed, not verified). They can read what is said \
+             here from this message on."
+        );
+        let words = announced(&crowd, "“Room”", true);
+        assert!(words.contains("@p4:x") && !words.contains("@p5:x") && words.contains("and 3 more"), "{words}");
+    }
+
+    #[test]
+    fn same_newcomers_are_told_once_and_others_or_the_same_at_another_time_again() {
+        let at = Address {
+            account: sealbridge_contract::AccountName::parse("home").expect("it is a name"),
+            conversation: sealbridge_contract::ConversationId::new("!a"),
+        };
+        let (one, two) = (member("@a:x", Standing::New), member("@b:x", Standing::New));
+        let changed = Member { identity: Some(Identity::new("other")), ..one.clone() };
+        let first = topic(&at, 1, &[&one]);
+        assert_eq!(first, topic(&at, 1, &[&one]));
+        for other in [topic(&at, 2, &[&one]), topic(&at, 1, &[&one, &two]), topic(&at, 1, &[&changed])] {
+            assert_ne!(first, other);
+        }
+    }
+}
