@@ -68,11 +68,14 @@ pub fn without_tricks(text: &str) -> String {
 /// or a mark of ours, and does not end as if something were said by somebody else.
 #[must_use]
 pub fn harmless(name: &str) -> String {
-    let line = one_line(name, LONGEST);
+    let mut line = one_line(&name.replace('：', " "), LONGEST);
+    // "Ann: yes" is a name and what somebody said.
+    while line.contains(": ") {
+        line = line.replace(": ", " ");
+    }
     let begins = |c: char| c.is_whitespace() || "@#!$+/\\[](){}<>*&|~`:;,.-_=\"'＠﹫＃［＜〈".contains(c);
     let line = line.trim_start_matches(begins).trim_end_matches(|c: char| c.is_whitespace() || c == ':');
-    // "Ann: yes" is a name and what somebody said.
-    line.replace(": ", " ").replace("：", " ")
+    one_line(line, LONGEST)
 }
 
 /// The name of somebody for whom an account speaks: what they are called, cut, and then whose account it is, so that
@@ -83,13 +86,20 @@ pub fn via(name: &str, account: &str) -> String {
         let line = one_line(text, LONGEST);
         if line.len() <= longest { line } else { one_line(&line, longest - '…'.len_utf8()) + "…" }
     };
-    format!("{} (via {})", short(&own(name), 40), short(account, 32))
+    let name = harmless(&own(name));
+    let name = if name.is_empty() { "somebody" } else { &name };
+    format!("{} (via {})", short(name, 40), short(account, 32))
 }
 
 /// What an account calls itself: it does not look as if it spoke for somebody else.
 #[must_use]
 pub fn own(name: &str) -> String {
-    one_line(name, LONGEST).replace("(via ", "via ")
+    let mut name = one_line(name, LONGEST);
+    // Taken out once, what stood around it may be one.
+    while name.contains("(via ") {
+        name = name.replace("(via ", "via ");
+    }
+    name
 }
 
 /// The name under which an author is told of inside a sentence.
@@ -228,6 +238,8 @@ mod tests {
             ("＠admin:example.org", "admin:example.org"),
             ("[bridge] Ann", "bridge] Ann"),
             ("Ben: yes\nAnn", "Ben yes Ann"),
+            ("Ben:: yes", "Ben yes"),
+            ("：Ben:：yes", "Ben yes"),
             ("/me", "me"),
             ("Ann:", "Ann"),
             ("\u{200b}\u{feff}", ""),
@@ -280,6 +292,8 @@ mod tests {
         let long = "@bob:example.org.and.then.another.example";
         assert!(via("Bob", long).ends_with("…)"), "what is cut is seen to be cut");
         assert_eq!(own("Bob (via Ann)"), "Bob via Ann)");
+        assert_eq!(own("Bob ((via via Ann)"), "Bob via via Ann)");
+        assert_eq!(via(": ", "Ann"), "somebody (via Ann)");
         assert_eq!(via("Bob (via Ann)", "Eve"), "Bob via Ann) (via Eve)");
     }
 

@@ -95,7 +95,7 @@ impl FileName {
             long => {
                 let ending = long.rsplit_once('.').map(|(_, ending)| ending).filter(|ending| ending.len() <= 16);
                 let most = Self::LONGEST - ending.map_or(0, |ending| ending.len() + 1);
-                let stem = &long[..long.floor_char_boundary(most)];
+                let stem = long[..long.floor_char_boundary(most)].trim_end_matches(['.', ' ']);
                 ending.map_or_else(|| stem.to_owned(), |ending| format!("{stem}.{ending}"))
             }
         };
@@ -216,6 +216,10 @@ mod tests {
         }
         let long = FileName::new(&format!("{}.tar.gz", "ä".repeat(400)));
         assert!(long.as_str().len() <= 128 && long.as_str().ends_with(".gz"), "{}", long.as_str());
+        assert!(
+            !FileName::new(&format!("{} y", "x".repeat(127))).as_str().ends_with(' '),
+            "a cut leaves no gap at the end"
+        );
     }
 
     #[test]
