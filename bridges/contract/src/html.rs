@@ -82,8 +82,10 @@ pub fn harmless(html: &str) -> Option<String> {
         return None;
     }
     let clean = SUBSET.clean(html).to_string();
-    let sound = !clean.trim().is_empty() && clean.len() <= 2 * html.len() + 1024 && depth(&clean) <= DEEPEST;
-    sound.then_some(clean)
+    // A parser passes over one at the very beginning.
+    let clean = clean.trim_start_matches('\u{feff}');
+    let sound = !clean.trim().is_empty() && clean.len() <= 2 * html.len() + 1024 && depth(clean) <= DEEPEST;
+    sound.then(|| clean.to_owned())
 }
 
 /// Plain words as HTML.
@@ -186,6 +188,7 @@ mod tests {
             ("<a target=_blank title=x href=\" jAvascript:alert(1)\">a</a>", Some("<a>a</a>")),
             ("<a href=\"//evil.test\">a</a>", Some("<a>a</a>")),
             ("<code class=\"language-rust\">x</code>", Some("<code class=\"language-rust\">x</code>")),
+            ("</b>\u{feff}", None),
             ("<code class=\"evil\">x</code>", Some("<code>x</code>")),
             ("<span data-mx-spoiler=\"why\">x</span>", Some("<span data-mx-spoiler=\"why\">x</span>")),
         ] {
