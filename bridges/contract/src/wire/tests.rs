@@ -124,6 +124,16 @@ fn what_a_later_version_wrote_is_not_guessed_at() {
 }
 
 #[test]
+fn stretch_that_is_none_of_the_words_is_left_out() {
+    for at in ["[18446744073709551615,0]", "[0,3]", "[1,2]"] {
+        let written = format!(r#"{{"v":2,"a":"@a:x","t":5,"k":"text","p":"ä","c":[["@b:x",{at}]]}}"#);
+        let message = decode(written.as_bytes()).expect("it is of our own form");
+        let body = message.body().expect("it has words").after("somebody: ");
+        assert_eq!(body.mentions.iter().map(|mention| mention.at.clone()).collect::<Vec<_>>(), [None], "{at}");
+    }
+}
+
+#[test]
 fn peer_is_told_the_names_that_it_knows() {
     let mut slip = crate::Slip::new(ConversationId::new("c"), DeliveryId::random(), Timestamp(0));
     slip.about = Some(RemoteId::new("theirs"));

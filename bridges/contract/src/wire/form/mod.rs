@@ -245,10 +245,12 @@ impl<'a> Wire<'a> {
     }
 
     fn into_kind(self) -> Option<Kind> {
-        let mentions = self
-            .mentions
-            .into_iter()
-            .map(|(person, at)| Mention { person: PersonId::new(person), at: at.map(|(start, end)| start..end) });
+        // A stretch that is none of these words calls nobody, and is not reckoned with.
+        let sound = |at: &(usize, usize)| self.plain.get(at.0..at.1).is_some();
+        let mentions = self.mentions.into_iter().take(Body::MOST_MENTIONS).map(|(person, at)| Mention {
+            person: PersonId::new(person),
+            at: at.filter(sound).map(|(start, end)| start..end),
+        });
         let body = Body { mentions: mentions.collect(), plain: Text::default(), html: self.html.map(text) };
         let plain = text(self.plain);
         let about = || {
