@@ -157,6 +157,7 @@ fn value_of_the_wrong_kind_is_told_with_its_place_and_without_the_value() {
         ("password = \"hunter2\"", &[]),
         ("accounts = \"hunter2\"", &[]),
         ("[accounts.a]\nnetwork = \"hunter2\"", &[]),
+        ("[log]\nformat = \"hunter2\"\n", &[]),
     ] {
         for (_, words) in problems(text, environment) {
             assert!(!words.contains("hunter2"), "a value is shown: {words}");

@@ -66,9 +66,13 @@ fn kind_of(described: &str) -> &'static str {
     }
 }
 
-/// Cuts the value out of messages of the form "invalid type: string "x", expected y".
+/// Cuts the value out of messages of the form "invalid type: string "x", expected y", and of those about a word that is
+/// none of a list, which name it in their midst.
 fn without_value(words: &str) -> String {
-    if !words.starts_with("invalid ") {
+    if words.starts_with("enum ") {
+        return "is none of the words that it can be".into();
+    }
+    if !words.starts_with("invalid ") && !words.starts_with("unknown variant ") {
         return words.to_owned();
     }
     match words.rsplit_once("expected ") {
