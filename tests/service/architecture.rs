@@ -146,6 +146,7 @@ fn every_crate_keeps_the_workspace_lints_and_unsafe_is_forbidden() {
     let mut manifests = files("bridges", "Cargo.toml");
     manifests.extend(files("tests/lab", "Cargo.toml"));
     manifests.extend(files("tests/bench", "Cargo.toml"));
+    manifests.extend(files("tests/fuzz", "Cargo.toml"));
     manifests.push(("Cargo.toml".into(), workspace));
     for (name, text) in manifests {
         assert!(text.contains("[lints]\nworkspace = true"), "{name} has lints of its own");
