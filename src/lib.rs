@@ -4,6 +4,7 @@
 //! service that puts them together.
 
 pub mod config;
+pub mod confine;
 pub mod flow;
 pub mod operator;
 pub mod service;

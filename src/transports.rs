@@ -1,6 +1,6 @@
 //! THE list of transports. A new one is a line in each of the matches here, and nothing elsewhere.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, path::Path};
 
 use async_trait::async_trait;
 use config::{ConfigError, Value};
@@ -100,6 +100,24 @@ impl AccountConfig {
         match self {
             Self::Matrix(settings) => settings.accepts_not_proven(),
             Self::DeltaChat(_) | Self::Loopback(_) => false,
+        }
+    }
+
+    /// The program that its engine is, by its path or by a name in `PATH`.
+    #[must_use]
+    pub fn program(&self) -> Option<&Path> {
+        match self {
+            Self::DeltaChat(settings) => Some(&settings.engine),
+            Self::Matrix(_) | Self::Loopback(_) => None,
+        }
+    }
+
+    /// A folder outside of the state folder in which it writes.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Loopback(settings) => settings.directory.as_deref(),
+            Self::Matrix(_) | Self::DeltaChat(_) => None,
         }
     }
 

@@ -18,10 +18,12 @@ pub struct Service {
     /// The Unix socket on which the commands talk to the running service. Default: `control.sock` in the state folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control_socket: Option<PathBuf>,
+    /// Whether the running service may reach no more of the machine than it needs, where the kernel has Landlock.
+    pub confine: bool,
 }
 
 impl Default for Service {
     fn default() -> Self {
-        Self { state: "sealbridge-state".into(), root_key_file: None, control_socket: None }
+        Self { state: "sealbridge-state".into(), root_key_file: None, control_socket: None, confine: true }
     }
 }

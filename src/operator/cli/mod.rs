@@ -22,7 +22,10 @@ use clap::{CommandFactory as _, Parser as _};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 use super::{Failure, FailureKind, Open, logging, output::Output};
-use crate::config::{self, Config, Flags, Sources};
+use crate::{
+    config::{self, Config, Flags, Sources, root_key},
+    confine::confine,
+};
 use args::{Arguments, Command, Global};
 
 /// Runs the command that was typed. `open` assembles the service.
@@ -91,7 +94,11 @@ fn carry_out(arguments: Arguments, open: Open, output: Output) -> Result<Option<
         Command::Run => {
             let config = load(&global)?;
             logging::start(config.log)?;
-            runtime(Some(workers(config.accounts.len())))?.block_on(run::run(Arc::new(config), open))
+            // Read before the service is confined, so that the key may lie where nothing can be reached afterwards.
+            let key = root_key::load(&config)?;
+            let workers = workers(config.accounts.len());
+            confine(&config)?;
+            runtime(Some(workers))?.block_on(run::run(Arc::new(config), key, open))
         }
         asked => {
             let config = Arc::new(load(&global)?);

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
+use sealbridge_contract::RootKey;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, root_key},
+    config::Config,
     operator::{Failure, FailureKind, Open, control::Server},
 };
 
-pub(super) async fn run(config: Arc<Config>, open: Open) -> Result<Option<FailureKind>, Failure> {
-    let key = root_key::load(&config)?;
+pub(super) async fn run(config: Arc<Config>, key: RootKey, open: Open) -> Result<Option<FailureKind>, Failure> {
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
     // The journal first: its lock says that no other service is at work here.

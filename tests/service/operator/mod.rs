@@ -3,6 +3,7 @@
 mod actions;
 mod bench;
 mod commands;
+mod confined;
 mod control;
 mod init;
 mod logs;
