@@ -8,6 +8,7 @@ mod egress;
 mod loops;
 mod operator;
 mod kinds_across;
+mod packaging;
 mod phones;
 mod family;
 mod full_disk;

@@ -7,6 +7,7 @@ pub mod bridge;
 pub mod backlog;
 pub mod chaos;
 pub mod checker;
+pub mod debian;
 pub mod delta;
 pub mod demo;
 pub mod family;
