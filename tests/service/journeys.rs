@@ -196,3 +196,23 @@ async fn words_cross_between_a_matrix_room_and_a_delta_chat_group_also_after_a_k
     ensure!(once == 1, "it appears {once} times");
     bridge.stop().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn matrix_accounts_go_on_as_they_were_with_a_new_root_key() -> Result<()> {
+    if !servers::available().await {
+        return Ok(());
+    }
+    let mut scene = Scene::set(&binary(), &stage()).await?;
+    let before = say(&scene, 0, 0..1).await?.remove(0);
+    scene.hear(1, &before).await?;
+    scene.bridge.stop().await?;
+    let missed = say(&scene, 0, 1..2).await?.remove(0);
+    let changed = scene.bridge.cli(&["key", "rotate"]).await?.ok()?.json()?;
+    ensure!(changed["before"].is_string() && changed["before"] != changed["number"], "{changed}");
+    scene.bridge.start().await?;
+    // Its key came before, and is in the engine's own store.
+    scene.hear(1, &missed).await.context("What was said meanwhile is read")?;
+    let back = say(&scene, 1, 0..1).await?.remove(0);
+    scene.hear(0, &back).await.context("The other way")?;
+    scene.close().await
+}

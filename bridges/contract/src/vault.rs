@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::{Cleartext, SecretBytes, wire};
 
-/// The one key from which all others are derived. It comes from a file or a credential and never goes to disk.
+/// The one key from which all others are derived. It never goes to disk, but locked by another of its kind.
 pub struct RootKey(Zeroizing<[u8; 32]>);
 
 impl RootKey {

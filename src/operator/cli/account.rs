@@ -66,7 +66,7 @@ pub(super) async fn add(
     let text = edit::with_account(&text, &name, &section).map_err(|words| by_hand(&path, &words))?;
     let config = Arc::new(config::load_as(&sources, &text)?);
     init::log_quietly(global, &config)?;
-    let service = open(Arc::clone(&config), root_key::load(&config)?).await?;
+    let service = open(Arc::clone(&config), root_key::load_or_begin(&config)?).await?;
     let done = async {
         let flow = service.setup(&name).await?;
         let left = LogIn { output, interactive }.play(&name, flow, replies).await?;

@@ -106,6 +106,9 @@ pub(super) enum Command {
         /// The person. Without one, wait for somebody to start it.
         person: Option<String>,
     },
+    /// The root key, which opens the journal.
+    #[command(subcommand)]
+    Key(Key),
     /// The config.
     #[command(subcommand)]
     Config(Config),
@@ -256,6 +259,16 @@ pub(super) struct Numbers {
     /// Every one.
     #[arg(long)]
     pub(super) all: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Key {
+    /// Make a new root key, which opens the journal from then on in the place of the old one. The service is stopped first.
+    Rotate {
+        /// Write the new key into this file, and leave the old one where it lies. By default it takes the old one's place.
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]

@@ -62,3 +62,21 @@ pub(super) fn check(file: &Path, config: &Config, output: Output) -> Found {
     output.outcome(&actions::Outcome { words, lines: vec![line], found: None });
     Ok(None)
 }
+
+pub(super) fn rotate(config: &Config, to: Option<&Path>, output: Output) -> Found {
+    let done = config::root_key::rotate(config, to)?;
+    let file = done.file.display();
+    let words = match &done.before {
+        Some(before) => format!(
+            "The journal opens with the new root key in {file}, which has the number {}. The old one, number {before}, opens \
+             nothing any more. Keep a copy of the new one: without it the journal does not open.\n",
+            done.number
+        ),
+        None => {
+            format!("The journal opens with the root key in {file} already, which has the number {}.\n", done.number)
+        }
+    };
+    let line = serde_json::json!({ "file": done.file, "number": done.number, "before": done.before });
+    output.outcome(&actions::Outcome { words, lines: vec![line], found: None });
+    Ok(None)
+}

@@ -86,6 +86,7 @@ fn carry_out(arguments: Arguments, open: Open, output: Output) -> Result<Option<
         Command::Config(args::Config::Schema) => local::schema(output),
         Command::Config(args::Config::Show) => local::show(&load(&global)?, output),
         Command::Config(args::Config::Check) => local::check(&find(&global)?, &load(&global)?, output),
+        Command::Key(args::Key::Rotate { to }) => local::rotate(&load(&global)?, to.as_deref(), output),
         Command::Init { answers } => runtime(Some(1))?.block_on(init::init(&global, answers.as_deref(), open, output)),
         Command::Account(args::Account::Add { name, network, answers }) => {
             let wanted = account::Wanted { name: name.map(|name| name.0), network, answers };
@@ -95,7 +96,7 @@ fn carry_out(arguments: Arguments, open: Open, output: Output) -> Result<Option<
             let config = load(&global)?;
             logging::start(config.log)?;
             // Read before the service is confined, so that the key may lie where nothing can be reached afterwards.
-            let key = root_key::load(&config)?;
+            let key = root_key::load_or_begin(&config)?;
             let workers = workers(config.accounts.len());
             confine(&config)?;
             runtime(Some(workers))?.block_on(run::run(Arc::new(config), key, open))

@@ -6,4 +6,5 @@ mod commands;
 mod confined;
 mod control;
 mod init;
+mod keys;
 mod logs;
