@@ -1,5 +1,6 @@
 //! Changing a config that somebody wrote: what is theirs, comments and all, stays as it is.
 
+use super::load::too_deep;
 use sealbridge_contract::AccountName;
 use toml_edit::{DocumentMut, Item, Table, ser, value};
 
@@ -39,6 +40,9 @@ pub fn with_setting(text: &str, account: &AccountName, key: &str, setting: &str)
 }
 
 fn read(text: &str) -> Result<DocumentMut, String> {
+    if too_deep(text).is_some() {
+        return Err("it is nested deeper than any config is".to_owned());
+    }
     text.parse().map_err(|_| "it is not TOML".to_owned())
 }
 

@@ -17,6 +17,7 @@ use sealbridge_contract::AccountName;
 use serde::Deserialize;
 
 use self::document::Document;
+pub(super) use self::document::too_deep;
 pub use self::{
     known::{Kind, Known, nearest, schema},
     names::variable_for,
