@@ -4,6 +4,8 @@
 
 pub mod edit;
 mod load;
+#[cfg(test)]
+mod fuzz;
 pub mod root_key;
 pub mod secrets;
 mod sections;

@@ -18,6 +18,8 @@ mod program;
 mod stderr;
 mod supervisor;
 mod wire;
+#[cfg(test)]
+mod fuzz;
 
 pub use child::{Child, Notification};
 pub use error::{CallError, Ended, Refusal};

@@ -39,6 +39,8 @@ pub mod trail;
 pub mod transport;
 pub mod vault;
 mod wire;
+#[cfg(test)]
+mod fuzz;
 
 pub use abilities::{Abilities, Ability, Deduplication, Verb};
 pub use adapt::{Adapted, Loss, Manner, adapt};

@@ -18,6 +18,8 @@ mod core;
 mod deeds;
 mod engine;
 mod files;
+#[cfg(test)]
+mod fuzz;
 mod ids;
 mod incoming;
 mod invite;

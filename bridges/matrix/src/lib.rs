@@ -26,6 +26,8 @@ mod doctor;
 pub mod engine;
 mod ephemeral;
 mod event;
+#[cfg(test)]
+mod fuzz;
 mod fetch;
 mod files;
 mod finding;

@@ -5,6 +5,8 @@ mod answers;
 mod args;
 mod ask;
 mod files;
+#[cfg(test)]
+mod fuzz;
 mod init;
 mod local;
 mod login;

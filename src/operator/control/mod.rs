@@ -3,6 +3,8 @@
 //! Only the service's own user gets through: by the socket's mode, and by what the kernel says of the other end.
 
 mod client;
+#[cfg(test)]
+mod fuzz;
 mod server;
 
 use std::{io, path::Path};

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{backlog, bench, chaos, demo, outage, test, up};
+use commands::{backlog, bench, chaos, demo, fuzz, outage, test, up};
 
 /// Real servers and clients on loopback, for demonstrations and tests.
 #[derive(Debug, Parser)]
@@ -30,6 +30,8 @@ enum Command {
     Backlog(backlog::Backlog),
     /// Measure the bridge next to a bare relay, the homeserver and another implementation.
     Bench(bench::Bench),
+    /// Hand inputs that nobody wrote to what parses what others wrote.
+    Fuzz(fuzz::Fuzz),
     /// Check formatting and lints, and run every test.
     Test(test::Test),
 }
@@ -43,6 +45,7 @@ async fn main() -> ExitCode {
         Command::Outage(outage) => outage.run().await,
         Command::Backlog(backlog) => backlog.run().await,
         Command::Bench(bench) => bench.run().await,
+        Command::Fuzz(fuzz) => fuzz.run(),
         Command::Test(test) => test.run(),
     };
     match done {

@@ -4,6 +4,7 @@ pub(crate) mod backlog;
 pub(crate) mod bench;
 pub(crate) mod chaos;
 pub(crate) mod demo;
+pub(crate) mod fuzz;
 pub(crate) mod outage;
 pub(crate) mod test;
 pub(crate) mod up;

@@ -1,0 +1,37 @@
+//! A fuzz target of what comes over the control socket, from either end; `tests/fuzz` says how it is run.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{LONGEST, Reply, Request, read_frame, write_frame};
+use crate::operator::Failure;
+
+/// What is read is written, and read again as the same. Gives what is wrong with a frame that is not understood.
+async fn check<T: Serialize + DeserializeOwned>(mut input: &[u8]) -> Option<Failure> {
+    let frame = match read_frame::<T>(&mut input).await {
+        Ok(frame) => frame?,
+        Err(failure) => return Some(failure),
+    };
+    let meant = serde_json::to_value(&frame).expect("a frame is JSON");
+    let mut line = Vec::new();
+    write_frame(&mut line, frame).await.expect("memory can be written");
+    assert!(
+        line.iter().filter(|byte| **byte == b'\n').count() == 1
+            && line.len() < usize::try_from(LONGEST).unwrap_or(usize::MAX)
+    );
+    let again =
+        read_frame::<T>(&mut line.as_slice()).await.expect("what is written can be read").expect("it is a frame");
+    assert_eq!(serde_json::to_value(&again).expect("a frame is JSON"), meant, "it is another frame");
+    None
+}
+
+#[test]
+fn frames() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("it takes nothing of the system");
+    let runtime = std::panic::AssertUnwindSafe(runtime);
+    sealbridge_fuzz::target("control", |input| {
+        for failure in [runtime.block_on(check::<Request>(input)), runtime.block_on(check::<Reply>(input))] {
+            // It says nothing of what came.
+            assert!(failure.is_none_or(|failure| failure.words.len() < 200));
+        }
+    });
+}
