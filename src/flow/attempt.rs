@@ -117,10 +117,13 @@ impl Attempts {
     /// it without leaving a word, so the number of attempts tells nothing here.
     async fn look(&self, transport: &AnyTransport, slip: &Slip) -> Option<Outcome> {
         let Deduplication::For(memory) = transport.common().abilities().deduplication else { return None };
-        if self.clock.now().since(slip.enqueued_at) < memory {
+        let (now, finds) = (self.clock.now(), transport.common().abilities().finds);
+        // Where the clock was moved back nobody knows how old it is.
+        let age_is_known = slip.enqueued_at <= now || !finds;
+        if age_is_known && now.since(slip.enqueued_at) < memory {
             return None;
         }
-        if !transport.common().abilities().finds {
+        if !finds {
             let never_tried = slip.attempt == 0;
             let doubt = "nobody knows whether it was delivered, and the network can't tell any more; not sent again";
             return (!never_tried).then(|| Outcome::Dead(doubt.into()));

@@ -13,6 +13,7 @@ use crate::{
 
 /// How long a link rests, the first time and the second.
 const RESTS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(600)];
+const LONGEST: Duration = RESTS[1];
 /// After so long a time of quiet it counts as the first time again.
 const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
 
@@ -39,7 +40,7 @@ pub fn pause(link: Link, seen: &Loop, now: Timestamp) -> (Link, String) {
 #[must_use]
 pub fn is_over(link: &Link, now: Timestamp) -> bool {
     let resume_at = link.tripped.and_then(|tripped| tripped.resume_at);
-    link.paused.is_some() && resume_at.is_some_and(|at| at <= now)
+    link.paused.is_some() && resume_at.is_some_and(|at| at.has_come(now, LONGEST))
 }
 
 #[cfg(test)]
@@ -70,6 +71,8 @@ mod tests {
             assert_eq!(paused.tripped.and_then(|tripped| tripped.resume_at), over);
             assert!(!is_over(&paused, now));
             assert!(over.is_none_or(|over| is_over(&paused, over)));
+            let yesterday = Timestamp(now.0 - 24 * 3_600_000);
+            assert_eq!(is_over(&paused, yesterday), rest.is_some(), "a clock that is moved back makes no rest longer");
             link = Link { paused: None, ..paused };
             assert!(!is_over(&link, now.plus(Duration::from_secs(7 * day))), "it goes on already");
         }

@@ -21,6 +21,7 @@ use tracing::{debug, error, warn};
 
 use super::{
     attempt::{Attempt, Attempts, Outcome},
+    rest::Rest,
     table::TableHandle,
 };
 use crate::store::{JournalError, Pending, SharedJournal};
@@ -114,7 +115,14 @@ impl Dispatch {
                 }
                 let bell = Arc::new(Notify::new());
                 lanes.insert(lane.clone(), Arc::clone(&bell));
-                let run = Lane { dispatch: Arc::clone(&self), at: lane, changed: changed.clone(), bell, stray: None };
+                let run = Lane {
+                    dispatch: Arc::clone(&self),
+                    at: lane,
+                    changed: changed.clone(),
+                    bell,
+                    stray: None,
+                    rests: Rest::default(),
+                };
                 running.spawn(run.run(stop.child_token()));
             }
             tokio::select! {
@@ -159,6 +167,7 @@ struct Lane {
     bell: Arc<Notify>,
     /// A delivery that was found here after its link had led elsewhere.
     stray: Option<i64>,
+    rests: Rest,
 }
 
 /// Confirmations that the journal was asked for. They are looked after when the lane has time, so nobody is woken for each.
@@ -236,7 +245,7 @@ impl Lane {
                 // One of these may be what was erased.
                 return Ok(Next::LookAgain);
             }
-            let early = pending.not_before.since(dispatch.clock.now());
+            let early = self.rests.left(&pending, dispatch.clock.now());
             if !early.is_zero() {
                 return Ok(Next::Sleep { pause: early, or_change: false });
             }
@@ -297,6 +306,7 @@ impl Lane {
                 warn!(%delivery, attempt, %cause, "Not delivered yet.");
                 dispatch.note(&self.at, Some(LaneState::Retries(cause.clone())));
                 catch_up(dispatch, settling).await?;
+                let pause = self.rests.begin(number, pause);
                 let not_before = dispatch.clock.now().plus(pause);
                 written(stop, || journal.postpone(number, not_before, &cause)).await?;
                 Ok(Next::Sleep { pause, or_change: false })

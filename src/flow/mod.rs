@@ -19,6 +19,7 @@ pub mod fullness;
 pub mod namesakes;
 mod newcomers;
 pub mod obituaries;
+mod rest;
 pub mod route;
 pub mod signals;
 pub mod table;

@@ -38,8 +38,9 @@ impl Obituaries {
 
     /// From when on to look.
     #[must_use]
-    pub fn since(&self) -> Timestamp {
-        self.since
+    pub fn since(&self, now: Timestamp) -> Timestamp {
+        // What dies after the clock was moved back is older than what died before.
+        if self.since > now { Timestamp(now.0 - HOUR) } else { self.since }
     }
 
     /// What to say of these, if they are news.
@@ -104,7 +105,13 @@ mod tests {
         for (died, news) in cases {
             assert_eq!(tell(&mut obituaries, &died).is_some(), news, "{died:?}");
         }
-        assert_eq!(obituaries.since(), Timestamp(11 * HOUR + 5));
+        assert_eq!(obituaries.since(Timestamp(12 * HOUR)), Timestamp(11 * HOUR + 5));
+        let yesterday = Timestamp(-12 * HOUR);
+        assert_eq!(
+            obituaries.since(yesterday),
+            Timestamp(-13 * HOUR),
+            "a clock that is moved back hides no dead letter"
+        );
     }
 
     #[test]

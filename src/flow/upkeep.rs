@@ -85,7 +85,7 @@ impl Upkeep {
     async fn look(&mut self) -> Result<Option<Timestamp>, JournalError> {
         // A full journal lets nothing new in, but what waits can wait a little longer.
         let due = unless_full(self.journal.expire().await)?.flatten();
-        if self.clock.now() >= self.sweep_at {
+        if self.sweep_at.has_come(self.clock.now(), SWEEP) {
             let forgotten = unless_full(self.journal.sweep().await)?.unwrap_or(0);
             if forgotten == 0 {
                 self.sweep_at = self.clock.now().plus(SWEEP);
@@ -93,12 +93,12 @@ impl Upkeep {
                 info!(forgotten, "Forgot old lines.");
             }
         }
-        if self.spool.used() > 0 && self.clock.now() >= self.files_at {
+        if self.spool.used() > 0 && self.files_at.has_come(self.clock.now(), FILES) {
             sweep_files(&self.journal, &self.spool).await?;
             self.files_at = self.clock.now().plus(FILES);
         }
         self.measure().await?;
-        if self.clock.now() >= self.died_at {
+        if self.died_at.has_come(self.clock.now(), DIED) {
             self.died_at = self.clock.now().plus(DIED);
             self.tell_what_died().await?;
         }
@@ -107,7 +107,7 @@ impl Upkeep {
 
     /// Dead letters of every origin are told here, so that none can be made that is told to nobody.
     async fn tell_what_died(&mut self) -> Result<(), JournalError> {
-        for died in self.journal.died_since(self.obituaries.since()).await? {
+        for died in self.journal.died_since(self.obituaries.since(self.clock.now())).await? {
             if let Some(obituary) = self.obituaries.of(&died) {
                 warn!(from = ?died.from, reason = %died.reason, count = died.count, "Dead letters.");
                 let told = self.desk.tell_operator(&obituary.words, Some(&obituary.topic)).await;
@@ -122,7 +122,7 @@ impl Upkeep {
 
     async fn measure(&mut self) -> Result<(), JournalError> {
         let refused = self.desk.refused_since();
-        if refused || self.fullness.trouble().is_some() || self.clock.now() >= self.measure_at {
+        if refused || self.fullness.trouble().is_some() || self.measure_at.has_come(self.clock.now(), MEASURE) {
             self.measure_at = self.clock.now().plus(MEASURE);
             let counts = self.journal.counts().await?;
             if let Some(words) = self.fullness.look(counts.payload_bytes, self.most_payload, refused) {

@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use sealbridge::{
     flow::{Dispatch, LaneState, TableHandle, attempt::Attempts},
-    store::{Limits, Link, Routed, Router, SharedJournal, sqlite::SqliteJournal},
+    store::{JournalError, Limits, Link, Routed, Router, SharedJournal, sqlite::SqliteJournal},
 };
 use sealbridge_contract::{
     Abilities, Ability, AccountName, Address, AnyTransport, Cleared, Cleartext, Clock, ConversationId, Deduplication,
@@ -25,7 +25,8 @@ use sealbridge_contract::{
     trail::MarkKey,
     transport::{ConversationInfo, Health},
 };
-use tokio::sync::watch;
+use tempfile::TempDir;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -46,6 +47,8 @@ struct Played {
     pinned: AtomicBool,
     asked: AtomicUsize,
     delivered: AtomicUsize,
+    /// So many attempts fail.
+    fails: AtomicUsize,
 }
 
 #[async_trait]
@@ -81,6 +84,10 @@ impl EndToEnd for Played {
         if self.pinned.load(Ordering::SeqCst) { Encryption::Pinned } else { Encryption::Unknown }
     }
     async fn deliver(&self, _message: Cleared<'_>, slip: &Slip) -> Result<Receipt, DeliveryError> {
+        let fails = self.fails.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if fails.is_ok() {
+            return Err(DeliveryError::retry("it is played so"));
+        }
         self.delivered.fetch_add(1, Ordering::SeqCst);
         Ok(Receipt { id: RemoteId::new(slip.delivery.to_string()) })
     }
@@ -133,6 +140,41 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
         .unwrap_or_else(|_| panic!("waited in vain until {what}"));
 }
 
+/// One conversation on a network that is played, and the journey to it.
+struct Stage {
+    network: Arc<Played>,
+    journal: SharedJournal,
+    clock: Clock,
+    dispatch: Arc<Dispatch>,
+    changes: watch::Sender<u64>,
+    stop: CancellationToken,
+    running: JoinHandle<Result<(), JournalError>>,
+    to: Address,
+    _folder: TempDir,
+}
+
+impl Stage {
+    fn set() -> Self {
+        let _folder = tempfile::tempdir().expect("there is a place for temporary files");
+        let clock = Clock::system();
+        let vault = Vault::new(RootKey::random());
+        let journal = SqliteJournal::open(_folder.path(), vault, Arc::new(Nowhere), Limits::default(), clock.clone());
+        let journal: SharedJournal = Arc::new(journal.expect("a new journal opens"));
+        let (network, account) = (Arc::new(Played::default()), AccountName::parse("a").expect("it is a name"));
+        let table = TableHandle::new(Arc::new(|_| Rule::default()));
+        let transport = AnyTransport::EndToEnd(Arc::clone(&network) as Arc<dyn EndToEnd>);
+        table.accounts_are(HashMap::from([(account.clone(), Some(transport))]));
+        let key = || Zeroizing::new([7; 32]);
+        let (marks, tags) = (MarkKey::new(key()), Tags::new(key()));
+        let attempts = Attempts::new(table.clone(), Arc::clone(&journal), marks, tags, clock.clone());
+        let dispatch = Dispatch::new(Arc::clone(&journal), table, attempts, clock.clone());
+        let (changes, stop) = (watch::Sender::new(0_u64), CancellationToken::new());
+        let running = tokio::spawn(Arc::clone(&dispatch).run(changes.subscribe(), stop.clone()));
+        let to = Address { account, conversation: ConversationId::new("!room") };
+        Self { network, journal, clock, dispatch, changes, stop, running, to, _folder }
+    }
+}
+
 #[tokio::test]
 async fn conversation_that_waits_is_logged_once_and_again_when_it_waits_anew() {
     let log = Log::default();
@@ -140,23 +182,7 @@ async fn conversation_that_waits_is_logged_once_and_again_when_it_waits_anew() {
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     let _logging = tracing::subscriber::set_default(subscriber);
 
-    let folder = tempfile::tempdir().expect("there is a place for temporary files");
-    let clock = Clock::system();
-    let vault = Vault::new(RootKey::random());
-    let journal = SqliteJournal::open(folder.path(), vault, Arc::new(Nowhere), Limits::default(), clock.clone());
-    let journal: SharedJournal = Arc::new(journal.expect("a new journal opens"));
-    let (network, account) = (Arc::new(Played::default()), AccountName::parse("a").expect("it is a name"));
-    let table = TableHandle::new(Arc::new(|_| Rule::default()));
-    let transport = AnyTransport::EndToEnd(Arc::clone(&network) as Arc<dyn EndToEnd>);
-    table.accounts_are(HashMap::from([(account.clone(), Some(transport))]));
-    let key = || Zeroizing::new([7; 32]);
-    let attempts =
-        Attempts::new(table.clone(), Arc::clone(&journal), MarkKey::new(key()), Tags::new(key()), clock.clone());
-    let dispatch = Dispatch::new(Arc::clone(&journal), table, attempts, clock.clone());
-    let (changes, stop) = (watch::Sender::new(0_u64), CancellationToken::new());
-    let running = tokio::spawn(Arc::clone(&dispatch).run(changes.subscribe(), stop.clone()));
-
-    let to = Address { account, conversation: ConversationId::new("!room") };
+    let Stage { network, journal, clock, dispatch, changes, stop, running, to, _folder } = Stage::set();
     for turn in 1..=2 {
         network.pinned.store(false, Ordering::SeqCst);
         let before = network.asked.load(Ordering::SeqCst);
@@ -173,6 +199,25 @@ async fn conversation_that_waits_is_logged_once_and_again_when_it_waits_anew() {
         changes.send_modify(|count| *count += 1);
         until("it goes on", || network.delivered.load(Ordering::SeqCst) == turn && dispatch.lanes().is_empty()).await;
     }
+    stop.cancel();
+    running.await.expect("it does not panic").expect("the journal works");
+}
+
+#[tokio::test]
+async fn clock_that_is_moved_by_a_day_holds_up_no_lane() {
+    const DAY: i64 = 24 * 3_600_000;
+    let Stage { network, journal, clock, dispatch, stop, running, to, _folder, .. } = Stage::set();
+    network.pinned.store(true, Ordering::SeqCst);
+    for (turn, moved) in [-DAY, DAY, DAY, -DAY, -DAY].into_iter().enumerate() {
+        network.fails.store(2, Ordering::SeqCst);
+        let words = Cleartext::new(Message::notice(clock.now(), "words"));
+        journal.say(&to, words, None).await.expect("there is room");
+        let rests = || matches!(dispatch.lanes().get(&to), Some(LaneState::Retries(_)));
+        until("an attempt failed", || network.fails.load(Ordering::SeqCst) < 2 && rests()).await;
+        clock.shift(moved);
+        until("it is delivered", || network.delivered.load(Ordering::SeqCst) == turn + 1).await;
+    }
+    assert!(journal.dead_letters(0, 10).await.expect("the journal reads").is_empty(), "nothing is given up");
     stop.cancel();
     running.await.expect("it does not panic").expect("the journal works");
 }

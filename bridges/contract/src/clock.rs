@@ -28,6 +28,13 @@ impl Timestamp {
         Self(self.0.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
     }
 
+    /// Whether a moment has come that was set at most `ahead` before it. One that lies further off was set before the
+    /// clock was moved back, and has come, or it would be waited for as long as the clock was moved.
+    #[must_use]
+    pub fn has_come(self, now: Self, ahead: Duration) -> bool {
+        self <= now || self.since(now) > ahead
+    }
+
     /// How long after `earlier` this is; zero if it is not after.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
@@ -59,5 +66,19 @@ impl Clock {
     /// Moves this clock, and every clone of it, by `by` milliseconds. For tests.
     pub fn shift(&self, by: i64) {
         self.shift.fetch_add(by, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moment_is_never_waited_for_longer_than_it_was_set_ahead() {
+        let minute = Duration::from_secs(60);
+        let at = Timestamp(1_000_000);
+        for (now, has_come) in [(0, true), (939_999, true), (940_000, false), (999_999, false), (1_000_000, true)] {
+            assert_eq!(at.has_come(Timestamp(now), minute), has_come, "{now}");
+        }
     }
 }

@@ -32,6 +32,7 @@ const BACKUP_PAUSES: [Duration; 5] = [
     Duration::from_secs(1800),
     Duration::from_secs(7200),
 ];
+const LONGEST_PAUSE: Duration = BACKUP_PAUSES[4];
 const TICK: Duration = Duration::from_secs(15);
 /// How often everything that waits is tried once more, whatever the news.
 const SWEEP: Duration = Duration::from_secs(120);
@@ -215,8 +216,12 @@ async fn ask_backup(
     asking: &mut JoinSet<()>,
 ) -> Result<(), NotAccepted> {
     let now = core.clock.now();
-    let due: Vec<Session> =
-        missing.0.iter().filter(|(_, asking)| asking.next <= now).map(|(session, _)| session.clone()).collect();
+    let due: Vec<Session> = missing
+        .0
+        .iter()
+        .filter(|(_, asking)| asking.next.has_come(now, LONGEST_PAUSE))
+        .map(|(session, _)| session.clone())
+        .collect();
     for session in due {
         if asking.len() >= ASKED_AT_ONCE {
             return Ok(());

@@ -31,7 +31,8 @@ impl Notices {
     /// Counts one more of a subject.
     pub(crate) fn next(&self, subject: &str, now: Timestamp) -> Telling {
         let mut told = self.0.lock().unwrap_or_else(|lock| lock.into_inner());
-        told.retain(|_, told| now.since(told.since) < WINDOW);
+        // Of what was told before the clock was moved back nobody knows how long ago it was.
+        told.retain(|_, told| told.since <= now && now.since(told.since) < WINDOW);
         let told = told.entry(subject.to_owned()).or_insert(Told { since: now, times: 0 });
         told.times = told.times.saturating_add(1);
         match told.times {
@@ -55,5 +56,11 @@ mod tests {
         assert_eq!(told[5..], [Telling::Summary, Telling::Nothing, Telling::Nothing]);
         assert_eq!(notices.next("b", Timestamp(9)), Telling::Each, "another subject has its own");
         assert_eq!(notices.next("a", Timestamp(3_600_000)), Telling::Each, "an hour later");
+        assert_eq!(notices.next("b", Timestamp(-80_000_000)), Telling::Each, "a day earlier");
+        assert_eq!(
+            notices.next("a", Timestamp(-80_000_000)),
+            Telling::Each,
+            "a clock that is moved back keeps nothing quiet"
+        );
     }
 }

@@ -60,6 +60,7 @@ macro_rules! journal_suite {
                 event_refused_on_trust_holds_nobody,
                 event_that_still_waits_may_stop_holding,
                 event_that_is_not_for_us_frees_what_waited,
+                clock_that_is_moved_by_a_day_gives_up_nothing_and_holds_nobody_longer,
                 event_past_its_time_is_a_dead_letter_that_can_be_retried,
                 event_that_comes_again_readable_is_read,
                 waiting_events_are_found_by_what_they_wait_for,

@@ -103,6 +103,27 @@ pub(crate) async fn event_that_is_not_for_us_frees_what_waited(engine: &dyn Engi
     assert_eq!(letters.iter().map(|l| (l.name.as_str(), l.reason.as_str())).collect::<Vec<_>>(), [("$3", "forged")]);
 }
 
+pub(crate) async fn clock_that_is_moved_by_a_day_gives_up_nothing_and_holds_nobody_longer(engine: &dyn Engine) {
+    const DAY: i64 = 24 * 3_600_000;
+    let pair = Pair::new(engine);
+    pair.arrive(vec![unreadable("@ann", "$1", true), said("@ann", "$2")]).await;
+    assert!(pair.lane().await.is_empty(), "it holds");
+    pair.clock.shift(-DAY);
+    let next = pair.journal.expire().await.expect("the journal writes").expect("something waits");
+    assert!(next > pair.clock.now().plus(pair.limits.unreadable_for), "it is given up no sooner than it was");
+    assert_eq!(pair.lane().await, ["$2"], "nobody is held for a day");
+    pair.clock.shift(2 * DAY);
+    pair.journal.expire().await.expect("the journal writes");
+    assert!(pair.journal.dead_letters(0, 10).await.expect("the journal reads").is_empty(), "nothing is given up");
+    resolve(&pair, readable("$1")).await;
+    pair.arrive(vec![unreadable("@bob", "$3", true), said("@bob", "$4")]).await;
+    assert_eq!(pair.lane().await, ["$2", "$1"], "it holds");
+    pair.clock.shift(-DAY);
+    // Nobody looks: somebody says something new.
+    pair.arrive(vec![said("@bob", "$5")]).await;
+    assert_eq!(pair.lane().await, ["$2", "$1", "$4", "$5"]);
+}
+
 pub(crate) async fn event_past_its_time_is_a_dead_letter_that_can_be_retried(engine: &dyn Engine) {
     let pair = Pair::new(engine);
     pair.arrive(vec![unreadable("@ann", "$1", true)]).await;

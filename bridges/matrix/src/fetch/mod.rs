@@ -6,7 +6,12 @@ mod deletions;
 mod queue;
 mod reactions;
 
-use std::{collections::BTreeSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::FutureExt as _;
 use ruma::{EventId, OwnedRoomId, RoomId, api::client::room::get_room_event};
@@ -112,7 +117,7 @@ async fn complete_room(core: &Core, inbox: &Inbox, tried: &Tried, round: Round) 
         let resolution = match resolved {
             Ok(resolution) => resolution,
             Err(Later::Fatal(fatal)) => return Err(fatal),
-            Err(Later::Missing(why)) if tried.is_missing(waiting.id, core.clock.now()) => refused(why),
+            Err(Later::Missing(why)) if tried.is_missing(waiting.id, Instant::now()) => refused(why),
             Err(Later::Missing(why)) => {
                 debug!(why, "What an event needs is not there yet.");
                 stuck.insert(waiting.sender);

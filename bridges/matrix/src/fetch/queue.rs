@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sealbridge_contract::{ConversationId, PersonId, Timestamp, inbox::Waiting};
+use sealbridge_contract::{ConversationId, PersonId, inbox::Waiting};
 use serde_json::value::RawValue;
 
 use crate::event::Envelope;
@@ -28,8 +28,9 @@ pub(super) struct Tried(Mutex<BTreeMap<i64, Try>>);
 struct Try {
     rest: Duration,
     again: Instant,
-    /// Since when the homeserver says that it does not have what the event needs.
-    missing: Option<Timestamp>,
+    /// Since when the homeserver says that it does not have what the event needs. Not by the wall clock: if that were
+    /// moved on, what was only looked for once would be given up.
+    missing: Option<Instant>,
 }
 
 impl Tried {
@@ -47,11 +48,11 @@ impl Tried {
     }
 
     /// The homeserver does not have what it needs. True: nor has it had it for so long that it is given up.
-    pub(super) fn is_missing(&self, event: i64, now: Timestamp) -> bool {
-        self.rest(event, Some(now)).is_some_and(|since| now.since(since) > PATIENCE)
+    pub(super) fn is_missing(&self, event: i64, now: Instant) -> bool {
+        self.rest(event, Some(now)).is_some_and(|since| now.saturating_duration_since(since) > PATIENCE)
     }
 
-    fn rest(&self, event: i64, missing: Option<Timestamp>) -> Option<Timestamp> {
+    fn rest(&self, event: i64, missing: Option<Instant>) -> Option<Instant> {
         let mut all = self.lock();
         let tried = all.entry(event).or_insert(Try { rest: REST / 2, again: Instant::now(), missing: None });
         tried.rest = (tried.rest * 2).min(LONGEST_REST);
@@ -136,7 +137,7 @@ mod tests {
             conversation: ConversationId::new(room),
             sender: PersonId::new(format!("@{sender}:x")),
             raw: SecretBytes::new(raw.to_string().into_bytes()),
-            since: Timestamp(0),
+            since: sealbridge_contract::Timestamp(0),
         }
     }
 
@@ -170,7 +171,8 @@ mod tests {
     #[test]
     fn patience_begins_when_the_homeserver_first_says_that_it_has_it_not() {
         let tried = Tried::default();
-        let hours = |hours: i64| Timestamp(hours * 3_600_000);
+        let start = Instant::now();
+        let hours = |hours: u64| start + Duration::from_secs(hours * 3600);
         tried.failed(1);
         assert!(!tried.is_missing(1, hours(100)), "what came before was no word of the homeserver's");
         assert!(!tried.is_missing(1, hours(101)));

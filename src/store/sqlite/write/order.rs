@@ -148,10 +148,12 @@ impl Ready {
 
 /// Lets through what a hold kept whose time is over, before anything new is put behind it.
 pub(super) fn end_holds(ledger: &mut Ledger, conversation: i64) -> Outcome<()> {
+    let now = ledger.now();
+    // One that holds for longer than any does was made before the clock was moved back.
     let over = ledger.run(
         "UPDATE unreadable SET holding = 0
-         WHERE conversation = ?1 AND state = 0 AND holding = 1 AND hold_until <= ?2",
-        params![conversation, ledger.now().0],
+         WHERE conversation = ?1 AND state = 0 AND holding = 1 AND hold_until NOT BETWEEN ?2 + 1 AND ?3",
+        params![conversation, now.0, now.plus(ledger.limits.hold_sender_for).0],
     )?;
     if over > 0 {
         go_on(ledger, conversation)?;
@@ -165,12 +167,17 @@ const GIVEN_UP_AT_ONCE: usize = 512;
 /// Lets through what need not wait any more and gives up what waited too long. Says when to call again.
 pub(in crate::store::sqlite) fn expire(ledger: &mut Ledger) -> Outcome<Option<Timestamp>> {
     let now = ledger.now();
+    // As above.
+    let longest = now.plus(ledger.limits.hold_sender_for);
     let mut free: Vec<i64> = ledger.all(
-        "SELECT DISTINCT conversation FROM unreadable WHERE holding = 1 AND hold_until <= ?1",
-        [now.0],
+        "SELECT DISTINCT conversation FROM unreadable WHERE holding = 1 AND hold_until NOT BETWEEN ?1 + 1 AND ?2",
+        [now.0, longest.0],
         |row| row.get(0),
     )?;
-    ledger.run("UPDATE unreadable SET holding = 0 WHERE holding = 1 AND hold_until <= ?1", [now.0])?;
+    ledger.run(
+        "UPDATE unreadable SET holding = 0 WHERE holding = 1 AND hold_until NOT BETWEEN ?1 + 1 AND ?2",
+        [now.0, longest.0],
+    )?;
     let oldest = now.minus(ledger.limits.unreadable_for);
     let given_up: Vec<i64> = ledger.all(
         "UPDATE unreadable SET state = ?1, holding = 0, dead_at = ?2 WHERE number IN

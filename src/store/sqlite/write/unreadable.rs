@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 use sealbridge_contract::{
-    AccountName, PersonId,
+    AccountName, PersonId, Timestamp,
     inbox::{Incoming, Resolution},
 };
 
@@ -74,7 +74,8 @@ pub(in crate::store::sqlite) fn resolve(
     match resolution {
         Resolution::Readable(incoming) => return readable(ledger, &event, incoming),
         Resolution::Still { hint, reason, holds_sender } => {
-            let holds = *holds_sender && !event.passed && event.hold_until > ledger.now().0;
+            let over = Timestamp(event.hold_until).has_come(ledger.now(), ledger.limits.hold_sender_for);
+            let holds = *holds_sender && !event.passed && !over;
             let changed = ledger.run(
                 "UPDATE unreadable SET hint = ?2, reason = ?3, holding = ?4
                  WHERE number = ?1 AND (hint, reason, holding) IS NOT (?2, ?3, ?4)",
