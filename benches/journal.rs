@@ -60,6 +60,7 @@ fn batch(lane: u64, first: u64, size: u64) -> Batch {
             id: RemoteId::new(format!("${}", &id[..43])),
             message: Cleartext::new(message),
             trust: SenderTrust::Proven,
+            identity: None,
             once: Some(Once {
                 series: [lane, written / SESSION].map(u64::to_le_bytes).concat(),
                 index: written % SESSION,

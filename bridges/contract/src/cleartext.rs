@@ -110,6 +110,15 @@ impl Cleartext {
         self
     }
 
+    /// What is said to whoever listens to `word`: the rest of plain words that begin with it. Only ordinary words, said
+    /// for the first time, are said to anybody: no edit, no caption, no action, no machine's words.
+    #[must_use]
+    pub fn said_to(&self, word: &str) -> Option<Text> {
+        let Kind::Text(body) = &self.0.kind else { return None };
+        let rest = body.plain.as_str().strip_prefix(word)?;
+        (rest.is_empty() || rest.starts_with(char::is_whitespace)).then(|| Text::new(rest.trim()))
+    }
+
     /// How many bytes of words it has, plain and formatted together.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -178,5 +187,36 @@ impl<'a> Cleared<'a> {
 impl fmt::Debug for Cleared<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Cleared(redacted)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Author, Body, Target,
+        message::{Edit, Form},
+    };
+
+    #[test]
+    fn only_ordinary_words_that_begin_with_it_are_said_to_a_listener() {
+        let said = |kind| {
+            let author = Author { id: PersonId::new("@a:x"), name: None };
+            Cleartext::new(Message::of(author, Timestamp(0), kind))
+                .said_to("!seal")
+                .map(|rest| rest.as_str().to_owned())
+        };
+        let text = |words: &str| said(Kind::Text(Body::plain(words)));
+        for (words, rest) in [("!seal", ""), ("!seal help", "help"), ("!seal\thelp  me ", "help  me")] {
+            assert_eq!(text(words).as_deref(), Some(rest), "{words:?}");
+        }
+        for words in ["!sealed help", "say !seal help", " !seal help", "> !seal help", "!SEAL help", "! seal", ""] {
+            assert_eq!(text(words), None, "{words:?}");
+        }
+        let body = || Body::plain("!seal help");
+        let edit = Edit { of: Target::new(RemoteId::new("$e")), form: Form::Text, body: body() };
+        for kind in [Kind::Notice(body()), Kind::Emote(body()), Kind::Edit(Box::new(edit))] {
+            assert_eq!(said(kind), None);
+        }
     }
 }

@@ -24,6 +24,8 @@ pub struct Mark {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trail {
     marks: Vec<Mark>,
+    /// Its sender shows it as somebody else's.
+    for_another: bool,
 }
 
 impl Trail {
@@ -47,7 +49,25 @@ impl Trail {
     pub fn with(&self, mark: Mark) -> Self {
         let mut marks = self.marks.clone();
         marks.push(mark);
-        Self { marks }
+        Self { marks, ..*self }
+    }
+
+    /// The same for a message that its sender shows as somebody else's, as a bridge does that leaves no mark.
+    #[must_use]
+    pub fn for_another(self, shown: bool) -> Self {
+        Self { for_another: shown, ..self }
+    }
+
+    /// Whether its sender shows it as somebody else's.
+    #[must_use]
+    pub fn is_for_another(&self) -> bool {
+        self.for_another
+    }
+
+    /// Whether its sender wrote it themself, as far as a message tells: it has no mark, and shows nobody else.
+    #[must_use]
+    pub fn is_first_hand(&self) -> bool {
+        self.marks.is_empty() && !self.for_another
     }
 
     /// Its text form: each mark in URL-safe base64.
@@ -64,7 +84,7 @@ impl Trail {
             let (delivery, tag) = bytes.split_at_checked(16)?;
             Some(Mark { delivery: DeliveryId::from_bytes(delivery.try_into().ok()?), tag: tag.try_into().ok()? })
         };
-        Self { marks: texts.into_iter().take(Self::LONGEST + 1).filter_map(parse).collect() }
+        Self { marks: texts.into_iter().take(Self::LONGEST + 1).filter_map(parse).collect(), for_another: false }
     }
 }
 
@@ -119,6 +139,15 @@ mod tests {
         assert!(ours.made(&mark));
         assert!(!theirs.made(&mark));
         assert!(!ours.made(&Mark { delivery: DeliveryId::random(), ..mark }));
+    }
+
+    #[test]
+    fn what_was_carried_or_is_shown_as_somebody_elses_is_not_first_hand() {
+        let mark = MarkKey::new(Zeroizing::new([1; 32])).mark(DeliveryId::random());
+        assert!(Trail::default().is_first_hand());
+        assert!(!Trail::default().with(mark).is_first_hand());
+        assert!(!Trail::default().for_another(true).is_first_hand());
+        assert!(Trail::default().for_another(true).with(mark).is_for_another(), "another mark does not hide it");
     }
 
     #[test]

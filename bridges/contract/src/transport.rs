@@ -123,6 +123,11 @@ pub trait Transport: Send + Sync {
     fn health(&self) -> Health;
     /// The conversations that it can reach. Answers from memory.
     fn conversations(&self) -> Vec<ConversationInfo>;
+    /// How much somebody may do in a conversation, where the network has such a thing (Matrix: their power level, as the
+    /// homeserver says it). Answers from memory.
+    fn standing(&self, _conversation: &ConversationId, _person: &PersonId) -> Option<i64> {
+        None
+    }
     /// Looks for a delivery in doubt. Called only if the datasheet says `finds`.
     ///
     /// # Errors

@@ -77,6 +77,11 @@ fn fingerprints(words: &str) -> Vec<String> {
     found
 }
 
+/// Whether it is a fingerprint in the form that people are named by.
+pub(crate) fn is_person(id: &str) -> bool {
+    is_fingerprint(id) && !id.contains(|c: char| c.is_ascii_lowercase())
+}
+
 fn is_fingerprint(text: &str) -> bool {
     (text.len() == 40 || text.len() == 64) && text.chars().all(|c| c.is_ascii_hexdigit())
 }

@@ -54,6 +54,12 @@ pub use config::{CertificateChecks, MailHost, Security, Settings};
 pub use setup::{Setup, is_set_up};
 pub use sheet::SHEET;
 
+/// Whether a text can be the id of a person: the fingerprint of their key, as it is read from the engine.
+#[must_use]
+pub fn is_person(id: &str) -> bool {
+    ids::is_person(id)
+}
+
 /// Connects an account that was set up.
 ///
 /// # Errors

@@ -60,7 +60,8 @@ pub(crate) async fn take(
     message: Message,
 ) -> Result<Option<Taken>, NotTaken> {
     let known = insist!(core.learn(&engine.chat(message.chat_id).await?));
-    if !inbox.is_linked(&ids::conversation(message.chat_id, &core.me)) {
+    let linked = inbox.is_linked(&ids::conversation(message.chat_id, &core.me));
+    if !linked && !is_attended(core, inbox, engine, &message).await? {
         return Ok(None);
     }
     let (number, chat) = (message.id, message.chat_id);
@@ -92,7 +93,7 @@ pub(crate) async fn take(
         false => None,
     };
     let words = whole.as_ref().unwrap_or(&message.text);
-    let told = (!message.is_info && encrypted && message.show_padlock).then(|| Told {
+    let told = (linked && !message.is_info && encrypted && message.show_padlock).then(|| Told {
         at: now,
         id: id.as_str().to_owned(),
         chat,
@@ -107,6 +108,16 @@ pub(crate) async fn take(
     });
     let what = translate::arrived(Read { message, id, author, name, encrypted, answers, whole, about });
     Ok(Some(Taken { what, told, named, in_clear, bytes }))
+}
+
+/// Whether words count though nothing of their chat is carried: whoever said them may tell the bridge what to do.
+async fn is_attended(core: &Core, inbox: &Inbox, engine: &Engine, message: &Message) -> Result<bool, Ended> {
+    let are_words = !message.is_info && message.sort().is_none() && message.download_state == Download::Done;
+    if !are_words {
+        return Ok(false);
+    }
+    let person = core.person(engine, message.from_id).await?;
+    Ok(person.is_some_and(|person| inbox.attends(&person)))
 }
 
 /// What a message is instead, if all of it is not here, or never will be.

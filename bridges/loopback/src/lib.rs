@@ -66,6 +66,10 @@ impl Transport for Loopback {
         self.core.conversations()
     }
 
+    fn standing(&self, conversation: &ConversationId, person: &PersonId) -> Option<i64> {
+        self.core.server.standing(conversation, person)
+    }
+
     async fn find(&self, slip: &Slip) -> Result<Found, DeliveryError> {
         self.core.find(slip).await
     }

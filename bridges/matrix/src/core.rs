@@ -9,7 +9,7 @@ use std::{
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use sealbridge_contract::{
-    Clock, Context, ConversationId, DeliveryError, Fatal, NotAccepted, Spool,
+    Clock, Context, ConversationId, DeliveryError, Fatal, Inbox, NotAccepted, PersonId, Spool,
     audience::Book,
     inbox::{AccountStore, Audience, Incident},
     transport::{Health, StoreKey},
@@ -59,6 +59,7 @@ pub(crate) struct Core {
     folder: PathBuf,
     store_key: StoreKey,
     engine: OnceLock<Engine>,
+    inbox: OnceLock<Inbox>,
     opening: AsyncMutex<()>,
 }
 
@@ -178,12 +179,23 @@ impl Core {
             folder: context.folder,
             store_key: context.store_key,
             engine: OnceLock::new(),
+            inbox: OnceLock::new(),
             opening: AsyncMutex::default(),
         })
     }
 
     pub(crate) fn me(&self) -> &UserId {
         &self.session.user_id
+    }
+
+    /// What comes is handed in there. The first word stands: each run has the same one.
+    pub(crate) fn hands_in_to(&self, inbox: Inbox) {
+        let _ = self.inbox.set(inbox);
+    }
+
+    /// Whether somebody may tell the bridge what to do, so that it counts which identity is behind their words.
+    pub(crate) fn attends(&self, user: &UserId) -> bool {
+        self.inbox.get().is_some_and(|inbox| inbox.attends(&PersonId::new(user.as_str())))
     }
 
     /// The engine, once the homeserver was reached.

@@ -69,6 +69,18 @@ pub async fn connect(context: Context, settings: Settings) -> Result<AnyTranspor
     Ok(AnyTransport::EndToEnd(Matrix::connect(context, settings).await?))
 }
 
+/// Whether a text can be the id of a person.
+#[must_use]
+pub fn is_user(id: &str) -> bool {
+    ruma::UserId::parse(id).is_ok()
+}
+
+/// Whether a text can be the master key of an identity: an Ed25519 key in unpadded base64.
+#[must_use]
+pub fn is_master_key(key: &str) -> bool {
+    matrix_sdk_crypto::vodozemac::Ed25519PublicKey::from_base64(key).is_ok_and(|read| read.to_base64() == key)
+}
+
 /// Ways in which a test build leads its own engine to do what it must never do, to see that the egress guard stops it;
 /// the last puts the guard to sleep, for the control.
 pub const MISLEADING: &[&str] = &["matrix::cleartext", "matrix::stray-key", "matrix::no-guard"];

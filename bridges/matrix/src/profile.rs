@@ -10,6 +10,10 @@ use crate::engine::Attachment;
 
 /// The key of a profile in an event's content.
 pub(crate) const KEY: &str = "com.beeper.per_message_profile";
+/// The name it will have once MSC4144 is part of the specification.
+const STABLE_KEY: &str = "m.per_message_profile";
+/// What bridges write into what they say with a person's own account for what that person said elsewhere.
+const PUPPET: &str = "fi.mau.double_puppet_source";
 const MARK: &str = "<strong data-mx-profile-fallback>";
 /// What begins each further line, so that none of them looks like the first line of somebody else.
 const INDENT: &str = "  ";
@@ -37,6 +41,12 @@ pub(crate) fn add(content: &mut Map<String, Value>, author: &Author, portrait: O
         profile["avatar_file"] = json!(portrait);
     }
     content.insert(KEY.into(), profile);
+}
+
+/// Whether a content is shown as somebody else's than its sender's, however little its profile says, or was put in by a
+/// bridge that speaks with its sender's own account.
+pub(crate) fn is_anothers(content: &Value) -> bool {
+    [KEY, STABLE_KEY, PUPPET].iter().any(|key| content.get(key).is_some())
 }
 
 /// The name in a content's profile, after its fallbacks were taken out of the words.

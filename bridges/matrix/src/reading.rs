@@ -164,7 +164,12 @@ pub(crate) async fn open(core: &Core, room: &RoomId, raw: &RawValue) -> Result<R
             let (position, why) = (decrypted.position, Distrust::IdentityChanged);
             unread(core, event, DecryptError::NotTrusted { position, why, stale: false }).map(Err)
         }
-        Ok(decrypted) => Ok(Ok(Opened { event, id, decrypted: Some(decrypted) })),
+        Ok(mut decrypted) => {
+            if core.attends(&event.sender) {
+                decrypted.identity = engine.identity_behind(room, &decrypted.position.session_id).await?;
+            }
+            Ok(Ok(Opened { event, id, decrypted: Some(decrypted) }))
+        }
         Err(error) => unread(core, event, error).map(Err),
     }
 }
@@ -206,7 +211,8 @@ impl Opened {
     /// What is handed in for it.
     pub(crate) fn incoming(&self, room: &RoomId, message: Cleartext) -> Incoming {
         let once = self.decrypted.as_ref().map(|decrypted| once(room, &decrypted.position));
-        Incoming { id: self.id.clone(), message, trust: self.trust(), once }
+        let identity = self.decrypted.as_ref().and_then(|decrypted| decrypted.identity.clone());
+        Incoming { id: self.id.clone(), message, trust: self.trust(), identity, once }
     }
 
     fn message(&self, room: &RoomId, message: Cleartext) -> Read {

@@ -174,6 +174,10 @@ impl Transport for Matrix {
         self.core.rooms.infos()
     }
 
+    fn standing(&self, conversation: &ConversationId, person: &PersonId) -> Option<i64> {
+        self.core.rooms.standing(conversation, person)
+    }
+
     async fn find(&self, slip: &Slip) -> Result<Found, DeliveryError> {
         finding::find(&self.core, slip).await
     }
@@ -219,6 +223,7 @@ impl Transport for Matrix {
 impl EndToEnd for Matrix {
     #[instrument(skip_all, fields(account = %self.core.me()))]
     async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), Fatal> {
+        self.core.hands_in_to(inbox.clone());
         let Some(engine) = self.open(&stop).await? else { return Ok(()) };
         track(&engine, self.core.rooms.correspondents()).await;
         self.core.signals.gaps.notify_one();

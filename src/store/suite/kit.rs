@@ -198,7 +198,8 @@ pub(crate) fn message(sender: &str, words: &str) -> Message {
 }
 
 pub(crate) fn incoming(id: &str, message: Message) -> Incoming {
-    Incoming { id: RemoteId::new(id), message: Cleartext::new(message), trust: SenderTrust::Proven, once: None }
+    let (id, message) = (RemoteId::new(id), Cleartext::new(message));
+    Incoming { id, message, trust: SenderTrust::Proven, identity: None, once: None }
 }
 
 /// A message of `sender` whose words are its name.

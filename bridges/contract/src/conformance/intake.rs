@@ -299,7 +299,8 @@ impl Intake for MemoryIntake {
                 Some((delivery, message)) => {
                     if state.deliveries.insert(delivery) {
                         let trust = crate::SenderTrust::Proven;
-                        state.take_message(&conversation, Incoming { id, message, trust, once: None }, None);
+                        let incoming = Incoming { id, message, trust, identity: None, once: None };
+                        state.take_message(&conversation, incoming, None);
                     }
                 }
                 None => state.refused.push((id, "it does not open".to_owned())),

@@ -70,6 +70,10 @@ pub struct Incoming {
     pub message: Cleartext,
     /// How sure we are of who wrote it.
     pub trust: SenderTrust,
+    /// The key of the identity that proves its sender, if their id does not name it already (Matrix: the master key of
+    /// their cross-signing identity, in unpadded base64). It is the one that this very message rests on, not the one
+    /// that the sender has now.
+    pub identity: Option<String>,
     /// A value that no two messages of this account share, if the encryption has one. The same value under another name
     /// is a replay and is refused, for ever.
     pub once: Option<Once>,
@@ -281,6 +285,11 @@ pub trait Intake: Send + Sync {
     fn listens(&self, _account: &AccountName) -> Vec<ConversationId> {
         Vec::new()
     }
+    /// Whether somebody may tell the bridge what to do, so that their words count where nothing is carried, too.
+    /// Answers from memory.
+    fn attends(&self, _account: &AccountName, _person: &PersonId) -> bool {
+        false
+    }
     /// Whether what is said in a conversation is carried anywhere. Answers from memory.
     fn is_linked(&self, _account: &AccountName, _conversation: &ConversationId) -> bool {
         true
@@ -375,6 +384,13 @@ impl Inbox {
     #[must_use]
     pub fn is_linked(&self, conversation: &ConversationId) -> bool {
         self.intake.is_linked(&self.account, conversation)
+    }
+
+    /// Whether somebody may tell the bridge what to do: their words are handed in from a conversation of which nothing
+    /// is carried, too. Answers from memory.
+    #[must_use]
+    pub fn attends(&self, person: &PersonId) -> bool {
+        self.intake.attends(&self.account, person)
     }
 
     /// The account's own store.

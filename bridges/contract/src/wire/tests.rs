@@ -82,6 +82,7 @@ fn every_kind_comes_back_whole() {
         let message = Message {
             reply_to: Some(target()),
             thread: Some(Target::new(RemoteId::new("$root"))),
+            trail: crate::Trail::default().for_another(true),
             ..Message::of(ann(), Timestamp(5), kind)
         };
         let back = decode(encode(&message).expose()).expect("it is of our own form");

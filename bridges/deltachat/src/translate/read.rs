@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sealbridge_contract::{
-    Arrived, Author, Body, Cleartext, Kind, Message, PersonId, RemoteId, SenderTrust, Spooled, Text, Timestamp,
+    Arrived, Author, Body, Cleartext, Kind, Message, PersonId, RemoteId, SenderTrust, Spooled, Text, Timestamp, Trail,
     inbox::Incoming,
     message::{Change, Dimensions, FileName, Location, Media, MediaType, Sort, Target},
 };
@@ -88,6 +88,7 @@ pub(crate) fn arrived(read: Read) -> Arrived {
     let sent_at = Timestamp(message.timestamp.saturating_mul(1000));
     let mut told = Message::of(author, sent_at, kind);
     told.reply_to = answers;
+    told.trail = Trail::default().for_another(!speaks_for_itself);
     told.portrait = portrait;
     Arrived::Message(incoming(id, told))
 }
@@ -98,7 +99,8 @@ pub(crate) fn telling(id: RemoteId, author: Author, now: Timestamp, kind: Kind) 
 }
 
 fn incoming(id: RemoteId, message: Message) -> Incoming {
-    Incoming { id, message: Cleartext::new(message), trust: SenderTrust::Proven, once: None }
+    // Who wrote it is named by the fingerprint of their key.
+    Incoming { id, message: Cleartext::new(message), trust: SenderTrust::Proven, identity: None, once: None }
 }
 
 /// What somebody is called: as they are called in this message, as they call themselves, or as we do.

@@ -165,6 +165,10 @@ pub(crate) trait Server: Send + Sync {
     async fn open_direct(&self, with: &PersonId) -> Result<ConversationId, DeliveryError>;
     /// What people call a conversation, and how many are in it.
     fn about(&self, conversation: &ConversationId) -> (Option<String>, usize);
+    /// How much somebody may do in a conversation.
+    fn standing(&self, _conversation: &ConversationId, _person: &PersonId) -> Option<i64> {
+        None
+    }
     /// A picture that somebody has now.
     fn picture(&self, of: &PictureId) -> Option<Vec<u8>>;
     /// Whether there is such a person.

@@ -67,6 +67,7 @@ struct Room {
     says: Says,
     accounts: Vec<AccountName>,
     people: BTreeSet<PersonId>,
+    levels: BTreeMap<PersonId, i64>,
     screens: Vec<Weak<Screen>>,
     /// The last few, so that they can be replayed.
     recent: VecDeque<Arc<Event>>,
@@ -156,6 +157,14 @@ impl LoopbackHub {
         let Some(room) = state.conversations.get_mut(conversation) else { return };
         room.accounts.retain(|member| member != account);
         self.0.tell(&mut state, account, conversation, What::Left);
+    }
+
+    /// From now on somebody may do so much in a conversation.
+    ///
+    /// # Panics
+    /// If there is no such conversation.
+    pub fn raise(&self, person: &PersonId, conversation: &ConversationId, level: i64) {
+        lock(&self.0.state).room(conversation).levels.insert(person.clone(), level);
     }
 
     /// The server now says something else of a conversation's encryption.
@@ -252,6 +261,7 @@ impl State {
             says,
             accounts: Vec::new(),
             people: BTreeSet::new(),
+            levels: BTreeMap::new(),
             screens: Vec::new(),
             recent: VecDeque::new(),
         });

@@ -187,6 +187,10 @@ impl Server for Seat {
         (room.map(|room| room.name.clone()), room.map_or(0, |room| room.people.len() + room.accounts.len()))
     }
 
+    fn standing(&self, conversation: &ConversationId, person: &PersonId) -> Option<i64> {
+        lock(&self.hub.state).conversations.get(conversation)?.levels.get(person).copied()
+    }
+
     fn picture(&self, of: &PictureId) -> Option<Vec<u8>> {
         let state = lock(&self.hub.state);
         state.pictures.values().find(|picture| translate::picture_id(picture).as_ref() == Some(of)).cloned()

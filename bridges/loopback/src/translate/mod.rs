@@ -132,7 +132,7 @@ pub(crate) fn arrived(event: &Event, known: Known, files: &Files) -> Option<Arri
         Readable::Now => match content::message(event, content.copy(), files.get(&id)) {
             Ok(message) => {
                 let message = Cleartext::new(message);
-                Some(Arrived::Message(Incoming { id, message, trust: *trust, once: once.clone() }))
+                Some(Arrived::Message(Incoming { id, message, trust: *trust, identity: None, once: once.clone() }))
             }
             Err(reason) => Some(Arrived::Refused { id, sender, reason }),
         },
@@ -171,7 +171,7 @@ impl Waited {
         match content::message(&self.event, content.copy(), files.get(&id)) {
             Ok(message) => {
                 let (trust, once) = (*trust, once.clone());
-                Resolution::Readable(Incoming { id, message: Cleartext::new(message), trust, once })
+                Resolution::Readable(Incoming { id, message: Cleartext::new(message), trust, identity: None, once })
             }
             Err(reason) => Resolution::Refused { reason },
         }

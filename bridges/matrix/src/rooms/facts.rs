@@ -56,6 +56,17 @@ pub(crate) struct People {
     pub(crate) invited: BTreeSet<OwnedUserId>,
     /// Where the pictures of those lie who have one. Their server can see them, and so can anybody in the room.
     pub(crate) pictures: BTreeMap<OwnedUserId, OwnedMxcUri>,
+    /// Who may do how much. `None`: the homeserver has not said.
+    pub(crate) levels: Option<Levels>,
+    /// Those who stand above all levels.
+    pub(crate) creators: BTreeSet<OwnedUserId>,
+}
+
+/// The power levels of a room's people.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Levels {
+    users: BTreeMap<OwnedUserId, i64>,
+    default: i64,
 }
 
 /// How somebody appears in a room.
@@ -69,6 +80,18 @@ impl People {
     /// How somebody appears who is in the room.
     pub(crate) fn appearance(&self, user: &UserId) -> Appearance {
         Appearance { name: self.joined.get(user).cloned().flatten(), picture: self.pictures.get(user).cloned() }
+    }
+
+    /// The power level of somebody who is in the room.
+    pub(crate) fn standing(&self, user: &UserId) -> Option<i64> {
+        if !self.joined.contains_key(user) {
+            return None;
+        }
+        if self.creators.contains(user) {
+            return Some(i64::MAX);
+        }
+        let levels = self.levels.as_ref()?;
+        Some(levels.users.get(user).copied().unwrap_or(levels.default))
     }
 }
 
@@ -144,7 +167,11 @@ impl Facts {
         match (event.kind.as_str(), key) {
             ("m.room.encryption", "") => return self.apply_encryption(&event.content),
             ("m.room.power_levels", "") => return self.apply_levels(me, &event.content),
-            ("m.room.create", "") => self.creator = is_creator(me, event),
+            ("m.room.create", "") => {
+                let creators = creators(event);
+                self.creator = creators.contains(me);
+                Arc::make_mut(&mut self.people).creators = creators;
+            }
             ("m.room.tombstone", "") => {
                 let to = event.content_text("replacement_room").unwrap_or_default().to_owned();
                 let new = self.replaced_by.is_none();
@@ -191,6 +218,10 @@ impl Facts {
         let level = |path: &[&str]| level(path.iter().try_fold(content, |value, key| value.get(key))?);
         let ours = level(&["users", me.as_str()]).or_else(|| level(&["users_default"])).unwrap_or(0);
         let wanted = level(&["events", "m.room.encrypted"]).or_else(|| level(&["events_default"])).unwrap_or(0);
+        let users = content.get("users").and_then(Value::as_object).into_iter().flatten();
+        let users = users.filter_map(|(user, at)| Some((UserId::parse(user.as_str()).ok()?, self::level(at)?)));
+        let default = level(&["users_default"]).unwrap_or(0);
+        Arc::make_mut(&mut self.people).levels = Some(Levels { users: users.collect(), default });
         let muted = ours < wanted && !self.creator;
         let before = std::mem::replace(&mut self.muted, muted);
         (muted && !before).then_some(Change::Muted)
@@ -230,11 +261,14 @@ fn level(value: &Value) -> Option<i64> {
 }
 
 /// From room version 12 on, whoever made a room stands above its levels.
-fn is_creator(me: &UserId, event: &Envelope) -> bool {
+fn creators(event: &Envelope) -> BTreeSet<OwnedUserId> {
     let version = event.content_text("room_version").and_then(|version| version.parse::<u32>().ok());
+    if version.is_none_or(|version| version < 12) {
+        return BTreeSet::new();
+    }
     let others = event.content.get("additional_creators").and_then(Value::as_array);
-    let named = others.is_some_and(|others| others.iter().any(|other| other.as_str() == Some(me.as_str())));
-    version.is_some_and(|version| version >= 12) && (event.sender == me || named)
+    let others = others.into_iter().flatten().filter_map(|other| UserId::parse(other.as_str()?).ok());
+    others.chain([event.sender.clone()]).collect()
 }
 
 #[cfg(test)]
@@ -335,6 +369,24 @@ mod tests {
             apply(&mut facts, "m.room.power_levels", "", json!({"events_default": 50}));
             assert_eq!(facts.encryption() == Encryption::Pinned, creator);
         }
+    }
+
+    #[test]
+    fn standing_is_the_level_of_those_who_are_in_the_room_and_nobody_elses() {
+        let mut facts = pinned();
+        for name in ["@mod:x", "@ann:x", "@maker:x"] {
+            apply(&mut facts, "m.room.member", name, json!({"membership": "join"}));
+        }
+        let standing = |facts: &Facts, user: &str| facts.people.standing(&UserId::parse(user).expect("a user id"));
+        assert_eq!(standing(&facts, "@mod:x"), None, "its homeserver has said nothing");
+        let levels = json!({"users": {"@mod:x": 50, "@gone:x": 100, "@ann:x": "7", "nobody": 100}, "users_default": 1});
+        apply(&mut facts, "m.room.power_levels", "", levels);
+        assert_eq!((standing(&facts, "@mod:x"), standing(&facts, "@ann:x")), (Some(50), Some(7)));
+        assert_eq!((standing(&facts, "@maker:x"), standing(&facts, "@gone:x")), (Some(1), None));
+        apply(&mut facts, "m.room.create", "", json!({"room_version": "12", "additional_creators": ["@maker:x"]}));
+        assert_eq!(standing(&facts, "@maker:x"), Some(i64::MAX));
+        apply(&mut facts, "m.room.member", "@mod:x", json!({"membership": "leave"}));
+        assert_eq!(standing(&facts, "@mod:x"), None);
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::{
     sync::{Arc, RwLock},
 };
 
-use ruma::{OwnedRoomId, OwnedUserId, RoomId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use sealbridge_contract::{
-    ConversationId, NotAccepted,
+    ConversationId, NotAccepted, PersonId,
     gate::Encryption,
     inbox::{AccountStore, StoreWrite},
     transport::ConversationInfo,
@@ -75,6 +75,12 @@ impl Rooms {
 
     pub(crate) fn encryption(&self, room: &RoomId) -> Encryption {
         self.look(room, Facts::encryption).unwrap_or(Encryption::Unknown)
+    }
+
+    /// The power level of somebody who is in a room.
+    pub(crate) fn standing(&self, conversation: &ConversationId, person: &PersonId) -> Option<i64> {
+        let (room, user) = (RoomId::parse(conversation.as_str()).ok()?, UserId::parse(person.as_str()).ok()?);
+        self.look(&room, |facts| facts.people.standing(&user))?
     }
 
     /// Every room for which `wanted` gives something.

@@ -15,7 +15,7 @@ use super::{
     relation::replaced,
     words::{self, event_id},
 };
-use crate::rooms::Appearance;
+use crate::{profile, rooms::Appearance};
 
 /// One decrypted event, to be read as a message.
 pub(crate) struct Reader<'a> {
@@ -129,7 +129,8 @@ impl Reader<'_> {
 
     fn trail(&self) -> Trail {
         let texts = self.content.get(TRAIL).and_then(Value::as_array);
-        Trail::from_texts(texts.into_iter().flatten().filter_map(Value::as_str))
+        let marks = Trail::from_texts(texts.into_iter().flatten().filter_map(Value::as_str));
+        marks.for_another(profile::is_anothers(self.content))
     }
 }
 
@@ -265,6 +266,24 @@ mod tests {
         assert_eq!(needs(&plain), Some("its file is not encrypted, though the room is"));
         let elsewhere = json!({"msgtype": "m.image", "body": "cat.png", "file": {"url": "https://evil.test/x"}});
         assert_eq!(needs(&elsewhere), Some("how its file is encrypted is not known"));
+    }
+
+    #[test]
+    fn what_is_shown_as_anothers_or_came_through_a_puppet_is_not_first_hand() {
+        let (sender, looks) = (UserId::parse("@ann:x").expect("it is a user id"), &Appearance::default());
+        let is_first_hand = |extra: &str, value: Value| {
+            let mut content = json!({"msgtype": "m.text", "body": "hi"});
+            content[extra] = value;
+            let (kind, me, sent_at, content) = ("m.room.message", &sender, Timestamp(1), &content);
+            let reader = Reader { kind, content, sender: &sender, me, looks, sent_at, sender_not_proven: false };
+            reader.message(None).expect("it is a message").trail().is_first_hand()
+        };
+        assert!(is_first_hand("org.example.other", json!(1)));
+        for key in ["com.beeper.per_message_profile", "m.per_message_profile", "fi.mau.double_puppet_source"] {
+            for value in [json!({"id": "b"}), json!({}), json!("x"), json!(null)] {
+                assert!(!is_first_hand(key, value.clone()), "{key}: {value}");
+            }
+        }
     }
 
     #[test]

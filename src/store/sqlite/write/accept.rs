@@ -347,7 +347,7 @@ pub(in crate::store::sqlite) fn parcels(
                 let unproven = message.caveats().sender_not_proven;
                 let trust = if unproven { SenderTrust::NotProven } else { SenderTrust::Proven };
                 let once = Some(Once::delivery(account, delivery));
-                let mut incoming = Incoming { id: parcel.id.clone(), message, trust, once: None };
+                let mut incoming = Incoming { id: parcel.id.clone(), message, trust, identity: None, once: None };
                 self::message(ledger, &standing, &mut incoming, once, place, None)?;
             }
             None => {

@@ -58,6 +58,8 @@ pub(super) struct Wire<'a> {
     change: Option<WireChange<'a>>,
     #[serde(rename = "m", skip_serializing_if = "Vec::is_empty", default)]
     marks: Vec<String>,
+    #[serde(rename = "fa", default, skip_serializing_if = "std::ops::Not::not")]
+    for_another: bool,
     #[serde(rename = "l", default, skip_serializing_if = "std::ops::Not::not")]
     late: bool,
     #[serde(rename = "u", default, skip_serializing_if = "std::ops::Not::not")]
@@ -137,6 +139,7 @@ impl<'a> Wire<'a> {
             geo: None,
             change: None,
             marks: message.trail.to_texts(),
+            for_another: message.trail.is_for_another(),
             late: message.caveats.late,
             sender_not_proven: message.caveats.sender_not_proven,
             portrait: message.portrait.as_ref().map(|picture| picture.as_str().into()),
@@ -237,7 +240,7 @@ impl<'a> Wire<'a> {
             sent_at: Timestamp(self.sent_at),
             reply_to,
             thread,
-            trail: Trail::from_texts(self.marks.iter().map(String::as_str)),
+            trail: Trail::from_texts(self.marks.iter().map(String::as_str)).for_another(self.for_another),
             caveats: Caveats { late: self.late, sender_not_proven: self.sender_not_proven },
             portrait: self.portrait.take().and_then(PictureId::new),
             kind: self.into_kind()?,

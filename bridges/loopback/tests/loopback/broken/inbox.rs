@@ -101,7 +101,7 @@ impl Spoilt {
 fn made_up(id: RemoteId) -> Incoming {
     let author = Author { id: PersonId::new("somebody"), name: None };
     let message = Cleartext::new(Message::text(author, Timestamp(1), "something"));
-    Incoming { id, message, trust: SenderTrust::Proven, once: None }
+    Incoming { id, message, trust: SenderTrust::Proven, identity: None, once: None }
 }
 
 fn twin(arrival: &Arrival) -> Option<Arrival> {

@@ -6,6 +6,7 @@ use std::fmt;
 
 use matrix_sdk_crypto::{
     DecryptionSettings,
+    olm::SenderData,
     types::events::room::encrypted::{EncryptedEvent, RoomEventEncryptionScheme},
 };
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedUserId, RoomId, UserId, serde::Raw};
@@ -35,6 +36,8 @@ pub struct Decrypted {
     pub sender_device: Option<OwnedDeviceId>,
     pub position: Position,
     pub proof: SenderProof,
+    /// The master key of the sender, if it was asked for by [`Engine::identity_behind`].
+    pub identity: Option<String>,
 }
 
 impl fmt::Debug for Decrypted {
@@ -186,6 +189,23 @@ impl Engine {
             sender_device: decrypted.encryption_info.sender_device.clone(),
             position,
             proof,
+            identity: None,
+        })
+    }
+
+    /// The master key of whoever a session was taken from, in unpadded base64, as it was found when their device was
+    /// looked up: a server that shows another identity for a while changes nothing about it. `None` unless the device
+    /// is signed by one.
+    pub async fn identity_behind(&self, room: &RoomId, session: &str) -> Result<Option<String>, EngineError> {
+        let looking = self.machine().store().get_inbound_group_session(room, session);
+        let Some(session) = contained(looking).await?? else { return Ok(None) };
+        Ok(match &session.sender_data {
+            SenderData::SenderVerified(known) | SenderData::SenderUnverified(known) => {
+                Some(known.master_key.to_base64())
+            }
+            SenderData::UnknownDevice { .. } | SenderData::DeviceInfo { .. } | SenderData::VerificationViolation(_) => {
+                None
+            }
         })
     }
 }
