@@ -12,6 +12,7 @@
 pub mod attempt;
 pub mod audience;
 pub mod breaker;
+pub mod commands;
 pub mod cooldown;
 pub mod desk;
 pub mod dispatch;

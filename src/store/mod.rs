@@ -3,6 +3,7 @@
 //! It keeps what came in until it has been carried everywhere it goes, and then only a content-free line. A message
 //! leaves only by [`Journal::settle`], [`Journal::bury`] or an operator's word.
 
+mod command;
 pub mod sqlite;
 #[cfg(test)]
 mod suite;
@@ -11,11 +12,13 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, Address, Cleartext, DeliveryId, RemoteId, SecretBytes, SenderTrust, SpoolId, Timestamp,
+    AccountName, Address, Cleartext, DeliveryId, PersonId, RemoteId, SecretBytes, SenderTrust, SpoolId, Timestamp,
     gate::Hold,
-    inbox::{Batch, Filling, Keep, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
+    inbox::{Batch, Filling, Incoming, Keep, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
 };
 use serde::{Deserialize, Serialize};
+
+pub use self::command::{Command, Doubt, Said};
 
 /// Where messages of a conversation go: asked by the journal for each message in the moment it is committed, so that a
 /// message and its deliveries become durable together. Answers from memory, does no I/O, and never blocks.
@@ -24,6 +27,10 @@ pub trait Router: Send + Sync + 'static {
     fn linked_since(&self, from: &Address) -> Option<Timestamp>;
     /// Where one message goes.
     fn route(&self, from: &Address, id: &RemoteId, message: &Cleartext, trust: SenderTrust) -> Vec<Routed>;
+    /// What a message says to the bridge itself: then it goes nowhere else. `history`: it was read backwards.
+    fn said_to_us(&self, _from: &Address, _incoming: &Incoming, _history: bool) -> Option<Said> {
+        None
+    }
     /// Opens what a carrier brought, with the key of the peer at that conversation.
     fn open(&self, from: &Address, parcel: &Parcel) -> Option<(DeliveryId, Cleartext)>;
     /// These are the links from now on. Told by the journal when a change of them is durable, before it takes in or
@@ -280,6 +287,10 @@ pub struct Fact {
     /// `queued`, `held`, `dead`, `delivered`, `echo`, `unreadable`, `waiting`; `quarantined` if its row does not open;
     /// `dropped` if an operator dropped it, or if it was certain not to be carried, with the reason.
     pub state: &'static str,
+    /// Its number, if it is a dead letter.
+    pub number: Option<i64>,
+    /// Since when, as near as is kept.
+    pub at: Timestamp,
     /// Why, if there is a reason.
     pub reason: Option<String>,
     /// What it is called there, once delivered.
@@ -479,6 +490,19 @@ pub trait Journal: Send + Sync {
     async fn drop_letters(&self, after: i64) -> Result<Swept, JournalError>;
     /// What became of a message.
     async fn why(&self, at: &Address, id: &RemoteId) -> Result<Vec<Fact>, JournalError>;
+    /// Whether somebody wrote a message that was received in a conversation. False if that is not known.
+    async fn wrote(&self, by: &PersonId, at: &Address, id: &RemoteId) -> Result<bool, JournalError>;
+
+    /// What was said to the bridge itself and is not answered, oldest first.
+    async fn commands(&self, limit: usize) -> Result<Vec<Command>, JournalError>;
+    /// Waits until there may be something new among them. Wakes once for many.
+    async fn commanded(&self);
+    /// Somebody is about to do it, once: should the process die, the next one finds it begun, and says so.
+    async fn begin(&self, number: i64) -> Result<(), JournalError>;
+    /// It is done with. In the same commit an answer is enqueued where it was said; `once` as in [`say`](Self::say).
+    /// Says whether it was enqueued.
+    async fn finish(&self, number: i64, answer: Option<Cleartext>, once: Option<&str>) -> Result<bool, JournalError>;
+
     /// How full it is.
     async fn counts(&self) -> Result<Counts, JournalError>;
     /// A value of the service's own, locked: `read_all` and `write` with no account.

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::atomic::Ordering};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, Address, Cleartext, RemoteId, SecretBytes, SpoolId, Timestamp,
+    AccountName, Address, Cleartext, PersonId, RemoteId, SecretBytes, SpoolId, Timestamp,
     gate::Hold,
     inbox::{Batch, Filling, Keep, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor},
 };
@@ -14,7 +14,8 @@ use super::{
     write::{self, Ask, nothing},
 };
 use crate::store::{
-    Counts, DeadLetter, Died, Fact, Journal, JournalError, LaneReport, Link, LinkEnd, LinkName, Pending, Said, Swept,
+    Command, Counts, DeadLetter, Died, Fact, Journal, JournalError, LaneReport, Link, LinkEnd, LinkName, Pending, Said,
+    Swept,
 };
 
 /// The service's own settings are the store of no account: no account can be named so.
@@ -237,6 +238,33 @@ impl Journal for SqliteJournal {
     async fn why(&self, at: &Address, id: &RemoteId) -> Result<Vec<Fact>, JournalError> {
         let (at, id) = (at.clone(), id.clone());
         self.lists.ask(read::ask(move |reader| read::why(reader, &at, &id))).await
+    }
+
+    async fn wrote(&self, by: &PersonId, at: &Address, id: &RemoteId) -> Result<bool, JournalError> {
+        let (by, at, id) = (by.clone(), at.clone(), id.clone());
+        self.lists.ask(read::ask(move |reader| read::wrote(reader, &by, &at, &id))).await
+    }
+
+    async fn commands(&self, limit: usize) -> Result<Vec<Command>, JournalError> {
+        let (found, broken) = self.lists.ask(read::ask(move |reader| read::commands(reader, limit))).await?;
+        for number in broken {
+            tracing::error!(number, "What was said to the bridge does not open, and is passed over.");
+            self.finish(number, None, None).await?;
+        }
+        Ok(found)
+    }
+
+    async fn commanded(&self) {
+        self.woken.commanded.notified().await;
+    }
+
+    async fn begin(&self, number: i64) -> Result<(), JournalError> {
+        self.writer.ask(Ask::of(1, move |ledger| write::begin(ledger, number))).await
+    }
+
+    async fn finish(&self, number: i64, answer: Option<Cleartext>, once: Option<&str>) -> Result<bool, JournalError> {
+        let once = once.map(str::to_owned);
+        self.writer.ask(Ask::of(2, move |ledger| write::finish(ledger, number, answer.as_ref(), once.as_deref()))).await
     }
 
     async fn counts(&self) -> Result<Counts, JournalError> {

@@ -96,6 +96,10 @@ impl Place {
         Self::of("words").at(to).with(delivery.as_bytes())
     }
 
+    pub(super) fn command(at: &Address, remote: &str) -> Self {
+        Self::of("command").at(at).with(remote.as_bytes())
+    }
+
     pub(super) fn gap(conversation: &Address, low: i64) -> Self {
         Self::of("gap").at(conversation).with(&low.to_le_bytes())
     }

@@ -162,6 +162,8 @@ impl<T: Send + 'static> Lane<T> {
 struct Woken {
     lanes: Mutex<HashSet<Address>>,
     bell: Notify,
+    /// Something was said to the bridge itself.
+    commanded: Notify,
     /// How often something was erased from the outbox.
     erasures: AtomicU64,
 }
@@ -223,6 +225,13 @@ mod delivery {
     pub(super) const ECHO: i64 = 4;
     pub(super) const QUARANTINED: i64 = 5;
     pub(super) const DROPPED: i64 = 6;
+}
+
+/// `command.state`.
+mod command {
+    pub(super) const WAITS: i64 = 0;
+    pub(super) const BEGUN: i64 = 1;
+    pub(super) const DONE: i64 = 2;
 }
 
 /// `unreadable.state`.

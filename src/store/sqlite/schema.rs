@@ -11,6 +11,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0005_kinds.sql"),
     include_str!("../migrations/0006_ages.sql"),
     include_str!("../migrations/0007_said.sql"),
+    include_str!("../migrations/0008_commands.sql"),
 ];
 
 /// The version that is found.

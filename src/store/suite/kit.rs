@@ -16,7 +16,10 @@ use sealbridge_contract::{
     judge,
 };
 
-use crate::store::{FirstVerdict, Journal, Limits, Link, LinkEnd, LinkName, Pending, Routed, Router};
+use crate::{
+    flow::commands,
+    store::{FirstVerdict, Journal, Limits, Link, LinkEnd, LinkName, Pending, Routed, Router, Said},
+};
 
 /// One place where a journal is kept, and the way to open it. Opening it again finds what was there.
 pub(crate) trait Engine: Sync {
@@ -90,6 +93,10 @@ impl Router for TestRouter {
             routed.verdict = FirstVerdict::Hold(Hold::Paused);
         }
         routes
+    }
+
+    fn said_to_us(&self, _: &Address, incoming: &Incoming, history: bool) -> Option<Said> {
+        commands::hear(incoming, history, START)
     }
 
     fn open(&self, _: &Address, parcel: &Parcel) -> Option<(DeliveryId, Cleartext)> {

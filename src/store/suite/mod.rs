@@ -3,6 +3,7 @@
 pub(super) mod about;
 pub(super) mod accept;
 pub(super) mod bounds;
+pub(super) mod commands;
 mod kit;
 pub(super) mod letters;
 pub(super) mod links;
@@ -84,6 +85,16 @@ macro_rules! journal_suite {
                 events_that_cant_be_read_of_one_sender_take_a_share,
                 deletion_of_what_waits_gives_its_senders_share_back,
                 dead_letter_is_let_go_in_time_and_leaves_its_reason,
+            ];
+            commands: [
+                command_is_taken_once_and_carried_nowhere,
+                command_that_was_begun_is_found_begun_and_begun_by_nobody_else,
+                answer_is_enqueued_with_the_end_of_its_command_and_names_what_it_answers,
+                replayed_command_is_not_taken_and_where_nothing_is_linked_neither,
+                what_is_done_to_a_command_changes_nothing_and_crosses_nowhere,
+                history_is_told_apart_and_a_key_that_comes_in_time_makes_a_command,
+                flood_of_commands_is_bounded_in_each_conversation_and_old_ones_are_forgotten,
+                author_of_a_message_is_known_and_nobody_else_is_taken_for_them,
             ];
             links: [
                 links_are_kept_and_removed_with_their_outbox,

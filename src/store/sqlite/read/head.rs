@@ -146,7 +146,11 @@ fn words(
 /// Names what a message answers and is about as its destination does. False: it is about one that is about to be
 /// delivered itself, and its name there is known only then.
 fn relate(reader: &Reader, lane: i64, pending: &mut Pending, before: &[Pending]) -> Outcome<bool> {
-    let Some((from, _)) = &pending.from else { return Ok(true) };
+    let Some((from, _)) = &pending.from else {
+        // What the bridge itself answers was said where the answer goes.
+        pending.reply_to = pending.message.reply_to().cloned();
+        return Ok(true);
+    };
     let message = &pending.message;
     let relations = [message.reply_to(), message.thread(), message.about()];
     if relations.iter().all(Option::is_none) {

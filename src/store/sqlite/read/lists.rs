@@ -208,15 +208,15 @@ pub(in crate::store::sqlite) fn died_since(reader: &Reader, since: Timestamp) ->
 pub(in crate::store::sqlite) fn why(reader: &Reader, at: &Address, id: &RemoteId) -> Outcome<Vec<Fact>> {
     let Some(conversation) = reader.conversation(at)? else { return Ok(Vec::new()) };
     let row = match reader.received_as(conversation, id.as_str())? {
-        Some(place) => reader.one("SELECT id, state, note FROM received WHERE id = ?1", [place], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<String>>(2)?))
+        Some(place) => reader.one("SELECT id, state, at, note FROM received WHERE id = ?1", [place], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, Timestamp(row.get(2)?), row.get::<_, Option<String>>(3)?))
         })?,
         None => None,
     };
     match row {
-        Some((place, state, note)) => {
+        Some((place, state, since, note)) => {
             let deliveries = facts(reader, "d.source = ?1", place)?;
-            Ok(line(reader, place, state, note)?.into_iter().chain(deliveries).collect())
+            Ok(line(reader, place, (state, since), note)?.into_iter().chain(deliveries).collect())
         }
         None => match reader.delivered_as(conversation, id.as_str())? {
             Some(number) => facts(reader, "d.number = ?1", number),
@@ -225,10 +225,21 @@ pub(in crate::store::sqlite) fn why(reader: &Reader, at: &Address, id: &RemoteId
     }
 }
 
+/// Whether somebody wrote a message that was received here.
+pub(in crate::store::sqlite) fn wrote(reader: &Reader, by: &PersonId, at: &Address, id: &RemoteId) -> Outcome<bool> {
+    let Some(conversation) = reader.conversation(at)? else { return Ok(false) };
+    let Some(place) = reader.received_as(conversation, id.as_str())? else { return Ok(false) };
+    let author = reader
+        .one("SELECT author FROM received WHERE id = ?1", [place], |row| row.get::<_, Option<Vec<u8>>>(0))?
+        .flatten();
+    Ok(author.is_some_and(|tag| reader.keys.fits(&Place::author(at, by), &tag)))
+}
+
 fn facts(reader: &Reader, condition: &str, key: i64) -> Outcome<Vec<Fact>> {
     let sql = format!(
-        "SELECT l.name, c.account, c.name, d.state, d.reason, d.settled_as
-         FROM delivery d LEFT JOIN link l ON l.id = d.link LEFT JOIN conversation c ON c.id = d.lane
+        "SELECT l.name, c.account, c.name, d.state, d.reason, d.settled_as, d.number,
+                coalesce(d.done_at, CASE WHEN d.state = 3 AND r.state = 3 THEN r.at END, d.enqueued_at)
+         FROM delivery d LEFT JOIN received r ON r.id = d.source LEFT JOIN link l ON l.id = d.link LEFT JOIN conversation c ON c.id = d.lane
          WHERE {condition} ORDER BY d.number"
     );
     reader.all(&sql, [key], |row| {
@@ -237,6 +248,8 @@ fn facts(reader: &Reader, condition: &str, key: i64) -> Outcome<Vec<Fact>> {
             link: row.get::<_, Option<String>>(0)?.and_then(|name| LinkName::parse(&name).ok()),
             to: account.zip(name).and_then(|(account, name)| keys::address(&account, name)),
             state: state_name(row.get(3)?),
+            number: (row.get::<_, i64>(3)? == delivery::DEAD).then(|| row.get(6)).transpose()?,
+            at: Timestamp(row.get(7)?),
             reason: row.get(4)?,
             delivered_as: row.get::<_, Option<String>>(5)?.map(RemoteId::new),
         })
@@ -244,18 +257,21 @@ fn facts(reader: &Reader, condition: &str, key: i64) -> Outcome<Vec<Fact>> {
 }
 
 /// What the line of a received event says by itself.
-fn line(reader: &Reader, place: i64, state: i64, note: Option<String>) -> Outcome<Option<Fact>> {
-    let fact = |state, reason| Some(Fact { link: None, to: None, state, reason, delivered_as: None });
+fn line(reader: &Reader, place: i64, (state, at): (i64, Timestamp), note: Option<String>) -> Outcome<Option<Fact>> {
+    let numbered =
+        |state, number, reason| Some(Fact { link: None, to: None, state, number, at, reason, delivered_as: None });
+    let fact = |state, reason| numbered(state, None, reason);
     Ok(match state {
         received::WAITING => fact("waiting", Some("something earlier is missing or can't be read yet".into())),
         received::UNREADABLE => {
-            let event = reader.one("SELECT state, reason FROM unreadable WHERE received = ?1", [place], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get(1)?))
-            })?;
+            let event =
+                reader.one("SELECT state, reason, number FROM unreadable WHERE received = ?1", [place], |row| {
+                    Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?))
+                })?;
             match event {
-                Some((unreadable::WAITING, reason)) => fact("unreadable", reason),
-                Some((unreadable::QUARANTINED, _)) => fact("quarantined", None),
-                Some((_, reason)) => fact("dead", reason),
+                Some((unreadable::WAITING, reason, _)) => fact("unreadable", reason),
+                Some((unreadable::QUARANTINED, ..)) => fact("quarantined", None),
+                Some((_, reason, number)) => numbered("dead", Some(number), reason),
                 None => None,
             }
         }

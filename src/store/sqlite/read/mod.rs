@@ -1,6 +1,7 @@
 //! The readers' side: nothing here changes the file, and nobody waits for the disk.
 
 mod accounts;
+mod commands;
 mod head;
 mod lists;
 mod names;
@@ -20,8 +21,9 @@ use crate::store::{JournalError, Router};
 
 pub(super) use self::{
     accounts::{read, read_all},
+    commands::commands,
     head::{called, head, lane_reports, lanes, said},
-    lists::{counts, dead_letters, died_since, files, links, open_gaps, waiting, why},
+    lists::{counts, dead_letters, died_since, files, links, open_gaps, waiting, why, wrote},
 };
 
 /// A question on its way to a reader.

@@ -10,7 +10,7 @@ use super::{
         keys::{Place, about_key, name_key},
         received,
     },
-    Ledger, accept, order, unreadable,
+    Ledger, accept, commands, order, unreadable,
 };
 
 /// Why there is only a line of a message that was taken back.
@@ -65,6 +65,17 @@ pub(super) fn is_taken_back(
         }
     }
     Ok(false)
+}
+
+/// Whether it edits, deletes or reacts to what was said to the bridge itself: that is known nowhere else, and only what
+/// was said first is done.
+pub(super) fn is_about_a_command(ledger: &Ledger, conversation: i64, message: &Cleartext) -> Outcome<bool> {
+    let Some(target) = message.about() else { return Ok(false) };
+    let Some((place, _)) = accept::seen(ledger, conversation, target)? else { return Ok(false) };
+    let taken = ledger.one("SELECT note = ?2 FROM received WHERE id = ?1", params![place, commands::TAKEN], |row| {
+        row.get::<_, Option<bool>>(0)
+    })?;
+    Ok(taken.flatten() == Some(true))
 }
 
 /// Whether a deletion is of something that was taken back here before it went anywhere.

@@ -14,7 +14,7 @@ use super::{
     },
     Ledger,
     about::{self, Notes},
-    accounts, gaps, letters,
+    accounts, commands, gaps, letters,
     once::{self, Fresh, Once},
     order::{self, Routes},
     outbox, pins, unreadable,
@@ -79,14 +79,22 @@ pub(in crate::store::sqlite) fn batch(ledger: &mut Ledger, account: &AccountName
     accounts::write(ledger, account.as_str(), &batch.store)
 }
 
-/// Passes over what nobody listens to. Its replay value is remembered, so that no homeserver can have it said anew once
-/// somebody does.
+/// Passes over what nobody listens to, but for what is said to the bridge itself. Its replay value is remembered, so that
+/// no homeserver can have it said anew once somebody does.
 fn pass(ledger: &mut Ledger, account: &AccountName, arrival: &Arrival) -> Outcome<()> {
-    let Arrived::Message(Incoming { id, once: Some(once), .. }) = &arrival.what else { return Ok(()) };
+    let Arrived::Message(incoming) = &arrival.what else { return Ok(()) };
     let at = Address { account: account.clone(), conversation: arrival.conversation.clone() };
+    let said = ledger.router.said_to_us(&at, incoming, false);
+    if incoming.once.is_none() && said.is_none() {
+        return Ok(());
+    }
     let conversation = ledger.conversation(&at)?;
-    let once = Once::numbered(ledger, account, once);
-    once::remember(ledger, Some(&once), conversation, id.as_str()).map(drop)
+    let once = incoming.once.as_ref().map(|once| Once::numbered(ledger, account, once));
+    let fresh = once::remember(ledger, once.as_ref(), conversation, incoming.id.as_str())?;
+    match said {
+        Some(said) if fresh == Fresh::Yes => commands::take(ledger, &at, &incoming.id, &said),
+        _ => Ok(()),
+    }
 }
 
 fn arrived(ledger: &mut Ledger, standing: &mut Standing, what: &mut Arrived) -> Outcome<()> {
@@ -179,6 +187,11 @@ fn message(
     }
     if filled_since.is_some() && about::is_taken_back(ledger, standing.id, &incoming.id, Some(&incoming.message))? {
         line(ledger, standing.id, &incoming.id, place, Some(about::TAKEN_BACK))?;
+        return Ok(true);
+    }
+    if let Some(said) = ledger.router.said_to_us(&standing.at, incoming, filled_since.is_some()) {
+        line(ledger, standing.id, &incoming.id, place, Some(commands::TAKEN))?;
+        commands::take(ledger, &standing.at, &incoming.id, &said)?;
         return Ok(true);
     }
     let waits = standing.blocked

@@ -282,6 +282,9 @@ impl Writer {
                 // Counted before the lanes are woken, and only once it is durable.
                 let erased = std::mem::take(&mut self.ledger.erased);
                 self.woken.erasures.fetch_add(u64::from(erased), Ordering::Release);
+                if std::mem::take(&mut self.ledger.commanded) {
+                    self.woken.commanded.notify_one();
+                }
                 if std::mem::take(&mut self.ledger.links_changed) {
                     self.ledger.router.links_are(links::all(&self.ledger.connection, &self.ledger.keys)?);
                 }
@@ -298,6 +301,7 @@ impl Writer {
                 self.ledger.forget_new_names();
                 self.ledger.woken.clear();
                 self.ledger.erased = false;
+                self.ledger.commanded = false;
             }
         }
         outcome

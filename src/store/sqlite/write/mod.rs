@@ -3,6 +3,7 @@
 mod about;
 mod accept;
 mod accounts;
+mod commands;
 mod gaps;
 mod group;
 mod letters;
@@ -36,6 +37,7 @@ pub(super) use self::gaps::Bounds;
 pub(super) use self::{
     accept::{batch, parcels},
     accounts::{forget, prune, write},
+    commands::{begin, finish},
     gaps::fill,
     letters::{
         AT_ONCE as LETTERS_AT_ONCE, drop_letter, drop_letters, quarantine_delivery, quarantine_unreadable, retry,
@@ -67,6 +69,8 @@ pub(super) struct Ledger {
     woken: HashSet<Address>,
     /// Whether something was erased from the outbox.
     erased: bool,
+    /// Whether something was said to the bridge itself.
+    commanded: bool,
     /// Conversations in which more messages may be routed than one commit takes. Until they are, what arrives there
     /// waits behind them.
     unfinished: BTreeSet<i64>,
@@ -126,6 +130,7 @@ impl Ledger {
             new_names: NewNames::default(),
             woken: HashSet::new(),
             erased: false,
+            commanded: false,
             unfinished: BTreeSet::new(),
             links_changed: false,
             lone_values,

@@ -60,7 +60,9 @@ pub(super) fn route(
         letters::write(ledger, conversation, carried.id.as_str(), Some(author), about::NOT_THEIRS)?;
         return Ok(Routes::default());
     }
-    if about::deletes_nothing(ledger, conversation, carried.message)? {
+    let goes_nowhere = about::deletes_nothing(ledger, conversation, carried.message)?
+        || about::is_about_a_command(ledger, conversation, carried.message)?;
+    if goes_nowhere {
         return Ok(Routes::default());
     }
     let mut routes = Routes::default();

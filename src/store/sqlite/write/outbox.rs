@@ -9,7 +9,7 @@ use super::{
         keys::{Place, name_key, topic_key},
         received,
     },
-    Ledger, letters, links, pins,
+    Ledger, commands, letters, links, pins,
 };
 use crate::store::{FirstVerdict, JournalError, Routed};
 
@@ -275,5 +275,6 @@ pub(in crate::store::sqlite) fn sweep(ledger: &mut Ledger) -> Outcome<usize> {
     )?;
     let settled = words.iter().filter(|state| **state == delivery::SETTLED).count();
     ledger.totals.settled = ledger.totals.settled.saturating_sub(settled as u64);
-    Ok(places.len() + words.len() + letters::expire(ledger, SWEPT_AT_ONCE)?)
+    let done = commands::sweep(ledger, SWEPT_AT_ONCE)?;
+    Ok(places.len() + words.len() + done + letters::expire(ledger, SWEPT_AT_ONCE)?)
 }

@@ -14,7 +14,7 @@ use super::{
     },
     Ledger,
     about::{self, Notes},
-    accept, letters,
+    accept, commands, letters,
     once::{self, Fresh, Once},
     order,
     outbox::no_such,
@@ -135,6 +135,12 @@ fn readable(ledger: &mut Ledger, event: &Event, incoming: &mut Incoming) -> Outc
     }
     if event.passed {
         accept::mark_late(&mut incoming.message);
+    }
+    if let Some(said) = ledger.router.said_to_us(&at, incoming, event.filled) {
+        ledger.close_line(event.place, Some(commands::TAKEN))?;
+        commands::take(ledger, &at, &incoming.id, &said)?;
+        order::go_on(ledger, event.conversation)?;
+        return Ok(());
     }
     let notes = Notes::of(ledger, event.conversation, &at, &incoming.message);
     about::follow(ledger, event.conversation, &notes, &incoming.message)?;
