@@ -10,6 +10,8 @@ use sealbridge_contract::{
 };
 use serde::Serialize;
 
+use crate::config::Commander;
+
 /// One account's section: its network, and the settings of that network's transport.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "network", rename_all = "snake_case")]
@@ -81,6 +83,33 @@ impl AccountConfig {
             Self::Matrix(settings) => settings.check(),
             Self::DeltaChat(settings) => settings.check(),
             Self::Loopback(settings) => settings.check().map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Says what can't be right about somebody who may tell the bridge what to do: the key of their section, and why.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub fn check_commander(&self, who: &Commander) -> Result<(), (&'static str, String)> {
+        let person = who.person.as_str();
+        match (self, &who.key) {
+            (Self::Matrix(_), _) if !sealbridge_matrix::is_user(person) => {
+                Err(("person", "a person on Matrix is written @name:server".into()))
+            }
+            (Self::Matrix(_), Some(key)) if !sealbridge_matrix::is_master_key(key) => {
+                Err(("key", "a master key is 43 letters of base64; `!seal help` shows yours".into()))
+            }
+            (Self::DeltaChat(_), _) if !sealbridge_deltachat::is_person(person) => Err((
+                "person",
+                "a person on Delta Chat is the fingerprint of their key: 40 or 64 of 0-9 and A-F, in capitals and without spaces".into(),
+            )),
+            (Self::DeltaChat(_) | Self::Loopback(_), Some(_)) => {
+                Err(("key", "on this network a person has no key beside their id".into()))
+            }
+            _ if person.is_empty() || person.contains(|c: char| c.is_whitespace() || c.is_control()) => {
+                Err(("person", "a person is written as their network names them, without spaces".into()))
+            }
+            _ => Ok(()),
         }
     }
 

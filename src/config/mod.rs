@@ -25,7 +25,7 @@ pub use load::{
     Flags, Kind, Known, PREFIX, Place, Position, Problem, Problems, Sources, check_keys, load, load_as, load_text,
     nearest, schema, variable_for,
 };
-pub use sections::{Admin, FixedLink, Format, Journal, Level, Log, Service, parse_address};
+pub use sections::{Admin, Commander, FixedLink, Format, Journal, Level, Log, Operator, Service, parse_address};
 pub use show::{redacted, redacted_toml, sounds_secret};
 pub use units::{Period, Size};
 
@@ -41,6 +41,9 @@ pub struct Config {
     /// Who is told what needs a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<Admin>,
+    /// Who may tell the bridge what to do from within a conversation.
+    #[schemars(default)]
+    pub operator: Operator,
     /// Our logins.
     #[schemars(with = "BTreeMap<String, AccountConfig>", default)]
     pub accounts: BTreeMap<AccountName, AccountConfig>,

@@ -180,6 +180,36 @@ fn what_does_not_fit_together_is_told() {
 }
 
 #[test]
+fn admin_who_could_not_be_told_for_certain_is_an_error() {
+    let with = |text: &str| format!("{MINIMAL}{text}");
+    let admin = |lines: &str| with(&format!("[operator.admins.ann]\n{lines}\n"));
+    let whole = admin("account = \"a\"\nperson = \"@ann:x\"\nkey = \"2AhcAUBfkoiYo8RYHqUyvVQWzlYyoDrMnCyX8rtEajw\"");
+    assert!(load(&whole, &[]).is_ok(), "a whole one is in order");
+    for (text, place, words) in [
+        (admin("account = \"b\"\nperson = \"@ann:x\""), "5:1", "there is no account `b`"),
+        (admin("account = \"a\"\nperson = \"ann\""), "6:1", "@name:server"),
+        (admin("account = \"a\"\nperson = \"\""), "6:1", "@name:server"),
+        (admin("account = \"a\"\nperson = \"@ann:x\"\nkey = \"short\""), "7:1", "43 letters"),
+        (admin("account = \"a\""), "4:18", "person"),
+        (admin("account = \"a\"\nperson = \"@ann:x\"\nkeys = \"k\""), "7:1", "`key`"),
+        (with("[operator]\nlevel = 0\n"), "5:1", "everybody's"),
+        (with("[operator]\nlevel = \"high\"\n"), "5:1", "expected"),
+        (with("[operator]\nadmins = [\"@ann:x\"]\n"), "5:1", "expected"),
+    ] {
+        check(&text, &[], &[(place, words)]);
+    }
+    let mail = "[accounts.m]\nnetwork = \"deltachat\"\naddress = \"bridge@mail.example\"\n[operator.admins.ann]\naccount = \
+                \"m\"\n";
+    let fingerprint = "926358B8F4D84C7DB81F9668A351D95C24C03621";
+    assert!(load(&format!("{mail}person = \"{fingerprint}\"\n"), &[]).is_ok());
+    for person in ["ann@mail.example", &fingerprint.to_lowercase(), &fingerprint[1..]] {
+        check(&format!("{mail}person = \"{person}\"\n"), &[], &[("6:1", "fingerprint")]);
+    }
+    let keyed = format!("{mail}person = \"{fingerprint}\"\nkey = \"k\"\n");
+    check(&keyed, &[], &[("7:1", "no key beside their id")]);
+}
+
+#[test]
 fn secret_is_never_taken_from_the_config() {
     let inline = format!("{MINIMAL}password = \"hunter2\"\n");
     check(&inline, &[], &[("4:1", "a secret is never written into the config")]);
@@ -198,6 +228,7 @@ fn example_parses_and_shows_the_defaults() {
             ("/accounts/work", "homeserver"),
             ("/accounts/family", "password_file"),
             ("/accounts/family", "groups"),
+            ("/operator/admins/anna", "key"),
         ];
         for (section, key) in examples {
             shown.pointer_mut(section).and_then(|section| section.as_object_mut()?.remove(key));

@@ -23,7 +23,7 @@ pub use self::{
     names::variable_for,
     problems::{Place, Position, Problem, Problems},
 };
-use super::{Admin, Config, FixedLink, Format, Journal, Level, Log, Service};
+use super::{Admin, Config, FixedLink, Format, Journal, Level, Log, Operator, Service};
 use crate::{store::LinkName, transports::AccountConfig};
 
 /// What every variable of the config starts with.
@@ -60,6 +60,8 @@ struct Raw {
     #[serde(default)]
     service: Service,
     admin: Option<Admin>,
+    #[serde(default)]
+    operator: Operator,
     #[serde(default)]
     accounts: BTreeMap<String, Value>,
     #[serde(default)]
@@ -210,7 +212,8 @@ impl<'a> Loading<'a> {
         }
         let mut log = raw.log;
         log.level = Level::louder(log.level, self.sources.flags.verbose);
-        let mut config = Config { service: raw.service, admin: raw.admin, accounts, links, journal: raw.journal, log };
+        let Raw { service, admin, operator, journal, .. } = raw;
+        let mut config = Config { service, admin, operator, accounts, links, journal, log };
         // The file's own path is made absolute, since the parent of a bare name is an empty path.
         let file = std::path::absolute(&self.sources.file).unwrap_or_else(|_| self.sources.file.clone());
         config.make_paths_absolute(file.parent().unwrap_or(Path::new("/")));
@@ -243,6 +246,19 @@ impl<'a> Loading<'a> {
             && !config.accounts.contains_key(&admin.account)
         {
             self.problem("admin.account", no_such(&admin.account));
+        }
+        for (name, admin) in &config.operator.admins {
+            match config.accounts.get(&admin.account) {
+                None => self.problem(&format!("operator.admins.{name}.account"), no_such(&admin.account)),
+                Some(account) => {
+                    if let Err((key, words)) = account.check_commander(admin) {
+                        self.problem(&format!("operator.admins.{name}.{key}"), words);
+                    }
+                }
+            }
+        }
+        if let Err(words) = config.operator.check_level() {
+            self.problem("operator.level", words);
         }
     }
 }

@@ -4,10 +4,12 @@ mod admin;
 mod journal;
 mod links;
 mod log;
+mod operator;
 mod service;
 
 pub use admin::Admin;
 pub use journal::Journal;
 pub use links::{FixedLink, parse_address};
 pub use log::{Format, Level, Log};
+pub use operator::{Commander, Operator};
 pub use service::Service;

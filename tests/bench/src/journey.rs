@@ -150,6 +150,7 @@ impl Place {
         Ok(Config {
             service: ServiceSection { state: self.folder.path().to_owned(), ..ServiceSection::default() },
             admin: None,
+            operator: Default::default(),
             accounts,
             links: links.collect::<Result<_>>()?,
             journal: Journal::default(),
