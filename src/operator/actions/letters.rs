@@ -94,7 +94,7 @@ pub(super) async fn drop_all(journal: &dyn Journal) -> Result<Outcome, Failure> 
     Ok(Outcome::one(words, &serde_json::json!({ "dropped": done })))
 }
 
-async fn all(journal: &dyn Journal) -> Result<Vec<DeadLetter>, Failure> {
+pub(super) async fn all(journal: &dyn Journal) -> Result<Vec<DeadLetter>, Failure> {
     let mut letters: Vec<DeadLetter> = Vec::new();
     loop {
         let after = letters.last().map_or(i64::MIN, |letter| letter.number);
@@ -107,7 +107,7 @@ async fn all(journal: &dyn Journal) -> Result<Vec<DeadLetter>, Failure> {
     }
 }
 
-async fn find(journal: &dyn Journal, number: i64) -> Result<DeadLetter, Failure> {
+pub(super) async fn find(journal: &dyn Journal, number: i64) -> Result<DeadLetter, Failure> {
     let page = journal.dead_letters(number.saturating_sub(1), 1).await?;
     let found = page.into_iter().find(|letter| letter.number == number);
     found.ok_or_else(|| {

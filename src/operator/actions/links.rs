@@ -213,20 +213,24 @@ fn describe(host: &dyn Host, link: &Link) -> String {
     let state = link.paused.as_ref().map_or("on".to_owned(), |why| format!("off: {why}"));
     let mut words = format!("{} ({state}{fixed})\n", link.name);
     for end in &link.ends {
-        let info = info(host, &end.at);
-        let encryption = match info.as_ref().map(|info| info.encryption) {
-            Some(Encryption::Pinned) => "encrypted",
-            Some(Encryption::Absent) => "NOT ENCRYPTED: nothing is carried there",
-            Some(Encryption::Violated) => "HELD: was encrypted, and its server now says otherwise",
-            Some(Encryption::Replaced) => "HELD: replaced; say `sealbridge links replace` to follow",
-            Some(Encryption::Muted) => "HELD: encrypted, and we may not speak there; let us send messages",
-            Some(Encryption::Frozen) => "HELD: somebody is there who was not approved; `sealbridge audience` says who",
-            Some(Encryption::Left) => "HELD: we are not in it any more; invite us again",
-            Some(Encryption::Unknown) => "held until it is known whether it is encrypted",
-            None => "held: not a conversation that we are in",
-        };
-        let name = info.and_then(|info| info.name).map_or(String::new(), |name| format!("  {name:?}"));
+        let encryption = encryption_of(host, &end.at);
+        let name = info(host, &end.at).and_then(|info| info.name).map_or(String::new(), |name| format!("  {name:?}"));
         words.push_str(&format!("  {}{name}  {encryption}\n", field(&end.at.to_string())));
     }
     words
+}
+
+/// What is known of a conversation's encryption, and so of what is carried there.
+pub(super) fn encryption_of(host: &dyn Host, at: &Address) -> &'static str {
+    match info(host, at).map(|info| info.encryption) {
+        Some(Encryption::Pinned) => "encrypted",
+        Some(Encryption::Absent) => "NOT ENCRYPTED: nothing is carried there",
+        Some(Encryption::Violated) => "HELD: was encrypted, and its server now says otherwise",
+        Some(Encryption::Replaced) => "HELD: replaced; say `sealbridge links replace` to follow",
+        Some(Encryption::Muted) => "HELD: encrypted, and we may not speak there; let us send messages",
+        Some(Encryption::Frozen) => "HELD: somebody is there who was not approved; `sealbridge audience` says who",
+        Some(Encryption::Left) => "HELD: we are not in it any more; invite us again",
+        Some(Encryption::Unknown) => "held until it is known whether it is encrypted",
+        None => "held: not a conversation that we are in",
+    }
 }

@@ -5,12 +5,13 @@ mod conversations;
 mod doctor;
 mod letters;
 mod links;
+mod room;
 mod status;
 
 use std::{fmt, sync::Arc};
 
 pub use doctor::{Check, CheckState, diagnosis, on_disk, service_not_running};
-use sealbridge_contract::{AccountName, Address, Answer, AnyTransport, Flow, PersonId, Step};
+use sealbridge_contract::{AccountName, Address, Answer, AnyTransport, Flow, PersonId, RemoteId, Step};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -117,6 +118,36 @@ pub enum Action {
         /// Who.
         person: PersonId,
     },
+    /// How one link is doing, and nothing else.
+    ShowLink {
+        /// Its name.
+        name: LinkName,
+    },
+    /// What became of a message.
+    Why {
+        /// Where it was written, or brought to.
+        at: Address,
+        /// What it is called there.
+        message: RemoteId,
+        /// Only if this person wrote it.
+        by: Option<PersonId>,
+        /// Without saying what the other conversations are called.
+        brief: bool,
+    },
+    /// A dead letter that came from a conversation, or was to go there, is tried again.
+    RetryHere {
+        /// Which conversation.
+        at: Address,
+        /// Its number.
+        number: i64,
+    },
+    /// Every dead letter of a message is tried again.
+    RetryMessage {
+        /// Where it was written.
+        at: Address,
+        /// What it is called there.
+        message: RemoteId,
+    },
     /// Identities are compared by people.
     Verify {
         /// Our account.
@@ -172,6 +203,10 @@ impl Action {
             Self::ListTrust => "list_trust",
             Self::ShowTrust { .. } => "show_trust",
             Self::ForgetTrust { .. } => "forget_trust",
+            Self::ShowLink { .. } => "show_link",
+            Self::Why { .. } => "why",
+            Self::RetryHere { .. } => "retry_here",
+            Self::RetryMessage { .. } => "retry_message",
             Self::Verify { .. } => "verify",
         }
     }
@@ -196,8 +231,12 @@ impl Action {
             | Self::RetryDeadLetter { .. }
             | Self::DropDeadLetter { .. }
             | Self::RetryDeadLetters
-            | Self::DropDeadLetters => false,
-            Self::Status
+            | Self::DropDeadLetters
+            | Self::Why { .. }
+            | Self::RetryHere { .. }
+            | Self::RetryMessage { .. } => false,
+            Self::ShowLink { .. }
+            | Self::Status
             | Self::Doctor
             | Self::AddLink { .. }
             | Self::ReplaceEnd { .. }
@@ -225,8 +264,12 @@ impl Action {
             | Self::ShowDeadLetter { .. }
             | Self::Audience { .. }
             | Self::ListTrust
-            | Self::ShowTrust { .. } => false,
-            Self::AddLink { .. }
+            | Self::ShowTrust { .. }
+            | Self::ShowLink { .. }
+            | Self::Why { .. } => false,
+            Self::RetryHere { .. }
+            | Self::RetryMessage { .. }
+            | Self::AddLink { .. }
             | Self::Invite { .. }
             | Self::RemoveLink { .. }
             | Self::ReplaceEnd { .. }
@@ -254,6 +297,13 @@ pub enum Actor {
     },
     /// `sealbridge init`.
     Init,
+    /// Somebody in a conversation, proven to be who they are.
+    Person {
+        /// Who.
+        person: PersonId,
+        /// Where.
+        at: Address,
+    },
 }
 
 impl fmt::Display for Actor {
@@ -261,6 +311,7 @@ impl fmt::Display for Actor {
         match self {
             Self::Local { uid } => write!(f, "uid {uid}"),
             Self::Init => f.write_str("init"),
+            Self::Person { person, at } => write!(f, "{} in {at}", person.as_str()),
         }
     }
 }
@@ -396,6 +447,10 @@ async fn do_at_once(host: &dyn Host, action: &Action) -> Result<Outcome, Failure
         Action::ListTrust => audience::people(host, None).await,
         Action::ShowTrust { person } => audience::people(host, Some(person)).await,
         Action::ForgetTrust { account, person } => audience::forget(host, account, person).await,
+        Action::ShowLink { name } => room::show_link(host, name).await,
+        Action::Why { at, message, by, brief } => room::why(host, at, message, by.as_ref(), *brief).await,
+        Action::RetryHere { at, number } => room::retry_here(host, at, *number).await,
+        Action::RetryMessage { at, message } => room::retry_message(host, at, message).await,
         Action::Verify { .. } => Err(Failure::other("comparing takes more than one step")),
     }
 }
@@ -413,6 +468,6 @@ fn transport_of(host: &dyn Host, name: &AccountName) -> Result<AnyTransport, Fai
     })
 }
 
-fn open_transport(host: &dyn Host, name: &AccountName) -> Option<AnyTransport> {
+pub(super) fn open_transport(host: &dyn Host, name: &AccountName) -> Option<AnyTransport> {
     host.accounts().into_iter().find(|account| account.name == *name)?.transport
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use sealbridge_contract::{AccountName, Address, PersonId};
+use sealbridge_contract::{AccountName, Address, PersonId, RemoteId};
 
 use crate::{
     config::{Format, parse_address},
@@ -109,6 +109,14 @@ pub(super) enum Command {
     /// The root key, which opens the journal.
     #[command(subcommand)]
     Key(Key),
+    /// Say what became of a message.
+    Why {
+        /// Where it was written: account/conversation.
+        #[arg(value_parser = parse_address)]
+        conversation: Address,
+        /// What its network calls it.
+        message: String,
+    },
     /// The config.
     #[command(subcommand)]
     Config(Config),
@@ -146,6 +154,11 @@ pub(super) enum Account {
 pub(super) enum Links {
     /// Show the links.
     List,
+    /// Say how one is doing.
+    Show {
+        /// Its name.
+        name: LinkArg,
+    },
     /// Make a link.
     Add {
         /// Its name.
@@ -328,6 +341,7 @@ impl From<Links> for Action {
     fn from(links: Links) -> Self {
         match links {
             Links::List => Self::ListLinks,
+            Links::Show { name } => Self::ShowLink { name: name.0 },
             Links::Add { name, ends } => Self::AddLink { name: name.0, ends },
             Links::Remove { name } => Self::RemoveLink { name: name.0 },
             Links::Replace { name, old, new } => Self::ReplaceEnd { name: name.0, old, new },
@@ -368,6 +382,9 @@ impl Command {
             }
             Self::DeadLetters(DeadLetters::List) => Action::ListDeadLetters,
             Self::DeadLetters(DeadLetters::Show { number }) => Action::ShowDeadLetter { number },
+            Self::Why { conversation, message } => {
+                Action::Why { at: conversation, message: RemoteId::new(message), by: None, brief: false }
+            }
             Self::Verify { account, person } => {
                 Action::Verify { account: account.0, person: person.map(PersonId::new) }
             }
