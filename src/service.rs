@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 
@@ -26,6 +26,7 @@ use crate::{
     },
     operator::{
         Failure, FailureKind, admin,
+        chat::Chat,
         host::{Account, Assembled, Host},
     },
     spool::SpoolFolder,
@@ -57,6 +58,8 @@ pub struct Service {
     spool: SpoolFolder,
     accounts: Mutex<HashMap<AccountName, Opened>>,
     started_at: Timestamp,
+    /// Itself, for what outlives a call.
+    this: OnceLock<Weak<Self>>,
     /// Conversations that were told that they are bridged.
     told: tokio::sync::Mutex<HashSet<Address>>,
 }
@@ -96,7 +99,7 @@ impl Service {
         let keys = Keys { stores: stores.collect() };
         let rules = Arc::clone(&config);
         let table = TableHandle::new(Arc::new(move |link: &Link| rule(&rules, link)));
-        let router = Arc::new(JourneyRouter::new(table.clone(), for_router, clock.clone()));
+        let router = Arc::new(JourneyRouter::new(table.clone(), for_router, config.operator.clone(), clock.clone()));
         let spool = config.service.state.join("spool");
         let spool = SpoolFolder::open(&spool, vault.key_for("spool v1"), config.journal.most_files.0)
             .map_err(|error| Failure::new(FailureKind::Config, format!("the spool can't be used: {error}")))?;
@@ -110,9 +113,9 @@ impl Service {
         let journal: SharedJournal = Arc::new(journal);
         let attempts = Attempts::new(table.clone(), Arc::clone(&journal), for_attempts, tags, clock.clone());
         let (signals, signalled) = signals::line();
-        let desk = Desk::new(Arc::clone(&journal), table.clone(), signals, clock.clone());
+        let desk = Desk::new(Arc::clone(&journal), table.clone(), signals, config.operator.clone(), clock.clone());
         let dispatch = Dispatch::new(Arc::clone(&journal), table.clone(), attempts, clock.clone());
-        let service = Self {
+        let service = Arc::new(Self {
             config,
             journal,
             started_at: clock.now(),
@@ -126,13 +129,15 @@ impl Service {
             dispatch,
             spool,
             accounts: Mutex::default(),
+            this: OnceLock::new(),
             told: tokio::sync::Mutex::default(),
-        };
+        });
+        let _ = service.this.set(Arc::downgrade(&service));
         service.follow_config().await?;
         crate::store::Router::links_are(&*service.router, service.journal.links().await?);
         service.follow_accounts();
         service.follow_links().await?;
-        Ok(Arc::new(service))
+        Ok(service)
     }
 
     /// What the transport of an account is given.
@@ -460,6 +465,9 @@ impl Assembled for Service {
         let operator = self.config.admin.as_ref().map(|admin| admin.person.clone());
         let watch = audience::Watch::new(journal, self.table.clone(), desk, self.changes.clone(), operator);
         tasks.spawn(watch.run(stop.clone()));
+        if let Some(host) = self.this.get().and_then(Weak::upgrade) {
+            tasks.spawn(Chat::new(host).run(stop.clone()));
+        }
         let breaker = self.watch_breaker(&stop);
         let result = tokio::select! {
             result = self.run_accounts(&stop) => result,

@@ -7,7 +7,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, Address, Cleartext, Clock, ConversationId, Message, NotAccepted, SecretBytes, Signal,
+    AccountName, Address, Cleartext, Clock, ConversationId, Message, NotAccepted, PersonId, SecretBytes, Signal,
     inbox::{
         Audience, Batch, Filling, Incident, Intake, Keep, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor,
     },
@@ -16,7 +16,10 @@ use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use super::{audience::Moved, table::TableHandle};
-use crate::store::{JournalError, SharedJournal};
+use crate::{
+    config::Operator,
+    store::{JournalError, SharedJournal},
+};
 
 /// The desk: journal behind it, the operator's room beside it.
 pub struct Desk {
@@ -25,6 +28,8 @@ pub struct Desk {
     table: TableHandle,
     signals: mpsc::Sender<(Address, Signal)>,
     moved: Arc<Moved>,
+    /// Who may tell the bridge what to do.
+    operator: Operator,
     clock: Clock,
     /// Something was not accepted, since the journal was full.
     refused: AtomicBool,
@@ -38,10 +43,11 @@ impl Desk {
         journal: SharedJournal,
         table: TableHandle,
         signals: mpsc::Sender<(Address, Signal)>,
+        operator: Operator,
         clock: Clock,
     ) -> Arc<Self> {
         let (admin, refused, trouble) = (OnceLock::new(), AtomicBool::new(false), Mutex::default());
-        Arc::new(Self { journal, admin, table, signals, moved: Arc::default(), clock, refused, trouble })
+        Arc::new(Self { journal, admin, table, signals, moved: Arc::default(), operator, clock, refused, trouble })
     }
 
     /// Conversations whose readers may have changed.
@@ -194,6 +200,10 @@ impl Intake for Desk {
 
     fn listens(&self, account: &AccountName) -> Vec<ConversationId> {
         self.table.now().signalling(account)
+    }
+
+    fn attends(&self, account: &AccountName, person: &PersonId) -> bool {
+        self.operator.attends(account, person)
     }
 
     fn is_linked(&self, account: &AccountName, conversation: &ConversationId) -> bool {

@@ -7,16 +7,25 @@ use std::{
 };
 
 use sealbridge_contract::{
-    Address, Cleartext, Clock, DeliveryId, Origin, Refusal, RemoteId, Rule, SenderTrust, Timestamp, Verdict,
-    adapt::bytes, gate::Hold, inbox::Parcel, judge, trail::MarkKey,
+    Address, AnyTransport, Cleartext, Clock, DeliveryId, Origin, Refusal, RemoteId, Rule, SenderTrust, Timestamp,
+    Verdict,
+    adapt::bytes,
+    gate::Hold,
+    inbox::{Incoming, Parcel},
+    judge,
+    trail::MarkKey,
 };
 use tokio::sync::watch;
 
 use super::{
     breaker::{Breaker, Loop},
+    commands,
     table::{Table, TableHandle},
 };
-use crate::store::{FirstVerdict, Link, LinkName, Routed, Router};
+use crate::{
+    config::Operator,
+    store::{FirstVerdict, Link, LinkName, Routed, Router, Said},
+};
 
 /// Routes by the table that is valid now.
 #[derive(Debug)]
@@ -26,14 +35,16 @@ pub struct JourneyRouter {
     breaker: Mutex<Breaker>,
     /// Links whose circuit breaker tripped, until the journal has them paused. Everything is held for them already.
     tripped: watch::Sender<HashMap<LinkName, Loop>>,
+    /// Who may tell the bridge what to do.
+    operator: Operator,
     clock: Clock,
 }
 
 impl JourneyRouter {
     /// A router by this table.
     #[must_use]
-    pub fn new(table: TableHandle, marks: MarkKey, clock: Clock) -> Self {
-        Self { table, marks, breaker: Mutex::default(), tripped: watch::Sender::default(), clock }
+    pub fn new(table: TableHandle, marks: MarkKey, operator: Operator, clock: Clock) -> Self {
+        Self { table, marks, breaker: Mutex::default(), tripped: watch::Sender::default(), operator, clock }
     }
 
     /// Links whose circuit breaker tripped and that are to be paused.
@@ -54,6 +65,11 @@ impl JourneyRouter {
             self.tripped.send_modify(|tripped| drop(tripped.insert(link.clone(), seen)));
         }
         trips
+    }
+
+    /// Whether we carried it ourselves.
+    fn is_ours(&self, message: &Cleartext) -> bool {
+        message.trail().marks().iter().any(|mark| self.marks.made(mark))
     }
 
     /// The gate's first word on one conversation.
@@ -97,7 +113,7 @@ impl Router for JourneyRouter {
 
     fn route(&self, from: &Address, _id: &RemoteId, message: &Cleartext, trust: SenderTrust) -> Vec<Routed> {
         let table = self.table.now();
-        let ours = message.trail().marks().iter().any(|mark| self.marks.made(mark));
+        let ours = self.is_ours(message);
         let mut routes: Vec<_> = table
             .listeners(from, message.sent_at())
             .map(|(link, to, rule)| {
@@ -117,6 +133,18 @@ impl Router for JourneyRouter {
             }
         }
         routes
+    }
+
+    fn said_to_us(&self, from: &Address, incoming: &Incoming, history: bool) -> Option<Said> {
+        let said = commands::hear(incoming, history, self.clock.now())?;
+        let table = self.table.now();
+        // Where others than those who write can make words up, nobody is heard. Our own words are an echo.
+        if !matches!(table.transport(&from.account), Some(AnyTransport::EndToEnd(_))) || self.is_ours(&incoming.message)
+        {
+            return None;
+        }
+        let listens = table.linked_since(from).is_some() || self.operator.attends(&from.account, &said.by);
+        listens.then_some(said)
     }
 
     fn open(&self, from: &Address, parcel: &Parcel) -> Option<(DeliveryId, Cleartext)> {

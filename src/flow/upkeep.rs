@@ -235,7 +235,7 @@ mod tests {
         let admin = Address { account: account.clone(), conversation: ConversationId::new("!admin") };
         let (signals, _) = tokio::sync::mpsc::channel(1);
         let table = TableHandle::new(Arc::new(|_: &Link| Rule::default()));
-        let desk = Desk::new(Arc::clone(&journal), table, signals, clock.clone());
+        let desk = Desk::new(Arc::clone(&journal), table, signals, Default::default(), clock.clone());
         let spool = SpoolFolder::open(&folder.path().join("spool"), zeroize::Zeroizing::new([7; 32]), 1 << 20);
         let spool = spool.expect("the folder can be used");
         desk.set_admin(admin.clone());

@@ -5,6 +5,7 @@
 pub mod actions;
 pub mod admin;
 mod audit;
+pub mod chat;
 pub mod cli;
 pub mod control;
 mod failure;

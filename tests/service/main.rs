@@ -2,6 +2,8 @@
 
 mod architecture;
 mod audience;
+mod chat;
+mod chat_rooms;
 mod config;
 mod deeds;
 mod egress;
