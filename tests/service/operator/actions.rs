@@ -198,3 +198,48 @@ async fn admin_room_is_kept() {
     admin::set_room(&*journal, &address("!admin:x")).await.expect("the journal takes it");
     assert_eq!(admin::room(&*journal).await.expect("the journal answers"), Some(address("!admin:x")));
 }
+
+#[tokio::test]
+async fn link_and_message_are_told_of_without_what_other_conversations_are_called() {
+    let host = PlayedHost::new();
+    fixed_link(&host).await;
+    let what = Arrived::Refused {
+        id: RemoteId::new("$event"),
+        sender: PersonId::new("@ann:x"),
+        reason: "nobody vouches for its sender".into(),
+    };
+    let batch = Batch { arrivals: vec![Arrival { conversation: ConversationId::new("x"), what }], ..Batch::default() };
+    host.journal().accept(&account(), batch).await.expect("the journal takes it");
+    let (here, other) = (address("x"), address("elsewhere"));
+    for to in [&here, &other] {
+        say(&host, to).await;
+    }
+    host.set_lane(&here, LaneState::Waits(Hold::AccountNotRunning));
+    let shown = done(&host, Action::ShowLink { name: name("fixed") }).await.expect("the journal answers");
+    let number = shown.lines[0]["dead_letters"][0].as_i64().expect("it is one of this link");
+    let waits = format!("1 messages wait, the first for 0s: {}", Hold::AccountNotRunning);
+    for words in ["`fixed` is on", waits.as_str(), &format!("Dead letters: {number}.")] {
+        assert!(shown.words.contains(words), "{words:?} is not in {}", shown.words);
+    }
+    assert!(!format!("{shown:?}").contains("a/"), "{shown:?}");
+    let unknown = done(&host, Action::ShowLink { name: name("fixxed") }).await.expect_err("there is none");
+    assert!(unknown.words.contains("did you mean `fixed`?"), "{}", unknown.words);
+
+    let why = |at: &Address, message: &str, by: Option<&str>| Action::Why {
+        at: at.clone(),
+        message: RemoteId::new(message),
+        by: by.map(PersonId::new),
+        brief: true,
+    };
+    let told = done(&host, why(&here, "$event", None)).await.expect("it is known");
+    assert!(told.words.contains("Not carried") && told.words.contains("nobody vouches"), "{}", told.words);
+    for (at, message) in [(&here, "$other"), (&other, "$event")] {
+        assert_eq!(done(&host, why(at, message, None)).await.expect_err("it is not known").kind, FailureKind::Usage);
+    }
+    let theirs = done(&host, why(&here, "$event", Some("@ben:x"))).await.expect_err("it is not Ben's");
+    assert_eq!(theirs.kind, FailureKind::Refused);
+    let elsewhere = done(&host, Action::RetryHere { at: other, number }).await.expect_err("it is another's");
+    assert!(elsewhere.words.contains("of this conversation"), "{}", elsewhere.words);
+    let here = done(&host, Action::RetryHere { at: here, number }).await.expect_err("its content was never here");
+    assert!(here.words.contains("content"), "{}", here.words);
+}
