@@ -7,8 +7,8 @@ use std::{
 };
 
 use sealbridge_contract::{
-    Address, AnyTransport, Cleartext, Clock, DeliveryId, Origin, Refusal, RemoteId, Rule, SenderTrust, Timestamp,
-    Verdict,
+    Address, AnyTransport, Cleartext, Clock, DeliveryId, Origin, PersonId, Refusal, RemoteId, Rule, SenderTrust,
+    Timestamp, Verdict,
     adapt::bytes,
     gate::Hold,
     inbox::{Incoming, Parcel},
@@ -145,6 +145,10 @@ impl Router for JourneyRouter {
         }
         let listens = table.linked_since(from).is_some() || self.operator.attends(&from.account, &said.by);
         listens.then_some(said)
+    }
+
+    fn attends(&self, from: &Address, sender: &PersonId) -> bool {
+        self.operator.attends(&from.account, sender)
     }
 
     fn open(&self, from: &Address, parcel: &Parcel) -> Option<(DeliveryId, Cleartext)> {

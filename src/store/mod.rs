@@ -31,6 +31,11 @@ pub trait Router: Send + Sync + 'static {
     fn said_to_us(&self, _from: &Address, _incoming: &Incoming, _history: bool) -> Option<Said> {
         None
     }
+    /// Whether somebody's words may be for the bridge itself where nothing is linked, so that those which can't be read yet
+    /// are kept.
+    fn attends(&self, _from: &Address, _sender: &PersonId) -> bool {
+        false
+    }
     /// Opens what a carrier brought, with the key of the peer at that conversation.
     fn open(&self, from: &Address, parcel: &Parcel) -> Option<(DeliveryId, Cleartext)>;
     /// These are the links from now on. Told by the journal when a change of them is durable, before it takes in or

@@ -308,6 +308,20 @@ async fn why_says_what_became_of_a_message_and_retry_sends_it_again() {
     hears(&scene.ben, "what was refused", |heard| heard.words.as_str() == "a secret that is refused").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn command_whose_key_comes_a_moment_late_is_done_in_a_room_and_in_a_direct_chat() {
+    let scene = Scene::set(FIXED).await;
+    let alone = scene.chat("alone", &[&scene.ann]).await;
+    for place in [&alone, &scene.room] {
+        let said = scene.ann.say_this(place, Saying::words("!seal status").needs_key("late"));
+        let before = scene.ann.say(place, "!seal help");
+        scene.answer(&before).await;
+        scene.hubs[0].share_key(place, "late");
+        let status = scene.answer(&said).await;
+        assert!(status.contains("links: 1") || status.contains("`both` is on"), "{status}");
+    }
+}
+
 /// Takes commands in as the service does, and carries nothing.
 struct Taking(Clock);
 

@@ -193,6 +193,11 @@ impl Core {
         let _ = self.inbox.set(inbox);
     }
 
+    /// Whether what is said in a room is carried anywhere.
+    pub(crate) fn is_linked(&self, room: &RoomId) -> bool {
+        self.inbox.get().is_none_or(|inbox| inbox.is_linked(&conversation(room)))
+    }
+
     /// Whether somebody may tell the bridge what to do, so that it counts which identity is behind their words.
     pub(crate) fn attends(&self, user: &UserId) -> bool {
         self.inbox.get().is_some_and(|inbox| inbox.attends(&PersonId::new(user.as_str())))

@@ -173,6 +173,10 @@ async fn timeline(
             // It was said before the room was encrypted.
             continue;
         }
+        if matches!(read, Read::Later { .. }) && !core.is_linked(room) {
+            // Nothing is fetched for what nobody hears.
+            continue;
+        }
         let mut sorted = sort(room, read, raw);
         built.batch.arrivals.extend(sorted.arrived.map(|what| Arrival { conversation: conversation(room), what }));
         built.batch.echoes.extend(sorted.echo);

@@ -156,6 +156,8 @@ async fn retry_one(core: &Core, inbox: &Inbox, waiting: Waiting, missing: &mut M
             info!("An event that waited can be read now.");
             Resolution::Readable(*incoming)
         }
+        // Only plain words count where nobody listens.
+        Read::Later { .. } if !core.is_linked(&room) => Resolution::NotForUs,
         Read::Later { reason, .. } => {
             core.signals.tell([News::Fetch]);
             Resolution::Still { hint: crate::fetch::HINT.to_owned(), reason: reason.to_owned(), holds_sender: true }

@@ -118,6 +118,25 @@ pub(crate) async fn history_is_told_apart_and_a_key_that_comes_in_time_makes_a_c
     assert!(pair.lane().await.is_empty());
 }
 
+pub(crate) async fn key_that_comes_late_makes_a_command_of_an_admins_where_nothing_is_linked(engine: &dyn Engine) {
+    let pair = Pair::new(engine);
+    let elsewhere = at("one", "!direct");
+    let events = ["@admin", "@admin", "@ann"].iter().zip(["$command", "$words", "$stranger"]);
+    let arrivals = events.map(|(who, name)| unreadable(who, name, true)).collect();
+    pair.journal.accept(&elsewhere.account, batch(&elsewhere, arrivals)).await.expect("there is room");
+    let kept = pair.journal.waiting(&elsewhere.account, Default::default(), 0, 10).await.expect("the journal reads");
+    assert_eq!(kept.len(), 2, "of nobody else anything is kept");
+    for (waiting, (name, words)) in kept.iter().zip([("$command", "!seal pause"), ("$words", "hello")]) {
+        let resolution = Resolution::Readable(incoming(name, message("@admin", words)));
+        pair.journal.resolve(&elsewhere.account, waiting.id, resolution).await.expect("it waits");
+    }
+    assert_eq!(ids(&pair).await, ["$command"]);
+    for command in waiting(&pair).await {
+        pair.journal.finish(command.number, None, None).await.expect("it is there");
+    }
+    assert_eq!(pair.journal.counts().await.expect("the journal reads").payload_bytes, 0, "and nothing of the words");
+}
+
 pub(crate) async fn flood_of_commands_is_bounded_in_each_conversation_and_old_ones_are_forgotten(engine: &dyn Engine) {
     let pair = Pair::new(engine);
     pair.arrive((0..100).map(|n| command(&format!("${n}"))).collect()).await;

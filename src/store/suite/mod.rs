@@ -93,6 +93,7 @@ macro_rules! journal_suite {
                 replayed_command_is_not_taken_and_where_nothing_is_linked_neither,
                 what_is_done_to_a_command_changes_nothing_and_crosses_nowhere,
                 history_is_told_apart_and_a_key_that_comes_in_time_makes_a_command,
+                key_that_comes_late_makes_a_command_of_an_admins_where_nothing_is_linked,
                 flood_of_commands_is_bounded_in_each_conversation_and_old_ones_are_forgotten,
                 author_of_a_message_is_known_and_nobody_else_is_taken_for_them,
             ];

@@ -82,8 +82,16 @@ pub(in crate::store::sqlite) fn batch(ledger: &mut Ledger, account: &AccountName
 /// Passes over what nobody listens to, but for what is said to the bridge itself. Its replay value is remembered, so that
 /// no homeserver can have it said anew once somebody does.
 fn pass(ledger: &mut Ledger, account: &AccountName, arrival: &Arrival) -> Outcome<()> {
-    let Arrived::Message(incoming) = &arrival.what else { return Ok(()) };
     let at = Address { account: account.clone(), conversation: arrival.conversation.clone() };
+    let incoming = match &arrival.what {
+        Arrived::Message(incoming) => incoming,
+        Arrived::Unreadable(event) if ledger.router.attends(&at, &event.sender) => {
+            let (id, place) = (ledger.conversation(&at)?, ledger.next_places(1)?);
+            let mut standing = Standing { id, at, blocked: false, unreadables: true };
+            return unread(ledger, &mut standing, event, place, false).map(drop);
+        }
+        _ => return Ok(()),
+    };
     let said = ledger.router.said_to_us(&at, incoming, false);
     if incoming.once.is_none() && said.is_none() {
         return Ok(());

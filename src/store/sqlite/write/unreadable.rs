@@ -142,6 +142,10 @@ fn readable(ledger: &mut Ledger, event: &Event, incoming: &mut Incoming) -> Outc
         order::go_on(ledger, event.conversation)?;
         return Ok(());
     }
+    if since.is_none() && ledger.router.attends(&at, incoming.message.author()) {
+        // It was kept since it might have been for the bridge, and is for nobody.
+        return ledger.close_line(event.place, Some("the conversation is not linked"));
+    }
     let notes = Notes::of(ledger, event.conversation, &at, &incoming.message);
     about::follow(ledger, event.conversation, &notes, &incoming.message)?;
     let place = Place::message(&at, &event.remote, incoming.trust);
