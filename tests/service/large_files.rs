@@ -1,10 +1,21 @@
-//! A file as large as Delta Chat takes, on its whole way, and what it costs the service and the engine in memory.
+//! Large files on their whole way, and what they cost the service and the engine in memory: as large as Delta Chat takes,
+//! and larger from Matrix to Matrix.
 
-use std::io::Write as _;
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use sealbridge_contract::conformance::{Details, How, Sample, Say};
-use sealbridge_lab::{Lab, MailServer, bridge::Binary, mail, processes::peak_memory};
+use sealbridge_lab::{
+    Lab, MailServer, Person,
+    bridge::{AccountPlan, Binary, Bridge, Plan},
+    demo, mail,
+    processes::peak_memory,
+};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -13,6 +24,10 @@ use crate::phones::{Family, Setting, Who};
 const MIB: u64 = 1 << 20;
 /// What an operator may count on: the service takes no more than this whatever crosses.
 const MOST: u64 = 200 * MIB;
+/// Larger than what the service may take in memory.
+const LARGEST: u64 = 200 * MIB;
+/// For a whole upload or download by an unoptimised build, on a machine that does other work, too.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 fn file(words: &str, size: u64) -> Say {
     // Nothing that could be compressed.
@@ -88,4 +103,98 @@ async fn file_that_the_mail_server_refuses_becomes_a_dead_letter_and_what_follow
     let letters = family.bridge.cli(&["dead-letters", "list"]).await?.ok()?.stdout;
     ensure!(letters.contains("the mail server refuses it for good"), "{letters}");
     family.bridge.stop().await
+}
+
+/// The service between a Matrix room and another on a homeserver that knows nothing of the first, with a person in each.
+struct Rooms {
+    bridge: Bridge,
+    people: [Person; 2],
+    rooms: [String; 2],
+}
+
+impl Rooms {
+    /// Linked, with these further lines of the link.
+    async fn linked(lab: &Lab, lines: &str) -> Result<Self> {
+        let binary = Binary::at(env!("CARGO_BIN_EXE_sealbridge"));
+        let (ann, bob) = tokio::try_join!(Person::new_on(&lab.a, "ann"), Person::new_on(&lab.b, "bob"))?;
+        let (a, b) = tokio::try_join!(AccountPlan::on(&lab.a, "a"), AccountPlan::on(&lab.b, "b"))?;
+        let bots = [a.user.id.clone(), b.user.id.clone()];
+        let mut bridge = Bridge::set_up(&binary, &Plan { accounts: vec![a, b], ..Plan::default() }).await?;
+        bridge.start().await?;
+        let rooms =
+            [demo::invited(&ann, "large", &bots[0], None).await?, demo::invited(&bob, "large", &bots[1], None).await?];
+        let ends = [format!("a/{}", rooms[0]), format!("b/{}", rooms[1])];
+        for end in &ends {
+            bridge.wait_conversation(end, PATIENCE).await?;
+        }
+        bridge.stop().await?;
+        let link = format!("\n[links.large]\nends = {ends:?}\n{lines}\n");
+        let config = std::fs::read_to_string(bridge.config())?;
+        std::fs::write(bridge.config(), config + link.as_str())?;
+        bridge.start().await?;
+        Ok(Self { bridge, people: [ann, bob], rooms })
+    }
+}
+
+/// Writes so many random bytes, and gives their hash.
+fn write_random(path: &Path, size: u64) -> Result<[u8; 32]> {
+    let (mut file, mut hash) = (File::create(path)?, Sha256::new());
+    let mut piece = vec![0; usize::try_from(MIB)?];
+    for _ in 0..size / MIB {
+        getrandom::fill(&mut piece).map_err(|error| anyhow::anyhow!("Read random bytes: {error}"))?;
+        hash.update(&piece);
+        file.write_all(&piece)?;
+    }
+    Ok(hash.finalize().into())
+}
+
+/// How long a file is, and its hash.
+fn measured(path: &Path) -> Result<(u64, [u8; 32])> {
+    let (mut file, mut hash, mut size) = (File::open(path)?, Sha256::new(), 0);
+    let mut piece = vec![0; usize::try_from(MIB)?];
+    loop {
+        let read = file.read(&mut piece)?;
+        if read == 0 {
+            return Ok((size, hash.finalize().into()));
+        }
+        hash.update(&piece[..read]);
+        size += read as u64;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_megabytes_cross_from_matrix_to_matrix_while_the_service_stays_small() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Rooms { bridge, people: [ann, bob], rooms } = Rooms::linked(lab, "most_file = \"200MiB\"").await?;
+    // The first words bring keys and caches that stay.
+    ann.send(&rooms[0], "first words").await?;
+    bob.wait_for(|heard| heard.body.ends_with("first words"), PATIENCE).await?;
+    let service = bridge.pid().context("the service runs")?;
+    let folder = tempfile::tempdir()?;
+    let (sent, got) = (folder.path().join("sent"), folder.path().join("got"));
+    let hash = write_random(&sent, LARGEST)?;
+
+    let before = peak_memory(service)?;
+    let begun = Instant::now();
+    ann.send_file_at(&rooms[0], "large.bin", "application/x-large", &sent).await?;
+    let said = begun.elapsed();
+    let heard = bob.wait_for(|heard| heard.msgtype == "m.file", PATIENCE).await.context(bridge.tail())?;
+    let crossed = begun.elapsed() - said;
+    bob.download_to(&heard.content, &got).await?;
+    ensure!(heard.encrypted && heard.content["filename"] == "large.bin", "the far end sees another file");
+    ensure!(measured(&got)? == (LARGEST, hash), "another content came than was sent");
+
+    let after = peak_memory(service)?;
+    ensure!(bridge.pid() == Some(service), "the service was started again, and its peak is lost");
+    let [before, after] = [before, after].map(|bytes| bytes as f64 / MIB as f64);
+    writeln!(
+        std::io::stdout(),
+        "{} MiB from Matrix to Matrix: {:.1} s to upload it, {:.1} s to cross; service {before:.1} MiB at most before, \
+         {after:.1} after",
+        LARGEST / MIB,
+        said.as_secs_f64(),
+        crossed.as_secs_f64(),
+    )?;
+    ensure!(after < (MOST / MIB) as f64, "the service took {after:.1} MiB");
+    bridge.stop().await
 }

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import logging
+import pathlib
 from collections import defaultdict
 
 import olm
@@ -26,6 +27,9 @@ from mautrix.types import (
 from mautrix.crypto.signature import sign_olm
 from sas import PREFIX, Verifier
 from timeline import Undecryptable, quote, room_path
+
+# Seconds that a homeserver may take to store or give a large file.
+LARGE_FILE = 300
 
 class MautrixPerson(Person):
     def __init__(self):
@@ -293,20 +297,23 @@ class MautrixPerson(Person):
         self,
         room,
         name,
-        data,
         mimetype,
+        data=None,
+        path=None,
         msgtype="m.file",
         kind="m.room.message",
         info=None,
         extra=None,
         wrong_hash=False,
     ):
-        """Encrypts and uploads a file (data in base64) and sends it."""
-        sealed, file = encrypt_attachment(base64.b64decode(data))
+        """Encrypts and uploads a file (data in base64, or a path where it lies) and sends it."""
+        data = pathlib.Path(path).read_bytes() if path else base64.b64decode(data)
+        sealed, file = encrypt_attachment(data)
         answer = await self.http.request(
             "POST",
             "/_matrix/media/v3/upload",
             bytes(sealed),
+            timeout=LARGE_FILE,
             headers={"Content-Type": "application/octet-stream"},
         )
         file.url = answer["content_uri"]
@@ -348,15 +355,20 @@ class MautrixPerson(Person):
         await self.http.request("PUT", f"/_matrix/client/v3/profile/{quote(self.user_id)}/avatar_url", url)
         return url
 
-    async def do_download(self, file):
-        """Fetches an encrypted file by the `file` of its message, and opens it (base64)."""
+    async def do_download(self, file, to=None):
+        """Fetches an encrypted file by the `file` of its message, and opens it (base64, or to a path)."""
         server, media = file["url"].removeprefix("mxc://").split("/", 1)
         sealed = await self.http.request(
-            "GET", f"/_matrix/client/v1/media/download/{quote(server)}/{quote(media)}"
+            "GET",
+            f"/_matrix/client/v1/media/download/{quote(server)}/{quote(media)}",
+            timeout=LARGE_FILE,
         )
         if not isinstance(sealed, (bytes, bytearray)):
             sealed = json.dumps(sealed).encode()
         data = decrypt_attachment(sealed, file["key"]["k"], file["hashes"]["sha256"], file["iv"])
+        if to:
+            pathlib.Path(to).write_bytes(data)
+            return {}
         return {"data": base64.b64encode(data).decode()}
 
 

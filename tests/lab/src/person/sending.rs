@@ -1,5 +1,7 @@
 //! What a person says. What goes into one room goes in the order of the calls.
 
+use std::path::Path;
+
 use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -66,6 +68,12 @@ impl Person {
         text(&self.call("send_file", file).await?, "event_id")
     }
 
+    /// The same of a file that lies at a path, for one that is too large to be handed over. Mautrix only.
+    pub async fn send_file_at(&self, room: &str, name: &str, mimetype: &str, path: &Path) -> Result<String> {
+        let file = json!({ "room": room, "name": name, "mimetype": mimetype, "path": path });
+        text(&self.call("send_file", file).await?, "event_id")
+    }
+
     /// Uploads a file as it is, and sends it. Mautrix only.
     pub async fn send_open_file(&self, room: &str, name: &str, mimetype: &str, data: &[u8]) -> Result<String> {
         let data = STANDARD.encode(data);
@@ -78,6 +86,12 @@ impl Person {
         let file = json!({ "file": content["file"] });
         let answer = self.call("download", file).await?;
         Ok(STANDARD.decode(text(&answer, "data")?)?)
+    }
+
+    /// The same, and puts it at a path. Mautrix only.
+    pub async fn download_to(&self, content: &Value, path: &Path) -> Result<()> {
+        let file = json!({ "file": content["file"], "to": path });
+        self.call("download", file).await.map(drop)
     }
 
     /// An event as the homeserver stores it, for example the ciphertext of a message.

@@ -62,7 +62,7 @@ pub(super) fn render(name: &str, port: u16, dir: &Path, secrets: &Secrets, optio
         "federation_domain_whitelist": [],
         "presence": { "enabled": false },
         "url_preview_enabled": false,
-        "max_upload_size": "50M",
+        "max_upload_size": "256M",
         // A cost that only makes logging in slow here.
         "bcrypt_rounds": 4,
     });
