@@ -83,7 +83,10 @@ pub(crate) async fn read(core: &Core, room: &RoomId, people: &People, raw: &RawV
         Ok(opened) => opened,
         Err(read) => return Ok(read),
     };
-    let looks = people.appearance(opened.sender());
+    let mut looks = people.appearance(opened.sender());
+    if opened.event.state_key.as_deref() == Some(opened.sender().as_str()) {
+        looks.name = looks.name.or_else(|| translate::name_before(&opened.event));
+    }
     let reader = opened.reader(core.me(), &looks);
     if opened.event.state_key.is_some() {
         let change = translate::state_change(&opened.event, |user| people.appearance(user).name);

@@ -9,7 +9,7 @@ mod words;
 mod write;
 
 pub(crate) use self::{
-    change::state_change,
+    change::{name_before, state_change},
     media::{Brought, Files, Taken},
     read::{Needs, Reader},
     relation::{annotated, delivery, replaced},
