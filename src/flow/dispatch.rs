@@ -380,7 +380,8 @@ impl Lane {
     }
 }
 
-/// What has no other form anywhere is told to nobody.
+/// What has no other form anywhere is told to nobody, nor that somebody is not called: programs call whom they answer,
+/// and the name is there in any case.
 fn is_worth_telling(loss: Loss) -> bool {
     !matches!(loss, Loss::Degraded(Verb::Timer | Verb::Membership | Verb::NameAndPicture | Verb::Other | Verb::Mention))
 }

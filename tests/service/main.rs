@@ -11,6 +11,7 @@ mod loops;
 mod operator;
 mod kinds_across;
 mod packaging;
+mod parts_across;
 mod phones;
 mod family;
 mod full_disk;

@@ -11,6 +11,7 @@ use sealbridge_lab::{
     DeltaPerson, Lab, MailServer, Person, Synapse,
     bridge::{AccountPlan, Binary, Bridge, Plan},
     family::ENGINE,
+    person::Received,
     processes,
     venv::Venv,
 };
@@ -22,7 +23,7 @@ mod delta;
 #[path = "../../bridges/matrix/tests/matrix/speech.rs"]
 mod matrix;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,8 @@ pub(crate) struct Family {
     pub(crate) ben: DeltaPerson,
     pub(crate) room: String,
     pub(crate) chat: u32,
+    /// The bridge's own user on Matrix.
+    pub(crate) bot: String,
 }
 
 impl Family {
@@ -130,7 +133,7 @@ impl Family {
                 bridge.start().await?;
             }
         }
-        Ok(Self { bridge, ann, ben, room, chat })
+        Ok(Self { bridge, ann, ben, room, chat, bot })
     }
 
     /// The engine that the service runs, if it runs one at this moment.
@@ -184,6 +187,11 @@ impl Family {
             Who::Ben => Said { to_ann: there, to_ben: own },
         })
     }
+}
+
+/// What somebody on Matrix hears, in the words of the kit.
+pub(crate) fn on_matrix(received: Vec<Received>) -> Vec<Overheard> {
+    matrix::heard(received)
 }
 
 /// One message, as each side names it.
