@@ -1,12 +1,9 @@
 //! One session after the other with the engine: how it is set up, what it says by itself, and when it is started again.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use sealbridge_child::{CallError, Child, Patience, Supervisor};
-use sealbridge_contract::{Fatal, Inbox, NotAccepted};
+use sealbridge_contract::{Fatal, Inbox, NotAccepted, Timestamp};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -146,12 +143,14 @@ async fn session(
     let connections = Connections::default();
     changed.all(insist!(records::all_told(&core.store)));
     let mut asked = late::Asked::default();
-    let mut swept: Option<Instant> = None;
+    let mut swept: Option<Timestamp> = None;
     let fetching = async {
         loop {
-            if swept.is_none_or(|at| at.elapsed() >= SWEEP) {
+            let now = core.clock.now();
+            // A clock that was put back is not waited for.
+            if swept.is_none_or(|at| now < at || now.since(at) >= SWEEP) {
                 insist!(records::sweep(&core.store));
-                swept = Some(Instant::now());
+                swept = Some(now);
             }
             let fetched = loop {
                 let fetched = incoming::fetch(core, inbox, &engine, &changed, caution, &mut cursor).await?;

@@ -48,6 +48,7 @@ struct State {
     signals: Vec<(ConversationId, Signal)>,
     listens: Vec<ConversationId>,
     unlinked: HashSet<ConversationId>,
+    pruned: Vec<String>,
 }
 
 enum Entry {
@@ -165,6 +166,12 @@ impl MemoryIntake {
         self.lock().signals.clone()
     }
 
+    /// What the transport had forgotten of its store, if it was too old or too much: the prefixes, in their order.
+    #[must_use]
+    pub fn pruned(&self) -> Vec<String> {
+        self.lock().pruned.clone()
+    }
+
     /// The `Debug` and other texts of what was handed in, to be searched for words; forgets them.
     pub(super) fn take_shown(&self) -> Vec<String> {
         std::mem::take(&mut self.lock().shown)
@@ -247,6 +254,7 @@ impl State {
 
     /// Here everything is young.
     fn prune(&mut self, prefix: &str, most: usize) -> usize {
+        self.pruned.push(prefix.to_owned());
         let known: Vec<_> = self.written.iter().filter(|key| key.starts_with(prefix)).cloned().collect();
         let gone = known.len().saturating_sub(most);
         for key in &known[..gone] {

@@ -31,6 +31,7 @@ pub(crate) struct Bridge {
     pub(crate) settings: Settings,
     pub(crate) folder: TempDir,
     pub(crate) intake: Arc<MemoryIntake>,
+    pub(crate) clock: Clock,
     /// The invitation to the group.
     pub(crate) link: String,
     /// The invitation to ourselves.
@@ -145,6 +146,7 @@ impl Bridge {
             settings,
             folder,
             intake,
+            clock: Clock::system(),
             link: link.clone(),
             own_link: own_link.clone(),
             group: ConversationId::new(name.context("the group has no name in links")?),
@@ -163,7 +165,7 @@ impl Bridge {
     }
 
     pub(crate) async fn start_without_waiting(&self) -> Result<Running> {
-        let context = context(self.folder.path(), &self.intake);
+        let context = Context { clock: self.clock.clone(), ..context(self.folder.path(), &self.intake) };
         let AnyTransport::EndToEnd(transport) = connect(context, self.settings.clone()).await? else {
             bail!("it is an end-to-end encrypted network");
         };

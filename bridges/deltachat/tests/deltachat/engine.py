@@ -105,6 +105,7 @@ METHODS = {
     },
     "get_contact": lambda _: {"authName": "ann", "displayName": "ann"},
     "get_contact_encryption_info": lambda _: f"Fingerprints:\n\nann:\n{grouped(ANN)}\n\nMe:\n{grouped(BRIDGE)}\n",
+    "get_blob_dir": lambda: str(FOLDER / "files"),
     "markseen_msgs": lambda _: None,
     "download_full_message": lambda _: None,
     "send_msg": send,

@@ -4,6 +4,7 @@ mod bridge;
 mod conformance;
 mod harness;
 mod hostile;
+mod keeping;
 mod kills;
 mod leftovers;
 mod login;

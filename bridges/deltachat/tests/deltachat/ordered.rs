@@ -38,7 +38,8 @@ async fn bridge() -> Result<Bridge> {
     let settings = Settings { address: Some(address.clone()), engine, ..Settings::default() };
     let group = ConversationId::new(format!("10-{}", OURS[..12].to_lowercase()));
     let intake: Arc<MemoryIntake> = Arc::default();
-    let bridge = Bridge { settings, folder, intake, link: String::new(), own_link: String::new(), group };
+    let (link, own_link, clock) = Default::default();
+    let bridge = Bridge { settings, folder, intake, clock, link, own_link, group };
     let identity = json!({ "address": address, "fingerprint": OURS });
     store(&bridge).write(vec![StoreWrite::put("identity", identity.to_string().into_bytes())]).await?;
     Ok(bridge)
@@ -211,4 +212,31 @@ async fn deed_that_the_engine_refuses_again_and_again_is_said_in_words_once() ->
     assert_eq!(running.deliver("edited: before", &slip).await?, words);
     assert_eq!(asked(&bridge, "send_msg"), 2);
     running.stop().await
+}
+
+#[tokio::test]
+async fn batch_is_handed_in_early_when_its_files_have_taken_much_room() -> Result<()> {
+    const MIB: u64 = 1 << 20;
+    // How large three files are that came together, and in how many batches they are handed in.
+    for (size, batches) in [(16 * MIB - 1, 1), (16 * MIB, 2), (32 * MIB, 3)] {
+        let bridge = bridge().await?;
+        let files = bridge.folder.path().join("files");
+        std::fs::create_dir(&files)?;
+        let came = [1, 2, 3].map(|number| {
+            let file = files.join(format!("{number}.bin"));
+            let written = std::fs::File::create(&file).and_then(|file| file.set_len(size));
+            written.map(|()| (number.to_string(), json!({ "viewType": "File", "file": file })))
+        });
+        let came: std::io::Result<serde_json::Map<_, _>> = came.into_iter().collect();
+        order(&bridge, &json!({ "messages": came? }))?;
+        let running = bridge.start().await?;
+        until("all of them cross", || bridge.said().len() == 3).await?;
+        // It is told of each batch that this is done with.
+        until("the engine is told of the last one", || asked(&bridge, "markseen_msgs") >= batches).await?;
+        running.stop().await?;
+        assert_eq!(asked(&bridge, "markseen_msgs"), batches, "files of {size} bytes");
+        let sizes = bridge.said().into_iter().map(|one| one.details.file.map_or(0, |file| file.content.len() as u64));
+        assert_eq!(sizes.collect::<Vec<_>>(), [size; 3]);
+    }
+    Ok(())
 }

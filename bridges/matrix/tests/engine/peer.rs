@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, TransactionId,
+    DeviceId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, TransactionId, UserId,
     api::client::{
         filter::FilterDefinition,
         membership::{join_room_by_id, joined_members},
         room::create_room,
+        session::logout,
         sync::sync_events,
     },
     events::{EmptyStateKey, InitialStateEvent, room::encryption::RoomEncryptionEventContent},
@@ -70,9 +71,14 @@ impl Peer {
 
     /// A device whose keys are not published yet.
     pub(crate) async fn log_in_unflushed(server: &Server, account: Account) -> Outcome<Self> {
+        Self::log_in_as(server, account, &new_device_id()).await
+    }
+
+    /// The same under this name.
+    pub(crate) async fn log_in_as(server: &Server, account: Account, device: &DeviceId) -> Outcome<Self> {
         let http = discover(&server.url).await?;
         let password = SecretString::from(account.password.clone());
-        let session = log_in(&http, &account.name, &password, &new_device_id()).await?;
+        let session = log_in(&http, &account.name, &password, device).await?;
         let folder = tempfile::tempdir()?;
         let key = *StoreKey::generate()?.as_bytes();
         let store_key = StoreKey::from_bytes(&key);
@@ -176,6 +182,27 @@ impl Peer {
             }
         }
         Ok((fed, seen))
+    }
+
+    /// Is logged in no more; the homeserver forgets the device.
+    pub(crate) async fn log_out(&self) -> Outcome {
+        self.engine.http().send(logout::v3::Request::new(), Class::Short).await?;
+        Ok(())
+    }
+
+    /// Hears that something about somebody's devices has changed since the last sync, and reads them.
+    pub(crate) async fn learns_devices_of(&self, user: &UserId) -> Outcome {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.ask(Duration::from_secs(1)).await?;
+            if answer.device_lists.changed.iter().any(|changed| changed == user) {
+                self.engine.feed(SyncPart::from(&answer)).await?;
+                return Ok(self.engine.read_devices().await?);
+            }
+            if Instant::now() > deadline {
+                return Err("nothing changed about their devices".into());
+            }
+        }
     }
 
     /// Syncs once and moves on.

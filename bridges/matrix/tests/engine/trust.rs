@@ -107,3 +107,59 @@ async fn refused_audience_gets_no_key() -> Outcome {
     assert_eq!(bodies(&bob.sync_until(&room, 1).await?), ["approved"]);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn device_that_goes_or_changes_its_key_after_the_audience_was_approved_gets_no_key() -> Outcome {
+    let Some(server) = server().await else {
+        return Ok(());
+    };
+    for comes_back in [false, true] {
+        let mut alice = Peer::new(&server, "alice").await?;
+        alice.settings.readers = Readers::AnyDevice;
+        alice.engine.set_readers(Readers::AnyDevice);
+        let mut bob = Peer::new(&server, "bob").await?;
+        let carol = Peer::new(&server, "carol").await?;
+        let room = alice.room_with(&[&bob, &carol]).await?;
+        let members = alice.members(&room).await?;
+        alice.engine.track(members.iter().map(|member| &**member)).await?;
+        alice.engine.read_devices().await?;
+        alice.sync(&room).await?;
+        bob.sync(&room).await?;
+        let runtime = tokio::runtime::Handle::current();
+        let happens = || -> Outcome {
+            tokio::task::block_in_place(|| {
+                runtime.block_on(async {
+                    carol.log_out().await?;
+                    alice.learns_devices_of(&carol.user()).await?;
+                    if comes_back {
+                        let device = carol.engine.device_id();
+                        let again = Peer::log_in_as(&server, carol.same_account(), device).await?;
+                        again.engine.flush().await;
+                        alice.learns_devices_of(&carol.user()).await?;
+                    }
+                    Ok(())
+                })
+            })
+        };
+        let mut happened = Err("it was never approved".into());
+        let mut lane = alice.engine.lane(&room).await;
+        let approve = |audience: &sealbridge_matrix::engine::Audience| {
+            assert_eq!(audience.readers().count(), 2, "Bob and Carol");
+            happened = happens();
+            true
+        };
+        let moved = lane.prepare(&members, &alice.settings, approve).await.map(drop);
+        happened?;
+        assert!(matches!(moved, Err(PrepareError::AudienceMoved)), "{moved:?}");
+        drop(lane);
+        let answer = bob.ask(Duration::ZERO).await?;
+        let (fed, _) = bob.take(&room, &answer).await?;
+        assert!(fed.room_keys.is_empty(), "the key left all the same");
+
+        // The next message has a key of its own, for those who are there now.
+        let (_, audience) = alice.send(&room, "to those who are there").await?;
+        assert_eq!(audience.readers().count(), if comes_back { 2 } else { 1 });
+        assert_eq!(bodies(&bob.sync_until(&room, 1).await?), ["to those who are there"]);
+    }
+    Ok(())
+}
