@@ -7,9 +7,12 @@ use super::Config;
 
 const REDACTED: &str = "(redacted)";
 
-/// The whole config, defaults included, redacted.
+/// The whole config, defaults included, with what they come to, redacted.
 #[must_use]
 pub fn redacted(config: &Config) -> Value {
+    let mut config = config.clone();
+    config.service.root_key_file = Some(config.root_key_path());
+    config.service.control_socket = Some(config.control_path());
     let mut value = serde_json::to_value(config).expect("a config is texts, numbers and tables with text keys");
     redact(&mut value);
     value

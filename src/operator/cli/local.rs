@@ -23,6 +23,7 @@ pub(super) fn completions(shell: Shell, output: Output) -> Found {
 pub(super) fn man(folder: Option<&Path>, output: Output) -> Found {
     let failed = |error: std::io::Error| Failure::other(format!("the manual can't be written: {error}"));
     if let Some(folder) = folder {
+        std::fs::create_dir_all(folder).map_err(failed)?;
         clap_mangen::generate_to(Arguments::command(), folder).map_err(failed)?;
         return Ok(None);
     }
