@@ -4,6 +4,7 @@
 //! leaves only by [`Journal::settle`], [`Journal::bury`] or an operator's word.
 
 mod command;
+mod name;
 pub mod sqlite;
 #[cfg(test)]
 mod suite;
@@ -19,6 +20,7 @@ use sealbridge_contract::{
 use serde::{Deserialize, Serialize};
 
 pub use self::command::{Command, Doubt, Said};
+pub use name::LinkName;
 
 /// Where messages of a conversation go: asked by the journal for each message in the moment it is committed, so that a
 /// message and its deliveries become durable together. Answers from memory, does no I/O, and never blocks.
@@ -67,51 +69,6 @@ pub enum FirstVerdict {
     Refuse(String),
     /// Our own words come back, by our own mark: nothing to do, and a line that says so.
     Echo,
-}
-
-/// A link's name: 1 to 64 characters, no control characters.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct LinkName(String);
-
-impl LinkName {
-    /// Parses a name.
-    ///
-    /// # Errors
-    /// A sentence that says what a name is.
-    pub fn parse(name: &str) -> Result<Self, String> {
-        let well = !name.is_empty() && name.chars().count() <= 64 && !name.chars().any(char::is_control);
-        if well {
-            Ok(Self(name.to_owned()))
-        } else {
-            Err("a link's name has 1 to 64 characters, none of them control characters".into())
-        }
-    }
-
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for LinkName {
-    type Error = String;
-    fn try_from(name: String) -> Result<Self, String> {
-        Self::parse(&name)
-    }
-}
-
-impl From<LinkName> for String {
-    fn from(name: LinkName) -> Self {
-        name.0
-    }
-}
-
-impl std::fmt::Display for LinkName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 /// Two or more conversations whose messages are carried to each other.

@@ -210,6 +210,25 @@ fn admin_who_could_not_be_told_for_certain_is_an_error() {
 }
 
 #[test]
+fn name_of_a_link_has_nothing_that_hides_or_turns() {
+    let named = |name: &str| format!("{MINIMAL}[links.{name:?}]\nends = [\"a/!x\", \"a/!y\"]\n");
+    for (name, code) in [
+        ("lou\u{200b}nge", "U+200B"),
+        ("\u{202e}egnuol", "U+202E"),
+        ("lounge\u{2066}", "U+2066"),
+        ("\u{feff}lounge", "U+FEFF"),
+        ("\u{2800}", "U+2800"),
+    ] {
+        // As it is, and not as Rust would write it.
+        let text = named("NAME").replace("NAME", name);
+        check(&text, &[], &[("4:8", code)]);
+    }
+    for name in ["lounge", "salón", "שלום", "👩‍👩‍👧‍👦 home"] {
+        assert!(load(&named("NAME").replace("NAME", name), &[]).is_ok(), "{name}");
+    }
+}
+
+#[test]
 fn secret_is_never_taken_from_the_config() {
     let inline = format!("{MINIMAL}password = \"hunter2\"\n");
     check(&inline, &[], &[("4:1", "a secret is never written into the config")]);

@@ -58,6 +58,17 @@ pub fn one_line(text: &str, longest: usize) -> String {
     line
 }
 
+/// The first character that shows nothing or turns what stands beside it, and makes no emoji of those before it.
+#[must_use]
+pub fn hidden_in(text: &str) -> Option<char> {
+    let mut before = None;
+    text.chars().find(|c| {
+        let hides = is_invisible(*c) && !is_part_of_emoji(*c, before);
+        before = Some(*c);
+        hides
+    })
+}
+
 /// Text without characters that show nothing or turn what stands beside them; its lines stay.
 #[must_use]
 pub fn without_tricks(text: &str) -> String {

@@ -205,7 +205,7 @@ impl<'a> Loading<'a> {
         }
         let mut links = BTreeMap::new();
         for (name, link) in raw.links {
-            match LinkName::parse(&name) {
+            match LinkName::chosen(&name) {
                 Ok(name) => drop(links.insert(name, link)),
                 Err(words) => self.problem(&format!("links.{name}"), words),
             }

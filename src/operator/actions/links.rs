@@ -42,6 +42,7 @@ pub(super) async fn list(host: &dyn Host) -> Result<Outcome, Failure> {
 }
 
 pub(super) async fn add(host: &dyn Host, name: &LinkName, ends: &[Address]) -> Result<Outcome, Failure> {
+    LinkName::chosen(name.as_str()).map_err(Failure::usage)?;
     if ends.len() < 2 {
         return Err(Failure::usage("a link has two ends or more"));
     }

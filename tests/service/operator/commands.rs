@@ -80,6 +80,8 @@ fn links_live_through_their_whole_life_with_stable_fields() {
     assert_eq!((again.exit, &again.line()["error"]["kind"]), (2, &"usage".into()));
     let nowhere = bench.json(&["links", "add", "l", "a/nowhere", "b/room"]);
     assert_eq!((nowhere.exit, &nowhere.line()["error"]["kind"]), (6, &"refused".into()));
+    let hides = bench.run(&["links", "add", "lou\u{200b}nge", "a/room", "b/room"]);
+    assert!(hides.exit == 2 && hides.err.contains("U+200B is in it"), "{hides:?}");
     let twice = bench.run(&["links", "add", "l", "b/room", "a/room"]);
     assert!(twice.exit == 6 && twice.err.contains("`lounge`"), "{twice:?}");
     let admin = bench.json(&["status"]).line()["admin_room"].as_str().expect("there is one").to_owned();
@@ -106,6 +108,7 @@ fn links_live_through_their_whole_life_with_stable_fields() {
         (Some("add_link"), None),
         (Some("add_link"), Some("usage")),
         (Some("add_link"), Some("refused")),
+        (Some("add_link"), Some("usage")),
         (Some("add_link"), Some("refused")),
         (Some("add_link"), Some("refused")),
         (Some("add_link"), Some("usage")),
