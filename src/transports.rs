@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use config::{ConfigError, Value};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use sealbridge_contract::{
-    Abilities, Answer, AnyTransport, Context, Fatal, Flow, FlowError, LoginSheet, Step, inbox::AccountStore,
+    Abilities, Answer, AnyTransport, Context, ConversationId, Fatal, Flow, FlowError, LoginSheet, Step,
+    inbox::AccountStore,
 };
 use serde::Serialize;
 
@@ -110,6 +111,18 @@ impl AccountConfig {
                 Err(("person", "a person is written as their network names them, without spaces".into()))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Says why a conversation can't be one of this account's, without asking anybody.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub fn check_conversation(&self, conversation: &ConversationId) -> Result<(), String> {
+        match self {
+            Self::Matrix(settings) => settings.check_conversation(conversation),
+            Self::DeltaChat(settings) => settings.check_conversation(conversation),
+            Self::Loopback(_) => Ok(()),
         }
     }
 

@@ -210,6 +210,65 @@ fn admin_who_could_not_be_told_for_certain_is_an_error() {
 }
 
 #[test]
+fn what_could_never_run_is_told_before_it_does() {
+    let matrix = |lines: &str| format!("[accounts.a]\nnetwork = \"matrix\"\n{lines}\n");
+    for (lines, words) in [
+        ("homeserver = \"http://matrix.example.org\"", "plain http is for loopback only"),
+        ("homeserver = \"ftp://matrix.example.org\"", "not http or https"),
+        ("homeserver = \"https://\"", "not a valid URL"),
+        ("homeserver = \"matrix example org\"", "not a valid server name"),
+        ("homeserver = \"\"", "not a valid server name"),
+        ("user = \"bridge\"", "write the whole user id, such as @bridge:example.org"),
+        ("user = \"\"", "write the whole user id"),
+        ("user = \"@bridge\"", "is not a Matrix user id"),
+        ("sync_timeout = 0", "longer than nothing"),
+    ] {
+        check(&matrix(lines), &[], &[("3:1", words)]);
+    }
+    for lines in
+        ["homeserver = \"http://127.0.0.1:8008\"", "homeserver = \"http://localhost:8008\"", "homeserver = \"a.b\""]
+    {
+        assert!(load(&matrix(lines), &[]).is_ok(), "{lines}");
+    }
+    let variable = [("SEALBRIDGE_ACCOUNTS__A__HOMESERVER", "http://matrix.example.org")];
+    check(MINIMAL, &variable, &[("SEALBRIDGE_ACCOUNTS__A__HOMESERVER", "plain http is for loopback only")]);
+
+    for (line, words) in [
+        ("most_payload = \"0B\"", "more than nothing"),
+        ("most_files = 0", "more than nothing"),
+        ("unreadable_for = \"0s\"", "longer than nothing"),
+        ("keep_lines_for = \"0s\"", "longer than nothing"),
+    ] {
+        check(&format!("[journal]\n{line}\n"), &[], &[("2:1", words)]);
+    }
+    assert!(load("[journal]\nhold_sender_for = \"0s\"\ndead_letters_for = \"0s\"\n", &[]).is_ok());
+}
+
+#[test]
+fn link_that_could_carry_nothing_is_told() {
+    let accounts = format!("{MINIMAL}[accounts.f]\nnetwork = \"deltachat\"\naddress = \"b@example.org\"\n");
+    let link = |ends: &str, more: &str| format!("{accounts}[links.l]\nends = [{ends}]\n{more}\n");
+    let rooms = "\"a/!x:example.org\", \"f/10-0123456789ab\"";
+    assert!(load(&link(rooms, "most_file = 0"), &[]).is_ok(), "a link without files");
+    for (more, words) in [("most_hops = 0", "more than nothing"), ("most_bytes = 0", "more than nothing")] {
+        check(&link(rooms, more), &[], &[("9:1", words)]);
+    }
+    for (end, words) in [
+        ("a/#talk:example.org", "an alias, which can lead elsewhere tomorrow"),
+        ("a/talk", "not a room id, such as !room:example.org"),
+        ("a/@ann:example.org", "not a room id"),
+        ("f/Family", "not a chat, such as 10-0123456789ab"),
+        ("f/10-0123456789AB", "not a chat"),
+        ("f/-0123456789ab", "not a chat"),
+    ] {
+        let found = problems(&link(&format!("{rooms}, {end:?}"), ""), &[]);
+        let [(place, said)] = found.as_slice() else { panic!("{end}: {found:?}") };
+        assert!(place.starts_with("8:") && said.contains(words), "{end}: {place} {said}");
+        assert!(said.contains("sealbridge conversations list"), "{said}");
+    }
+}
+
+#[test]
 fn name_of_a_link_has_nothing_that_hides_or_turns() {
     let named = |name: &str| format!("{MINIMAL}[links.{name:?}]\nends = [\"a/!x\", \"a/!y\"]\n");
     for (name, code) in [

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
+use sealbridge_contract::ConversationId;
 use serde::{Deserialize, Serialize};
+
+use crate::ids;
 
 /// The settings of one Delta Chat account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -108,6 +111,17 @@ impl Settings {
             return Err("`groups`: a group has a name".to_owned());
         }
         Ok(())
+    }
+
+    /// Says why a conversation can't be one of this account's, without asking anybody.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub fn check_conversation(&self, conversation: &ConversationId) -> Result<(), String> {
+        match ids::may_be_chat(conversation) {
+            true => Ok(()),
+            false => Err("not a chat, such as 10-0123456789ab".to_owned()),
+        }
     }
 
     /// The largest file that is taken from a chat, in bytes.

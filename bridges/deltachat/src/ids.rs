@@ -17,6 +17,14 @@ pub(crate) fn chat(conversation: &ConversationId, me: &PersonId) -> Option<u32> 
     if of == short(me) { chat.parse().ok() } else { None }
 }
 
+/// Whether it is written like a chat of some account's.
+pub(crate) fn may_be_chat(conversation: &ConversationId) -> bool {
+    conversation.as_str().split_once('-').is_some_and(|(chat, of)| {
+        let is_short = of.len() == SHORT && of.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        is_short && chat.parse::<u32>().is_ok_and(|number| number.to_string() == chat)
+    })
+}
+
 fn short(me: &PersonId) -> String {
     me.as_str().chars().take(SHORT).collect::<String>().to_ascii_lowercase()
 }

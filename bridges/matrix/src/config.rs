@@ -2,11 +2,12 @@
 
 use std::{fmt, time::Duration};
 
-use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
+use ruma::{OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
 use schemars::JsonSchema;
+use sealbridge_contract::ConversationId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::engine::Readers;
+use crate::engine::{Readers, address};
 
 /// The settings of one Matrix account. Every key has a default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -227,10 +228,17 @@ impl Settings {
     /// # Errors
     /// In words for the operator.
     pub fn check(&self) -> Result<(), String> {
-        if let Some(user) = &self.user
-            && user.starts_with('@')
-        {
+        if let Some(user) = &self.user {
+            if !user.starts_with('@') {
+                return Err("`user`: write the whole user id, such as @bridge:example.org".into());
+            }
             UserId::parse(user).map_err(|_| format!("`user`: {user:?} is not a Matrix user id"))?;
+        }
+        if let Some(homeserver) = &self.homeserver {
+            address(homeserver.trim()).map_err(|why| format!("`homeserver`: {why}"))?;
+        }
+        if self.sync_timeout.0.is_zero() {
+            return Err("`sync_timeout`: longer than nothing".into());
         }
         if self.sync_timeout.0 > Duration::from_secs(300) {
             return Err("`sync_timeout`: at most 5 min".into());
@@ -239,6 +247,18 @@ impl Settings {
             return Err("`stall_after`: not shorter than `sync_timeout`".into());
         }
         Ok(())
+    }
+
+    /// Says why a conversation can't be one of this account's, without asking anybody.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub fn check_conversation(&self, conversation: &ConversationId) -> Result<(), String> {
+        let room = conversation.as_str();
+        if room.starts_with('#') {
+            return Err("an alias, which can lead elsewhere tomorrow; write the room's id".into());
+        }
+        RoomId::parse(room).map(drop).map_err(|_| "not a room id, such as !room:example.org".into())
     }
 
     /// The largest file that is taken from a room, in bytes.

@@ -6,7 +6,7 @@ use sealbridge_contract::{
     sheet::{Known, nothing},
 };
 
-use crate::config::Inviter;
+use crate::{config::Inviter, engine::address};
 
 /// What is asked before the login.
 pub const SHEET: LoginSheet = LoginSheet {
@@ -27,7 +27,7 @@ pub const SHEET: LoginSheet = LoginSheet {
             many: false,
             after_person: false,
             proposed: nothing,
-            read: as_it_is,
+            read: homeserver,
         },
         Question {
             key: "invites.from",
@@ -54,7 +54,10 @@ fn user(given: &str) -> Result<String, String> {
     if sound { Ok(given.to_owned()) } else { Err("a Matrix user id is written like @name:example.org".into()) }
 }
 
-fn as_it_is(given: &str) -> Result<String, String> {
+fn homeserver(given: &str) -> Result<String, String> {
+    if !given.is_empty() {
+        address(given).map_err(|why| format!("{why}; write it like https://matrix.example.org"))?;
+    }
     Ok(given.to_owned())
 }
 
@@ -90,6 +93,7 @@ mod tests {
     #[test]
     fn what_is_no_answer_is_told_at_once() {
         assert!(user("bot").is_err() && user("@bot").is_err() && user("@bot:a.test").is_ok());
+        assert!(homeserver("").is_ok() && homeserver("a.test").is_ok() && homeserver("http://a.test").is_err());
         assert!(inviter("@no server").is_err() && inviter("a.test").is_ok() && inviter("@me:a.test").is_ok());
     }
 }

@@ -89,7 +89,6 @@ impl Matrix {
             Err(error) => return Err(Fatal::Broken(error.to_string())),
         };
         if let Some(user) = &settings.user
-            && user.starts_with('@')
             && *user != session.user_id
         {
             let words = format!("the config says {user}, and {} is logged in", session.user_id);

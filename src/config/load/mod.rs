@@ -156,6 +156,7 @@ impl<'a> Loading<'a> {
         };
         let config = self.assemble(raw);
         self.check_links(&config);
+        self.check_bounds(&config);
         if self.problems.is_empty() { Ok(config) } else { Err(Problems(self.problems)) }
     }
 
@@ -196,6 +197,9 @@ impl<'a> Loading<'a> {
                 }
             };
             if let Err(words) = account.check() {
+                // What is wrong with one key begins with it.
+                let key = words.strip_prefix('`').and_then(|words| words.split_once('`'));
+                let path = key.map_or_else(|| path.clone(), |(key, _)| format!("{path}.{key}"));
                 self.problem(&path, words);
             }
             match AccountName::parse(&name) {
@@ -234,8 +238,10 @@ impl<'a> Loading<'a> {
             }
             for (index, end) in link.ends.iter().enumerate() {
                 let path = format!("{path}.ends[{index}]");
-                if !config.accounts.contains_key(&end.account) {
-                    self.problem(&path, no_such(&end.account));
+                match config.accounts.get(&end.account).map(|account| account.check_conversation(&end.conversation)) {
+                    None => self.problem(&path, no_such(&end.account)),
+                    Some(Err(why)) => self.problem(&path, format!("{why}; `sealbridge conversations list` shows it")),
+                    Some(Ok(())) => {}
                 }
                 if link.ends[..index].contains(end) {
                     self.problem(&path, "this conversation is in the link already".into());
@@ -259,6 +265,24 @@ impl<'a> Loading<'a> {
         }
         if let Err(words) = config.operator.check_level() {
             self.problem("operator.level", words);
+        }
+    }
+    /// Looks for bounds under which nothing could be carried, or nothing be told apart.
+    fn check_bounds(&mut self, config: &Config) {
+        let journal = &config.journal;
+        let sizes = [("most_payload", journal.most_payload), ("most_files", journal.most_files)];
+        let periods = [("unreadable_for", journal.unreadable_for), ("keep_lines_for", journal.keep_lines_for)];
+        let sizes = sizes.map(|(key, size)| (format!("journal.{key}"), size.0 == 0, "more than nothing"));
+        let periods =
+            periods.map(|(key, period)| (format!("journal.{key}"), period.0.is_zero(), "longer than nothing"));
+        let links = config.links.iter().flat_map(|(name, link)| {
+            let bounds = [("most_hops", link.most_hops == 0), ("most_bytes", link.most_bytes.0 == 0)];
+            bounds.map(|(key, is_zero)| (format!("links.{name}.{key}"), is_zero, "more than nothing"))
+        });
+        for (path, is_zero, wanted) in sizes.into_iter().chain(periods).chain(links) {
+            if is_zero {
+                self.problem(&path, wanted.to_owned());
+            }
         }
     }
 }

@@ -42,7 +42,7 @@ pub use self::{
     outgoing::{Flushed, InRoomStep, Traffic},
     reaction::StandardEmoji,
     recovery::RecoveryKey,
-    session::{Session, SessionError, adopt_token, discover, log_in, log_out, new_device_id},
+    session::{Session, SessionError, address, adopt_token, discover, log_in, log_out, new_device_id},
     sync::{Fed, RoomKey, SyncPart, Withheld},
     verify::{InRoomStart, Stage, Verification, VerifyError},
 };

@@ -115,11 +115,8 @@ impl Session {
 /// Finds the homeserver of a server name, a user id or an address, and makes sure that it answers.
 pub async fn discover(server: &str) -> Result<Http, SessionError> {
     let server = server.trim();
-    let http = if server.contains("://") {
-        Http::new(&Url::parse(server).map_err(|_| SessionError::BadAddress("not a valid URL"))?)?
-    } else {
-        by_well_known(server).await?
-    };
+    let url = address(server).map_err(SessionError::BadAddress)?;
+    let http = if server.contains("://") { Http::new(&url)? } else { by_well_known(&url).await? };
     let asked = retrying(Retries::default(), || async {
         match http.versions().await {
             // A wrong address is told at once.
@@ -135,16 +132,23 @@ pub async fn discover(server: &str) -> Result<Http, SessionError> {
     }
 }
 
-async fn by_well_known(name: &str) -> Result<Http, SessionError> {
-    let name = match name.strip_prefix('@') {
-        Some(user) => user.split_once(':').ok_or(SessionError::BadAddress("no server in it"))?.1,
-        None => name,
+/// The address that a server name, a user id or an address stands for, if anything may be asked there. Asks nobody.
+pub fn address(server: &str) -> Result<Url, &'static str> {
+    if server.contains("://") {
+        let url = Url::parse(server).map_err(|_| "not a valid URL")?;
+        Http::check_address(&url)?;
+        return Ok(url);
+    }
+    let name = match server.strip_prefix('@') {
+        Some(user) => user.split_once(':').ok_or("no server in it")?.1,
+        None => server,
     };
-    let url = Url::parse(&format!("https://{name}"))
-        .ok()
-        .filter(|url| url.host_str().is_some() && url.path() == "/")
-        .ok_or(SessionError::BadAddress("not a valid server name"))?;
-    let named = Http::new(&url)?;
+    let url = Url::parse(&format!("https://{name}")).ok();
+    url.filter(|url| url.host_str().is_some() && url.path() == "/").ok_or("not a valid server name")
+}
+
+async fn by_well_known(name: &Url) -> Result<Http, SessionError> {
+    let named = Http::new(name)?;
     match named.send(discover_homeserver::Request::new(), Class::Short).await {
         Ok(found) => {
             let url = Url::parse(&found.homeserver.base_url)

@@ -76,17 +76,20 @@ impl fmt::Debug for Http {
 }
 
 impl Http {
+    /// Why nothing may be sent to an address, if that is so.
+    pub(super) fn check_address(homeserver: &Url) -> Result<(), &'static str> {
+        match homeserver.scheme() {
+            "https" => Ok(()),
+            "http" if is_loopback(homeserver) => Ok(()),
+            "http" => Err("plain http is for loopback only; give an https address"),
+            _ => Err("the address is not http or https"),
+        }
+    }
+
     /// Checks the address and builds the client; sends nothing.
     pub fn new(homeserver: &Url) -> Result<Self, HttpError> {
+        Self::check_address(homeserver).map_err(HttpErrorKind::Refused)?;
         let loopback = is_loopback(homeserver);
-        match homeserver.scheme() {
-            "https" => {}
-            "http" if loopback => {}
-            "http" => {
-                return Err(HttpErrorKind::Refused("plain http is for loopback only; give an https address").into());
-            }
-            _ => return Err(HttpErrorKind::Refused("the address is not http or https").into()),
-        }
         let mut builder = reqwest::Client::builder()
             .user_agent("Sealbridge")
             .redirect(reqwest::redirect::Policy::none())
