@@ -28,7 +28,7 @@ use super::{
     newcomers::{Verdict, announced, judge, listed, topic},
     table::TableHandle,
 };
-use crate::store::{JournalError, Said, SharedJournal};
+use crate::store::{JournalError, SharedJournal, Spoken};
 
 /// How soon a conversation is looked at again where somebody waits.
 const SOON: Duration = Duration::from_millis(200);
@@ -204,7 +204,7 @@ impl Watch {
             self.desk.tell(place, &words, Some(&topic)).await?;
         }
         for place in &places {
-            if self.journal.said(place, &topic).await? == Said::OnItsWay {
+            if self.journal.said(place, &topic).await? == Spoken::OnItsWay {
                 return Ok(false);
             }
         }
@@ -234,7 +234,7 @@ impl Watch {
 
     async fn is_new(&self, places: &BTreeSet<Address>, topic: &str) -> Result<bool, JournalError> {
         for place in places {
-            if self.journal.said(place, topic).await? != Said::Never {
+            if self.journal.said(place, topic).await? != Spoken::Never {
                 return Ok(false);
             }
         }

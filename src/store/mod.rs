@@ -190,7 +190,7 @@ pub struct Swept {
 
 /// What became of words that are said once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum Spoken {
     /// They were never said.
     Never,
     /// They wait to be delivered.
@@ -400,7 +400,7 @@ pub trait Journal: Send + Sync {
     /// time ever; says whether they were enqueued.
     async fn say(&self, to: &Address, message: Cleartext, once: Option<&str>) -> Result<bool, JournalError>;
     /// What became of words that were said `once`.
-    async fn said(&self, to: &Address, once: &str) -> Result<Said, JournalError>;
+    async fn said(&self, to: &Address, once: &str) -> Result<Spoken, JournalError>;
     /// Conversations that have something in the outbox.
     async fn lanes(&self) -> Result<Vec<Address>, JournalError>;
     /// How each of them stands.

@@ -237,7 +237,7 @@ async fn who_had_no_identity_is_told_of_before_their_first_one_reads() -> Result
 async fn newcomer_on_a_phone_is_told_of_in_the_room_before_anything_is_said_to_them() -> Result<()> {
     let Some(family) = phones::Family::set(&binary()).await? else { return Ok(()) };
     let mail = MailServer::shared().await?.context("There is a mail server")?;
-    let phones::Family { bridge, ann, ben, room, chat } = &family;
+    let phones::Family { bridge, ann, ben, room, chat, .. } = &family;
     ann.send(room, "before she came").await?;
     ben.hears("before she came", LONG).await?;
     let links = bridge.cli(&["links", "list"]).await?.ok()?;

@@ -157,7 +157,7 @@ async fn only_an_admins_own_signed_device_is_obeyed_in_a_real_room() -> Result<(
 #[tokio::test(flavor = "multi_thread")]
 async fn admin_on_a_phone_is_known_by_their_key_in_the_group_and_in_a_direct_chat() -> Result<()> {
     let binary = Binary::at(env!("CARGO_BIN_EXE_sealbridge"));
-    let Some(Family { mut bridge, ann, ben, room, chat }) = Family::set(&binary).await? else { return Ok(()) };
+    let Some(Family { mut bridge, ann, ben, room, chat, .. }) = Family::set(&binary).await? else { return Ok(()) };
     bridge.stop().await?;
     let own = std::fs::read_to_string(bridge.config())?;
     let admin = format!("[operator.admins.ben]\naccount = \"family\"\nperson = {:?}\n", ben.fingerprint());

@@ -14,8 +14,8 @@ use super::{
     write::{self, Ask, nothing},
 };
 use crate::store::{
-    Command, Counts, DeadLetter, Died, Fact, Journal, JournalError, LaneReport, Link, LinkEnd, LinkName, Pending, Said,
-    Swept,
+    Command, Counts, DeadLetter, Died, Fact, Journal, JournalError, LaneReport, Link, LinkEnd, LinkName, Pending,
+    Spoken, Swept,
 };
 
 /// The service's own settings are the store of no account: no account can be named so.
@@ -135,7 +135,7 @@ impl Journal for SqliteJournal {
         self.writer.ask(Ask::of(1, move |ledger| write::say(ledger, &to, &message, once.as_deref()))).await
     }
 
-    async fn said(&self, to: &Address, once: &str) -> Result<Said, JournalError> {
+    async fn said(&self, to: &Address, once: &str) -> Result<Spoken, JournalError> {
         let (to, once) = (to.clone(), once.to_owned());
         self.lists.ask(read::ask(move |reader| read::said(reader, &to, &once))).await
     }

@@ -9,7 +9,7 @@ use sealbridge_contract::{
 };
 
 use super::kit::*;
-use crate::store::{FirstVerdict, Limits, Said};
+use crate::store::{FirstVerdict, Limits, Spoken};
 
 pub(crate) async fn settled_message_leaves_only_a_line(engine: &dyn Engine) {
     let (a, b, c) = (at("one", "!a"), at("two", "!b"), at("one", "!c"));
@@ -136,8 +136,8 @@ pub(crate) async fn topic_is_said_once_for_ever(engine: &dyn Engine) {
     assert!(journal.say(&pair.b, notice("plain!"), Some("plaintext")).await.expect("there is room"));
     assert!(!journal.say(&pair.b, notice("plain!"), Some("plaintext")).await.expect("there is room"));
     assert!(journal.say(&pair.a, notice("plain!"), Some("plaintext")).await.expect("there is room"), "another place");
-    assert_eq!(journal.said(&pair.b, "plaintext").await.expect("the journal reads"), Said::OnItsWay);
-    assert_eq!(journal.said(&pair.b, "another").await.expect("the journal reads"), Said::Never);
+    assert_eq!(journal.said(&pair.b, "plaintext").await.expect("the journal reads"), Spoken::OnItsWay);
+    assert_eq!(journal.said(&pair.b, "another").await.expect("the journal reads"), Spoken::Never);
     assert!(journal.say(&pair.b, notice("hello"), None).await.expect("there is room"));
     assert!(journal.say(&pair.b, notice("hello"), None).await.expect("there is room"));
     let pair = pair.reopen();
@@ -149,8 +149,8 @@ pub(crate) async fn topic_is_said_once_for_ever(engine: &dyn Engine) {
     for pending in pair.head().await {
         pair.journal.settle(pending.number, &id("$there")).await.expect("it is pending");
     }
-    assert_eq!(pair.journal.said(&pair.b, "plaintext").await.expect("the journal reads"), Said::Over);
-    assert_eq!(pair.journal.said(&pair.a, "plaintext").await.expect("the journal reads"), Said::OnItsWay);
+    assert_eq!(pair.journal.said(&pair.b, "plaintext").await.expect("the journal reads"), Spoken::Over);
+    assert_eq!(pair.journal.said(&pair.a, "plaintext").await.expect("the journal reads"), Spoken::OnItsWay);
     let counts = pair.journal.counts().await.expect("the journal reads");
     assert_eq!((counts.queued, counts.settled), (1, 3));
 }

@@ -10,7 +10,7 @@ use super::{
     },
     Reader,
 };
-use crate::store::{LaneReport, LinkName, Pending, Said};
+use crate::store::{LaneReport, LinkName, Pending, Spoken};
 
 /// The head of a lane, and the numbers of those that do not open.
 #[derive(Default)]
@@ -229,13 +229,13 @@ fn carried(reader: &Reader, source: i64, lane: i64) -> Outcome<Named> {
 
 /// What a message is called at another conversation.
 /// What became of words that are said once.
-pub(in crate::store::sqlite) fn said(reader: &Reader, to: &Address, topic: &str) -> Outcome<Said> {
+pub(in crate::store::sqlite) fn said(reader: &Reader, to: &Address, topic: &str) -> Outcome<Spoken> {
     let number = reader
         .one("SELECT number FROM said WHERE key = ?1", [topic_key(to, topic)], |row| row.get::<_, Option<i64>>(0))?;
-    let Some(number) = number else { return Ok(Said::Never) };
+    let Some(number) = number else { return Ok(Spoken::Never) };
     // Whatever is not on its way any more came to an end of some kind, which has its own line.
     let under_way = reader.one("SELECT 1 FROM delivery WHERE number = ?1 AND state < 2", [number], |_| Ok(()))?;
-    Ok(if under_way.is_some() { Said::OnItsWay } else { Said::Over })
+    Ok(if under_way.is_some() { Spoken::OnItsWay } else { Spoken::Over })
 }
 
 pub(in crate::store::sqlite) fn called(
