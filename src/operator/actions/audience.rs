@@ -45,6 +45,9 @@ impl MemberLine {
     }
 }
 
+/// So many people of a conversation are shown in a chat.
+const SHOWN: usize = 50;
+
 /// The conversations that are meant, with the link that they are named by.
 async fn ends(host: &dyn Host, of: &Place) -> Result<(Option<LinkName>, Vec<Address>), Failure> {
     Ok(match of {
@@ -57,31 +60,40 @@ async fn ends(host: &dyn Host, of: &Place) -> Result<(Option<LinkName>, Vec<Addr
 }
 
 /// Everybody who can read what crosses, in each of the conversations.
-pub(super) async fn show(host: &dyn Host, of: &Place) -> Result<Outcome, Failure> {
+pub(super) async fn show(host: &dyn Host, of: &Place, from: Option<&Address>) -> Result<Outcome, Failure> {
     let (name, ends) = ends(host, of).await?;
-    let mut words = format!(
-        "What crosses {} is read by the people below, and on the host where the bridge runs: {}.\n",
-        field(&of.to_string()),
-        field(&host_name())
-    );
+    let mut words = match from {
+        Some(_) => {
+            "What crosses is read by these people, and on the host of the operator who runs the bridge.\n".to_owned()
+        }
+        None => format!(
+            "What crosses {} is read by the people below, and on the host where the bridge runs: {}.\n",
+            field(&of.to_string()),
+            field(&host_name())
+        ),
+    };
     let mut lines = vec![serde_json::json!({ "of": of.to_string(), "host": host_name() })];
     for at in &ends {
         let account = host.accounts().into_iter().find(|account| account.name == at.account);
         let Some(transport) = account.and_then(|account| account.transport) else {
-            words.push_str(&format!(
-                "{}\n  its account is not open; `sealbridge status` says why\n",
-                field(&at.to_string())
-            ));
+            words.push_str(&format!("{}\n  its account is not open; `sealbridge status` says why\n", title(at, from)));
             continue;
         };
         let here = transport.common().conversations().into_iter().find(|info| info.id == at.conversation);
-        let title = here.and_then(|info| info.name).map_or(String::new(), |name| format!("  {name:?}"));
-        words.push_str(&format!("{}{title}\n", field(&at.to_string())));
+        let name_of = here.and_then(|info| info.name).filter(|_| from.is_none());
+        let name_of = name_of.map_or(String::new(), |name| format!("  {name:?}"));
+        words.push_str(&format!("{}{name_of}\n", title(at, from)));
         match transport.common().audience(&at.conversation).await {
             Ok(Some(audience)) => {
-                for member in audience.members {
-                    describe(&mut words, &member, host.clock().now());
+                let more = audience.members.len().saturating_sub(SHOWN).min(from.map_or(0, |_| usize::MAX));
+                for (place, member) in audience.members.into_iter().enumerate() {
+                    if place < SHOWN || from.is_none() {
+                        describe(&mut words, &member, host.clock().now(), from.is_none());
+                    }
                     lines.push(to_line(&MemberLine::of(name.as_ref(), at, member)));
+                }
+                if more > 0 {
+                    words.push_str(&format!("  and {more} more\n"));
                 }
             }
             Ok(None) => {
@@ -93,7 +105,7 @@ pub(super) async fn show(host: &dyn Host, of: &Place) -> Result<Outcome, Failure
     Ok(Outcome::new(words, lines))
 }
 
-fn describe(words: &mut String, member: &Member, now: Timestamp) {
+fn describe(words: &mut String, member: &Member, now: Timestamp, devices: bool) {
     let who = field(member.person.as_str());
     let name = member.name.as_ref().map_or(String::new(), |name| format!("  {name:?}"));
     let state = standing(member.standing);
@@ -105,7 +117,7 @@ fn describe(words: &mut String, member: &Member, now: Timestamp) {
     if let Some(pinned) = &member.pinned {
         words.push_str(&format!("    known until now by {}\n", grouped(pinned)));
     }
-    for device in &member.devices {
+    for device in member.devices.iter().filter(|_| devices) {
         let reads = match (member.standing, &device.withheld) {
             (_, Some(why)) => format!("gets no keys: {why}"),
             (Standing::Reads, None) => "reads".to_owned(),
@@ -125,6 +137,15 @@ fn standing(standing: Standing) -> &'static str {
     }
 }
 
+/// What a conversation is called, for somebody who asks from within one.
+fn title(at: &Address, from: Option<&Address>) -> String {
+    match from {
+        None => field(&at.to_string()).into_owned(),
+        Some(here) if here == at => "Here:".to_owned(),
+        Some(_) => "In another conversation of the link:".to_owned(),
+    }
+}
+
 /// A key in groups that can be compared.
 fn grouped(identity: &Identity) -> String {
     let characters: Vec<char> = field(identity.as_str()).chars().collect();
@@ -132,7 +153,12 @@ fn grouped(identity: &Identity) -> String {
 }
 
 /// Lets people of a link read as they are now: newcomers, and those whose identity changed.
-pub(super) async fn approve(host: &dyn Host, of: &Place, people: &[PersonId]) -> Result<Outcome, Failure> {
+pub(super) async fn approve(
+    host: &dyn Host,
+    of: &Place,
+    people: &[PersonId],
+    from: Option<&Address>,
+) -> Result<Outcome, Failure> {
     let (_, ends) = ends(host, of).await?;
     let mut found: BTreeMap<Address, Vec<Admission>> = BTreeMap::new();
     for at in ends {
@@ -157,11 +183,11 @@ pub(super) async fn approve(host: &dyn Host, of: &Place, people: &[PersonId]) ->
         transport_of(host, &at.account)?.common().admit(&at.conversation, admissions).await?;
         for admission in admissions {
             let key = admission.identity.as_ref().map_or("without an identity".to_owned(), grouped);
-            words.push_str(&format!(
-                "{} reads in {} from now on: {key}\n",
-                field(admission.person.as_str()),
-                field(&at.to_string())
-            ));
+            let who = field(admission.person.as_str());
+            words.push_str(&match from {
+                None => format!("{who} reads in {} from now on: {key}\n", field(&at.to_string())),
+                Some(_) => format!("{who} reads from now on: {key}\n"),
+            });
         }
     }
     let line = serde_json::json!({ "of": of.to_string(), "approved": people });

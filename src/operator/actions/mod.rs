@@ -96,6 +96,8 @@ pub enum Action {
     Audience {
         /// Which.
         of: Place,
+        /// Asked from within this conversation: others are not named.
+        from: Option<Address>,
     },
     /// People of a link, or of one conversation, read from now on as they are.
     Approve {
@@ -103,6 +105,8 @@ pub enum Action {
         of: Place,
         /// Who.
         people: Vec<PersonId>,
+        /// Asked from within this conversation: others are not named.
+        from: Option<Address>,
     },
     /// Everybody in a linked conversation, and how we know them.
     ListTrust,
@@ -442,8 +446,8 @@ async fn do_at_once(host: &dyn Host, action: &Action) -> Result<Outcome, Failure
         Action::DropDeadLetter { number } => letters::drop_one(&*host.journal(), *number).await,
         Action::RetryDeadLetters => letters::retry_all(&*host.journal()).await,
         Action::DropDeadLetters => letters::drop_all(&*host.journal()).await,
-        Action::Audience { of } => audience::show(host, of).await,
-        Action::Approve { of, people } => audience::approve(host, of, people).await,
+        Action::Audience { of, from } => audience::show(host, of, from.as_ref()).await,
+        Action::Approve { of, people, from } => audience::approve(host, of, people, from.as_ref()).await,
         Action::ListTrust => audience::people(host, None).await,
         Action::ShowTrust { person } => audience::people(host, Some(person)).await,
         Action::ForgetTrust { account, person } => audience::forget(host, account, person).await,

@@ -5,7 +5,7 @@ use sealbridge_contract::{Address, PersonId, RemoteId};
 use super::permit::Place;
 use crate::{
     config::{nearest, parse_address},
-    operator::Action,
+    operator::{Action, Place as Of},
     store::LinkName,
 };
 
@@ -54,6 +54,8 @@ pub(super) const WORDS: &[Word] = &[
         Needs::Admin,
         retry,
     ),
+    word("audience", "[LINK]", "everybody who can read this link", Needs::Moderator, audience),
+    word("approve", "[LINK] PERSON", "lets somebody who is new, or changed, read", Needs::Admin, approve),
     word("pause", "[LINK]", "holds what comes in", Needs::Admin, pause),
     word("resume", "[LINK]", "goes on, with what was held", Needs::Admin, resume),
     word("unlink", "[LINK]", "takes a link away", Needs::Admin, unlink),
@@ -157,6 +159,32 @@ fn unlink(scene: &Scene<'_>, arguments: &[&str]) -> Result<Ask, String> {
     Ok(Ask::one(Action::RemoveLink { name: meant(scene, arguments)? }))
 }
 
+fn audience(scene: &Scene<'_>, arguments: &[&str]) -> Result<Ask, String> {
+    let from = || Some(scene.at.clone());
+    Ok(match (scene.place, arguments) {
+        (Place::Linked(links), []) => {
+            let links = links.iter().map(|name| Action::Audience { of: Of::Link(name.clone()), from: from() });
+            Ask::Do(links.collect())
+        }
+        (Place::Linked(_), _) => Ask::one(Action::Audience { of: Of::Link(meant(scene, arguments)?), from: from() }),
+        _ => Ask::one(Action::Audience { of: whichever(&meant(scene, arguments)?), from: None }),
+    })
+}
+
+fn approve(scene: &Scene<'_>, arguments: &[&str]) -> Result<Ask, String> {
+    let [link @ .., person] = arguments else { return Err("Say `!seal approve PERSON`.".into()) };
+    let (name, people) = (meant(scene, link)?, vec![PersonId::new(*person)]);
+    Ok(Ask::one(match scene.place {
+        Place::Linked(_) => Action::Approve { of: Of::Link(name), people, from: Some(scene.at.clone()) },
+        Place::Direct | Place::Elsewhere => Action::Approve { of: whichever(&name), people, from: None },
+    }))
+}
+
+/// In a direct chat a conversation may be named in the place of a link.
+fn whichever(name: &LinkName) -> Of {
+    parse_address(name.as_str()).map_or_else(|_| Of::Link(name.clone()), Of::Conversation)
+}
+
 /// Before others a change is answered with how the link is doing, which names no other conversation.
 fn then_shown(scene: &Scene<'_>, change: Action, name: LinkName) -> Ask {
     match scene.place {
@@ -250,6 +278,11 @@ mod tests {
         assert_eq!(ask(&here, "retry 7"), one(Action::RetryHere { at: at("a/!here"), number: 7 }));
         assert!(ask(&here, "pause other").is_err() && ask(&here, "why b/!far $e").is_err());
         assert!(ask(&here, "retry all").is_err());
+        let (of, from) = (Of::Link(name("l")), Some(at("a/!here")));
+        assert_eq!(ask(&here, "audience"), one(Action::Audience { of: of.clone(), from: from.clone() }));
+        let people = vec![PersonId::new("@eve:x")];
+        assert_eq!(ask(&here, "approve @eve:x"), one(Action::Approve { of, people, from }));
+        assert!(ask(&here, "approve").is_err() && ask(&here, "approve other @eve:x").is_err());
         let two = linked(&["l", "m"]);
         assert!(ask(&two, "pause").is_err());
         assert_eq!(ask(&two, "unlink m"), one(Action::RemoveLink { name: name("m") }));
@@ -279,6 +312,11 @@ mod tests {
         assert_eq!(ask(&direct(), "retry 7"), one(Action::RetryDeadLetter { number: 7 }));
         assert_eq!(ask(&direct(), "retry all"), one(Action::RetryDeadLetters));
         assert_eq!(ask(&direct(), "status"), one(Action::Status));
+        let of = Of::Conversation(at("a/!x"));
+        let people = vec![PersonId::new("@eve:x")];
+        assert_eq!(ask(&direct(), "approve a/!x @eve:x"), one(Action::Approve { of, people, from: None }));
+        let of = Of::Link(name("my link"));
+        assert_eq!(ask(&direct(), "audience my link"), one(Action::Audience { of, from: None }));
         let by = Action::Why { at: at("b/!far"), message: RemoteId::new("$e"), by: None, brief: false };
         assert_eq!(ask(&direct(), "why b/!far $e"), one(by));
         for wrong in ["pause", "link", "link new nowhere", "retry seven", "why", "retry"] {
@@ -316,6 +354,10 @@ mod tests {
                     let within = match &action {
                         Action::ShowLink { name } | Action::PauseLink { name } | Action::ResumeLink { name }
                         | Action::RemoveLink { name } => name.as_str() == "l",
+                        Action::Audience { of: Of::Link(name), from }
+                        | Action::Approve { of: Of::Link(name), from, .. } => {
+                            name.as_str() == "l" && from.as_ref() == Some(&here)
+                        }
                         Action::Why { at, .. } | Action::RetryHere { at, .. } | Action::RetryMessage { at, .. } => *at == here,
                         _ => false,
                     };

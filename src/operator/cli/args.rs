@@ -371,9 +371,9 @@ impl Command {
             Self::Doctor => Action::Doctor,
             Self::Links(links) => links.into(),
             Self::Trust(trust) => trust.into(),
-            Self::Audience { link } => Action::Audience { of: link.0 },
+            Self::Audience { link } => Action::Audience { of: link.0, from: None },
             Self::Approve { link, people } => {
-                Action::Approve { of: link.0, people: people.into_iter().map(PersonId::new).collect() }
+                Action::Approve { of: link.0, people: people.into_iter().map(PersonId::new).collect(), from: None }
             }
             Self::Account(Account::List) => Action::ListAccounts,
             Self::Conversations(Conversations::Invite { conversation }) => Action::Invite { at: conversation },
