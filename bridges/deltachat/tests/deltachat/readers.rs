@@ -33,7 +33,7 @@ async fn newcomer_in_a_chat_holds_what_is_carried_until_they_are_admitted() -> R
     let server = MailServer::shared().await?.context("There is a mail server")?;
     let mark = MarkKey::new([7; 32].into()).mark(DeliveryId::random());
     let group = met.bridge.group.clone();
-    let carried = |running: &Running| Slip { trail: Trail::default().with(mark.clone()), ..running.slip(&group) };
+    let carried = |running: &Running| Slip { trail: Trail::default().with(mark), ..running.slip(&group) };
     met.running.insist("before anybody came", &carried(&met.running)).await?;
     let ann = stands(&group, &met.running, &PersonId::new(met.ann.fingerprint()), Standing::Reads).await?;
     ensure!(ann.proof == Proof::SecureJoin, "she followed an invitation: {ann:?}");
