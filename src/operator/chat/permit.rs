@@ -85,7 +85,7 @@ mod tests {
             asker in asker(), place in place(), word in proptest::sample::select(WORDS)
         ) {
             if allowed(asker, &place, &word) && !asker.is_admin {
-                prop_assert!(["help", "status", "why"].contains(&word.name));
+                prop_assert!(["help", "status", "audience", "why"].contains(&word.name));
                 prop_assert!(asker.level.is_some_and(|level| level >= 50) && place == linked());
             }
         }
