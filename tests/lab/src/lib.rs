@@ -12,6 +12,7 @@ pub mod delta;
 pub mod demo;
 pub mod family;
 mod fresh;
+mod install;
 pub mod leash;
 pub mod mail;
 pub mod outage;

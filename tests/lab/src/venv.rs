@@ -1,19 +1,16 @@
 //! The Python packages that the lab stands on: Synapse, mautrix-python, matrix-nio, Delta Chat's engine.
 //!
-//! They go into a virtual environment under the build directory, once: a stamp says that what lies
-//! there is complete, and a lock file keeps two processes from installing at the same time.
+//! They go into a virtual environment under the build directory, once.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
-use sha2::{Digest, Sha256};
+use indicatif::ProgressBar;
 
+use crate::install::{once, run, write_out};
 use crate::paths;
 
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
@@ -72,60 +69,25 @@ pub fn script(name: &str) -> Result<PathBuf> {
     if let Some(dir) = DIR.get() {
         return Ok(dir.join(name));
     }
-    let dir = write_scripts().context("Write out the lab's scripts")?;
+    let home = paths::lab_dir()?.join("scripts");
+    let dir = write_out(&home, &SCRIPTS).context("Write out the lab's scripts")?;
     Ok(DIR.get_or_init(|| dir).join(name))
 }
 
-fn write_scripts() -> Result<PathBuf> {
-    let parts = SCRIPTS.iter().flat_map(|(name, text)| [*name, *text]);
-    let dir = paths::lab_dir()?.join("scripts").join(digest(parts));
-    fs::create_dir_all(&dir)?;
-    for (name, text) in SCRIPTS {
-        let path = dir.join(name);
-        if fs::read_to_string(&path).is_ok_and(|there| there == text) {
-            continue;
-        }
-        // Renamed into place, since another process may be reading it.
-        let mut file = tempfile::NamedTempFile::new_in(&dir)?;
-        file.write_all(text.as_bytes())?;
-        file.persist(&path)?;
-    }
-    Ok(dir)
-}
-
 fn install() -> Result<Venv> {
-    let home = paths::lab_dir()?.join("venv");
-    fs::create_dir_all(&home)?;
-    // Each list has a directory of its own, so that two checkouts can share one build directory.
-    let dir = home.join(digest([REQUIREMENTS]));
-    let stamp = dir.join("complete");
-    if stamp.exists() {
-        return Ok(Venv { dir });
-    }
-    let lock = File::create(home.join("lock")).context("Open the lock file")?;
-    lock.lock().context("Wait for another installation")?;
-    if stamp.exists() {
-        return Ok(Venv { dir });
-    }
-
-    let progress = ProgressBar::new_spinner();
-    progress.set_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})")?);
-    progress.enable_steady_tick(Duration::from_millis(120));
-    progress.set_message("Creating a Python environment");
-    if dir.exists() {
-        fs::remove_dir_all(&dir).context("Remove a half-made environment")?;
-    }
-    create(&dir, &progress)?;
-
-    let list = dir.join("requirements.txt");
-    fs::write(&list, REQUIREMENTS)?;
-    progress.set_message("Installing Synapse, mautrix-python, matrix-nio and Delta Chat's engine");
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    let mut command = Command::new(dir.join("bin/python"));
-    command.args(pip).arg("--requirement").arg(&list);
-    run(&mut command)?;
-    fs::write(&stamp, "")?;
-    progress.finish_with_message("Python packages installed");
+    let dir = once("venv", &[REQUIREMENTS], |dir, progress| {
+        progress.set_message("Creating a Python environment");
+        create(dir, progress)?;
+        let list = dir.join("requirements.txt");
+        fs::write(&list, REQUIREMENTS)?;
+        progress.set_message("Installing Synapse, mautrix-python, matrix-nio and Delta Chat's engine");
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+        let mut command = Command::new(dir.join("bin/python"));
+        command.args(pip).arg("--requirement").arg(&list);
+        run(&mut command)?;
+        progress.finish_with_message("Python packages installed");
+        Ok(())
+    })?;
     Ok(Venv { dir })
 }
 
@@ -149,27 +111,4 @@ fn create(dir: &Path, progress: &ProgressBar) -> Result<()> {
         fs::remove_dir_all(dir)?;
     }
     make()
-}
-
-/// Runs to the end, and fails with what the command said last.
-fn run(command: &mut Command) -> Result<()> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("Run {name}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
-    said.push_str(&String::from_utf8_lossy(&output.stderr));
-    let lines: Vec<&str> = said.lines().collect();
-    let tail = lines[lines.len().saturating_sub(8)..].join("\n");
-    bail!("{name} failed ({}):\n{tail}", output.status);
-}
-
-fn digest<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part.as_bytes());
-        hash.update([0]);
-    }
-    hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
