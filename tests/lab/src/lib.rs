@@ -15,6 +15,7 @@ mod fresh;
 mod install;
 pub mod leash;
 pub mod mail;
+pub mod node;
 pub mod outage;
 pub mod paths;
 pub mod person;

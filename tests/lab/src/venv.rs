@@ -50,6 +50,13 @@ impl Venv {
         self.dir.join("bin/python")
     }
 
+    /// What runs one of our own scripts.
+    pub(crate) fn command(&self, name: &str) -> Result<Command> {
+        let mut command = Command::new(self.python());
+        command.arg(script(name)?);
+        Ok(command)
+    }
+
     /// Delta Chat's engine itself, without the script that the package lays before it.
     pub fn delta_chat(&self) -> Result<PathBuf> {
         let lib = self.dir.join("lib");

@@ -35,7 +35,7 @@ impl DeltaPerson {
         let venv = tokio::task::spawn_blocking(Venv::ready).await??;
         let mailbox = server.mailbox(name)?;
         let folder = tempfile::Builder::new().prefix("sealbridge-lab-delta-").tempdir()?;
-        let process = Process::start(&venv, "delta_person.py")?;
+        let process = Process::start(&mut venv.command("delta_person.py")?)?;
         let login = json!({
             "addr": mailbox.address,
             "password": mailbox.password,

@@ -1,4 +1,5 @@
-//! Room keys, cross-signing and verification. Only a person with mautrix-python has these.
+//! Room keys, cross-signing and verification. Only a person with mautrix-python has all of these; one with
+//! matrix-js-sdk has the verification.
 
 use std::time::Duration;
 
@@ -71,6 +72,17 @@ impl Person {
     /// The emoji are the same on both sides. The other user's identity is then signed.
     pub async fn verify_confirm(&self, flow: &str) -> Result<()> {
         self.verify("confirm", flow).await
+    }
+
+    /// The emoji are not the same. matrix-js-sdk only.
+    pub async fn verify_mismatch(&self, flow: &str) -> Result<()> {
+        self.verify("mismatch", flow).await
+    }
+
+    /// Whether this person's client holds that user's identity verified. matrix-js-sdk only.
+    pub async fn holds_verified(&self, user: &str) -> Result<bool> {
+        let answer = self.call("holds_verified", json!({ "user": user })).await?;
+        answer["verified"].as_bool().context("No yes or no")
     }
 
     pub async fn verify_cancel(&self, flow: &str) -> Result<()> {

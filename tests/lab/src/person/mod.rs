@@ -1,9 +1,10 @@
-//! A person with a client of their own, which shares no code with ours.
+//! A person with a client of their own, which shares no code with ours, but for [`Kind::Js`].
 //!
-//! The usual one is mautrix-python with its encryption, cross-signed when it logs in. The other is
+//! The usual one is mautrix-python with its encryption, cross-signed when it logs in. Another is
 //! matrix-nio, which can't cross-sign and stands for everybody whose client does not. Both survive
 //! that their homeserver stops and starts again: a request is repeated until it is answered, a
-//! message with its transaction id.
+//! message with its transaction id. Those with matrix-js-sdk are for what the others lack: a
+//! comparison of emoji that the lab has no part in.
 
 mod inbox;
 mod keys;
@@ -12,6 +13,7 @@ mod received;
 mod rooms;
 mod sending;
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -23,6 +25,7 @@ pub use received::{Event, Invite, Member, Message, Received, State, Undecryptabl
 
 pub use sending::Text;
 
+use crate::node::Node;
 use crate::synapse::{Synapse, User};
 use crate::venv::Venv;
 use process::Process;
@@ -36,6 +39,33 @@ pub enum Kind {
     Nio,
     /// Mautrix that says back what it reads, with as little of ours around it as can be.
     Echo,
+    /// matrix-js-sdk of today, as Element Web has it: its own client, but its keys, ciphertext and
+    /// comparisons are those of matrix-sdk-crypto, in another version than ours.
+    Js,
+    /// The last matrix-js-sdk that had all of these for itself, in JavaScript over libolm.
+    JsOlm,
+}
+
+impl Kind {
+    /// What runs this kind's client. Installs it first, if need be.
+    fn command(self) -> Result<Command> {
+        match self {
+            Self::Mautrix => Venv::ready()?.command("person.py"),
+            Self::Nio => Venv::ready()?.command("nio_person.py"),
+            Self::Echo => Venv::ready()?.command("echo.py"),
+            Self::Js => Ok(Node::ready()?.command("person.mjs")),
+            Self::JsOlm => {
+                let mut command = Node::ready()?.command("person.mjs");
+                command.arg("olm");
+                Ok(command)
+            }
+        }
+    }
+
+    /// Whether it can be told how to cross-sign.
+    fn knows_signing(self) -> bool {
+        matches!(self, Self::Mautrix | Self::Echo)
+    }
 }
 
 /// How a person logs in.
@@ -73,20 +103,15 @@ impl Person {
 
     /// Logs an existing user in. `homeserver` may be a proxy's address.
     pub async fn log_in(homeserver: &str, user: &User, options: Options) -> Result<Self> {
-        let venv = tokio::task::spawn_blocking(Venv::ready).await??;
-        let script = match options.kind {
-            Kind::Mautrix => "person.py",
-            Kind::Nio => "nio_person.py",
-            Kind::Echo => "echo.py",
-        };
-        let process = Process::start(&venv, script)?;
+        let mut command = tokio::task::spawn_blocking(move || options.kind.command()).await??;
+        let process = Process::start(&mut command)?;
         let mut login = json!({
             "homeserver": homeserver,
             "user": user.localpart,
             "password": user.password,
             "device_id": options.device_id,
         });
-        if options.kind != Kind::Nio {
+        if options.kind.knows_signing() {
             login["cross_sign"] = json!(!options.without_cross_signing);
             login["only_cross_signed"] = json!(options.only_cross_signed);
         }

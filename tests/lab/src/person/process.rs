@@ -1,4 +1,4 @@
-//! A person's Python process: commands in, answers and events out.
+//! A person's process: commands in, answers and events out.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
@@ -13,7 +13,6 @@ use tokio::sync::oneshot;
 
 use super::inbox::Inbox;
 use super::received::Received;
-use crate::venv::{self, Venv};
 
 const KEPT_LINES: usize = 60;
 
@@ -53,10 +52,9 @@ struct Shared {
 }
 
 impl Process {
-    /// Runs `script`; threads carry the lines, so that a person works from any runtime.
-    pub(crate) fn start(venv: &Venv, script: &str) -> Result<Self> {
-        let mut child = Command::new(venv.python())
-            .arg(venv::script(script)?)
+    /// Runs a script; threads carry the lines, so that a person works from any runtime.
+    pub(crate) fn start(script: &mut Command) -> Result<Self> {
+        let mut child = script
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
