@@ -8,7 +8,7 @@ use ruma::{OwnedRoomId, OwnedUserId, UserId};
 use sealbridge_contract::{
     Answer, Flow, FlowError, PersonId, Step, audience::Identity, gate::Encryption, steps::Emoji,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     core::Core,
@@ -22,6 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Who asked begins. If they don't, we do after this long.
 const BEGIN: Duration = Duration::from_secs(5);
+
+/// How long the homeserver has to give back what was signed, and how often it is asked.
+const SIGNED: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// One comparison.
 pub(crate) struct Comparison {
@@ -113,11 +117,11 @@ impl Comparison {
                 }
                 Stage::Confirmed => return Ok(Step::Progress("Waiting for the other side to confirm".into())),
                 Stage::Done => {
-                    if let Some(engine) = self.core.engine() {
-                        self.core.observe_these(engine, &[verification.user().to_owned()]).await;
-                    }
-                    let done = format!("{} is verified.", verification.user());
-                    return Ok(Step::Done(done));
+                    let user = verification.user();
+                    let engine = self.core.engine().ok_or_else(not_reached)?;
+                    signed(engine, user).await?;
+                    self.core.observe_these(engine, &[user.to_owned()]).await;
+                    return Ok(Step::Done(format!("{user} is verified.")));
                 }
                 Stage::Cancelled { by_us, reason } => {
                     let who = if by_us { "the bridge" } else { "the other side" };
@@ -222,6 +226,28 @@ async fn wait_for_request(core: &Core) -> Result<Verification, FlowError> {
         if timeout_at(give_up, moved).await.is_err() {
             return Err(FlowError::Cancelled("nobody asked to verify in ten minutes".into()));
         }
+    }
+}
+
+/// Waits until what we signed of somebody's identity has come back from the homeserver: nobody is verified before.
+async fn signed(engine: &Engine, user: &UserId) -> Result<(), FlowError> {
+    let give_up = Instant::now() + SIGNED;
+    loop {
+        // Whatever waits to be sent, our signature among it, is sent on the way.
+        let read = engine.reread(user).await;
+        let known = engine.person(user).await.map_err(|error| FlowError::Failed(error.to_string()))?;
+        if known.master_key.is_none() {
+            let words = format!("{user} has no identity that could be verified; only a device of theirs was compared");
+            return Err(FlowError::Refused(words));
+        }
+        if known.verified {
+            return Ok(());
+        }
+        if Instant::now() > give_up {
+            let why = read.err().map_or_else(|| "it does not give our signature back".to_owned(), |e| e.to_string());
+            return Err(FlowError::Unreachable(format!("it matched, but the homeserver did not take that: {why}")));
+        }
+        sleep(AGAIN).await;
     }
 }
 

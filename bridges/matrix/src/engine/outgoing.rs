@@ -11,7 +11,7 @@ use std::{
 use futures_util::{StreamExt as _, stream};
 use matrix_sdk_crypto::types::requests::{AnyOutgoingRequest, OutgoingRequest, RoomMessageRequest, ToDeviceRequest};
 use ruma::{
-    OwnedRoomId, OwnedTransactionId, OwnedUserId,
+    OwnedRoomId, OwnedTransactionId, OwnedUserId, UserId,
     api::client::{
         keys::{claim_keys, get_keys},
         to_device::send_event_to_device,
@@ -231,6 +231,22 @@ impl Engine {
             Some(error) => Err(error),
             None => Ok(()),
         }
+    }
+
+    /// Reads one user's devices and identity, however fresh what is known of them is. What we signed of theirs is known
+    /// only once the homeserver has given it back.
+    pub async fn reread(&self, user: &UserId) -> Result<(), EngineError> {
+        let _single = self.inner.querying.lock().await;
+        let (id, query) = self.machine().query_keys_for_users([user]);
+        let mut wire = get_keys::v3::Request::new();
+        wire.timeout = Some(REMOTE_KEYS);
+        wire.device_keys = query.device_keys;
+        let answer = self.http().send_any(wire, Class::Keys).await?;
+        self.mark(self.machine().mark_request_as_sent(&id, &answer)).await?;
+        self.inner.stale.moved();
+        self.answered().extend([user.to_owned()]);
+        self.inner.wants_flush.notify_one();
+        Ok(())
     }
 
     /// Reads the devices of all users whose lists may be out of date, in one pass that others wait for.

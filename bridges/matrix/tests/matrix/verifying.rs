@@ -3,15 +3,21 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use sealbridge_contract::{Answer, Flow, FlowError, PersonId, Step, Transport as _};
+use sealbridge_contract::{
+    Answer, ConversationId, Flow, FlowError, PersonId, Step, Transport as _,
+    audience::{Proof, Standing},
+};
 use sealbridge_lab::{
     Lab,
-    person::{Person, Received, Verification},
+    person::{Options, Person, Received, Verification},
 };
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::{bot::SOON, losses::Scene};
+use crate::{
+    bot::{Running, SOON},
+    losses::Scene,
+};
 
 /// Plays the operator: gives `answer` to the emoji. Ends with what was shown and how it ended.
 pub(crate) fn compare(mut flow: Box<dyn Flow>, answer: Answer) -> JoinHandle<(Vec<String>, Result<String, FlowError>)> {
@@ -117,4 +123,55 @@ async fn emoji_that_differ_end_it_and_verify_nobody() -> Result<()> {
     assert!(cancelled.reason.is_some());
     drop(Arc::clone(&running.matrix));
     running.stop().await
+}
+
+/// Compares with a person who asks for it in the room, and both say that all of it matches.
+async fn both_agree(Scene { bob, bot, running, room, .. }: &Scene) -> Result<Result<String, FlowError>> {
+    let flow = running.matrix.comparison(None).context("Matrix has comparisons")?;
+    let ours = compare(flow, Answer::Yes);
+    bob.verify_request(&bot.user.id, None, Some(room)).await?;
+    let ready = step(bob, "ready").await?;
+    bob.verify_begin(&ready.flow).await?;
+    confirms(bob).await?;
+    let (_, ended) = tokio::time::timeout(SOON, ours).await??;
+    Ok(ended)
+}
+
+#[tokio::test]
+async fn person_whose_device_alone_was_compared_is_not_called_verified() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let options = Options { without_cross_signing: true, ..Options::default() };
+    let bob = Person::new_with(&lab.a, "bob", options).await?;
+    let scene = Scene::with(lab, bob, json!({ "trust": "any-device" })).await?;
+    scene.bob.send(&scene.room, "hello").await?;
+    scene.bot.hears("hello").await?;
+    let ended = both_agree(&scene).await?;
+    let Err(FlowError::Refused(words)) = ended else { bail!("it ended otherwise: {ended:?}") };
+    assert!(words.contains("no identity"), "{words}");
+    scene.running.stop().await
+}
+
+#[tokio::test]
+async fn identity_that_changed_is_pinned_anew_when_it_was_compared() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let scene = Scene::set(lab, json!({})).await?;
+    let Scene { bob, bot, running, room, .. } = &scene;
+    bob.send(room, "hello").await?;
+    bot.hears("hello").await?;
+    let conversation = ConversationId::new(room.as_str());
+    assert_eq!(standing(running, &conversation).await?, (Proof::CrossSigned, Standing::Reads));
+    bob.cross_sign().await?;
+    bot.tells("identity-changed/").await?;
+    assert_eq!(standing(running, &conversation).await?, (Proof::CrossSigned, Standing::Changed));
+    both_agree(&scene).await??;
+    assert_eq!(standing(running, &conversation).await?, (Proof::Verified, Standing::Reads));
+    running.says(room, "to whom I compared").await?;
+    bob.wait_for(|it| it.body == "Ann: to whom I compared", SOON).await?;
+    scene.running.stop().await
+}
+
+async fn standing(running: &Running, of: &ConversationId) -> Result<(Proof, Standing)> {
+    let audience = running.matrix.audience(of).await?.context("It has an audience")?;
+    let [member] = &audience.members[..] else { bail!("Others are there: {audience:?}") };
+    Ok((member.proof, member.standing))
 }
