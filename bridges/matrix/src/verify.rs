@@ -4,7 +4,7 @@ use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::{Stream, StreamExt as _};
-use ruma::{OwnedRoomId, OwnedUserId, UserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedRoomId, OwnedUserId, UserId};
 use sealbridge_contract::{
     Answer, Flow, FlowError, PersonId, Step, audience::Identity, gate::Encryption, steps::Emoji,
 };
@@ -60,10 +60,13 @@ impl Comparison {
 
     async fn begin(&mut self) -> Result<(), FlowError> {
         let verification = match &self.with {
-            Some(user) => {
-                let user = UserId::parse(user).map_err(|_| FlowError::BadAnswer("not a Matrix user id".into()))?;
+            Some(with) => {
+                let (user, device) = whom(with)?;
                 self.said.push_back(Step::Show(format!("{user} is asked to verify; they have to accept")));
-                ask(&self.core, &user).await?
+                match device {
+                    Some(device) => ask_device(&self.core, &user, &device).await?,
+                    None => ask(&self.core, &user).await?,
+                }
             }
             None => {
                 let asked = wait_for_request(&self.core).await?;
@@ -169,18 +172,41 @@ impl Flow for Comparison {
     }
 }
 
+/// A person, and the device of theirs behind a slash, if only that is meant. No server's name has a slash.
+fn whom(with: &str) -> Result<(OwnedUserId, Option<OwnedDeviceId>), FlowError> {
+    let server = with.find(':').unwrap_or_default();
+    let (user, device) = match with[server..].find('/') {
+        Some(slash) => (&with[..server + slash], Some(with[server + slash + 1..].into())),
+        None => (with, None),
+    };
+    let user = UserId::parse(user).map_err(|_| FlowError::BadAnswer("not a Matrix user id".into()))?;
+    Ok((user, device))
+}
+
 /// Asks in a room that we share, where every client shows it.
 async fn ask(core: &Arc<Core>, user: &OwnedUserId) -> Result<Verification, FlowError> {
     let engine = core.engine().ok_or_else(not_reached)?;
     let room = shared_room(core, user).await?;
-    engine.track([user.as_ref()]).await.map_err(|error| FlowError::Failed(error.to_string()))?;
-    engine.flush().await;
-    let_go(core, engine, user).await?;
+    meet(core, engine, user).await?;
     let start = engine.verify_in_room(user, &room).await.map_err(flow_error)?;
     let step = &start.step;
     let sent = outgoing::send_step(core, &room, &step.event_type, &step.content, &step.txn).await;
     let event = sent.map_err(|error| FlowError::Unreachable(error.to_string()))?;
     engine.started_in_room(&start, &event).await.map_err(flow_error)
+}
+
+/// Asks one device, which takes no room.
+async fn ask_device(core: &Arc<Core>, user: &OwnedUserId, device: &DeviceId) -> Result<Verification, FlowError> {
+    let engine = core.engine().ok_or_else(not_reached)?;
+    meet(core, engine, user).await?;
+    engine.verify_device(user, device).await.map_err(flow_error)
+}
+
+/// Reads who they are now.
+async fn meet(core: &Core, engine: &Engine, user: &OwnedUserId) -> Result<(), FlowError> {
+    engine.track([user.as_ref()]).await.map_err(|error| FlowError::Failed(error.to_string()))?;
+    engine.flush().await;
+    let_go(core, engine, user).await
 }
 
 fn not_reached() -> FlowError {
@@ -265,5 +291,26 @@ fn flow_error(error: VerifyError) -> FlowError {
         VerifyError::Engine(error) => FlowError::Unreachable(error.to_string()),
         VerifyError::NotNow => FlowError::Cancelled("the other side moved on".into()),
         error => FlowError::Refused(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(with: &str, user: &str, device: Option<&str>) {
+        let (found, of) = whom(with).expect("it is somebody");
+        assert_eq!((found.as_str(), of.as_ref().map(|device| device.as_str())), (user, device), "{with}");
+    }
+
+    #[test]
+    fn one_device_of_a_person_can_be_meant() {
+        check("@bob:one.example", "@bob:one.example", None);
+        check("@bob:one.example:8448/ABC", "@bob:one.example:8448", Some("ABC"));
+        check("@a/b:one.example", "@a/b:one.example", None);
+        check("@a/b:one.example/C/D", "@a/b:one.example", Some("C/D"));
+        for nobody in ["", "bob", "/ABC", "@bob/ABC", "!room:one.example"] {
+            assert!(whom(nobody).is_err(), "{nobody}");
+        }
     }
 }

@@ -103,7 +103,7 @@ pub(super) enum Command {
     Verify {
         /// Our account.
         account: AccountArg,
-        /// The person. Without one, wait for somebody to start it.
+        /// The person, on Matrix also PERSON/DEVICE for one device alone. Without one, wait for somebody to start it.
         person: Option<String>,
     },
     /// The root key, which opens the journal.
@@ -224,7 +224,7 @@ pub(super) enum Trust {
     Verify {
         /// Our account.
         account: AccountArg,
-        /// The person. Without one, wait for somebody to start it.
+        /// The person, on Matrix also PERSON/DEVICE for one device alone. Without one, wait for somebody to start it.
         person: Option<String>,
     },
     /// Forget the identity that was pinned for one. They read nothing until everybody was told of them anew.
