@@ -1,4 +1,4 @@
-//! The transport against a real homeserver, and people whose client shares no code with ours.
+//! The transport against a real homeserver, and people with other clients.
 
 mod bot;
 mod conformance;
@@ -8,6 +8,7 @@ mod identities;
 mod login;
 mod limits;
 mod losses;
+mod other_library;
 mod peer;
 mod portraits;
 mod readers;

@@ -9,7 +9,7 @@ use sealbridge_contract::{
 };
 use sealbridge_lab::{
     Lab,
-    person::{Options, Person, Received, Verification},
+    person::{Kind, Options, Person, Received, Verification},
 };
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -52,7 +52,7 @@ pub(crate) async fn confirms(person: &Person) -> Result<Vec<String>> {
     Ok(seen.emoji)
 }
 
-fn same(ours: &[String], theirs: &[String]) -> bool {
+pub(crate) fn same(ours: &[String], theirs: &[String]) -> bool {
     ours.len() == 7 && ours.iter().zip(theirs).all(|(a, b)| a.eq_ignore_ascii_case(b))
 }
 
@@ -174,4 +174,39 @@ async fn standing(running: &Running, of: &ConversationId) -> Result<(Proof, Stan
     let audience = running.matrix.audience(of).await?.context("It has an audience")?;
     let [member] = &audience.members[..] else { bail!("Others are there: {audience:?}") };
     Ok((member.proof, member.standing))
+}
+
+/// matrix-nio knows no requests: it begins at once, which the specification has taken back since (MSC3122). Nobody here
+/// was asked whether they want to compare, so nobody answers.
+#[tokio::test]
+async fn comparison_that_nobody_was_asked_for_is_not_taken_up() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let scene = Scene::set(lab, json!({})).await?;
+    let Scene { bob, bot, running, room, proxy } = &scene;
+    let nio = Person::new_with(&lab.a, "nio", Options { kind: Kind::Nio, ..Options::default() }).await?;
+    bob.invite(room, nio.user_id()).await?;
+    nio.join(room).await?;
+    running.joins(room, 3).await?;
+    // The bridge knows the device that begins.
+    let audience = running.matrix.audience(&ConversationId::new(room.as_str())).await?.context("It has an audience")?;
+    assert!(audience.members.iter().any(|it| it.person.as_str() == nio.user_id() && !it.devices.is_empty()));
+
+    proxy.record();
+    let begun = nio.call("verify_begin", json!({ "room": room, "user": bot.user.id })).await?;
+    let flow = running.matrix.comparison(None).context("Matrix has comparisons")?;
+    let ours = compare(flow, Answer::Yes);
+    bob.verify_request(&bot.user.id, None, None).await?;
+    let ready = step(bob, "ready").await?;
+    bob.verify_begin(&ready.flow).await?;
+    confirms(bob).await?;
+    let (_, ended) = tokio::time::timeout(SOON, ours).await??;
+    assert_eq!(ended?, format!("{} is verified.", bob.user_id()));
+
+    let seen = proxy.take_seen();
+    let to_devices: Vec<_> = seen.iter().filter(|it| it.path.contains("/sendToDevice/m.key.verification.")).collect();
+    let is_for = |user: &str| to_devices.iter().any(|it| String::from_utf8_lossy(&it.body).contains(user));
+    assert!(is_for(bob.user_id()) && !is_for(nio.user_id()), "{to_devices:?}");
+    let state = nio.call("verify_state", json!({ "flow": begun["flow"] })).await?;
+    assert_eq!(state["state"], "created");
+    scene.running.stop().await
 }
