@@ -15,6 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
 
 pub use binary::{Binary, Build};
 pub use plan::{AccountPlan, Plan};
@@ -206,7 +207,12 @@ impl Bridge {
 
     /// Runs a command of the service, with `--json`.
     pub async fn cli(&self, args: &[&str]) -> Result<Answer> {
-        let output = tokio::process::Command::new(self.binary.path())
+        self.cli_typed(args, "").await
+    }
+
+    /// The same for a command that asks, with what it will read.
+    pub async fn cli_typed(&self, args: &[&str], typed: &str) -> Result<Answer> {
+        let mut child = tokio::process::Command::new(self.binary.path())
             .arg("--config")
             .arg(self.config())
             .arg("--json")
@@ -215,11 +221,17 @@ impl Bridge {
             // What kills the service at a certain place is not meant for its commands.
             .env_remove("FAILPOINT_KILL_AT")
             .current_dir(self.folder.path())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
-            .output()
-            .await
+            .spawn()
             .context("Run sealbridge")?;
+        let mut stdin = child.stdin.take().context("It has no stdin")?;
+        // One that asks nothing may have ended.
+        let _ = stdin.write_all(typed.as_bytes()).await;
+        drop(stdin);
+        let output = child.wait_with_output().await.context("Wait for sealbridge")?;
         Ok(Answer {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
