@@ -451,6 +451,7 @@ impl Assembled for Service {
         namesakes::forget_unlinked(self.journal.as_ref(), &self.table.now()).await?;
         info!(accounts = self.config.accounts.len(), links = self.table.now().links().count(), "Running.");
         let stop = stop.child_token();
+        audience::freeze_unlooked(&self.table);
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&self.dispatch).run(self.changes.subscribe(), stop.clone()));
         let most = self.config.journal.most_payload.0;

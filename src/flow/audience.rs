@@ -12,8 +12,9 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use sealbridge_contract::{
-    Address, PersonId, Transport,
+    Address, PersonId, SecretBytes, Transport,
     audience::{Admission, Audience, Member, Standing},
+    gate::NewMembers,
     names,
 };
 use tokio::{
@@ -25,7 +26,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     Desk,
-    newcomers::{Verdict, announced, judge, listed, topic},
+    newcomers::{Telling, Verdict, announced, judge, listed},
     table::TableHandle,
 };
 use crate::store::{JournalError, SharedJournal, Spoken};
@@ -37,6 +38,11 @@ const LATER: Duration = Duration::from_secs(2);
 /// After a notice about newcomers, those who come within this time wait for the next one, so that a server that lets
 /// people join all the time fills no conversation.
 const BETWEEN: Duration = Duration::from_secs(3);
+/// That time doubles with each notice, up to this, until nobody came for a while.
+const BETWEEN_AT_MOST: Duration = Duration::from_secs(60);
+const LONG_AGO: Duration = Duration::from_secs(600);
+/// Once a notice has been on its way for so long, the operator is told who waits for it.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// So many conversations are looked at at once: the keys of a newcomer may be on a slow server.
 const AT_ONCE: usize = 8;
 
@@ -70,7 +76,8 @@ pub struct Watch {
     operator: Option<PersonId>,
     /// Where somebody waits, and how long until the next look.
     waiting: BTreeMap<Address, Duration>,
-    told_at: Mutex<BTreeMap<Address, Instant>>,
+    /// When it was begun to tell of newcomers, and how soon that may be done again.
+    told_at: Mutex<BTreeMap<Address, (Instant, Duration)>>,
 }
 
 impl std::fmt::Debug for Watch {
@@ -144,27 +151,28 @@ impl Watch {
         }
         let Some(transport) = table.transport(&at.account) else { return Ok(true) };
         if !transport.common().may_have_moved(&at.conversation) {
-            self.freeze(at, false);
-            return Ok(true);
+            return self.settled(at).await;
         }
         let audience = match transport.common().audience(&at.conversation).await {
             Ok(Some(audience)) => audience,
-            Ok(None) => return Ok(true),
+            // Its network does not tell, or we are not in it.
+            Ok(None) => return self.settled(at).await,
             Err(error) => {
                 debug!(%error, conversation = %at, "Who reads there can't be said yet.");
                 return Ok(false);
             }
         };
         match judge(&audience, &rules, is_admin) {
-            Verdict::Settled => {
-                self.freeze(at, false);
-                Ok(true)
-            }
+            Verdict::Settled => self.settled(at).await,
             Verdict::Tell { freeze } => {
                 self.freeze(at, freeze);
                 self.tell_and_admit(at, transport.common(), &audience).await
             }
-            Verdict::Exclude if self.is_the_operator(&audience) => self.admit(at, transport.common(), &audience).await,
+            Verdict::Exclude if audience.standing(Standing::New).any(|member| self.is_the_operator(member)) => {
+                let operator = audience.standing(Standing::New).filter(|member| self.is_the_operator(member));
+                self.admit(at, transport.common(), operator.map(Admission::from).collect()).await?;
+                Ok(false)
+            }
             verdict @ (Verdict::Ask | Verdict::Exclude) => {
                 self.freeze(at, verdict == Verdict::Ask);
                 self.ask(at, transport.common(), &audience, &verdict).await?;
@@ -180,7 +188,40 @@ impl Watch {
         }
     }
 
-    /// Tells of newcomers everywhere, and admits them once that is out.
+    /// Nobody is new there. Whoever was told of and went is told of again when they come back.
+    async fn settled(&self, at: &Address) -> Result<bool, JournalError> {
+        self.freeze(at, false);
+        if self.telling(at).await?.is_some() {
+            self.journal.set(&kept(at), SecretBytes::new(Vec::new())).await?;
+        }
+        Ok(true)
+    }
+
+    /// What is being told of a conversation's newcomers, if anything.
+    async fn telling(&self, at: &Address) -> Result<Option<Telling>, JournalError> {
+        let kept = self.journal.setting(&kept(at)).await?;
+        Ok(kept.and_then(|bytes| serde_json::from_slice(bytes.expose()).ok()))
+    }
+
+    /// Begins to tell of these, under a name that nothing was ever told by. `None`: it is too soon after the last time.
+    async fn begin(&self, at: &Address, newcomers: &[&Member], asks: bool) -> Result<Option<Telling>, JournalError> {
+        {
+            // Not by the clock, which may be set back.
+            let (now, mut told_at) = (Instant::now(), self.told_at.lock().unwrap_or_else(PoisonError::into_inner));
+            let pause = match told_at.get(at) {
+                Some((before, pause)) if now.duration_since(*before) < *pause => return Ok(None),
+                Some((before, pause)) if now.duration_since(*before) < LONG_AGO => (*pause * 2).min(BETWEEN_AT_MOST),
+                _ => BETWEEN,
+            };
+            told_at.insert(at.clone(), (now, pause));
+        }
+        let telling = Telling::of(newcomers, asks);
+        let bytes = serde_json::to_vec(&telling).expect("names and keys serialise");
+        self.journal.set(&kept(at), SecretBytes::new(bytes)).await?;
+        Ok(Some(telling))
+    }
+
+    /// Tells of newcomers everywhere, and admits those who were told of once that has arrived.
     async fn tell_and_admit(
         &self,
         at: &Address,
@@ -188,40 +229,80 @@ impl Watch {
         audience: &Audience,
     ) -> Result<bool, JournalError> {
         let newcomers: Vec<&Member> = audience.standing(Standing::New).collect();
-        let topic = topic(at, audience.turn, &newcomers);
-        let places = self.places(at, audience);
-        if self.is_new(&places, &topic).await? {
-            // Not by the clock, which may be set back.
-            let now = Instant::now();
-            let mut told_at = self.told_at.lock().unwrap_or_else(PoisonError::into_inner);
-            if told_at.get(at).is_some_and(|before| now.duration_since(*before) < BETWEEN) {
-                return Ok(false);
-            }
-            told_at.insert(at.clone(), now);
+        let known = self.telling(at).await?;
+        let known = known.filter(|telling| !telling.asks && newcomers.iter().any(|member| telling.names(member)));
+        let telling = match known {
+            Some(telling) => telling,
+            None => match self.begin(at, &newcomers, false).await? {
+                Some(telling) => telling,
+                None => return Ok(false),
+            },
+        };
+        let told: Vec<&Member> = newcomers.iter().copied().filter(|member| telling.names(member)).collect();
+        let places = self.places(at, audience).await;
+        if places.is_empty() {
+            let words = format!("Nobody could be told who came to {at}, since nobody reads there: {}.", listed(&told));
+            self.desk.tell_operator(&words, Some(&telling.topic(at))).await?;
         }
+        let mut waits = Vec::new();
         for place in &places {
-            let words = announced(&newcomers, &whereabouts(transport, at), place == at);
-            self.desk.tell(place, &words, Some(&topic)).await?;
-        }
-        for place in &places {
-            if self.journal.said(place, &topic).await? == Spoken::OnItsWay {
-                return Ok(false);
+            let words = announced(&told, &whereabouts(transport, at), place == at);
+            self.desk.tell(place, &words, Some(&telling.topic(at))).await?;
+            match self.journal.said(place, &telling.topic(at)).await? {
+                Spoken::Arrived => {}
+                Spoken::Never | Spoken::OnItsWay => waits.push(place),
+                Spoken::Lost => {
+                    self.say_waiting(at, &told, place, &telling, "could not be told").await?;
+                    // It is told everywhere once more, after a while.
+                    self.journal.set(&kept(at), SecretBytes::new(Vec::new())).await?;
+                    return Ok(false);
+                }
             }
         }
-        self.admit(at, transport, audience).await
+        if let Some(place) = waits.first() {
+            let begun = self.told_at.lock().unwrap_or_else(PoisonError::into_inner).get(at).map(|(begun, _)| *begun);
+            let begun = begun.unwrap_or_else(|| {
+                let now = Instant::now();
+                let mut told_at = self.told_at.lock().unwrap_or_else(PoisonError::into_inner);
+                told_at.insert(at.clone(), (now, BETWEEN));
+                now
+            });
+            if begun.elapsed() > PATIENCE {
+                self.say_waiting(at, &told, place, &telling, "can't be told now").await?;
+            }
+            return Ok(false);
+        }
+        let all = told.len() == newcomers.len();
+        let admitted = self.admit(at, transport, told.into_iter().map(Admission::from).collect()).await?;
+        Ok(all && admitted && self.settled(at).await?)
     }
 
-    /// Whether all who are new are the one whom the admin room is for: who went and came back.
-    fn is_the_operator(&self, audience: &Audience) -> bool {
-        audience.standing(Standing::New).all(|member| Some(&member.person) == self.operator.as_ref())
+    /// Tells the operator who waits, since whom.
+    async fn say_waiting(
+        &self,
+        at: &Address,
+        told: &[&Member],
+        place: &Address,
+        telling: &Telling,
+        why: &str,
+    ) -> Result<(), JournalError> {
+        let words = format!(
+            "Newcomers to {at} read nothing yet: {}. Those in {place} {why}. `sealbridge approve {at} PERSON` lets them \
+             read all the same.",
+            listed(told)
+        );
+        self.desk.tell_operator(&words, Some(&format!("{}/waits", telling.topic(at)))).await
     }
 
-    async fn admit(&self, at: &Address, transport: &dyn Transport, audience: &Audience) -> Result<bool, JournalError> {
-        let admitted: Vec<Admission> = audience.standing(Standing::New).map(Admission::from).collect();
-        match transport.admit(&at.conversation, &admitted).await {
+    /// Whether this is the one whom the admin room is for, who went and came back.
+    fn is_the_operator(&self, member: &Member) -> bool {
+        Some(&member.person) == self.operator.as_ref()
+    }
+
+    async fn admit(&self, at: &Address, transport: &dyn Transport, who: Vec<Admission>) -> Result<bool, JournalError> {
+        match transport.admit(&at.conversation, &who).await {
             Ok(()) => {
-                info!(conversation = %at, people = admitted.len(), "Newcomers read from now on.");
-                self.freeze(at, false);
+                info!(conversation = %at, people = who.len(), "Newcomers read from now on.");
                 self.changes.send_modify(|count| *count += 1);
                 Ok(true)
             }
@@ -232,22 +313,22 @@ impl Watch {
         }
     }
 
-    async fn is_new(&self, places: &BTreeSet<Address>, topic: &str) -> Result<bool, JournalError> {
-        for place in places {
-            if self.journal.said(place, topic).await? != Spoken::Never {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     /// Where newcomers are told of: all that is said here, and all that hears it. Nobody is told where nobody reads.
-    fn places(&self, at: &Address, audience: &Audience) -> BTreeSet<Address> {
+    async fn places(&self, at: &Address, audience: &Audience) -> BTreeSet<Address> {
         let table = self.table.now();
         let ends = table.links_of(at).flat_map(|(link, _)| &link.ends).map(|end| end.at.clone());
         let mut places: BTreeSet<_> = ends.collect();
-        if audience.chooses && audience.standing(Standing::Reads).next().is_none() {
+        let read = |audience: &Audience| !audience.chooses || audience.standing(Standing::Reads).next().is_some();
+        if !read(audience) {
             places.remove(at);
+        }
+        for place in places.clone().iter().filter(|place| *place != at) {
+            let Some(transport) = table.transport(&place.account) else { continue };
+            if let Ok(Some(there)) = transport.common().audience(&place.conversation).await
+                && !read(&there)
+            {
+                places.remove(place);
+            }
         }
         places
     }
@@ -261,10 +342,18 @@ impl Watch {
         verdict: &Verdict,
     ) -> Result<(), JournalError> {
         let newcomers: Vec<&Member> = audience.standing(Standing::New).collect();
-        let topic = topic(at, audience.turn, &newcomers);
-        if self.is_new(&BTreeSet::from_iter(self.desk.admin().cloned()), &topic).await? {
-            warn!(conversation = %at, people = newcomers.len(), "Somebody new waits until the operator approves them.");
-        }
+        let known = self.telling(at).await?;
+        let telling = match known.filter(|telling| telling.asks && newcomers.iter().all(|one| telling.names(one))) {
+            Some(telling) => telling,
+            None => match self.begin(at, &newcomers, true).await? {
+                Some(telling) => {
+                    warn!(conversation = %at, people = newcomers.len(), "Somebody new waits until they are approved.");
+                    telling
+                }
+                None => return Ok(()),
+            },
+        };
+        let topic = telling.topic(at);
         let (who, link) = (listed(&newcomers), self.table.now().links_of(at).next().map(|(link, _)| link.name.clone()));
         if *verdict == Verdict::Exclude {
             let words = format!(
@@ -280,11 +369,27 @@ impl Watch {
         );
         self.desk.tell_operator(&words, Some(&topic)).await?;
         let told = format!("Nothing is carried to {} for now: somebody new is there.", whereabouts(transport, at));
-        for place in self.places(at, audience).iter().filter(|place| *place != at) {
+        for place in self.places(at, audience).await.iter().filter(|place| *place != at) {
             self.desk.tell(place, &told, Some(&topic)).await?;
         }
         Ok(())
     }
+}
+
+/// Nothing is carried to the conversations of links that freeze until each was looked at.
+pub fn freeze_unlooked(table: &TableHandle) {
+    let now = table.now();
+    let freezes = |name| now.rule(name).is_some_and(|rule| rule.new_members == NewMembers::Freeze);
+    for link in now.links().filter(|link| freezes(&link.name)) {
+        for end in &link.ends {
+            table.freeze(&end.at, true);
+        }
+    }
+}
+
+/// Under which name of the journal it is kept what is told of a conversation's newcomers.
+fn kept(at: &Address) -> String {
+    format!("newcomers/{at}")
 }
 
 /// What a conversation is called, for people elsewhere.

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use sealbridge_contract::{
-    Address,
-    audience::{Audience, Member, Standing},
+    Address, DeliveryId,
+    audience::{Admission, Audience, Member, Standing},
     gate::NewMembers,
     names,
 };
-use sha2::{Digest as _, Sha256};
+use serde::{Deserialize, Serialize};
 
 /// So many newcomers are named one by one.
 const NAMED: usize = 5;
@@ -70,22 +70,31 @@ fn named(member: &Member) -> String {
     format!("{who} ({})", member.proof.words())
 }
 
-/// What makes a readership of newcomers another one: which of the conversation it is, who they are, by which key.
-pub(super) fn topic(at: &Address, turn: u64, newcomers: &[&Member]) -> String {
-    let mut digest = Sha256::new();
-    for member in newcomers {
-        let key = member.identity.as_ref().map_or("", |identity| identity.as_str());
-        for part in [member.person.as_str(), key] {
-            digest.update((part.len() as u64).to_be_bytes());
-            digest.update(part);
-        }
+/// What is being told of newcomers: under a name of its own, so that the same people are told of once while they wait, and
+/// again when they come at another time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Telling {
+    name: String,
+    /// The operator is asked, and nobody is let in by it.
+    pub(super) asks: bool,
+    people: Vec<Admission>,
+}
+
+impl Telling {
+    pub(super) fn of(newcomers: &[&Member], asks: bool) -> Self {
+        let people = newcomers.iter().map(|member| Admission::from(*member)).collect();
+        Self { name: DeliveryId::random().to_string(), asks, people }
     }
-    let digest = digest.finalize();
-    let digest = digest.iter().take(16).fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
-    format!("audience/{at}/{turn}/{digest}")
+
+    /// Whether it tells of somebody, by the identity that they have now.
+    pub(super) fn names(&self, member: &Member) -> bool {
+        self.people.contains(&Admission::from(member))
+    }
+
+    /// What it is said once under.
+    pub(super) fn topic(&self, at: &Address) -> String {
+        format!("newcomers/{at}/{}", self.name)
+    }
 }
 
 #[cfg(test)]
@@ -145,16 +154,16 @@ mod tests {
 
     #[test]
     fn same_newcomers_are_told_once_and_others_or_the_same_at_another_time_again() {
+        let (one, two) = (member("@a:x", Standing::New), member("@b:x", Standing::New));
+        let changed = Member { identity: Some(Identity::new("other")), ..one.clone() };
+        let telling = Telling::of(&[&one], false);
+        assert!(telling.names(&one) && !telling.names(&two) && !telling.names(&changed));
+        let bytes = serde_json::to_vec(&telling).expect("it serialises");
+        assert_eq!(serde_json::from_slice::<Telling>(&bytes).expect("it is kept as it was"), telling);
         let at = Address {
             account: sealbridge_contract::AccountName::parse("home").expect("it is a name"),
             conversation: sealbridge_contract::ConversationId::new("!a"),
         };
-        let (one, two) = (member("@a:x", Standing::New), member("@b:x", Standing::New));
-        let changed = Member { identity: Some(Identity::new("other")), ..one.clone() };
-        let first = topic(&at, 1, &[&one]);
-        assert_eq!(first, topic(&at, 1, &[&one]));
-        for other in [topic(&at, 2, &[&one]), topic(&at, 1, &[&one, &two]), topic(&at, 1, &[&changed])] {
-            assert_ne!(first, other);
-        }
+        assert_ne!(telling.topic(&at), Telling::of(&[&one], false).topic(&at));
     }
 }

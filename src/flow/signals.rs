@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sealbridge_contract::{Address, Clock, Signal, Verb};
+use sealbridge_contract::{Address, Clock, Destination, Signal, Verb, gate::Encryption};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +47,14 @@ pub async fn pass_on(
             let Some(transport) = table.transport(&to.account).filter(|_| rule.signals && !rule.paused) else {
                 continue;
             };
+            // Where nothing is said for now, nobody is seen writing or reading either.
+            let open = match table.destination(to, false) {
+                Some(Destination::EndToEnd(encryption)) => encryption == Encryption::Pinned,
+                other => other.is_some(),
+            };
+            if !open {
+                continue;
+            }
             let verb = match signal {
                 Signal::Typing { .. } => Verb::Typing,
                 Signal::Read { .. } => Verb::Receipt,

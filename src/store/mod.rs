@@ -195,8 +195,10 @@ pub enum Spoken {
     Never,
     /// They wait to be delivered.
     OnItsWay,
-    /// They arrived, or will not.
-    Over,
+    /// They arrived.
+    Arrived,
+    /// They will not arrive, or nobody remembers whether they did.
+    Lost,
 }
 
 /// How full the journal is.

@@ -8,9 +8,10 @@ use sealbridge_lab::{
     bridge::Binary,
     demo::{Scene, Setting, Stage},
     person::Options,
+    proxy::{Fault, Rule},
     servers,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::phones;
 
@@ -135,6 +136,38 @@ async fn newcomer_gets_nothing_until_everybody_in_the_link_was_told_of_them() ->
     says(&scene, 1, "welcome back").await?;
     hears(&carol, "welcome back").await?;
     ensure!(!has_heard(&carol, "while she was away"));
+    scene.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notice_that_is_refused_admits_nobody_and_one_of_another_time_counts_for_nothing() -> Result<()> {
+    let Some(scene) = scene(Setting { proxies: true, ..Setting::default() }).await? else { return Ok(()) };
+    operator_listens(&scene).await?;
+    let [alice, bob] = &scene.people;
+    says(&scene, 1, "before anybody came").await?;
+    hears(alice, "before anybody came").await?;
+    let first = comes(&scene, "first").await?;
+    hears(bob, first.user_id()).await?;
+    stands(&scene, first.user_id(), "reads").await?;
+    // Told of, and gone before anything else was said: the next time is another time.
+    let too_large = Fault::Answer { status: 413, body: json!({ "errcode": "M_TOO_LARGE", "error": "no" }) };
+    let refusing = scene.proxies[1].add(Rule::new("PUT", "/send/m.room.encrypted", too_large)?);
+    let carol = comes(&scene, "carol").await?;
+    refusing.wait_struck(1, SOON).await?;
+    hears(&scene.operator, "could not be told").await?;
+    stands(&scene, carol.user_id(), "new").await?;
+    ensure!(!has_heard(bob, carol.user_id()), "it was refused");
+    carol.leave(&scene.rooms[0]).await?;
+    alice.wait_member(&scene.rooms[0], carol.user_id(), "leave", SOON).await?;
+    refusing.remove();
+    alice.invite(&scene.rooms[0], carol.user_id()).await?;
+    carol.wait_invite(&scene.rooms[0], SOON).await?;
+    carol.join(&scene.rooms[0]).await?;
+    let told = bob.wait_for(|message| message.body.contains(carol.user_id()), LONG).await;
+    told.with_context(|| format!("He is told of her now: {}", scene.bridge.tail()))?;
+    stands(&scene, carol.user_id(), "reads").await?;
+    says(&scene, 1, "to all of you").await?;
+    hears(&carol, "to all of you").await?;
     scene.close().await
 }
 

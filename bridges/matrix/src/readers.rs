@@ -32,7 +32,12 @@ pub(crate) struct Seen {
     judged: Mutex<HashMap<OwnedUserId, (u64, u64)>>,
     /// Counts changes of the book.
     turns: AtomicU64,
+    /// Which identity a session rests on, once that is known: it never changes.
+    behind: Mutex<HashMap<(OwnedRoomId, String), String>>,
 }
+
+/// So many sessions are remembered; then it is begun anew.
+const SESSIONS: usize = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Oddity {
@@ -152,6 +157,34 @@ impl Core {
             lock(&self.seen.judged).insert(user.to_owned(), at);
         }
         Ok(lock(&self.seen.odd).get(user) == Some(&Oddity::Changed))
+    }
+
+    /// The identity that a session rests on, as it was when its device was looked up.
+    pub(crate) async fn identity_behind(
+        &self,
+        engine: &Engine,
+        room: &RoomId,
+        session: &str,
+    ) -> Result<Option<String>, EngineError> {
+        let key = (room.to_owned(), session.to_owned());
+        if let Some(known) = lock(&self.seen.behind).get(&key) {
+            return Ok(Some(known.clone()));
+        }
+        let found = engine.identity_behind(room, session).await?;
+        if let Some(found) = &found {
+            let mut behind = lock(&self.seen.behind);
+            if behind.len() >= SESSIONS {
+                behind.clear();
+            }
+            behind.insert(key, found.clone());
+        }
+        Ok(found)
+    }
+
+    /// Whether a message rests on another identity than the one that was pinned for its sender.
+    pub(crate) fn is_of_another(&self, sender: &UserId, behind: Option<&str>) -> bool {
+        let behind = behind.map(Identity::new);
+        self.book.contradicts(&person(sender), behind.as_ref())
     }
 
     /// Looks at everybody whose identity is pinned. What is found changes what is shown sooner: before a key leaves,

@@ -168,9 +168,13 @@ pub(crate) async fn open(core: &Core, room: &RoomId, raw: &RawValue) -> Result<R
             unread(core, event, DecryptError::NotTrusted { position, why, stale: false }).map(Err)
         }
         Ok(mut decrypted) => {
-            if core.attends(&event.sender) {
-                decrypted.identity = engine.identity_behind(room, &decrypted.position.session_id).await?;
+            let behind = core.identity_behind(engine, room, &decrypted.position.session_id).await?;
+            // A homeserver may have shown another identity for as long as it took for the key to be taken from it.
+            if core.is_of_another(&event.sender, behind.as_deref()) {
+                let (position, why) = (decrypted.position, Distrust::IdentityChanged);
+                return unread(core, event, DecryptError::NotTrusted { position, why, stale: false }).map(Err);
             }
+            decrypted.identity = behind.filter(|_| core.attends(&event.sender));
             Ok(Ok(Opened { event, id, decrypted: Some(decrypted) }))
         }
         Err(error) => unread(core, event, error).map(Err),

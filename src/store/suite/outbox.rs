@@ -149,10 +149,13 @@ pub(crate) async fn topic_is_said_once_for_ever(engine: &dyn Engine) {
     for pending in pair.head().await {
         pair.journal.settle(pending.number, &id("$there")).await.expect("it is pending");
     }
-    assert_eq!(pair.journal.said(&pair.b, "plaintext").await.expect("the journal reads"), Spoken::Over);
+    assert_eq!(pair.journal.said(&pair.b, "plaintext").await.expect("the journal reads"), Spoken::Arrived);
     assert_eq!(pair.journal.said(&pair.a, "plaintext").await.expect("the journal reads"), Spoken::OnItsWay);
+    let to_a = pair.journal.head(&pair.a, 0, 10).await.expect("the journal reads").remove(0);
+    pair.journal.bury(to_a.number, "it is refused").await.expect("it is pending");
+    assert_eq!(pair.journal.said(&pair.a, "plaintext").await.expect("the journal reads"), Spoken::Lost);
     let counts = pair.journal.counts().await.expect("the journal reads");
-    assert_eq!((counts.queued, counts.settled), (1, 3));
+    assert_eq!((counts.queued, counts.dead, counts.settled), (0, 1, 3));
 }
 
 pub(crate) async fn lanes_wake_when_something_is_new(engine: &dyn Engine) {

@@ -125,7 +125,7 @@ impl Audience {
 }
 
 /// Somebody as they were when it was decided that they may read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admission {
     /// Who.
     pub person: PersonId,

@@ -158,3 +158,54 @@ async fn changed_identity_reads_again_once_it_was_compared() -> Result<()> {
     }
     running.stop().await
 }
+
+#[tokio::test]
+async fn identity_that_is_shown_for_a_moment_speaks_for_nobody_afterwards() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
+    let eve = Person::new_on(&lab.a, "eve").await?;
+    bob.invite(&room, eve.user_id()).await?;
+    eve.wait_invite(&room, SOON).await?;
+    eve.join(&room).await?;
+    bob.wait_member(&room, eve.user_id(), "join", SOON).await?;
+    bob.send(&room, "as himself").await?;
+    bot.hears("as himself").await?;
+    running.says(&room, "to himself").await?;
+    let wanted = json!({ "device_keys": { bob.user_id(): [] } });
+    let (_, known) = bob.http("POST", "/_matrix/client/v3/keys/query", Some(wanted)).await?;
+    // Another identity, for as long as it takes for a key to be taken from it.
+    bob.cross_sign().await?;
+    stands(&running, &room, bob.user_id(), Standing::Changed).await?;
+    bob.new_session(&room).await?;
+    bob.send(&room, "as somebody else").await?;
+    bot.tells("not-trusted/").await?;
+    let (theirs, again) = (bob.user_id().to_owned(), bob.user_id().to_owned());
+    let back = Fault::rewrite(move |answer| {
+        for kind in ["master_keys", "self_signing_keys", "user_signing_keys", "device_keys"] {
+            if let (Some(keys), Some(before)) =
+                (answer.pointer_mut(&format!("/{kind}")).and_then(Value::as_object_mut), known[kind].get(&theirs))
+                && keys.contains_key(&theirs)
+            {
+                keys.insert(theirs.clone(), before.clone());
+            }
+        }
+    });
+    let back = proxy.add(Rule::new("POST", "/keys/query", back)?);
+    let changed = Fault::rewrite(move |answer| {
+        if let Some(answer) = answer.as_object_mut() {
+            answer.insert("device_lists".to_owned(), json!({ "changed": [again], "left": [] }));
+        }
+    });
+    proxy.add(Rule::new("GET", "/sync", changed)?);
+    running.reconnects(&proxy).await?;
+    back.wait_struck(1, SOON).await?;
+    stands(&running, &room, bob.user_id(), Standing::Reads).await?;
+    // What waits for his trust was tried again by the time that this is heard.
+    eve.send(&room, "from somebody else altogether").await?;
+    bot.hears("from somebody else altogether").await?;
+    bob.send(&room, "and as somebody else again").await?;
+    eve.send(&room, "the last").await?;
+    bot.hears("the last").await?;
+    assert_eq!(bot.heard(), ["as himself", "from somebody else altogether", "the last"]);
+    running.stop().await
+}

@@ -233,9 +233,12 @@ pub(in crate::store::sqlite) fn said(reader: &Reader, to: &Address, topic: &str)
     let number = reader
         .one("SELECT number FROM said WHERE key = ?1", [topic_key(to, topic)], |row| row.get::<_, Option<i64>>(0))?;
     let Some(number) = number else { return Ok(Spoken::Never) };
-    // Whatever is not on its way any more came to an end of some kind, which has its own line.
-    let under_way = reader.one("SELECT 1 FROM delivery WHERE number = ?1 AND state < 2", [number], |_| Ok(()))?;
-    Ok(if under_way.is_some() { Spoken::OnItsWay } else { Spoken::Over })
+    let state = reader.one("SELECT state FROM delivery WHERE number = ?1", [number], |row| row.get::<_, i64>(0))?;
+    Ok(match state {
+        Some(delivery::QUEUED | delivery::HELD) => Spoken::OnItsWay,
+        Some(delivery::SETTLED) => Spoken::Arrived,
+        _ => Spoken::Lost,
+    })
 }
 
 pub(in crate::store::sqlite) fn called(
