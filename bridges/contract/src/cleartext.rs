@@ -49,6 +49,19 @@ impl Cleartext {
         self.0.reply_to.as_ref().map(|reply| &reply.id)
     }
 
+    /// Whether it has a piece in it of what it answers.
+    #[must_use]
+    pub fn quotes(&self) -> bool {
+        self.0.reply_to.as_ref().is_some_and(|reply| reply.quote.is_some())
+    }
+
+    /// Takes out the piece of what it answers.
+    pub fn forget_quote(&mut self) {
+        if let Some(reply) = &mut self.0.reply_to {
+            reply.quote = None;
+        }
+    }
+
     /// The message that began its thread, by its name in the conversation where it was written.
     #[must_use]
     pub fn thread(&self) -> Option<&RemoteId> {

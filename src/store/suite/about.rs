@@ -4,7 +4,7 @@ use sealbridge_contract::{
     Author, Body, Kind, Media, Message, PersonId, RemoteId, SpoolId, Spooled, Target,
     gate::Hold,
     inbox::{Arrived, Filling},
-    message::{Edit, FileName, Form, MediaType, Reaction, Sort},
+    message::{Edit, FileName, Form, MediaType, Quote, Reaction, Sort},
 };
 
 use super::kit::*;
@@ -69,6 +69,23 @@ pub(crate) async fn deletion_erases_what_is_queued_held_dead_waiting_or_unreadab
     let pair = pair.reopen();
     assert_eq!(pair.head().await.len(), 5, "deletions of what may have gone somewhere go on");
     assert!(pair.head().await.iter().all(|pending| pending.about.is_none() && pending.message.takes_back().is_some()));
+}
+
+pub(crate) async fn quotation_of_what_was_deleted_on_its_way_does_not_bring_its_words(engine: &dyn Engine) {
+    let pair = Pair::new(engine);
+    let quoting = |name: &str, of: &str| {
+        let mut message = message("@ben", name);
+        let quote = Quote { author: None, words: "secret".into() };
+        message.reply_to = Some(Target { quote: Some(Box::new(quote)), ..Target::new(id(of)) });
+        Arrived::Message(incoming(name, message))
+    };
+    pair.arrive(vec![said("@ann", "$secret"), quoting("$answer", "$secret"), quoting("$other", "$elsewhere")]).await;
+    let quotes =
+        async |pair: &Pair| -> Vec<bool> { pair.head().await.iter().map(|one| one.message.quotes()).collect() };
+    pair.arrive(vec![deletion("$deletion", "$secret")]).await;
+    assert_eq!(quotes(&pair).await, [false, true, false], "the answer, the other one, the deletion");
+    let pair = pair.reopen();
+    assert_eq!(quotes(&pair).await, [false, true, false]);
 }
 
 pub(crate) async fn deletion_of_what_is_missing_still_takes_effect_when_that_comes(engine: &dyn Engine) {

@@ -19,6 +19,7 @@ macro_rules! journal_suite {
         crate::store::suite::journal_suite!(@each $engine;
             about: [
                 deletion_erases_what_is_queued_held_dead_waiting_or_unreadable,
+                quotation_of_what_was_deleted_on_its_way_does_not_bring_its_words,
                 deletion_of_what_is_missing_still_takes_effect_when_that_comes,
                 edit_deletion_and_reaction_name_their_counterpart_in_both_directions,
                 message_about_one_in_the_same_answer_waits_for_it,

@@ -157,7 +157,7 @@ fn relate(reader: &Reader, lane: i64, pending: &mut Pending, before: &[Pending])
         return Ok(true);
     }
     let Some(origin) = reader.conversation(from)? else { return Ok(true) };
-    let mut names = [None, None, None];
+    let (mut names, mut answers_erased) = ([None, None, None], false);
     for (name, target) in names.iter_mut().zip(relations) {
         let Some(target) = target else { continue };
         match named(reader, origin, target, lane)? {
@@ -166,8 +166,13 @@ fn relate(reader: &Reader, lane: i64, pending: &mut Pending, before: &[Pending])
             Named::Erased(delivery, since) if message.takes_back() == Some(target) => {
                 pending.erased = Some((delivery, since));
             }
-            Named::Pending(_) | Named::Erased(..) | Named::Unknown => {}
+            // Its words were taken back, and must not come along in a quotation.
+            Named::Erased(..) => answers_erased |= message.reply_to() == Some(target),
+            Named::Pending(_) | Named::Unknown => {}
         }
+    }
+    if answers_erased {
+        pending.message.forget_quote();
     }
     [pending.reply_to, pending.thread, pending.about] = names;
     Ok(true)
@@ -227,7 +232,6 @@ fn carried(reader: &Reader, source: i64, lane: i64) -> Outcome<Named> {
     })
 }
 
-/// What a message is called at another conversation.
 /// What became of words that are said once.
 pub(in crate::store::sqlite) fn said(reader: &Reader, to: &Address, topic: &str) -> Outcome<Spoken> {
     let number = reader
@@ -241,6 +245,7 @@ pub(in crate::store::sqlite) fn said(reader: &Reader, to: &Address, topic: &str)
     })
 }
 
+/// What a message is called at another conversation.
 pub(in crate::store::sqlite) fn called(
     reader: &Reader,
     from: &Address,
