@@ -65,8 +65,8 @@ async fn homeserver_over_plain_http_is_refused() -> Result<()> {
     let mut plan = one_account(&lab.a).await?;
     plan.accounts[0].homeserver = "http://matrix.example.org".into();
     let answer = Bridge::prepare(&binary(), &plan)?.init().await?;
-    ensure!(answer.code == 6 && answer.stderr.contains("https"), "{answer:?}");
-    ensure!(answer.json()?["error"]["kind"] == "refused", "{answer:?}");
+    ensure!(answer.code == 3 && answer.stderr.contains("https"), "{answer:?}");
+    ensure!(answer.json()?["error"]["kind"] == "config", "{answer:?}");
     Ok(())
 }
 
