@@ -9,6 +9,8 @@ use zeroize::Zeroizing;
 
 use crate::{Author, PersonId, Text};
 
+/// So many letters has a tag.
+const TAG: usize = 4;
 /// A longer name is cut.
 const LONGEST: usize = 80;
 
@@ -161,7 +163,7 @@ impl Tags {
     pub fn of(&self, person: &PersonId) -> String {
         const ALPHABET: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz023456789";
         let mac = self.mac("sealbridge name tag v1", person.as_str());
-        mac[..4].iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()
+        mac[..TAG].iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()
     }
 
     /// An author and their name, as numbers. `None` if they have no name.
@@ -186,11 +188,12 @@ impl Tags {
     }
 
     /// The name under which an author appears: harmless, and with a tag where `namesake` says that somebody else there
-    /// could be taken for them, or where nobody but the bridge may be called so.
+    /// could be taken for them, where nobody but the bridge may be called so, or where it ends as a tag does.
     #[must_use]
     pub fn shown(&self, author: &Author, namesake: bool) -> Text {
         let name = of(author);
-        let tagged = namesake || author.name.as_ref().is_some_and(|name| is_reserved(name.as_str()));
+        let odd = |name: &Text| is_reserved(name.as_str()) || ends_like_a_tag(name.as_str());
+        let tagged = namesake || author.name.as_ref().is_some_and(odd);
         if tagged { Text::joined(&[name.as_str(), " (", &self.of(&author.id), ")"]) } else { name }
     }
 }
@@ -199,6 +202,16 @@ impl std::fmt::Debug for Tags {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Tags(redacted)")
     }
+}
+
+/// Whether a name ends with something that could be taken for a tag of ours.
+fn ends_like_a_tag(name: &str) -> bool {
+    let seen = harmless(name);
+    let inner = seen.trim_end_matches(|c: char| !c.is_alphanumeric());
+    let tag = inner.chars().rev().take_while(|c| c.is_alphanumeric()).count();
+    let before = inner.chars().rev().nth(tag);
+    let closed = inner.len() < seen.len();
+    closed && tag == TAG && before.is_some_and(|c| "([{<⟨〈（［｛❨❲".contains(c))
 }
 
 /// Characters that change the order of what stands beside them.
@@ -306,6 +319,23 @@ mod tests {
         assert_eq!(own("Bob ((via via Ann)"), "Bob via via Ann)");
         assert_eq!(via(": ", "Ann"), "somebody (via Ann)");
         assert_eq!(via("Bob (via Ann)", "Eve"), "Bob via Ann) (via Eve)");
+    }
+
+    #[test]
+    fn nobody_writes_somebody_elses_tag_into_their_own_name() {
+        let tags = Tags::new(Zeroizing::new([7; 32]));
+        let author = |id: &str, name: &str| Author { id: PersonId::new(id), name: Some(name.into()) };
+        let ann = tags.shown(&author("@ann:x", "ann"), true);
+        let shown = |name: &str| tags.shown(&author("@mallory:x", name), false).as_str().to_owned();
+        assert!(ann.as_str().starts_with("ann ("), "she has a tag");
+        let copied = shown(ann.as_str());
+        assert!(copied.starts_with(ann.as_str()) && copied.len() > ann.as_str().len(), "{copied}");
+        for name in ["ann (abcd)", "ann (ABCD )", "ann [abcd]", "ann \u{ff08}abcd\u{ff09}", "ann (abcd)\u{200b}"] {
+            assert_ne!(shown(name), harmless(name), "{name}");
+        }
+        for name in ["ann", "Ann (she/her)", "Ann (work)x", "Ann 1984", "Ann (Paris)"] {
+            assert_eq!(shown(name), harmless(name), "{name}");
+        }
     }
 
     #[test]
