@@ -1,6 +1,7 @@
 //! A fuzz target of what comes over the control socket, from either end; `tests/fuzz` says how it is run.
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use super::{LONGEST, Reply, Request, read_frame, write_frame};
 use crate::operator::Failure;
@@ -20,8 +21,20 @@ async fn check<T: Serialize + DeserializeOwned>(mut input: &[u8]) -> Option<Fail
     );
     let again =
         read_frame::<T>(&mut line.as_slice()).await.expect("what is written can be read").expect("it is a frame");
-    assert_eq!(serde_json::to_value(&again).expect("a frame is JSON"), meant, "it is another frame");
+    // A fraction, or a number beyond 64 bits, is read as something near it; none is ever written by us.
+    if !has_fraction(&meant) {
+        assert_eq!(serde_json::to_value(&again).expect("a frame is JSON"), meant, "it is another frame");
+    }
     None
+}
+
+fn has_fraction(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.is_f64(),
+        Value::Array(all) => all.iter().any(has_fraction),
+        Value::Object(all) => all.values().any(has_fraction),
+        Value::Null | Value::Bool(_) | Value::String(_) => false,
+    }
 }
 
 #[test]

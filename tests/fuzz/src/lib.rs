@@ -24,6 +24,10 @@ pub const MARK: &str = "FUZZED: ";
 /// The variable by which `cargo lab fuzz` gives each target its time. It is bolero's own.
 pub const TIME: &str = "BOLERO_RANDOM_TEST_TIME_MS";
 
+/// The variable by which `cargo lab test` gives each target the same inputs every time, so that a run that was green stays
+/// so until the code changes. New ones are for `cargo lab fuzz` to find. It is bolero's own.
+pub const SEED: &str = "BOLERO_RANDOM_SEED";
+
 /// How long an input may be.
 const LONGEST: usize = 72 * 1024;
 

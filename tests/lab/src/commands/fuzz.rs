@@ -16,6 +16,8 @@ use super::say;
 /// What a target's line starts with that tells what it did, and the variable that gives it its time: as in `tests/fuzz`.
 const MARK: &str = "FUZZED: ";
 const TIME: &str = "BOLERO_RANDOM_TEST_TIME_MS";
+/// By which variable the usual test run gives each target the same inputs every time.
+pub(super) const SEED: &str = "BOLERO_RANDOM_SEED";
 
 #[derive(Debug, Args)]
 pub(crate) struct Fuzz {
@@ -155,7 +157,7 @@ mod tests {
 
     #[test]
     fn lines_are_read_as_targets_write_them() {
-        assert_eq!((MARK, TIME), (sealbridge_fuzz::MARK, sealbridge_fuzz::TIME));
+        assert_eq!((MARK, TIME, SEED), (sealbridge_fuzz::MARK, sealbridge_fuzz::TIME, sealbridge_fuzz::SEED));
         let line = format!("test fuzz::x ... {MARK}html 15124 5");
         assert_eq!(counted(&line), Some(("html".to_owned(), 15124, 5)));
         assert_eq!(counted("test fuzz::x ... ok"), None);

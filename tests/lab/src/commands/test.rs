@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use sealbridge_lab::{paths, skip};
 
-use super::say;
+use super::{fuzz, say};
 
 const TEST_RESULT: &str = "test result: ";
 
@@ -60,6 +60,7 @@ fn step(name: &'static str, arguments: &[&str], count: impl Fn(bool, &str) -> Ta
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut child = Command::new(cargo)
         .args(arguments)
+        .env(fuzz::SEED, "1")
         .current_dir(paths::workspace_root())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
