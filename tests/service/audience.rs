@@ -7,7 +7,7 @@ use sealbridge_lab::{
     DeltaPerson, MailServer, Person,
     bridge::Binary,
     demo::{Scene, Setting, Stage},
-    person::Options,
+    person::{Message, Options},
     proxy::{Fault, Rule},
     servers,
 };
@@ -86,6 +86,15 @@ async fn stands(scene: &Scene, person: &str, standing: &str) -> Result<Value> {
     }
 }
 
+/// Waits until somebody is not in the audience any more.
+async fn gone(scene: &Scene, person: &str) -> Result<()> {
+    let give_up = tokio::time::Instant::now() + SOON;
+    while member(scene, person).await.is_ok() {
+        ensure!(tokio::time::Instant::now() < give_up, "{person} is still there");
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn newcomer_gets_nothing_until_everybody_in_the_link_was_told_of_them() -> Result<()> {
     let Some(scene) = scene(Setting { proxies: true, ..Setting::default() }).await? else { return Ok(()) };
@@ -115,7 +124,7 @@ async fn newcomer_gets_nothing_until_everybody_in_the_link_was_told_of_them() ->
     hears(&carol, "now that we know").await?;
     // What was said to her conversation before that, the notice itself among it, is not for her.
     ensure!(!has_heard(&carol, "Now here") && !has_heard(&carol, "before anybody came"), "{:?}", carol.messages());
-    let here = |message: &&sealbridge_lab::person::Message| message.body.contains("Now here");
+    let here = |message: &&Message| message.body.contains("Now here");
     ensure!(alice.messages().iter().filter(here).count() == 1, "it is said once");
     // Who only was invited gets nothing either.
     let dora = Person::new_on(&scene.lab.a, "dora").await?;
@@ -168,6 +177,32 @@ async fn notice_that_is_refused_admits_nobody_and_one_of_another_time_counts_for
     stands(&scene, carol.user_id(), "reads").await?;
     says(&scene, 1, "to all of you").await?;
     hears(&carol, "to all of you").await?;
+    scene.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_told_of_and_went_before_they_could_read_is_told_of_when_they_come_again() -> Result<()> {
+    let Some(scene) = scene(Setting { proxies: true, ..Setting::default() }).await? else { return Ok(()) };
+    let [alice, bob] = &scene.people;
+    says(&scene, 1, "before anybody came").await?;
+    hears(alice, "before anybody came").await?;
+    scene.proxies[1].go_offline();
+    let carol = comes(&scene, "carol").await?;
+    hears(alice, &format!("Now here: {}", carol.user_id())).await?;
+    carol.leave(&scene.rooms[0]).await?;
+    says(&scene, 0, "she is gone").await?;
+    gone(&scene, carol.user_id()).await?;
+    scene.proxies[1].go_online();
+    let first = bob.wait_for(|message| message.body.contains(carol.user_id()), LONG).await?;
+    hears(bob, "she is gone").await?;
+    alice.invite(&scene.rooms[0], carol.user_id()).await?;
+    carol.wait_invite(&scene.rooms[0], SOON).await?;
+    carol.join(&scene.rooms[0]).await?;
+    let again = |message: &Message| {
+        message.event_id != first.event_id && message.body.contains("Now in") && message.body.contains(carol.user_id())
+    };
+    bob.wait_for(again, LONG).await.context("It is told again")?;
+    stands(&scene, carol.user_id(), "reads").await?;
     scene.close().await
 }
 
