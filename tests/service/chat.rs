@@ -1,12 +1,10 @@
 //! Commands that people say in conversations: a service in this process between two networks in memory, with an admin, a
 //! moderator and a stranger in the room.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use sealbridge::{
-    config,
     flow::commands,
-    service::Service,
     store::{Journal, Limits, Link, Routed, Router, Said, sqlite::SqliteJournal},
 };
 use sealbridge_contract::{
@@ -18,11 +16,10 @@ use sealbridge_contract::{
 };
 use sealbridge_loopback::{Fault, Heard, How, LoopbackHub, LoopbackPerson, More, Saying, Says, SentFile};
 use serde_json::Value;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+
+use crate::running::{ROOT, Running};
 
 const SOON: Duration = Duration::from_secs(20);
-const ROOT: [u8; 32] = [5; 32];
 
 /// Ann, who is an admin, Mia, who moderates, and Eve in one room; Ben in the other; and a service between them.
 struct Scene {
@@ -34,7 +31,7 @@ struct Scene {
     ben: LoopbackPerson,
     room: ConversationId,
     link: &'static str,
-    running: Option<(CancellationToken, JoinHandle<()>)>,
+    running: Option<Running>,
 }
 
 const FIXED: &str = "[links.both]\nends = [\"a/room\", \"b/room\"]\n";
@@ -76,21 +73,11 @@ impl Scene {
     }
 
     async fn start(&mut self) {
-        let config = config::load_text(Path::new("test.toml"), &self.text()).expect("the config is sound");
-        let service = Service::open(Arc::new(config), RootKey::new(ROOT)).await.expect("the journal opens");
-        let stop = CancellationToken::new();
-        let token = stop.clone();
-        let running = tokio::spawn(async move {
-            service.run(token).await.expect("it runs until it is stopped");
-            service.close().await;
-        });
-        self.running = Some((stop, running));
+        self.running = Some(Running::start(&self.text()).await);
     }
 
     async fn stop(&mut self) {
-        let (stop, running) = self.running.take().expect("it runs");
-        stop.cancel();
-        running.await.expect("it ends");
+        self.running.take().expect("it runs").stop().await;
     }
 
     /// A conversation of these people with the account `a`, which nothing is carried from.

@@ -21,6 +21,7 @@ mod kinds;
 mod large_files;
 mod recovery;
 mod refusals;
+mod running;
 mod secrecy;
 mod relations;
 mod spool;

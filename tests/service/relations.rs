@@ -1,13 +1,12 @@
 //! Messages about messages, files and signals on their whole way: a service in this process between two networks in
 //! memory.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use sealbridge::{config, service::Service};
-use sealbridge_contract::{AccountName, ConversationId, RemoteId, RootKey, Signal, message::Sort};
+use sealbridge_contract::{AccountName, ConversationId, RemoteId, Signal, message::Sort};
 use sealbridge_loopback::{Fault, Heard, How, LoopbackHub, LoopbackPerson, More, Saying, Says, SentFile};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+
+use crate::running::Running;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -20,7 +19,7 @@ struct Scene {
     room: ConversationId,
     link: String,
     datasheet: &'static str,
-    running: Option<(CancellationToken, JoinHandle<()>)>,
+    running: Option<Running>,
 }
 
 impl Scene {
@@ -58,21 +57,11 @@ impl Scene {
             account("b", &self.hubs[1], &theirs),
             self.link,
         );
-        let config = config::load_text(Path::new("test.toml"), &text).expect("the config is sound");
-        let service = Service::open(Arc::new(config), RootKey::new([5; 32])).await.expect("the journal opens");
-        let stop = CancellationToken::new();
-        let token = stop.clone();
-        let running = tokio::spawn(async move {
-            service.run(token).await.expect("it runs until it is stopped");
-            service.close().await;
-        });
-        self.running = Some((stop, running));
+        self.running = Some(Running::start(&text).await);
     }
 
     async fn stop(&mut self) {
-        let (stop, running) = self.running.take().expect("it runs");
-        stop.cancel();
-        running.await.expect("it ends");
+        self.running.take().expect("it runs").stop().await;
     }
 
     async fn restart(&mut self) {
