@@ -1,6 +1,6 @@
 //! One attempt at one delivery: the gate speaks again, the transport delivers, and the lane is told what came of it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use fail::fail_point;
@@ -55,7 +55,7 @@ impl From<Outcome> for Attempt {
 pub struct Attempts {
     table: TableHandle,
     marks: MarkKey,
-    tags: Tags,
+    tags: Arc<Tags>,
     namesakes: Namesakes,
     clock: Clock,
 }
@@ -64,7 +64,8 @@ impl Attempts {
     /// Attempts by the table that is valid at each.
     #[must_use]
     pub fn new(table: TableHandle, journal: SharedJournal, marks: MarkKey, tags: Tags, clock: Clock) -> Self {
-        Self { table, marks, tags, namesakes: Namesakes::new(journal), clock }
+        let tags = Arc::new(tags);
+        Self { table, marks, namesakes: Namesakes::new(journal, Arc::clone(&tags)), tags, clock }
     }
 
     /// Tries once. May take as long as the transport's own timeouts.
@@ -163,8 +164,15 @@ impl Attempts {
         let destination =
             table.destination(to, pending.link.is_none()).ok_or_else(|| Stop::Gate(no_transport(table, to)))?;
         let abilities = transport.common().abilities();
-        let named = pending.message.named(&self.tags);
-        let namesake = self.namesakes.meets(to, named, self.clock.now()).await;
+        let namesake = match &pending.from {
+            Some((from, _)) => {
+                let named = pending.message.named(&self.tags);
+                let at_home = from.account == to.account;
+                self.namesakes.meets(to, transport.common(), named, at_home, self.clock.now()).await
+            }
+            // The bridge's own words.
+            None => false,
+        };
         let read_there = !matches!(transport, AnyTransport::Carrier(_));
         let Forms { cannot, lost } = forms;
         let manner = Manner { abilities, reactions: rule.reactions, tags: &self.tags, namesake, read_there, cannot };

@@ -1,4 +1,4 @@
-//! Who could be taken for whom: people of one name in one conversation.
+//! Who could be taken for whom: people of one name in one conversation, whether they are carried there or sit in it.
 //!
 //! What is remembered outlives a restart: it lies locked in the journal, as numbers that tell nothing without our key.
 //! Where more names are had than are remembered, whoever is new there gets a tag. So nobody is forgotten because others
@@ -6,12 +6,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use sealbridge_contract::{Address, Timestamp, names::Named};
+use sealbridge_contract::{
+    Address, Timestamp, Transport,
+    audience::Roll,
+    names::{Named, Tags},
+};
 use serde::{Deserialize, Serialize};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::table::Table;
 use crate::store::{Journal, JournalError, SharedJournal};
@@ -28,28 +32,63 @@ const NOTED_EVERY: i64 = 7;
 const MILLISECONDS_OF_A_DAY: i64 = 24 * 3_600_000;
 const KEPT: &str = "names/";
 
-/// The names that people had in each conversation.
+/// The names that people have in each conversation.
 pub struct Namesakes {
     journal: SharedJournal,
+    tags: Arc<Tags>,
+    /// Of those who are carried there.
     known: Mutex<HashMap<Address, Names>>,
+    /// Of those who sit in it, as of the roll that stands beside them.
+    residents: Mutex<HashMap<Address, (Arc<Roll>, Residents)>>,
 }
+
+/// Whose each look is; `None` if several people's.
+type Residents = HashMap<u64, Option<u64>>;
 
 impl Namesakes {
     /// What this journal remembers.
     #[must_use]
-    pub fn new(journal: SharedJournal) -> Self {
-        Self { journal, known: Mutex::default() }
+    pub fn new(journal: SharedJournal, tags: Arc<Tags>) -> Self {
+        Self { journal, tags, known: Mutex::default(), residents: Mutex::default() }
     }
 
     /// Notes under which name somebody appears in a conversation. True: somebody else could be taken for them there, or
-    /// that can't be told.
-    pub async fn meets(&self, at: &Address, named: Option<Named>, now: Timestamp) -> bool {
-        let Some(named) = named else { return false };
-        self.try_meets(at, named, now).await.unwrap_or_else(|error| {
+    /// that can't be told. `at_home`: they come from the same account, so that one of their id who sits there is they.
+    pub async fn meets(
+        &self,
+        at: &Address,
+        transport: &dyn Transport,
+        named: Named,
+        at_home: bool,
+        now: Timestamp,
+    ) -> bool {
+        let met = self.try_meets(at, named, now).await.unwrap_or_else(|error| {
             warn!(%at, %error, "Names can't be remembered: everybody there gets a tag.");
             self.known().remove(at);
             true
-        })
+        });
+        met || self.is_of_a_resident(at, transport, named, at_home).await
+    }
+
+    /// Whether somebody else who sits in the conversation is called so; the bridge itself is one of them.
+    async fn is_of_a_resident(&self, at: &Address, transport: &dyn Transport, named: Named, at_home: bool) -> bool {
+        let roll = match transport.roll(&at.conversation).await {
+            Ok(Some(roll)) => roll,
+            Ok(None) => return false,
+            Err(error) => {
+                debug!(%at, %error, "Who is there can't be said, so whoever is carried there gets a tag.");
+                return true;
+            }
+        };
+        let mut known = self.residents.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = match known.get_mut(at) {
+            Some(known) => known,
+            None => known.entry(at.clone()).or_default(),
+        };
+        if !Arc::ptr_eq(&known.0, &roll) {
+            *known = (Arc::clone(&roll), looks_of(&roll, &self.tags));
+        }
+        known.1.get(&named.look).is_some_and(|whose| !at_home || *whose != Some(named.person))
     }
 
     async fn try_meets(&self, at: &Address, named: Named, now: Timestamp) -> Result<bool, JournalError> {
@@ -97,7 +136,15 @@ fn key(at: &Address) -> String {
     format!("{KEPT}{at}")
 }
 
-/// Names of one conversation, by what they look like.
+fn looks_of(roll: &Roll, tags: &Tags) -> Residents {
+    let mut looks = Residents::with_capacity(roll.0.len());
+    for Named { look, person } in roll.0.iter().map(|resident| tags.named(resident)) {
+        looks.entry(look).and_modify(|whose| *whose = None).or_insert(Some(person));
+    }
+    looks
+}
+
+/// Names of those who are carried to one conversation, by what they look like.
 #[derive(Default, Serialize, Deserialize)]
 struct Names(BTreeMap<u64, Bearer>);
 

@@ -94,6 +94,35 @@ async fn formatting_and_mentions_cross_as_the_table_says() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_passes_for_somebody_who_is_there_on_either_network() -> Result<()> {
+    let Some((family, ..)) = family().await? else { return Ok(()) };
+    let shown =
+        async |who: Who, words: &str| hears(&family, who, words).await.map(|heard| heard.author.unwrap_or_default());
+    family.said(Who::Ann, "under her own name").await?;
+    let own = shown(Who::Ben, "under her own name").await?;
+    ensure!(!own.contains('('), "Ann is told apart from nobody: {own}");
+    // Ben is in the group and has said nothing. A Cyrillic letter looks the same.
+    for name in ["Ben", "bеn"] {
+        let called = json!({ "membership": "join", "displayname": name });
+        family.ann.send_state(&family.room, "m.room.member", family.ann.user_id(), called).await?;
+        let words = format!("as {name}.");
+        family.said(Who::Ann, &words).await?;
+        let shown = shown(Who::Ben, &words).await?;
+        ensure!(shown.starts_with(&format!("{name} (")), "{name} is shown as {shown}");
+    }
+    // Whom the bridge carries to Ann's room is neither Ann nor the bridge.
+    let bot = family.bot.trim_start_matches('@').split(':').next().unwrap_or_default().to_owned();
+    for name in ["bеn", bot.as_str()] {
+        family.ben.rpc("set_config", json!(["displayname", name])).await?;
+        let words = format!("from ben as {name}.");
+        family.said(Who::Ben, &words).await?;
+        let shown = shown(Who::Ann, &words).await?;
+        ensure!(shown.starts_with(&format!("{name} (")), "{name} is shown as {shown}");
+    }
+    family.bridge.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn thread_is_one_on_matrix_and_answers_its_beginning_on_delta_chat() -> Result<()> {
     let Some((mut family, lab, _)) = family().await? else { return Ok(()) };
     let upstairs = Upstairs::beside(&family, lab).await?;

@@ -342,6 +342,28 @@ async fn second_of_a_name_is_told_apart_after_a_restart_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_who_is_carried_passes_for_somebody_who_sits_there_or_for_the_bridge() {
+    let scene = Scene::set("", "full").await;
+    let author = async |words: &str| {
+        let heard = scene.ben_hears(words).await;
+        heard.author.as_ref().map(|name| name.as_str().to_owned()).unwrap_or_default()
+    };
+    // Ben has said nothing, and the bridge is called `b` on his network.
+    for name in ["Ben", "bеn", "B", "carol"] {
+        let stranger = scene.hubs[0].person(name);
+        stranger.join(&scene.room);
+        stranger.say(&scene.room, &format!("as {name}."));
+        let (shown, tagged) = (author(&format!("as {name}.")).await, name != "carol");
+        assert_eq!(shown.starts_with(&format!("{name} (")), tagged, "{name} is shown as {shown}");
+    }
+    // Whoever comes later is not to be taken for them either.
+    let carol = scene.hubs[1].person("Carol");
+    carol.join(&scene.room);
+    scene.hubs[0].person("carol").say(&scene.room, "carol again");
+    assert!(author("carol again").await.starts_with("carol ("));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plain_network_gets_everything_in_words_and_the_sender_is_told_once() {
     let scene = Scene::set("", "plain").await;
     let anns = scene.ann.say(&scene.room, "from ann");

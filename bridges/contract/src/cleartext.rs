@@ -98,9 +98,9 @@ impl Cleartext {
         self.0.media().map(crate::message::Media::size)
     }
 
-    /// Its author and their name, as numbers. `None` if they have no name.
+    /// Its author and what they appear as, as numbers.
     #[must_use]
-    pub fn named(&self, tags: &Tags) -> Option<Named> {
+    pub fn named(&self, tags: &Tags) -> Named {
         tags.named(&self.0.author)
     }
 

@@ -166,18 +166,18 @@ impl Tags {
         mac[..TAG].iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()
     }
 
-    /// An author and their name, as numbers. `None` if they have no name.
+    /// An author and what they appear as, as numbers: their name, or their id where they have none.
     #[must_use]
-    pub fn named(&self, author: &Author) -> Option<Named> {
-        let name = author.name.as_ref()?;
+    pub fn named(&self, author: &Author) -> Named {
+        let name = author.name.as_ref().map_or(author.id.as_str(), Text::as_str);
         let number = |label: &str, text: &str| {
             let mac = self.mac(label, text);
             u64::from_le_bytes(mac[..8].try_into().expect("eight bytes are eight bytes"))
         };
-        Some(Named {
-            look: number("sealbridge name look v1", &looks(name.as_str())),
+        Named {
+            look: number("sealbridge name look v1", &looks(name)),
             person: number("sealbridge name person v1", author.id.as_str()),
-        })
+        }
     }
 
     fn mac(&self, label: &str, text: &str) -> [u8; 32] {

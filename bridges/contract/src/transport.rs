@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::{
     Abilities, AccountName, Cleared, Clock, ConversationId, DeliveryError, Flow, Found, Inbox, Invitation, PersonId,
     Picture, PictureId, Receipt, Sealed, SealedInbox, Signal, Slip, Spool,
-    audience::{Admission, Audience},
+    audience::{Admission, Audience, Roll},
     gate::{Encryption, OperatorRunFacts},
     inbox::AccountStore,
 };
@@ -164,6 +164,14 @@ pub trait Transport: Send + Sync {
     /// # Errors
     /// [`DeliveryError`] with [`Fate::Retry`](crate::Fate::Retry) if it can't be said now.
     async fn audience(&self, _of: &ConversationId) -> Result<Option<Audience>, DeliveryError> {
+        Ok(None)
+    }
+    /// Who is in a conversation, and under which name. The same `Arc` while nobody comes, goes or is called otherwise, so
+    /// that it may be asked for with every message; asks nobody outside this machine. `None`: the network does not tell.
+    ///
+    /// # Errors
+    /// [`DeliveryError`] if it can't be said now.
+    async fn roll(&self, _of: &ConversationId) -> Result<Option<Arc<Roll>>, DeliveryError> {
         Ok(None)
     }
     /// Whether somebody may be new in a conversation, or gone from it, since its audience was asked for. Answers from

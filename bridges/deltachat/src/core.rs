@@ -27,6 +27,7 @@ use crate::{
         types::{Chat, SELF},
     },
     ids,
+    readers::Rolls,
 };
 
 /// Keys of the account's own store.
@@ -81,6 +82,7 @@ pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) me: PersonId,
     pub(crate) book: Book,
+    pub(crate) rolls: Rolls,
     moved: mpsc::UnboundedSender<ConversationId>,
     /// Conversations whose readers may be others now. Held by the one task that says so.
     pub(crate) moves: AsyncMutex<mpsc::UnboundedReceiver<ConversationId>>,
@@ -126,6 +128,7 @@ impl Core {
             clock: context.clock,
             me: identity.fingerprint,
             book,
+            rolls: Rolls::default(),
             moved,
             moves: AsyncMutex::new(moves),
             joined: broadcast::Sender::new(16),
@@ -156,6 +159,7 @@ impl Core {
         if engine.is_none() {
             self.heard(false, "the engine is not running; it is started again by itself");
         }
+        self.rolls.moved();
         self.engine.send_replace(engine);
     }
 

@@ -44,7 +44,7 @@ use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, Ability, AnyTransport, Cleared, Context, ConversationId, Deduplication, DeliveryError, EndToEnd, Fatal,
     Flow, Found, Inbox, Invitation, PersonId, Picture, PictureId, Receipt, Slip, Transport, Verb,
-    audience::{Admission, Audience},
+    audience::{Admission, Audience, Roll},
     gate::Encryption,
     transport::{ConversationInfo, Finding, Health},
 };
@@ -141,6 +141,10 @@ impl Transport for DeltaChat {
 
     async fn audience(&self, of: &ConversationId) -> Result<Option<Audience>, DeliveryError> {
         readers::audience(&self.core, of).await
+    }
+
+    async fn roll(&self, of: &ConversationId) -> Result<Option<Arc<Roll>>, DeliveryError> {
+        readers::roll(&self.core, of).await
     }
 
     async fn admit(&self, to: &ConversationId, who: &[Admission]) -> Result<(), DeliveryError> {

@@ -1,14 +1,19 @@
 //! Who of a chat was there when the bridge began to speak in it, or was let in since. The engine encrypts for everybody
 //! in a chat, so while somebody is new nothing is handed in but the bridge's own words, which tell of them.
 
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
 use sealbridge_child::CallError;
 use sealbridge_contract::{
-    ConversationId, DeliveryError, PersonId, Slip,
-    audience::{Admission, Audience, Device, Identity, Member, Proof},
+    Author, ConversationId, DeliveryError, PersonId, Slip,
+    audience::{Admission, Audience, Device, Identity, Member, Proof, Roll},
 };
 
 use crate::{
-    core::Core,
+    core::{Core, lock},
     engine::{
         Engine,
         types::{Chat, Contact, SELF},
@@ -22,6 +27,34 @@ use crate::{
 struct Somebody {
     person: PersonId,
     contact: u32,
+}
+
+/// The rolls of chats, until the engine says that something about somebody is another now.
+#[derive(Debug, Default)]
+pub(crate) struct Rolls(Mutex<(u64, HashMap<ConversationId, Arc<Roll>>)>);
+
+impl Rolls {
+    /// What is known of a chat, and a number that says how often something was another until now.
+    fn look(&self, of: &ConversationId) -> (u64, Option<Arc<Roll>>) {
+        let rolls = lock(&self.0);
+        (rolls.0, rolls.1.get(of).cloned())
+    }
+
+    /// Keeps what was read from `turn` on, unless something is another since.
+    fn keep(&self, of: &ConversationId, turn: u64, roll: Roll) -> Arc<Roll> {
+        let (roll, mut rolls) = (Arc::new(roll), lock(&self.0));
+        if rolls.0 == turn {
+            rolls.1.insert(of.clone(), Arc::clone(&roll));
+        }
+        roll
+    }
+
+    /// Something about somebody is another now.
+    pub(crate) fn moved(&self) {
+        let mut rolls = lock(&self.0);
+        rolls.0 += 1;
+        rolls.1.clear();
+    }
 }
 
 /// Nothing but the bridge's own words goes to a chat while somebody is in it who was not let in.
@@ -83,6 +116,27 @@ pub(crate) async fn audience(core: &Core, of: &ConversationId) -> Result<Option<
         members.push(member(core, of, &somebody.person, contact));
     }
     Ok(Some(Audience { members, turn: core.book.turn(of), chooses: false }))
+}
+
+/// Who is in a chat, ourselves included, as its people see each other. Kept until the engine says that something about
+/// somebody is another now.
+pub(crate) async fn roll(core: &Core, of: &ConversationId) -> Result<Option<Arc<Roll>>, DeliveryError> {
+    let (turn, known) = core.rolls.look(of);
+    if known.is_some() {
+        return Ok(known);
+    }
+    let Some(number) = ids::chat(of, &core.me) else { return Ok(None) };
+    let engine = core.engine()?;
+    let chat = engine.chat(number).await.map_err(asked)?;
+    let mut people = vec![Author { id: core.me.clone(), name: Some(core.settings.name.as_str().into()) }];
+    for number in chat.contact_ids.iter().copied().filter(|contact| *contact != SELF) {
+        let person = core.person(&engine, number).await.map_err(asked)?;
+        let contact = engine.contact(number).await.map_err(asked)?;
+        // Who has no key is shown all the same.
+        let id = person.unwrap_or_else(|| PersonId::new(format!("contact {number}")));
+        people.push(Author { id, name: translate::name_of(None, contact) });
+    }
+    Ok(Some(core.rolls.keep(of, turn, Roll(people))))
 }
 
 fn member(core: &Core, of: &ConversationId, person: &PersonId, contact: Contact) -> Member {

@@ -267,6 +267,12 @@ async fn listen(core: &Core, engine: &Engine, changed: &Changed, connections: &C
             }
         }
         for event in events {
+            if matches!(
+                event.event,
+                Happened::ContactsChanged | Happened::ChatModified { .. } | Happened::EventChannelOverflow
+            ) {
+                core.rolls.moved();
+            }
             match event.event {
                 Happened::MsgDelivered | Happened::MsgFailed => {
                     engine.moved.send_modify(|count| *count += 1);

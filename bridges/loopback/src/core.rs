@@ -10,6 +10,7 @@ use std::{
 use sealbridge_contract::{
     Abilities, Clock, Context, ConversationId, DeliveryError, Fatal, Found, NotAccepted, PersonId, Receipt, Slip,
     Spool,
+    audience::Roll,
     gate::Encryption,
     inbox::AccountStore,
     transport::{ConversationInfo, Finding, Health},
@@ -41,6 +42,7 @@ pub(crate) struct Core {
     known: Mutex<HashMap<ConversationId, Known>>,
     /// What forbids speaking and is not committed yet.
     ahead: Mutex<HashMap<ConversationId, Encryption>>,
+    rolls: Mutex<HashMap<ConversationId, Arc<Roll>>>,
     health: Mutex<Health>,
 }
 
@@ -71,6 +73,7 @@ impl Core {
             delay: Duration::from_millis(settings.delay_ms),
             known: Mutex::new(known.collect()),
             ahead: Mutex::default(),
+            rolls: Mutex::default(),
             health: Mutex::new(health),
             store: context.store,
             spool: context.spool,
@@ -111,6 +114,19 @@ impl Core {
             lock(&self.known).insert(conversation.clone(), *now);
             lock(&self.ahead).remove(conversation);
         }
+    }
+
+    /// Who is in a conversation: the same roll while it says the same.
+    pub(crate) fn roll(&self, of: &ConversationId) -> Option<Arc<Roll>> {
+        let (now, mut rolls) = (Roll(self.server.people(of)?), lock(&self.rolls));
+        Some(match rolls.get(of) {
+            Some(known) if **known == now => Arc::clone(known),
+            _ => {
+                let now = Arc::new(now);
+                rolls.insert(of.clone(), Arc::clone(&now));
+                now
+            }
+        })
     }
 
     /// The network answered, or can't be reached.

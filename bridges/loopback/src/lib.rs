@@ -22,6 +22,7 @@ use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, AnyTransport, Cleared, Context, ConversationId, DeliveryError, EndToEnd, Fatal, Flow, Found, Inbox,
     PersonId, Picture, PictureId, Receipt, SecretBytes, Signal, Slip, Transport,
+    audience::Roll,
     gate::Encryption,
     transport::{ConversationInfo, Finding, Health},
 };
@@ -86,6 +87,10 @@ impl Transport for Loopback {
         if self.core.encryption(to) == Encryption::Pinned {
             self.core.server.signal(to, signal);
         }
+    }
+
+    async fn roll(&self, of: &ConversationId) -> Result<Option<Arc<Roll>>, DeliveryError> {
+        Ok(self.core.roll(of))
     }
 
     async fn picture(&self, of: &PictureId) -> Option<Picture> {

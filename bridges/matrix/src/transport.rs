@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, Ability, Cleared, Context, ConversationId, Deduplication, DeliveryError, EndToEnd, Fatal, Flow, Found,
     Inbox, PersonId, Picture, PictureId, Receipt, Signal, Slip, Transport, Verb,
-    audience::{Admission, Audience},
+    audience::{Admission, Audience, Roll},
     gate::Encryption,
     transport::{ConversationInfo, Finding, Health},
 };
@@ -199,6 +199,10 @@ impl Transport for Matrix {
 
     async fn audience(&self, of: &ConversationId) -> Result<Option<Audience>, DeliveryError> {
         readers::audience(&self.core, of).await
+    }
+
+    async fn roll(&self, of: &ConversationId) -> Result<Option<Arc<Roll>>, DeliveryError> {
+        Ok(self.core.rooms.roll(of))
     }
 
     fn may_have_moved(&self, of: &ConversationId) -> bool {

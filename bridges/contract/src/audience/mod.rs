@@ -5,7 +5,7 @@ mod book;
 use serde::{Deserialize, Serialize};
 
 pub use self::book::Book;
-use crate::{PersonId, Timestamp};
+use crate::{Author, PersonId, Timestamp};
 
 /// The public key that stands for a person, as their network writes it: a Matrix master key in unpadded base64, an
 /// OpenPGP fingerprint. Not secret.
@@ -123,6 +123,11 @@ impl Audience {
         self.members.iter().filter(move |member| member.standing == standing)
     }
 }
+
+/// Who is in a conversation, ourselves included, and as what each of them appears there: who is carried to it must not be
+/// taken for one of them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Roll(pub Vec<Author>);
 
 /// Somebody as they were when it was decided that they may read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

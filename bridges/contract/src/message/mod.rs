@@ -40,7 +40,7 @@ pub struct Message {
 }
 
 /// Who said it. Identity rests on `id` alone; a name is only what they call themselves.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Author {
     /// As the network proves it.
     pub id: PersonId,

@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    ConversationId, DeliveryError, DeliveryId, PersonId, PictureId, RemoteId, SenderTrust, Signal, Text, Timestamp,
-    Trail,
+    Author, ConversationId, DeliveryError, DeliveryId, PersonId, PictureId, RemoteId, SenderTrust, Signal, Text,
+    Timestamp, Trail,
     inbox::{Echo, Once},
 };
 use serde::{Deserialize, Serialize};
@@ -165,6 +165,10 @@ pub(crate) trait Server: Send + Sync {
     async fn open_direct(&self, with: &PersonId) -> Result<ConversationId, DeliveryError>;
     /// What people call a conversation, and how many are in it.
     fn about(&self, conversation: &ConversationId) -> (Option<String>, usize);
+    /// Who is in a conversation, ourselves included. `None`: a folder has no people.
+    fn people(&self, _conversation: &ConversationId) -> Option<Vec<Author>> {
+        None
+    }
     /// How much somebody may do in a conversation.
     fn standing(&self, _conversation: &ConversationId, _person: &PersonId) -> Option<i64> {
         None

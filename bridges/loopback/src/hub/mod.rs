@@ -21,7 +21,7 @@ use std::{
 };
 
 use sealbridge_contract::{
-    AccountName, Clock, ConversationId, Deduplication, DeliveryId, PersonId, RemoteId,
+    AccountName, Author, Clock, ConversationId, Deduplication, DeliveryId, PersonId, RemoteId, Text,
     inbox::{Echo, Once},
 };
 use tokio::sync::Notify;
@@ -227,6 +227,12 @@ impl LoopbackHub {
 impl Hub {
     fn person_id(&self, name: &str) -> PersonId {
         PersonId::new(format!("{name}@{}", self.name))
+    }
+
+    /// Somebody under the name that they have here.
+    fn called(&self, id: PersonId) -> Author {
+        let name = id.as_str().strip_suffix(&self.name).and_then(|name| name.strip_suffix('@')).map(Text::new);
+        Author { id, name }
     }
 
     fn join(&self, account: &AccountName, conversation: &ConversationId) {

@@ -4,8 +4,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, ConversationId, Deduplication, DeliveryError, DeliveryId, PersonId, PictureId, RemoteId, SenderTrust,
-    Signal, inbox::Echo,
+    AccountName, Author, ConversationId, Deduplication, DeliveryError, DeliveryId, PersonId, PictureId, RemoteId,
+    SenderTrust, Signal, inbox::Echo,
 };
 
 use super::{
@@ -185,6 +185,13 @@ impl Server for Seat {
         let state = lock(&self.hub.state);
         let room = state.conversations.get(conversation);
         (room.map(|room| room.name.clone()), room.map_or(0, |room| room.people.len() + room.accounts.len()))
+    }
+
+    fn people(&self, conversation: &ConversationId) -> Option<Vec<Author>> {
+        let state = lock(&self.hub.state);
+        let room = state.conversations.get(conversation)?;
+        let accounts = room.accounts.iter().map(|account| self.hub.person_id(account.as_str()));
+        Some(room.people.iter().cloned().chain(accounts).map(|id| self.hub.called(id)).collect())
     }
 
     fn standing(&self, conversation: &ConversationId, person: &PersonId) -> Option<i64> {

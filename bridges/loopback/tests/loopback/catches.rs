@@ -51,6 +51,7 @@ catches! {
     nameless_author: ForgetsAuthors breaks "outgoing_message_is_heard_once_with_words_and_author" with "name is not shown";
     find_that_finds_everything: FindsEverything breaks "delivery_in_doubt_is_found" with "never sent";
     find_that_finds_nothing: FindsNothing breaks "delivery_in_doubt_is_found" with "not found";
+    forgotten_people: ForgetsPeople breaks "people_of_a_conversation_are_known_by_their_names" with "not there";
     answer_to_nothing: ForgetsReplies breaks "every_verb_is_carried_as_declared" with "answers something else";
     change_of_nothing: ForgetsTargets breaks "every_verb_is_carried_as_declared" with "failed";
     file_that_is_only_named: NamesFiles breaks "every_verb_is_carried_as_declared" with "something else";

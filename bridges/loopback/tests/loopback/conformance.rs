@@ -9,7 +9,7 @@ use crate::{folders::Folders, harness::Loopbacks};
 async fn end_to_end_keeps_its_promises() {
     let report = run_all(&Loopbacks::new(Settings::default())).await;
     // Only what a played encryption can't show is left out.
-    assert_eq!(report.count(), (40, 1), "{report}");
+    assert_eq!(report.count(), (41, 1), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -22,7 +22,7 @@ async fn end_to_end_that_carries_and_remembers_little_keeps_its_promises() {
         ..Settings::default()
     };
     let report = run_all(&Loopbacks::new(settings)).await;
-    assert_eq!(report.count(), (36, 5), "{report}");
+    assert_eq!(report.count(), (37, 5), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -35,7 +35,7 @@ async fn carrier_keeps_its_promises() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn folder_keeps_the_same_promises() {
     let report = run_all(&Folders { settings: Settings::default() }).await;
-    assert_eq!(report.count(), (29, 12), "{report}");
+    assert_eq!(report.count(), (29, 13), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use ruma::{OwnedMxcUri, OwnedUserId, UserId, events::room::history_visibility::HistoryVisibility};
-use sealbridge_contract::gate::Encryption;
+use sealbridge_contract::{Author, PersonId, Text, audience::Roll, gate::Encryption};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -80,6 +80,15 @@ impl People {
     /// How somebody appears who is in the room.
     pub(crate) fn appearance(&self, user: &UserId) -> Appearance {
         Appearance { name: self.joined.get(user).cloned().flatten(), picture: self.pictures.get(user).cloned() }
+    }
+
+    /// Who is in the room, ourselves included, under the name that they have there.
+    pub(crate) fn roll(&self) -> Roll {
+        let called = |(user, name): (&OwnedUserId, &Option<String>)| Author {
+            id: PersonId::new(user.as_str()),
+            name: name.as_deref().map(Text::new),
+        };
+        Roll(self.joined.iter().map(called).collect())
     }
 
     /// The power level of somebody who is in the room.

@@ -4,12 +4,13 @@ mod facts;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, RwLock},
+    sync::{Arc, Mutex as StdMutex, PoisonError, RwLock},
 };
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use sealbridge_contract::{
     ConversationId, NotAccepted, PersonId,
+    audience::Roll,
     gate::Encryption,
     inbox::{AccountStore, StoreWrite},
     transport::ConversationInfo,
@@ -29,6 +30,8 @@ pub(crate) struct Rooms {
     /// Held from reading facts until their change is committed, so that no two changes pass each other.
     changing: Mutex<()>,
     changed: Notify,
+    /// Who is in a room under which name, as of the people that stand beside it.
+    rolls: StdMutex<HashMap<OwnedRoomId, (Arc<People>, Arc<Roll>)>>,
 }
 
 /// Changed facts that are not committed yet.
@@ -56,7 +59,12 @@ impl Rooms {
                 facts.people = Arc::new(people);
             }
         }
-        Ok(Self { known: RwLock::new(known), changing: Mutex::default(), changed: Notify::new() })
+        Ok(Self {
+            known: RwLock::new(known),
+            changing: Mutex::default(),
+            changed: Notify::new(),
+            rolls: StdMutex::default(),
+        })
     }
 
     /// The right to change facts. Hold it until the change is committed and published.
@@ -81,6 +89,21 @@ impl Rooms {
     pub(crate) fn standing(&self, conversation: &ConversationId, person: &PersonId) -> Option<i64> {
         let (room, user) = (RoomId::parse(conversation.as_str()).ok()?, UserId::parse(person.as_str()).ok()?);
         self.look(&room, |facts| facts.people.standing(&user))?
+    }
+
+    /// Who is in a room, and under which name. The same while its people are.
+    pub(crate) fn roll(&self, of: &ConversationId) -> Option<Arc<Roll>> {
+        let room = RoomId::parse(of.as_str()).ok()?;
+        let people = self.look(&room, |facts| Arc::clone(&facts.people))?;
+        let mut rolls = self.rolls.lock().unwrap_or_else(PoisonError::into_inner);
+        match rolls.get(&room) {
+            Some((of, roll)) if Arc::ptr_eq(of, &people) => Some(Arc::clone(roll)),
+            _ => {
+                let roll = Arc::new(people.roll());
+                rolls.insert(room, (people, Arc::clone(&roll)));
+                Some(roll)
+            }
+        }
     }
 
     /// Every room for which `wanted` gives something.

@@ -18,6 +18,6 @@ async fn matrix_keeps_its_promises() -> Result<()> {
     }
     let report = run_all(&harness).await;
     // How much an answer holds is the homeserver's to decide.
-    assert_eq!(report.count(), (40, 1), "{report}");
+    assert_eq!(report.count(), (41, 1), "{report}");
     Ok(())
 }

@@ -8,6 +8,7 @@ mod incoming;
 mod kinds;
 mod outgoing;
 mod portraits;
+mod roll;
 mod samples;
 mod signals;
 mod words;
@@ -63,6 +64,7 @@ cases! {
     EVERY, true: kinds::every_verb_is_carried_as_declared;
     EVERY, true: kinds::every_kind_that_people_say_comes_in;
     READS, false: portraits::picture_of_a_person_can_be_looked_up_after_a_restart_too;
+    READS, false: roll::people_of_a_conversation_are_known_by_their_names;
     READS, false: signals::what_somebody_does_just_now_is_told_and_kept_nowhere;
     EVERY, false: outgoing::same_delivery_twice_is_heard_once;
     EVERY, false: outgoing::delivery_dropped_midway_can_be_made_again;

@@ -14,6 +14,7 @@ use sealbridge_contract::{
     DeliveryId, Destination, EndToEnd, Fatal, Fate, Flow, Found, Inbox, Kind, Message, Origin, PersonId, Picture,
     PictureId, Receipt, RemoteId, Rule, Sealed, SealedInbox, SenderTrust, Signal, Slip, Timestamp, Trail, Transport,
     Verb, Verdict,
+    audience::Roll,
     gate::Encryption,
     judge,
     transport::{ConversationInfo, Health},
@@ -44,6 +45,7 @@ pub(crate) enum Defect {
     ForgetsAuthors,
     FindsEverything,
     FindsNothing,
+    ForgetsPeople,
     ForgetsReplies,
     ForgetsTrails,
     ForgetsTargets,
@@ -176,6 +178,13 @@ impl Transport for Broken {
 
     async fn signal(&self, to: &ConversationId, signal: &Signal) {
         self.inner.common().signal(to, signal).await;
+    }
+
+    async fn roll(&self, of: &ConversationId) -> Result<Option<Arc<Roll>>, DeliveryError> {
+        match self.defect {
+            Defect::ForgetsPeople => Ok(Some(Arc::default())),
+            _ => self.inner.common().roll(of).await,
+        }
     }
 
     async fn picture(&self, of: &PictureId) -> Option<Picture> {
