@@ -287,8 +287,8 @@ impl Watch {
         why: &str,
     ) -> Result<(), JournalError> {
         let words = format!(
-            "Newcomers to {at} read nothing yet: {}. Those in {place} {why}. `sealbridge approve {at} PERSON` lets them \
-             read all the same.",
+            "Newcomers to {at} read nothing yet: {}. Those in {place} {why}. `sealbridge approve {at} PERSON --key KEY` \
+             lets them read all the same.",
             listed(told)
         );
         self.desk.tell_operator(&words, Some(&format!("{}/waits", telling.topic(at)))).await
@@ -358,14 +358,14 @@ impl Watch {
         if *verdict == Verdict::Exclude {
             let words = format!(
                 "In the admin room there is now: {who}. They get nothing of what is said here, unless you say \
-                 `sealbridge approve {at} PERSON`."
+                 `sealbridge approve {at} PERSON --key KEY`."
             );
             return self.desk.tell_operator(&words, Some(&topic)).await;
         }
         let link = link.map_or_else(|| at.to_string(), |link| link.to_string());
         let words = format!(
             "Nothing is carried to {at} until you have looked: {who} came there. `sealbridge audience {link}` says who \
-             they are, and `sealbridge approve {link} PERSON` lets them read."
+             they are and by which key, and `sealbridge approve {link} PERSON --key KEY` lets them read."
         );
         self.desk.tell_operator(&words, Some(&topic)).await?;
         let told = format!("Nothing is carried to {} for now: somebody new is there.", whereabouts(transport, at));

@@ -238,7 +238,14 @@ async fn link_that_freezes_says_nothing_to_a_conversation_until_its_newcomer_is_
     ensure!(nobody.code == 2 && nobody.stderr.contains("does not wait"), "{nobody:?}");
     let known = scene.bridge.cli(&["approve", "demo", &alice_id]).await?;
     ensure!(known.code == 2, "{known:?}");
-    let approved = scene.bridge.cli(&["approve", "demo", carol.user_id()]).await?.ok()?;
+    let waiting = stands(&scene, carol.user_id(), "new").await?;
+    let key = waiting["identity"].as_str().context("She has an identity")?;
+    let another =
+        scene.bridge.cli(&["approve", "demo", carol.user_id(), "--key", &key.replace(&key[..4], "AAAA")]).await?;
+    ensure!(another.code == 6 && another.stderr.contains("not the one that you named"), "{another:?}");
+    stands(&scene, carol.user_id(), "new").await?;
+    let grouped = format!("{} {}", &key[..8], &key[8..]);
+    let approved = scene.bridge.cli(&["approve", "demo", carol.user_id(), "--key", &grouped]).await?.ok()?;
     ensure!(approved.stdout.contains(carol.user_id()), "{approved:?}");
     hears(alice, "is not said yet").await?;
     hears(&carol, "is not said yet").await?;

@@ -157,8 +157,12 @@ pub(super) async fn approve(
     host: &dyn Host,
     of: &Place,
     people: &[PersonId],
+    key: Option<&Identity>,
     from: Option<&Address>,
 ) -> Result<Outcome, Failure> {
+    if key.is_some() && people.len() != 1 {
+        return Err(Failure::usage("a key is one person's; approve the others by themselves"));
+    }
     let (_, ends) = ends(host, of).await?;
     let mut found: BTreeMap<Address, Vec<Admission>> = BTreeMap::new();
     for at in ends {
@@ -178,6 +182,9 @@ pub(super) async fn approve(
             "{who} does not wait to be approved in {of}; `sealbridge audience {of}` shows who does"
         )));
     }
+    if let Some(key) = key {
+        is_theirs(key, found.values().flatten())?;
+    }
     let mut words = String::new();
     for (at, admissions) in &found {
         transport_of(host, &at.account)?.common().admit(&at.conversation, admissions).await?;
@@ -192,6 +199,18 @@ pub(super) async fn approve(
     }
     let line = serde_json::json!({ "of": of.to_string(), "approved": people });
     Ok(Outcome::one(words, &line))
+}
+
+/// Whether everybody here has this identity, however its characters are grouped.
+fn is_theirs<'a>(key: &Identity, mut admissions: impl Iterator<Item = &'a Admission>) -> Result<(), Failure> {
+    let characters = |identity: &Identity| identity.as_str().split_whitespace().collect::<String>();
+    let differs = |admission: &&Admission| admission.identity.as_ref().map(characters) != Some(characters(key));
+    let Some(other) = admissions.find(differs) else { return Ok(()) };
+    let now = other.identity.as_ref().map_or("they have none".to_owned(), |now| format!("it is {}", grouped(now)));
+    Err(Failure::refused(format!(
+        "the identity of {} is not the one that you named: {now}; nobody was approved",
+        field(other.person.as_str())
+    )))
 }
 
 /// A person as all accounts know them.

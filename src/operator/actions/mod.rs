@@ -11,7 +11,9 @@ mod status;
 use std::{fmt, sync::Arc};
 
 pub use doctor::{Check, CheckState, diagnosis, on_disk, service_not_running};
-use sealbridge_contract::{AccountName, Address, Answer, AnyTransport, Flow, PersonId, RemoteId, Step};
+use sealbridge_contract::{
+    AccountName, Address, Answer, AnyTransport, Flow, PersonId, RemoteId, Step, audience::Identity,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -105,6 +107,8 @@ pub enum Action {
         of: Place,
         /// Who.
         people: Vec<PersonId>,
+        /// The identity that whoever asks has seen; nobody is approved who has another one by now.
+        key: Option<Identity>,
         /// Asked from within this conversation: others are not named.
         from: Option<Address>,
     },
@@ -447,7 +451,9 @@ async fn do_at_once(host: &dyn Host, action: &Action) -> Result<Outcome, Failure
         Action::RetryDeadLetters => letters::retry_all(&*host.journal()).await,
         Action::DropDeadLetters => letters::drop_all(&*host.journal()).await,
         Action::Audience { of, from } => audience::show(host, of, from.as_ref()).await,
-        Action::Approve { of, people, from } => audience::approve(host, of, people, from.as_ref()).await,
+        Action::Approve { of, people, key, from } => {
+            audience::approve(host, of, people, key.as_ref(), from.as_ref()).await
+        }
         Action::ListTrust => audience::people(host, None).await,
         Action::ShowTrust { person } => audience::people(host, Some(person)).await,
         Action::ForgetTrust { account, person } => audience::forget(host, account, person).await,

@@ -1,6 +1,6 @@
 //! The words that are understood, in one table, and what each asks for. Pure.
 
-use sealbridge_contract::{Address, PersonId, RemoteId};
+use sealbridge_contract::{Address, PersonId, RemoteId, audience::Identity};
 
 use super::permit::Place;
 use crate::{
@@ -55,7 +55,7 @@ pub(super) const WORDS: &[Word] = &[
         retry,
     ),
     word("audience", "[LINK]", "everybody who can read this link", Needs::Moderator, audience),
-    word("approve", "[LINK] PERSON", "lets somebody who is new, or changed, read", Needs::Admin, approve),
+    word("approve", "[LINK] PERSON [--key KEY]", "lets somebody who is new, or changed, read", Needs::Admin, approve),
     word("pause", "[LINK]", "holds what comes in", Needs::Admin, pause),
     word("resume", "[LINK]", "goes on, with what was held", Needs::Admin, resume),
     word("unlink", "[LINK]", "takes a link away", Needs::Admin, unlink),
@@ -172,11 +172,14 @@ fn audience(scene: &Scene<'_>, arguments: &[&str]) -> Result<Ask, String> {
 }
 
 fn approve(scene: &Scene<'_>, arguments: &[&str]) -> Result<Ask, String> {
+    let at = arguments.iter().position(|argument| *argument == "--key");
+    let (arguments, key) = arguments.split_at(at.unwrap_or(arguments.len()));
+    let key = key.split_first().map(|(_, groups)| Identity::new(groups.concat()));
     let [link @ .., person] = arguments else { return Err("Say `!seal approve PERSON`.".into()) };
     let (name, people) = (meant(scene, link)?, vec![PersonId::new(*person)]);
     Ok(Ask::one(match scene.place {
-        Place::Linked(_) => Action::Approve { of: Of::Link(name), people, from: Some(scene.at.clone()) },
-        Place::Direct | Place::Elsewhere => Action::Approve { of: whichever(&name), people, from: None },
+        Place::Linked(_) => Action::Approve { of: Of::Link(name), people, key, from: Some(scene.at.clone()) },
+        Place::Direct | Place::Elsewhere => Action::Approve { of: whichever(&name), people, key, from: None },
     }))
 }
 
@@ -281,7 +284,12 @@ mod tests {
         let (of, from) = (Of::Link(name("l")), Some(at("a/!here")));
         assert_eq!(ask(&here, "audience"), one(Action::Audience { of: of.clone(), from: from.clone() }));
         let people = vec![PersonId::new("@eve:x")];
-        assert_eq!(ask(&here, "approve @eve:x"), one(Action::Approve { of, people, from }));
+        assert_eq!(
+            ask(&here, "approve @eve:x"),
+            one(Action::Approve { of: of.clone(), people: people.clone(), key: None, from: from.clone() })
+        );
+        let key = Some(Identity::new("abcdEF+/"));
+        assert_eq!(ask(&here, "approve @eve:x --key abcd EF+/"), one(Action::Approve { of, people, key, from }));
         assert!(ask(&here, "approve").is_err() && ask(&here, "approve other @eve:x").is_err());
         let two = linked(&["l", "m"]);
         assert!(ask(&two, "pause").is_err());
@@ -314,7 +322,7 @@ mod tests {
         assert_eq!(ask(&direct(), "status"), one(Action::Status));
         let of = Of::Conversation(at("a/!x"));
         let people = vec![PersonId::new("@eve:x")];
-        assert_eq!(ask(&direct(), "approve a/!x @eve:x"), one(Action::Approve { of, people, from: None }));
+        assert_eq!(ask(&direct(), "approve a/!x @eve:x"), one(Action::Approve { of, people, key: None, from: None }));
         let of = Of::Link(name("my link"));
         assert_eq!(ask(&direct(), "audience my link"), one(Action::Audience { of, from: None }));
         let by = Action::Why { at: at("b/!far"), message: RemoteId::new("$e"), by: None, brief: false };

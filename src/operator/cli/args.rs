@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use sealbridge_contract::{AccountName, Address, PersonId, RemoteId};
+use sealbridge_contract::{AccountName, Address, PersonId, RemoteId, audience::Identity};
 
 use crate::{
     config::{Format, parse_address},
@@ -95,6 +95,10 @@ pub(super) enum Command {
         /// Who, as `sealbridge audience` shows them.
         #[arg(required = true)]
         people: Vec<String>,
+        /// The identity that you have seen and mean, as `sealbridge audience` shows it, in quotes or without its spaces.
+        /// Nobody is approved whose identity is another one by then.
+        #[arg(long)]
+        key: Option<String>,
     },
     /// The people in linked conversations, and how we know that they are who they say.
     #[command(subcommand)]
@@ -372,8 +376,9 @@ impl Command {
             Self::Links(links) => links.into(),
             Self::Trust(trust) => trust.into(),
             Self::Audience { link } => Action::Audience { of: link.0, from: None },
-            Self::Approve { link, people } => {
-                Action::Approve { of: link.0, people: people.into_iter().map(PersonId::new).collect(), from: None }
+            Self::Approve { link, people, key } => {
+                let people = people.into_iter().map(PersonId::new).collect();
+                Action::Approve { of: link.0, people, key: key.map(Identity::new), from: None }
             }
             Self::Account(Account::List) => Action::ListAccounts,
             Self::Conversations(Conversations::Invite { conversation }) => Action::Invite { at: conversation },
