@@ -206,7 +206,7 @@ fn identity_changed(room: &RoomId, sender: &UserId) -> Incident {
         "Messages of {sender} are not carried: their identity is another than the one that was known. Whoever runs the \
          bridge was told, and can compare it with them."
     );
-    tell_room(room, format!("not-trusted/{sender}"), words)
+    tell_room(room, format!("another-identity/{sender}"), words)
 }
 
 /// Asks the backup for missing keys, each at its times, a few at once. What is found is news.

@@ -20,6 +20,7 @@ use crate::{
     config::Trust,
     core::{Core, News, conversation, tell_operator},
     engine::{DeviceFacts, Engine, EngineError, Person, Withholding},
+    notices::Telling,
     rooms::{Facts, People},
 };
 
@@ -231,13 +232,28 @@ impl Core {
     }
 
     fn tell_changed(&self, room: &RoomId, known: &Person) {
-        let now = known.master_key.as_deref().unwrap_or("none");
-        let words = format!(
-            "Nothing is sent to {room}, and nothing of {user} is carried: their identity is another than the one that was \
-             known. Compare it with them: `sealbridge verify`; or let them read as they are: `sealbridge approve`.",
-            user = known.user
-        );
-        self.signals.tell_people(tell_operator(room, format!("identity-changed/{}/{now}", known.user), words));
+        let today = self.clock.now().0 / (24 * 3600 * 1000);
+        let incident = match self.notices.next(&format!("identity-changed/{room}"), self.clock.now()) {
+            Telling::Each => {
+                let now = known.master_key.as_deref().unwrap_or("none");
+                let words = format!(
+                    "Nothing is sent to {room}, and nothing of {user} is carried: their identity is another than the one \
+                     that was known. Compare it with them: `sealbridge verify`; or let them read as they are: `sealbridge \
+                     approve`.",
+                    user = known.user
+                );
+                tell_operator(room, format!("identity-changed/{}/{now}", known.user), words)
+            }
+            Telling::Summary => {
+                let words = format!(
+                    "More identities than these change in {room}, or the same ones again and again. They are not told one \
+                     by one: `sealbridge trust list` shows them."
+                );
+                tell_operator(room, format!("identity-changed-more/{room}/{today}"), words)
+            }
+            Telling::Nothing => return,
+        };
+        self.signals.tell_people(incident);
     }
 }
 
@@ -293,7 +309,7 @@ fn member(core: &Core, of: &ConversationId, known: &Person, name: Option<String>
     let since = pinned.as_ref().map(|(_, since)| *since);
     let pinned = pinned.and_then(|(pinned, _)| pinned).filter(|pinned| Some(pinned) != now.as_ref());
     let standing = match is_in {
-        true if known.violation => Standing::Changed,
+        true if core.oddity(known) == Some(Oddity::Changed) => Standing::Changed,
         true if known.verified && core.book.is_admitted(of, who.as_str()) => Standing::Reads,
         true => core.book.standing(of, &who, now.as_ref()),
         false => Standing::Invited,

@@ -72,7 +72,7 @@ impl Comparison {
                 let asked = wait_for_request(&self.core).await?;
                 let user = asked.user();
                 let engine = self.core.engine().ok_or_else(not_reached)?;
-                let_go(&self.core, engine, user).await?;
+                let_go(engine, user).await?;
                 self.said.push_back(Step::Show(format!("{user} asks to verify")));
                 asked
             }
@@ -206,20 +206,19 @@ async fn ask_device(core: &Arc<Core>, user: &OwnedUserId, device: &DeviceId) -> 
 async fn meet(core: &Core, engine: &Engine, user: &OwnedUserId) -> Result<(), FlowError> {
     engine.track([user.as_ref()]).await.map_err(|error| FlowError::Failed(error.to_string()))?;
     engine.flush().await;
-    let_go(core, engine, user).await
+    let_go(engine, user).await
 }
 
 fn not_reached() -> FlowError {
     FlowError::Unreachable("the homeserver was not reached yet".into())
 }
 
-/// Takes back that somebody was verified, whose identity is another one now: to them the library would send nothing at
-/// all. Until it is compared, the pin keeps them from reading anything but the steps of that.
-async fn let_go(core: &Core, engine: &Engine, user: &UserId) -> Result<(), FlowError> {
+/// Takes back that somebody was verified of whom that can't be seen any more: to them the library would send nothing at
+/// all. Until it is compared, the pin keeps another identity from reading anything but the steps of that. With the
+/// identity that was pinned they are who they were, and the homeserver only lost our signature.
+async fn let_go(engine: &Engine, user: &UserId) -> Result<(), FlowError> {
     let failed = |error: EngineError| FlowError::Failed(error.to_string());
-    let known = engine.person(user).await.map_err(failed)?;
-    let now = known.master_key.map(Identity::new);
-    if known.violation && core.book.contradicts(&PersonId::new(user.as_str()), now.as_ref()) {
+    if engine.person(user).await.map_err(failed)?.violation {
         engine.give_up_verification(user).await.map_err(failed)?;
     }
     Ok(())

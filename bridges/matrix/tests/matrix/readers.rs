@@ -2,21 +2,21 @@
 
 use anyhow::{Context as _, Result};
 use sealbridge_contract::{
-    Answer, ConversationId, Transport as _,
-    audience::{Admission, Member, Standing},
+    Answer, ConversationId, PersonId, Transport as _,
+    audience::{Admission, Book, Identity, Member, Standing},
     gate::Encryption,
 };
 use sealbridge_lab::{
     Lab, Person,
-    person::Received,
-    proxy::{Fault, Rule},
+    person::{Options, Received},
+    proxy::{Active, Fault, Proxy, Rule},
 };
 use serde_json::{Value, json};
 
 use crate::{
     bot::{Running, SOON, until},
     losses::Scene,
-    verifying::compare,
+    verifying::{both_agree, compare},
 };
 
 async fn member(running: &Running, room: &str, who: &str) -> Result<Member> {
@@ -129,6 +129,24 @@ async fn member_whom_the_homeserver_hides_gets_no_key_and_is_new_once_they_are_s
     running.stop().await
 }
 
+/// Waits until a comparison has come so far.
+async fn takes(person: &Person, flow: &str, wanted: &str) -> Result<()> {
+    let step = |one: &Received| match one {
+        Received::Verification(seen) if seen.step == wanted && seen.flow == flow => Some(()),
+        _ => None,
+    };
+    person.wait_event(step, SOON).await.with_context(|| format!("No step {wanted}"))
+}
+
+/// Takes a comparison to its end, and says that all of it matches.
+async fn follows(person: &Person, flow: &str) -> Result<()> {
+    for (wait, answer) in [("ready", "verify_begin"), ("emoji", "verify_confirm")] {
+        takes(person, flow, wait).await?;
+        person.call(answer, json!({ "flow": flow })).await?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn changed_identity_reads_again_once_it_was_compared() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
@@ -136,14 +154,7 @@ async fn changed_identity_reads_again_once_it_was_compared() -> Result<()> {
     for round in 0..2 {
         let ours = compare(running.matrix.comparison(None).context("Matrix has comparisons")?, Answer::Yes);
         let flow = bob.verify_request(&bot.user.id, None, Some(&room)).await?;
-        for (wait, answer) in [("ready", "verify_begin"), ("emoji", "verify_confirm")] {
-            let step = |one: &Received| match one {
-                Received::Verification(seen) if seen.step == wait && seen.flow == flow => Some(()),
-                _ => None,
-            };
-            bob.wait_event(step, SOON).await.with_context(|| format!("No step {wait}"))?;
-            bob.call(answer, json!({ "flow": flow })).await?;
-        }
+        follows(&bob, &flow).await?;
         tokio::time::timeout(SOON, ours).await??.1?;
         stands(&running, &room, bob.user_id(), Standing::Reads).await?;
         let words = format!("to whom we know, {round}");
@@ -178,7 +189,7 @@ async fn identity_that_is_shown_for_a_moment_speaks_for_nobody_afterwards() -> R
     stands(&running, &room, bob.user_id(), Standing::Changed).await?;
     bob.new_session(&room).await?;
     bob.send(&room, "as somebody else").await?;
-    bot.tells("not-trusted/").await?;
+    bot.tells("another-identity/").await?;
     let (theirs, again) = (bob.user_id().to_owned(), bob.user_id().to_owned());
     let back = Fault::rewrite(move |answer| {
         for kind in ["master_keys", "self_signing_keys", "user_signing_keys", "device_keys"] {
@@ -207,5 +218,107 @@ async fn identity_that_is_shown_for_a_moment_speaks_for_nobody_afterwards() -> R
     eve.send(&room, "the last").await?;
     bot.hears("the last").await?;
     assert_eq!(bot.heard(), ["as himself", "from somebody else altogether", "the last"]);
+    running.stop().await
+}
+
+/// From now on the homeserver answers otherwise for somebody's keys, and says that they are others.
+async fn keys_are(
+    proxy: &Proxy,
+    user: &str,
+    otherwise: impl Fn(&mut Value) + Send + Sync + 'static,
+) -> Result<[Active; 2]> {
+    let forging = proxy.add(Rule::new("POST", "/keys/query", Fault::rewrite(otherwise))?);
+    let theirs = user.to_owned();
+    let changed = Fault::rewrite(move |answer| {
+        if let Some(answer) = answer.as_object_mut() {
+            answer.insert("device_lists".to_owned(), json!({ "changed": [theirs], "left": [] }));
+        }
+    });
+    Ok([forging, proxy.add(Rule::new("GET", "/sync", changed)?)])
+}
+
+#[tokio::test]
+async fn identity_that_is_gone_holds_where_any_device_reads_until_it_is_approved() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let options = Options { without_cross_signing: true, ..Options::default() };
+    let bob = Person::new_with(&lab.a, "bob", options).await?;
+    let Scene { bob, bot, running, room, proxy: _proxy } =
+        Scene::with(lab, bob, json!({ "trust": "any-device" })).await?;
+    running.says(&room, "to whom we know").await?;
+    running.stop().await?;
+    // They had one once, and the homeserver shows none to the store of a new login.
+    let book = Book::load(&bot.context().store).await?;
+    let had = Admission { person: PersonId::new(bob.user_id()), identity: Some(Identity::new("a key that is gone")) };
+    book.pin_anew(&had, bot.clock.now()).await?;
+    let running = bot.start().await?;
+    let shown = stands(&running, &room, bob.user_id(), Standing::Changed).await?;
+    running.waits_for(&room, Encryption::Frozen).await?;
+    assert_eq!((&shown.identity, &shown.pinned), (&None, &had.identity));
+    running.matrix.admit(&ConversationId::new(&room), &[Admission::from(&shown)]).await?;
+    running.waits_for(&room, Encryption::Pinned).await?;
+    running.says(&room, "to whom was approved").await?;
+    bob.wait_for(|it| it.body.contains("to whom was approved"), SOON).await?;
+    running.stop().await
+}
+
+#[tokio::test]
+async fn person_whose_verification_the_homeserver_lost_can_be_compared_again() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let scene = Scene::set(lab, json!({})).await?;
+    both_agree(&scene).await??;
+    let Scene { bob, bot, running, room, proxy } = &scene;
+    stands(running, room, bob.user_id(), Standing::Reads).await?;
+    let (theirs, ours) = (bob.user_id().to_owned(), bot.user.id.clone());
+    let lost = move |answer: &mut Value| {
+        let signed = answer.pointer_mut("/master_keys").and_then(|keys| keys.get_mut(&theirs));
+        if let Some(by) = signed.and_then(|key| key.get_mut("signatures")).and_then(Value::as_object_mut) {
+            by.remove(&ours);
+        }
+    };
+    let losing = keys_are(proxy, bob.user_id(), lost).await?;
+    running.reconnects(proxy).await?;
+    let shown = stands(running, room, bob.user_id(), Standing::Changed).await?;
+    assert!(shown.identity.is_some() && shown.pinned.is_none(), "the same identity, no longer verified: {shown:?}");
+    let flow = running.matrix.comparison(None).context("Matrix has comparisons")?;
+    let ours = compare(flow, Answer::Yes);
+    let again = bob.verify_request(&bot.user.id, None, Some(room)).await?;
+    takes(bob, &again, "ready").await?;
+    // From then on it knows what we sign.
+    losing.iter().for_each(Active::remove);
+    follows(bob, &again).await?;
+    tokio::time::timeout(SOON, ours).await??.1?;
+    stands(running, room, bob.user_id(), Standing::Reads).await?;
+    running.says(room, "to whom we compared again").await?;
+    bob.wait_for(|it| it.body.contains("to whom we compared again"), SOON).await?;
+    scene.running.stop().await
+}
+
+#[tokio::test]
+async fn identities_that_change_again_and_again_fill_no_admin_room() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    let mut known = stands(&running, &room, bob.user_id(), Standing::Reads).await?.identity;
+    for _ in 0..8 {
+        bob.cross_sign().await?;
+        let give_up = tokio::time::Instant::now() + SOON;
+        known = loop {
+            let now = member(&running, &room, bob.user_id()).await?.identity;
+            if now != known {
+                break now;
+            }
+            anyhow::ensure!(tokio::time::Instant::now() < give_up, "the new identity is not seen");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        };
+        // What was told of the one before is known to be over.
+        running.matrix.forget_person(&PersonId::new(bob.user_id())).await?;
+        stands(&running, &room, bob.user_id(), Standing::New).await?;
+        let now = member(&running, &room, bob.user_id()).await?;
+        running.matrix.admit(&ConversationId::new(&room), &[Admission::from(&now)]).await?;
+    }
+    bob.send(&room, "all the same").await?;
+    bot.hears("all the same").await?;
+    let told = bot.intake.incidents();
+    let of = |topic: &str| told.iter().filter(|one| one.topic.starts_with(topic)).count();
+    assert_eq!((of("identity-changed/"), of("identity-changed-more/")), (5, 1), "{told:?}");
     running.stop().await
 }

@@ -126,7 +126,7 @@ async fn emoji_that_differ_end_it_and_verify_nobody() -> Result<()> {
 }
 
 /// Compares with a person who asks for it in the room, and both say that all of it matches.
-async fn both_agree(Scene { bob, bot, running, room, .. }: &Scene) -> Result<Result<String, FlowError>> {
+pub(crate) async fn both_agree(Scene { bob, bot, running, room, .. }: &Scene) -> Result<Result<String, FlowError>> {
     let flow = running.matrix.comparison(None).context("Matrix has comparisons")?;
     let ours = compare(flow, Answer::Yes);
     bob.verify_request(&bot.user.id, None, Some(room)).await?;
