@@ -7,14 +7,15 @@ use fail::fail_point;
 use sealbridge_contract::{
     Adapted, Address, Album, AnyTransport, Cleared, Clock, Deduplication, DeliveryError, DeliveryId, Fate, Found, Loss,
     Manner, Origin, Picture, PictureId, Pictures, Receipt, RemoteId, Slip, Timestamp, Transport, Verb, Verdict, adapt,
-    gate::Hold, judge, names::Tags, trail::MarkKey,
+    gate::Hold, judge, message::Absence, names::Tags, trail::MarkKey,
 };
 
 use super::{
     namesakes::Namesakes,
     table::{Table, TableHandle},
+    telling::Telling,
 };
-use crate::store::{Pending, SharedJournal};
+use crate::store::{JournalError, Pending, SharedJournal};
 
 /// What came of an attempt.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,6 +58,7 @@ pub struct Attempts {
     marks: MarkKey,
     tags: Arc<Tags>,
     namesakes: Namesakes,
+    pub(super) telling: Telling,
     clock: Clock,
 }
 
@@ -64,8 +66,8 @@ impl Attempts {
     /// Attempts by the table that is valid at each.
     #[must_use]
     pub fn new(table: TableHandle, journal: SharedJournal, marks: MarkKey, tags: Tags, clock: Clock) -> Self {
-        let tags = Arc::new(tags);
-        Self { table, marks, namesakes: Namesakes::new(journal, Arc::clone(&tags)), tags, clock }
+        let (tags, telling) = (Arc::new(tags), Telling::new(SharedJournal::clone(&journal), clock.clone()));
+        Self { table, marks, namesakes: Namesakes::new(journal, Arc::clone(&tags)), tags, telling, clock }
     }
 
     /// Tries once. May take as long as the transport's own timeouts.
@@ -101,7 +103,10 @@ impl Attempts {
                 Err(Stop::Gate(outcome)) => break outcome,
                 // Each turn has one verb more, and there are not many.
                 Err(Stop::Form(verb, _)) if !forms.cannot.contains(&verb) => forms.cannot.push(verb),
-                Err(Stop::Form(_, error) | Stop::Network(error)) => break after_failure(transport, &slip, error),
+                Err(Stop::File(why, _)) if forms.without_file.is_none() => forms.without_file = Some(why),
+                Err(Stop::Form(_, error) | Stop::File(_, error) | Stop::Network(error)) => {
+                    break after_failure(transport, &slip, error);
+                }
             }
         };
         fail_point!("flow::after-deliver");
@@ -132,9 +137,11 @@ impl Attempts {
         match transport.common().find(slip).await {
             Ok(Found::There(id)) => Some(Outcome::Delivered(id)),
             Ok(Found::NotThere) => None,
-            Err(DeliveryError { fate: Fate::GiveUp | Fate::OtherForm, cause }) => Some(Outcome::Dead(format!(
-                "nobody knows whether it was delivered, and it can't be looked for: {cause}; not sent again"
-            ))),
+            Err(DeliveryError { fate: Fate::GiveUp | Fate::OtherForm | Fate::WithoutFile(_), cause }) => {
+                Some(Outcome::Dead(format!(
+                    "nobody knows whether it was delivered, and it can't be looked for: {cause}; not sent again"
+                )))
+            }
             Err(DeliveryError { fate: Fate::Retry(after), cause }) => {
                 let after = after.unwrap_or_else(|| pause(slip.attempt));
                 Some(Outcome::Later(after, format!("looking for it failed: {cause}")))
@@ -174,8 +181,17 @@ impl Attempts {
             None => false,
         };
         let read_there = !matches!(transport, AnyTransport::Carrier(_));
-        let Forms { cannot, lost } = forms;
-        let manner = Manner { abilities, reactions: rule.reactions, tags: &self.tags, namesake, read_there, cannot };
+        let Forms { cannot, without_file, lost } = forms;
+        let manner = Manner {
+            abilities,
+            reactions: rule.reactions,
+            most_file: rule.most_file,
+            without_file: *without_file,
+            tags: &self.tags,
+            namesake,
+            read_there,
+            cannot,
+        };
         let crossing = match adapt(&pending.message, slip.clone(), &manner) {
             Adapted::Crosses(crossing) => crossing,
             Adapted::LeftOut(loss) => {
@@ -195,6 +211,9 @@ impl Attempts {
         let album = from.map(|account| Album { account, pictures: pictures.as_ref().map(|of| of as &dyn Pictures) });
         let verdict =
             judge(crossing.message(), Origin { sender: pending.trust, said: &pending.message }, &destination, &rule);
+        if matches!(verdict, Verdict::Speak(_) | Verdict::Seal(_)) {
+            self.telling.tell_of_file(pending, lost).await.map_err(not_told)?;
+        }
         match (verdict, transport) {
             (Verdict::Refuse(why), _) => Err(Stop::Gate(Outcome::Dead(why.to_string()))),
             (Verdict::Hold(why @ Hold::Paused), _) => Err(Stop::Gate(Outcome::Held(why))),
@@ -219,6 +238,8 @@ impl Attempts {
 struct Forms {
     /// What the transport said that it can't carry of it.
     cannot: Vec<Verb>,
+    /// Why it said that the file never will be there.
+    without_file: Option<Absence>,
     /// What is lost in the last of them.
     lost: Vec<Loss>,
 }
@@ -254,9 +275,9 @@ async fn look_for_erased(
     match transport.common().find(&Slip { delivery, enqueued_at, ..slip.clone() }).await {
         Ok(Found::There(id)) => Ok(id),
         Ok(Found::NotThere) => Err(never_crossed()),
-        Err(DeliveryError { fate: Fate::GiveUp | Fate::OtherForm, cause }) => Err(Outcome::Dead(format!(
-            "nobody knows whether what it deletes arrived, and it can't be looked for: {cause}"
-        ))),
+        Err(DeliveryError { fate: Fate::GiveUp | Fate::OtherForm | Fate::WithoutFile(_), cause }) => Err(
+            Outcome::Dead(format!("nobody knows whether what it deletes arrived, and it can't be looked for: {cause}")),
+        ),
         Err(DeliveryError { fate, cause }) => {
             let after = match fate {
                 Fate::Retry(Some(after)) => after,
@@ -280,19 +301,30 @@ enum Stop {
     Network(DeliveryError),
     /// It can't be in the form of this verb.
     Form(Verb, DeliveryError),
+    /// It can't have its file.
+    File(Absence, DeliveryError),
 }
 
 impl Stop {
     fn of(verb: Verb, error: DeliveryError) -> Self {
-        if error.fate == Fate::OtherForm { Self::Form(verb, error) } else { Self::Network(error) }
+        match error.fate {
+            Fate::OtherForm => Self::Form(verb, error),
+            Fate::WithoutFile(why) => Self::File(why, error),
+            _ => Self::Network(error),
+        }
     }
+}
+
+/// Whoever sent a file is told first, or it stays.
+fn not_told(error: JournalError) -> Stop {
+    Stop::Network(DeliveryError::retry(format!("its author can't be told what becomes of its file: {error}")))
 }
 
 /// Decides, from what the transport said, what becomes of the delivery.
 fn after_failure(transport: &AnyTransport, slip: &Slip, error: DeliveryError) -> Outcome {
     let abilities = transport.common().abilities();
     match error.fate {
-        Fate::GiveUp | Fate::OtherForm => Outcome::Dead(error.cause),
+        Fate::GiveUp | Fate::OtherForm | Fate::WithoutFile(_) => Outcome::Dead(error.cause),
         Fate::Retry(after) => Outcome::Later(after.unwrap_or_else(|| pause(slip.attempt)), error.cause),
         Fate::Unknown if abilities.deduplication == Deduplication::Never && !abilities.finds => {
             Outcome::Dead(format!("{}: nobody knows whether it was delivered; not sent again", error.cause))

@@ -10,7 +10,7 @@ use std::{
 
 use fail::fail_point;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use sealbridge_contract::{Address, AnyTransport, Cleartext, Clock, Deduplication, Loss, Message, Verb, gate::Hold};
+use sealbridge_contract::{Address, AnyTransport, Clock, Deduplication, gate::Hold};
 use serde::Serialize;
 use tokio::{
     sync::{Notify, watch},
@@ -63,8 +63,8 @@ impl Dispatch {
     /// A dispatcher for `journal`'s outbox.
     #[must_use]
     pub fn new(journal: SharedJournal, table: TableHandle, attempts: Attempts, clock: Clock) -> Arc<Self> {
-        let states = Mutex::new(BTreeMap::new());
-        Arc::new(Self { journal, table, attempts, clock, states, delivered: std::sync::atomic::AtomicU64::new(0) })
+        let (states, delivered) = (Mutex::new(BTreeMap::new()), std::sync::atomic::AtomicU64::new(0));
+        Arc::new(Self { journal, table, attempts, clock, states, delivered })
     }
 
     /// What each lane that exists is doing.
@@ -257,7 +257,7 @@ impl Lane {
                 () = stop.cancelled() => return Ok(Next::LookAgain),
             };
             if matches!(outcome, Outcome::Delivered(_) | Outcome::LeftOut(_) | Outcome::Dead(_)) {
-                self.tell(dispatch, &pending, &lost, stop).await?;
+                written(stop, || dispatch.attempts.telling.tell(&pending, &self.at, &lost)).await?;
             }
             match self.conclude(dispatch, pending, outcome, settling, stop).await? {
                 Next::GoOn => {}
@@ -337,31 +337,6 @@ impl Lane {
         }
     }
 
-    /// Tells, where a message was written, what of it does not cross as it was meant: once for each kind and link.
-    async fn tell(
-        &self,
-        dispatch: &Dispatch,
-        pending: &Pending,
-        lost: &[Loss],
-        stop: &CancellationToken,
-    ) -> Result<(), JournalError> {
-        let (Some((from, _)), Some(link)) = (&pending.from, &pending.link) else { return Ok(()) };
-        for loss in lost.iter().filter(|loss| is_worth_telling(**loss)) {
-            let topic = match loss {
-                // Somebody waits for each file.
-                Loss::TooLarge { .. } => format!("lost {} {}", loss.topic(), pending.delivery),
-                loss => format!("lost {} {link} {}", loss.topic(), self.at),
-            };
-            let words = format!("Over the link {link}: {loss}.");
-            written(stop, || async {
-                let notice = Cleartext::new(Message::notice(dispatch.clock.now(), &words));
-                dispatch.journal.say(from, notice, Some(&topic)).await.map(drop)
-            })
-            .await?;
-        }
-        Ok(())
-    }
-
     fn deduplicates(&self) -> bool {
         let table = self.dispatch.table.now();
         table
@@ -378,12 +353,6 @@ impl Lane {
             () = stop.cancelled() => {}
         }
     }
-}
-
-/// What has no other form anywhere is told to nobody, nor that somebody is not called: programs call whom they answer,
-/// and the name is there in any case.
-fn is_worth_telling(loss: Loss) -> bool {
-    !matches!(loss, Loss::Degraded(Verb::Timer | Verb::Membership | Verb::NameAndPicture | Verb::Other | Verb::Mention))
 }
 
 /// A panic in a transport or a library: it stays with its delivery, which is tried a few times more and then buried, so
