@@ -5,7 +5,7 @@
 //! `deeds` what is done to earlier messages; `queue` says what became of them in the engine. `files` is the way between
 //! the spool and the engine. `readers` keeps what is carried from those who are new in a chat. `caution` keeps one message that an engine dies of from holding up the others, and `passed`
 //! has mail asked for again that an engine passed over. `translate` is pure. `setup` logs in and shows invitations;
-//! `probe` says what is wrong with a mail server.
+//! `probe` says what is wrong with a mail server that the engine would use.
 //!
 //! What this network can't do: a message has no place for our marks that other clients would not show, so a loop
 //! between two bridges is left to the circuit breaker; and the engine has no key for its own database, which lies in
@@ -49,6 +49,8 @@ use sealbridge_contract::{
     transport::{ConversationInfo, Finding, Health},
 };
 use tokio_util::sync::CancellationToken;
+
+use crate::engine::servers::Server;
 
 pub use config::{CertificateChecks, MailHost, Security, Settings};
 pub use setup::{Setup, is_set_up};
@@ -100,13 +102,22 @@ pub const ABILITIES: Abilities = Abilities {
     reactions_in_clear: false,
 };
 
-/// As long a picture is waited for, twice at the most: for the engine to be there, and for its answer.
-const PICTURE: Duration = Duration::from_secs(2);
+/// As long the engine is waited for where nothing depends on it, twice at the most: to be there, and to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One Delta Chat account.
 #[derive(Debug)]
 pub struct DeltaChat {
     core: Arc<core::Core>,
+}
+
+impl DeltaChat {
+    /// The mail servers that the engine uses; those that the settings name, if it does not say.
+    async fn servers(&self) -> Vec<Server> {
+        let asked = async { self.core.engine_within(PATIENCE).await?.servers().await.ok() };
+        let used = tokio::time::timeout(PATIENCE * 2, asked).await.ok().flatten();
+        used.filter(|used| !used.is_empty()).unwrap_or_else(|| self.core.settings.servers())
+    }
 }
 
 #[async_trait]
@@ -152,8 +163,8 @@ impl Transport for DeltaChat {
     }
 
     async fn picture(&self, of: &PictureId) -> Option<Picture> {
-        let engine = self.core.engine_within(PICTURE).await?;
-        let folder = tokio::time::timeout(PICTURE, engine.files()).await.ok()?.ok()??;
+        let engine = self.core.engine_within(PATIENCE).await?;
+        let folder = tokio::time::timeout(PATIENCE, engine.files()).await.ok()?.ok()??;
         files::picture(&folder, of).await
     }
 
@@ -161,7 +172,7 @@ impl Transport for DeltaChat {
         if self.core.health().connected {
             return Vec::new();
         }
-        let trouble = probe::trouble(&self.core.settings).await;
+        let trouble = probe::trouble(&self.servers().await, self.core.settings.certificate_checks).await;
         let words = trouble.or(self.core.health().trouble).unwrap_or_else(|| "it does not run".to_owned());
         vec![Finding { grave: true, topic: "unreachable", words }]
     }
