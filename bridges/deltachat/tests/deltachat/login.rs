@@ -154,11 +154,9 @@ async fn closer_look_at_an_account_that_runs_asks_the_engine_which_servers_it_us
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn setting_up_again_makes_nothing_twice_and_keeps_the_folder_private() -> Result<()> {
+async fn setting_up_again_makes_nothing_twice() -> Result<()> {
     let Some(server) = MailServer::shared().await? else { return Ok(()) };
     let bridge = Bridge::new(server).await?;
-    let mode = std::fs::metadata(bridge.folder.path())?.permissions().mode();
-    assert_eq!(mode & 0o777, 0o700);
     let context = || context(bridge.folder.path(), &bridge.intake);
     let again = set_up(context(), bridge.settings.clone(), "not asked for").await?;
     assert!(again.words.iter().any(|words| words.contains(bridge.group.as_str())), "the group is another one");
@@ -168,6 +166,25 @@ async fn setting_up_again_makes_nothing_twice_and_keeps_the_folder_private() -> 
     let error = set_up(context(), other, "never").await.expect_err("it is another account");
     assert!(error.to_string().contains("was set up for"), "{error}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn folder_that_others_could_open_is_closed_to_them_when_the_account_is_set_up_and_whenever_it_runs() -> Result<()>
+{
+    let Some(server) = MailServer::shared().await? else { return Ok(()) };
+    let bridge = Bridge::new(server).await?;
+    let accounts = bridge.folder.path();
+    let open = || std::fs::set_permissions(accounts, std::fs::Permissions::from_mode(0o755));
+    let mode = || Ok::<_, std::io::Error>(std::fs::metadata(accounts)?.permissions().mode() & 0o777);
+    // Whatever made the folder, and with whatever mask: it is as open as folders usually are.
+    open()?;
+    assert_eq!(mode()?, 0o755);
+    set_up(context(accounts, &bridge.intake), bridge.settings.clone(), "not asked for").await?;
+    assert_eq!(mode()?, 0o700, "after it was set up");
+    open()?;
+    let running = bridge.start().await?;
+    assert_eq!(mode()?, 0o700, "while it runs");
+    running.stop().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
