@@ -11,6 +11,7 @@ mod egress;
 mod loops;
 mod operator;
 mod kinds_across;
+mod media_across;
 mod packaging;
 mod parts_across;
 mod phones;

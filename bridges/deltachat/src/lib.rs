@@ -85,12 +85,21 @@ pub const ABILITIES: Abilities = Abilities {
             Verb::Reaction,
             Ability::Within("one account shows one emoji on a message, for all who mean it; another is said in words"),
         ),
-        (Verb::Image, Ability::Full),
-        (Verb::Video, Ability::Full),
-        (Verb::Audio, Ability::Full),
-        (Verb::Voice, Ability::Within("Delta Chat gives it a name of its own")),
-        (Verb::File, Ability::Within("at most 21 MiB; pictures and films are shown as such")),
-        (Verb::Sticker, Ability::Full),
+        (Verb::Image, Ability::Partly("without its small picture; its size is read from the picture itself")),
+        // The engine takes none of these from whoever uses it over JSON-RPC.
+        (Verb::Video, Ability::Partly("without its small picture, its size and how long it plays")),
+        (Verb::Audio, Ability::Partly("without how long it plays, and how loud it is when")),
+        (
+            Verb::Voice,
+            Ability::Partly(
+                "without how long it plays, and how loud it is when; Delta Chat gives it a name of its own",
+            ),
+        ),
+        (
+            Verb::File,
+            Ability::Partly("without its small picture; at most 21 MiB; pictures and films are shown as such"),
+        ),
+        (Verb::Sticker, Ability::Partly("without its small picture; its size is read from the picture itself")),
     ],
     deduplication: Deduplication::For(records::KEPT),
     finds: true,
