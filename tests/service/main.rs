@@ -4,6 +4,7 @@ mod architecture;
 mod audience;
 mod chat;
 mod chat_rooms;
+mod chats_there;
 mod comparing;
 mod config;
 mod deeds;
