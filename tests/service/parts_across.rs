@@ -17,7 +17,7 @@ use crate::phones::{Family, PATIENCE, Setting, Who, on_matrix};
 
 const PICTURE: &[u8] = include_bytes!("../../bridges/contract/src/conformance/cases/picture.png");
 
-async fn family() -> Result<Option<(Family, &'static Lab, &'static MailServer)>> {
+pub(crate) async fn family() -> Result<Option<(Family, &'static Lab, &'static MailServer)>> {
     let Some(mail) = MailServer::shared().await? else { return Ok(None) };
     let Some(lab) = Lab::shared().await? else { return Ok(None) };
     let binary = Binary::at(env!("CARGO_BIN_EXE_sealbridge"));
@@ -25,12 +25,12 @@ async fn family() -> Result<Option<(Family, &'static Lab, &'static MailServer)>>
 }
 
 /// Somebody in another Matrix room, to which Ann's room is linked, too.
-struct Upstairs {
-    carol: Person,
+pub(crate) struct Upstairs {
+    pub(crate) carol: Person,
 }
 
 impl Upstairs {
-    async fn beside(family: &Family, lab: &Lab) -> Result<Self> {
+    pub(crate) async fn beside(family: &Family, lab: &Lab) -> Result<Self> {
         let carol = Person::new_on(&lab.a, "carol").await?;
         let room = carol.create_encrypted_room("upstairs", &[&family.bot]).await?;
         carol.wait_member(&room, &family.bot, "join", PATIENCE).await?;

@@ -218,7 +218,7 @@ pub(crate) fn founded(output: &str) -> Result<(&str, String)> {
 }
 
 /// What `sealbridge init` says after `words`, for as long as it has these characters.
-fn said_after<'a>(output: &'a str, words: &str, has: impl Fn(char) -> bool) -> Result<&'a str> {
+pub(crate) fn said_after<'a>(output: &'a str, words: &str, has: impl Fn(char) -> bool) -> Result<&'a str> {
     let (_, rest) = output.rsplit_once(words).with_context(|| format!("it never says {words:?}"))?;
     Ok(rest.split(|c| !has(c)).next().unwrap_or_default())
 }

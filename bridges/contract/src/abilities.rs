@@ -139,6 +139,8 @@ pub enum Ability {
     Full,
     /// As it was meant, within limits of the network that the sentence names. The transport keeps to them by itself.
     Within(&'static str),
+    /// As what it is, but for what the sentence says is lost on the way.
+    Partly(&'static str),
     /// In the form that [`Verb::degraded`] names. It is put into that form before the transport gets it.
     Degrade,
     /// Left out. A message crosses without it where it is a part of one.
@@ -151,7 +153,7 @@ impl Ability {
     /// Whether the transport gets it as it is.
     #[must_use]
     pub fn is_native(self) -> bool {
-        matches!(self, Self::Full | Self::Within(_))
+        matches!(self, Self::Full | Self::Within(_) | Self::Partly(_))
     }
 }
 
@@ -220,6 +222,7 @@ fn cell(ability: Ability, verb: Verb) -> String {
     match (ability, verb.degraded()) {
         (Ability::Full, _) => "full".to_owned(),
         (Ability::Within(limits), _) => format!("full: {limits}"),
+        (Ability::Partly(lost), _) => format!("partly: {lost}"),
         (Ability::Degrade, Some(how)) => format!("degraded: {how}"),
         (Ability::Degrade, None) | (Ability::Reject, _) => "rejected".to_owned(),
         (Ability::Drop, _) => "dropped".to_owned(),

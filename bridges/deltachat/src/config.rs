@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use sealbridge_contract::ConversationId;
 use serde::{Deserialize, Serialize};
 
-use crate::ids;
+use crate::{
+    engine::servers::{Purpose, Server, Wire},
+    ids,
+};
 
 /// The settings of one Delta Chat account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -127,6 +130,20 @@ impl Settings {
     /// The largest file that is taken from a chat, in bytes.
     pub(crate) fn most_file(&self) -> u64 {
         u64::from(self.most_file_mib) << 20
+    }
+
+    /// The mail servers that are named.
+    pub(crate) fn servers(&self) -> Vec<Server> {
+        let named = [(Purpose::Reading, &self.imap), (Purpose::Sending, &self.smtp)];
+        let server = |(purpose, host): (Purpose, &Option<MailHost>)| {
+            let MailHost { server, port, security } = host.clone()?;
+            let wire = match security {
+                Security::Tls => Wire::Tls,
+                Security::Starttls => Wire::Starttls,
+            };
+            Some(Server { purpose, name: server, port, wire })
+        };
+        named.into_iter().filter_map(server).collect()
     }
 
     pub(crate) fn address(&self) -> &str {

@@ -24,6 +24,7 @@ use crate::{
     config::Settings,
     engine::{
         Engine,
+        servers::{Purpose, Refused},
         types::{Chat, SELF},
     },
     ids,
@@ -95,6 +96,8 @@ pub(crate) struct Core {
     lanes: Mutex<HashMap<ConversationId, Arc<AsyncMutex<()>>>>,
     /// The highest number of a message that is known to be there.
     highest: Mutex<u32>,
+    /// The login that a mail server refused last, unless it took one since.
+    refused: Mutex<Option<Refused>>,
     health: Mutex<Health>,
 }
 
@@ -138,6 +141,7 @@ impl Core {
             people: Mutex::default(),
             lanes: Mutex::default(),
             highest: Mutex::default(),
+            refused: Mutex::default(),
             health: Mutex::new(health),
         })
     }
@@ -157,7 +161,7 @@ impl Core {
 
     pub(crate) fn put_engine(&self, engine: Option<Arc<Engine>>) {
         if engine.is_none() {
-            self.heard(false, "the engine is not running; it is started again by itself");
+            self.is(false, "the engine is not running; it is started again by itself".to_owned());
         }
         self.rolls.moved();
         self.engine.send_replace(engine);
@@ -245,11 +249,27 @@ impl Core {
         *lock(&self.highest)
     }
 
+    /// A mail server refused the login.
+    pub(crate) fn refused(&self, refused: Refused) {
+        *lock(&self.refused) = Some(refused);
+    }
+
+    /// A mail server took the login for this purpose.
+    pub(crate) fn logged_in(&self, purpose: Purpose) {
+        lock(&self.refused).take_if(|refused| refused.purpose == purpose);
+    }
+
     /// The mail server is reached, or is not.
-    pub(crate) fn heard(&self, connected: bool, trouble: &str) {
+    pub(crate) fn heard(&self, connected: bool) {
+        let refused = lock(&self.refused).map(|refused| format!("{}; it is tried again", refused.words()));
+        let trouble = refused.unwrap_or_else(|| "the mail server can't be reached; it is tried again".to_owned());
+        self.is(connected, trouble);
+    }
+
+    fn is(&self, connected: bool, trouble: String) {
         let mut health = lock(&self.health);
         health.connected = connected;
-        health.trouble = (!connected).then(|| trouble.to_owned());
+        health.trouble = (!connected).then_some(trouble);
         if connected {
             health.last_heard = Some(self.clock.now().0);
         }

@@ -5,7 +5,7 @@
 //! `deeds` what is done to earlier messages; `queue` says what became of them in the engine. `files` is the way between
 //! the spool and the engine. `readers` keeps what is carried from those who are new in a chat. `caution` keeps one message that an engine dies of from holding up the others, and `passed`
 //! has mail asked for again that an engine passed over. `translate` is pure. `setup` logs in and shows invitations;
-//! `probe` says what is wrong with a mail server.
+//! `probe` says what is wrong with a mail server that the engine would use.
 //!
 //! What this network can't do: a message has no place for our marks that other clients would not show, so a loop
 //! between two bridges is left to the circuit breaker; and the engine has no key for its own database, which lies in
@@ -50,6 +50,8 @@ use sealbridge_contract::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::servers::Server;
+
 pub use config::{CertificateChecks, MailHost, Security, Settings};
 pub use setup::{Setup, is_set_up};
 pub use sheet::SHEET;
@@ -83,12 +85,21 @@ pub const ABILITIES: Abilities = Abilities {
             Verb::Reaction,
             Ability::Within("one account shows one emoji on a message, for all who mean it; another is said in words"),
         ),
-        (Verb::Image, Ability::Full),
-        (Verb::Video, Ability::Full),
-        (Verb::Audio, Ability::Full),
-        (Verb::Voice, Ability::Within("Delta Chat gives it a name of its own")),
-        (Verb::File, Ability::Within("at most 21 MiB; pictures and films are shown as such")),
-        (Verb::Sticker, Ability::Full),
+        (Verb::Image, Ability::Partly("without its small picture; its size is read from the picture itself")),
+        // The engine takes none of these from whoever uses it over JSON-RPC.
+        (Verb::Video, Ability::Partly("without its small picture, its size and how long it plays")),
+        (Verb::Audio, Ability::Partly("without how long it plays, and how loud it is when")),
+        (
+            Verb::Voice,
+            Ability::Partly(
+                "without how long it plays, and how loud it is when; Delta Chat gives it a name of its own",
+            ),
+        ),
+        (
+            Verb::File,
+            Ability::Partly("without its small picture; at most 21 MiB; pictures and films are shown as such"),
+        ),
+        (Verb::Sticker, Ability::Partly("without its small picture; its size is read from the picture itself")),
     ],
     deduplication: Deduplication::For(records::KEPT),
     finds: true,
@@ -100,13 +111,22 @@ pub const ABILITIES: Abilities = Abilities {
     reactions_in_clear: false,
 };
 
-/// As long a picture is waited for, twice at the most: for the engine to be there, and for its answer.
-const PICTURE: Duration = Duration::from_secs(2);
+/// As long the engine is waited for where nothing depends on it, twice at the most: to be there, and to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One Delta Chat account.
 #[derive(Debug)]
 pub struct DeltaChat {
     core: Arc<core::Core>,
+}
+
+impl DeltaChat {
+    /// The mail servers that the engine uses; those that the settings name, if it does not say.
+    async fn servers(&self) -> Vec<Server> {
+        let asked = async { self.core.engine_within(PATIENCE).await?.servers().await.ok() };
+        let used = tokio::time::timeout(PATIENCE * 2, asked).await.ok().flatten();
+        used.filter(|used| !used.is_empty()).unwrap_or_else(|| self.core.settings.servers())
+    }
 }
 
 #[async_trait]
@@ -156,8 +176,8 @@ impl Transport for DeltaChat {
     }
 
     async fn picture(&self, of: &PictureId) -> Option<Picture> {
-        let engine = self.core.engine_within(PICTURE).await?;
-        let folder = tokio::time::timeout(PICTURE, engine.files()).await.ok()?.ok()??;
+        let engine = self.core.engine_within(PATIENCE).await?;
+        let folder = tokio::time::timeout(PATIENCE, engine.files()).await.ok()?.ok()??;
         files::picture(&folder, of).await
     }
 
@@ -165,7 +185,7 @@ impl Transport for DeltaChat {
         if self.core.health().connected {
             return Vec::new();
         }
-        let trouble = probe::trouble(&self.core.settings).await;
+        let trouble = probe::trouble(&self.servers().await, self.core.settings.certificate_checks).await;
         let words = trouble.or(self.core.health().trouble).unwrap_or_else(|| "it does not run".to_owned());
         vec![Finding { grave: true, topic: "unreachable", words }]
     }

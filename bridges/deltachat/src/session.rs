@@ -13,6 +13,7 @@ use crate::{
     core::{CURSOR, Core},
     engine::{
         self, Engine,
+        servers::{self, Purpose},
         types::{Happened, WORKING},
     },
     files, ids,
@@ -195,6 +196,9 @@ async fn cursor(core: &Core) -> Result<u32, Ended> {
 /// Settings that must hold whatever was set before, and the proof that this is the account that was set up.
 async fn settle(core: &Core, engine: &Engine, cursor: u32) -> Result<(), Ended> {
     let fatal = |words: &str| Ended::Fatal(Fatal::Policy(words.to_owned()));
+    if let Some(why) = servers::in_clear(&engine.servers().await?) {
+        return Err(fatal(&why));
+    }
     let invitation = engine.invitation(None).await?;
     if ids::invited_by(&invitation).as_ref() != Some(&core.me) {
         return Err(fatal("the engine's account has another key than the one that was set up"));
@@ -249,7 +253,7 @@ const SETTINGS: &[(&str, &str)] = &[
 
 async fn connected(core: &Core, engine: &Engine) -> Result<(), Ended> {
     let connectivity = engine.connectivity().await?;
-    core.heard(connectivity >= WORKING, "the mail server can't be reached, or refuses the login; it is tried again");
+    core.heard(connectivity >= WORKING);
     Ok(())
 }
 
@@ -259,8 +263,15 @@ async fn listen(core: &Core, engine: &Engine, changed: &Changed, connections: &C
         let events = engine.events().await?;
         // First, since what stands before them may take its time.
         for event in &events {
-            match event.event {
-                Happened::ImapConnected => connections.logged_in(),
+            match &event.event {
+                Happened::ImapConnected => {
+                    core.logged_in(Purpose::Reading);
+                    connections.logged_in();
+                }
+                Happened::SmtpConnected => core.logged_in(Purpose::Sending),
+                Happened::Warning { msg } => {
+                    servers::refused(msg.as_str()).into_iter().for_each(|why| core.refused(why))
+                }
                 // Nobody knows what was in it.
                 Happened::EventChannelOverflow => connections.lost(),
                 _ => {}

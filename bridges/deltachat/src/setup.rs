@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::{
     config::{CertificateChecks, MailHost, Security, Settings},
     core::{IDENTITY, Identity, identity, keep_private},
-    engine::{self, Engine, types::Login},
+    engine::{self, Engine, servers, types::Login},
     ids, invite, made, probe,
 };
 
@@ -127,22 +127,31 @@ impl Setup {
 
     /// What is really wrong, since the engine's own words can mislead.
     async fn refused(&self, said: &str) -> FlowError {
-        if ["AUTHENTICATIONFAILED", "failed to login", "uthentication"].iter().any(|word| said.contains(word)) {
-            return FlowError::Refused("the mail server refuses this address with this password".to_owned());
+        if let Some(refused) = servers::refused(said) {
+            let words = refused.words();
+            return if refused.for_now { FlowError::Unreachable(words) } else { FlowError::Refused(words) };
         }
-        if let Some(trouble) = probe::trouble(&self.settings).await {
+        let tried = match self.engine() {
+            Ok(engine) => engine.tried().await.unwrap_or_default(),
+            Err(error) => return error,
+        };
+        let servers = if tried.is_empty() { self.settings.servers() } else { tried };
+        if let Some(trouble) = probe::trouble(&servers, self.settings.certificate_checks).await {
             return FlowError::Unreachable(trouble);
         }
         let domain = self.settings.address().split_once('@').map_or("", |(_, domain)| domain);
         FlowError::Unreachable(format!(
-            "the engine can't use the mail server of {domain}; name it with `imap` and `smtp`, so that its certificate \
-             can be looked at"
+            "the engine can't use the mail server of {domain}, and nothing is seen to be wrong with it; name another \
+             with `imap` and `smtp`"
         ))
     }
 
     /// Makes the groups that are not there, and gets every invitation.
     async fn groups(&mut self) -> Result<Step, FlowError> {
         let engine = self.engine()?;
+        if let Some(why) = servers::in_clear(&engine.servers().await.map_err(lost)?) {
+            return Err(FlowError::Policy(why));
+        }
         let invitation = engine.invitation(None).await.map_err(lost)?;
         let Some(fingerprint) = ids::invited_by(&invitation) else {
             return Err(FlowError::Failed("the engine's invitation has no fingerprint in it".to_owned()));

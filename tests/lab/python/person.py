@@ -293,6 +293,18 @@ class MautrixPerson(Person):
         path = f"{room_path(room)}/event/{quote(event_id)}"
         return {"event": await self.http.request("GET", path)}
 
+    async def upload(self, data):
+        sealed, file = encrypt_attachment(data)
+        answer = await self.http.request(
+            "POST",
+            "/_matrix/media/v3/upload",
+            bytes(sealed),
+            timeout=LARGE_FILE,
+            headers={"Content-Type": "application/octet-stream"},
+        )
+        file.url = answer["content_uri"]
+        return sealed, file
+
     async def do_send_file(
         self,
         room,
@@ -305,18 +317,17 @@ class MautrixPerson(Person):
         info=None,
         extra=None,
         wrong_hash=False,
+        thumbnail=None,
     ):
-        """Encrypts and uploads a file (data in base64, or a path where it lies) and sends it."""
+        """Encrypts and uploads a file (data in base64, or a path where it lies) and sends it.
+
+        The small picture of it is a PNG in base64.
+        """
         data = pathlib.Path(path).read_bytes() if path else base64.b64decode(data)
-        sealed, file = encrypt_attachment(data)
-        answer = await self.http.request(
-            "POST",
-            "/_matrix/media/v3/upload",
-            bytes(sealed),
-            timeout=LARGE_FILE,
-            headers={"Content-Type": "application/octet-stream"},
-        )
-        file.url = answer["content_uri"]
+        sealed, file = await self.upload(data)
+        if thumbnail:
+            _, small = await self.upload(base64.b64decode(thumbnail))
+            info = {**(info or {}), "thumbnail_file": small.serialize()}
         content = {
             "msgtype": msgtype,
             "body": name,

@@ -76,7 +76,7 @@ async fn on_delta_chat(family: &Family) -> Result<()> {
     }
     for side in [ANN, BEN] {
         let content = side.file();
-        let file = Some(Attachment { view: "File", name: side.file_name, content: &content });
+        let file = Some(Attachment { view: "File", name: side.file_name, content: &content, plays: None });
         let sent = ben.say(chat, Saying { text: side.caption, file, ..Saying::default() }).await?;
         for canary in side.drawn() {
             let content = picture_of(canary);

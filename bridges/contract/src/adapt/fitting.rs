@@ -49,7 +49,7 @@ impl<'m, 'c> Fitting<'m, 'c> {
                     let kind = self.nearer_to_words(verb).ok_or(Loss::Rejected(verb))?;
                     self.change().kind = kind;
                 }
-                Ability::Full | Ability::Within(_) => match self.obstacle(verb)? {
+                Ability::Full | Ability::Within(_) | Ability::Partly(_) => match self.obstacle(verb)? {
                     None => return Ok(()),
                     Some(obstacle) => {
                         self.lose(obstacle);

@@ -4,6 +4,7 @@
 //! chat: whoever adds one reads `tests/service/architecture.rs` first.
 
 pub(crate) mod progress;
+pub(crate) mod servers;
 pub(crate) mod types;
 
 use std::{
@@ -20,12 +21,15 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::core::lock;
-use types::{Chat, Contact, Event, Loaded, Login, Message, MessageInfo, Outgoing, Place, SELF};
+use servers::Server;
+use types::{Chat, Contact, Event, Happened, Loaded, Login, Message, MessageInfo, Outgoing, Place, SELF};
 
 /// How long the engine may take for what it answers by itself.
 const ANSWER: Duration = Duration::from_secs(60);
 /// How long it may take to log in: it tries every way that a mail server may have.
 const LOG_IN: Duration = Duration::from_secs(180);
+/// How long it may take to say why it did not.
+const REPORT: Duration = Duration::from_secs(5);
 /// As good as for ever: it answers when something happens.
 const EVENTS: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -121,6 +125,32 @@ impl Engine {
 
     pub(crate) async fn log_in(&self, login: &Login<'_>) -> Answer<()> {
         self.child.call_within(LOG_IN, "add_or_update_transport", (self.account, login)).await
+    }
+
+    /// The servers that the last login tried in vain. Nothing, if it did not come so far. Nobody else may listen.
+    pub(crate) async fn tried(&self) -> Answer<Vec<Server>> {
+        let mut tried = Vec::new();
+        loop {
+            let events: Answer<Vec<Event>> = self.child.call_within(REPORT, "get_next_event_batch", ()).await;
+            if matches!(events, Err(CallError::Late { .. })) {
+                return Ok(tried);
+            }
+            for Event { event } in events? {
+                match event {
+                    Happened::Warning { msg } => tried = servers::tried(msg.as_str()).unwrap_or(tried),
+                    // It comes after everything else.
+                    Happened::ConfigureProgress { progress: 0 } => return Ok(tried),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// The servers that it uses since it logged in.
+    pub(crate) async fn servers(&self) -> Answer<Vec<Server>> {
+        let info: HashMap<String, serde_json::Value> = self.call("get_info", json!([])).await?;
+        let used = info.get("used_transport_settings").and_then(serde_json::Value::as_str);
+        Ok(servers::listed(used.unwrap_or_default()))
     }
 
     pub(crate) async fn start(&self) -> Answer<()> {

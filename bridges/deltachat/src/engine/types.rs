@@ -268,6 +268,17 @@ pub(crate) enum Happened {
     ConnectivityChanged,
     /// It logged in to read.
     ImapConnected,
+    /// It logged in to send.
+    SmtpConnected,
+    /// Something that it could not do.
+    Warning {
+        #[serde(deserialize_with = "text")]
+        msg: Text,
+    },
+    /// How far a login has come: nought, if it failed.
+    ConfigureProgress {
+        progress: u32,
+    },
     ContactsChanged,
     SecurejoinInviterProgress {
         contact_id: u32,

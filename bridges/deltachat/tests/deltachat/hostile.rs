@@ -14,7 +14,7 @@ use sealbridge_lab::{
 use crate::bridge::{Bridge, Met, met, until};
 
 fn file<'a>(text: &'a str, name: &'a str, content: &'a [u8]) -> Saying<'a> {
-    Saying { text, file: Some(Attachment { view: "File", name, content }), ..Saying::default() }
+    Saying { text, file: Some(Attachment { view: "File", name, content, plays: None }), ..Saying::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,11 +4,12 @@ use std::{os::unix::fs::PermissionsExt as _, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use sealbridge_contract::{Answer, ConversationId, Fatal, Flow as _, FlowError, Step, conformance::MemoryIntake};
-use sealbridge_deltachat::{CertificateChecks, Settings, Setup};
-use sealbridge_lab::MailServer;
+use sealbridge_deltachat::{CertificateChecks, MailHost, Security, Settings, Setup};
+use sealbridge_lab::{DeltaPerson, MailServer, mail::Relay};
+use serde_json::json;
 use tempfile::TempDir;
 
-use crate::bridge::{Bridge, context, set_up, settings};
+use crate::bridge::{Bridge, Running, context, set_up, settings, until};
 
 /// What the login flow says when it ends badly.
 async fn fails(settings: Settings, password: &str) -> Result<String> {
@@ -21,19 +22,37 @@ async fn fails(settings: Settings, password: &str) -> Result<String> {
     Ok(words)
 }
 
+/// The same, with TLS after a greeting in clear.
+fn over_starttls(settings: &Settings, server: &MailServer) -> Settings {
+    let [imap, smtp] = server
+        .starttls()
+        .map(|port| Some(MailHost { server: "localhost".to_owned(), port, security: Security::Starttls }));
+    Settings { imap, smtp, ..settings.clone() }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_really_wrong_with_the_mail_server_is_said() -> Result<()> {
     let Some(server) = MailServer::shared().await? else { return Ok(()) };
     let mailbox = server.mailbox("bridge")?;
     let good = settings(&mailbox, server.imaps(), server.smtps()).await?;
-    let strict = Settings { certificate_checks: CertificateChecks::Strict, ..good.clone() };
-    let words = fails(strict, &mailbox.password).await?;
-    assert!(words.contains("no public authority signed its certificate"), "{words}");
+    for wire in [good.clone(), over_starttls(&good, server)] {
+        let port = wire.imap.as_ref().context("it is named")?.port;
+        let strict = Settings { certificate_checks: CertificateChecks::Strict, ..wire };
+        let words = fails(strict, &mailbox.password).await?;
+        let expected = format!("localhost port {port} (reading mail): no public authority signed its certificate");
+        assert!(words.contains(&expected), "{words}");
+    }
     let words = fails(good.clone(), "a wrong password").await?;
-    assert!(words.contains("refuses this address with this password"), "{words}");
+    assert!(words.contains("refuses this address with this password (reading mail)"), "{words}");
     let closed = settings(&mailbox, 9, server.smtps()).await?;
     let words = fails(closed, &mailbox.password).await?;
     assert!(words.contains("port 9 (reading mail): nothing listens there"), "{words}");
+    // The engine guesses where mail is handed in. Nobody is asked for a name with a label that is so long.
+    let domain = format!("{}.invalid", "long".repeat(16));
+    let guessed = Settings { address: Some(format!("bridge@{domain}")), smtp: None, ..good.clone() };
+    let words = fails(guessed, &mailbox.password).await?;
+    let expected = format!("smtp.{domain}, mail.{domain}, {domain} (sending mail): there is no server of any of these");
+    assert!(words.contains(&expected), "{words}");
     let missing = Settings { engine: "/no/such/engine".into(), ..good.clone() };
     let words = fails(missing, &mailbox.password).await?;
     assert!(words.contains("/no/such/engine"), "{words}");
@@ -44,11 +63,100 @@ async fn what_is_really_wrong_with_the_mail_server_is_said() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn setting_up_again_makes_nothing_twice_and_keeps_the_folder_private() -> Result<()> {
+async fn servers_that_the_engine_found_by_itself_are_looked_at_too() -> Result<()> {
+    let Some(server) = MailServer::shared().await? else { return Ok(()) };
+    let folder = TempDir::new()?;
+    let [imap, smtp] = server.starttls();
+    let (imaps, smtps) = (server.imaps(), server.smtps());
+    // As the engine says it, word for word.
+    let said = format!(
+        "src/configure.rs:333: configure failed: Entered params: bridge@a.test imap:unset:***:unset:0:Automatic \
+         smtp:unset:0:unset:0:Automatic cert_strict. Used params: ***@a.test imap:[{nobody}:993:tls, \
+         localhost:{imap}:starttls, localhost:{imaps}:tls] smtp:[localhost:{smtps}:tls, localhost:{smtp}:starttls] \
+         cert_strict. Error: Could not find your mail server.\n\nPlease check your internet connection..",
+        nobody = format_args!("imap.{}.test", "long".repeat(16)),
+    );
+    let events = json!([
+        { "kind": "Warning", "msg": said }, { "kind": "ConfigureProgress", "progress": 0, "comment": "no" },
+    ]);
+    let orders = json!({ "configured": false, "events": events, "refuse": { "add_or_update_transport": -1 } });
+    std::fs::write(folder.path().join("orders.json"), orders.to_string())?;
+    let settings = Settings {
+        address: Some("bridge@a.test".to_owned()),
+        engine: crate::ordered::engine(folder.path())?,
+        ..Settings::default()
+    };
+    let error = set_up(context(folder.path(), &Arc::default()), settings, "a password").await.expect_err("no login");
+    let expected = format!("localhost port {imap} (reading mail): no public authority signed its certificate");
+    assert!(format!("{error:#}").contains(&expected), "{error:#}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn account_works_over_starttls() -> Result<()> {
+    let Some(server) = MailServer::shared().await? else { return Ok(()) };
+    let mut bridge = Bridge::new(server).await?;
+    bridge.settings = over_starttls(&bridge.settings, server);
+    bridge.folder = TempDir::new()?;
+    bridge.intake = Arc::default();
+    let mailbox = server.mailbox("bridge")?;
+    bridge.settings.address = Some(mailbox.address.clone());
+    let shown =
+        set_up(context(bridge.folder.path(), &bridge.intake), bridge.settings.clone(), &mailbox.password).await?;
+    let running = bridge.start_without_waiting().await?;
+    let ann = DeltaPerson::new_on(server, "ann").await?;
+    let chat = ann.join(shown.links.last().context("it shows an invitation")?).await?;
+    let said = ann.send(chat, "over STARTTLS").await?;
+    running.accepted(&said.id).await?;
+    running.stop().await
+}
+
+/// Waits until an account that runs is in trouble, and gives what a closer look finds.
+async fn looked_into(running: &Running) -> Result<String> {
+    until("it is seen", || !running.transport.health().connected).await?;
+    let findings = running.transport.doctor().await;
+    Ok(findings.first().context("nothing is found")?.words.clone())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn password_that_is_not_taken_any_more_is_said_of_an_account_that_runs_until_it_is_taken_again() -> Result<()> {
+    if !sealbridge_lab::mail::available().await {
+        return Ok(());
+    }
+    let server = MailServer::start().await?;
+    let bridge = Bridge::new(&server).await?;
+    let running = bridge.start().await?;
+    server.lock_out(true).await?;
+    let refused = "the mail server refuses this address with this password (reading mail)";
+    let health = || running.transport.health();
+    until("it is said", || health().trouble.is_some_and(|trouble| trouble.starts_with(refused))).await?;
+    let found = looked_into(&running).await?;
+    assert!(found.starts_with(refused), "{found}");
+    server.lock_out(false).await?;
+    until("it is taken again", || health().connected && health().trouble.is_none()).await?;
+    assert!(running.transport.doctor().await.is_empty());
+    running.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closer_look_at_an_account_that_runs_asks_the_engine_which_servers_it_uses() -> Result<()> {
+    let Some(server) = MailServer::shared().await? else { return Ok(()) };
+    let wires = [Relay::before(server.imaps()).await?, Relay::before(server.smtps()).await?];
+    let (mailbox, [imap, smtp]) = (server.mailbox("bridge")?, wires.each_ref().map(Relay::port));
+    let mut bridge = Bridge::on(&mailbox, imap, smtp, Arc::default()).await?;
+    (bridge.settings.imap, bridge.settings.smtp) = (None, None);
+    let running = bridge.start().await?;
+    wires.iter().for_each(Relay::cut);
+    let found = looked_into(&running).await?;
+    let expected = format!("localhost port {imap} (reading mail): TLS fails: the connection ends in the middle of it");
+    assert_eq!(found, expected);
+    running.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn setting_up_again_makes_nothing_twice() -> Result<()> {
     let Some(server) = MailServer::shared().await? else { return Ok(()) };
     let bridge = Bridge::new(server).await?;
-    let mode = std::fs::metadata(bridge.folder.path())?.permissions().mode();
-    assert_eq!(mode & 0o777, 0o700);
     let context = || context(bridge.folder.path(), &bridge.intake);
     let again = set_up(context(), bridge.settings.clone(), "not asked for").await?;
     assert!(again.words.iter().any(|words| words.contains(bridge.group.as_str())), "the group is another one");
@@ -58,6 +166,25 @@ async fn setting_up_again_makes_nothing_twice_and_keeps_the_folder_private() -> 
     let error = set_up(context(), other, "never").await.expect_err("it is another account");
     assert!(error.to_string().contains("was set up for"), "{error}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn folder_that_others_could_open_is_closed_to_them_when_the_account_is_set_up_and_whenever_it_runs() -> Result<()>
+{
+    let Some(server) = MailServer::shared().await? else { return Ok(()) };
+    let bridge = Bridge::new(server).await?;
+    let accounts = bridge.folder.path();
+    let open = || std::fs::set_permissions(accounts, std::fs::Permissions::from_mode(0o755));
+    let mode = || Ok::<_, std::io::Error>(std::fs::metadata(accounts)?.permissions().mode() & 0o777);
+    // Whatever made the folder, and with whatever mask: it is as open as folders usually are.
+    open()?;
+    assert_eq!(mode()?, 0o755);
+    set_up(context(accounts, &bridge.intake), bridge.settings.clone(), "not asked for").await?;
+    assert_eq!(mode()?, 0o700, "after it was set up");
+    open()?;
+    let running = bridge.start().await?;
+    assert_eq!(mode()?, 0o700, "while it runs");
+    running.stop().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

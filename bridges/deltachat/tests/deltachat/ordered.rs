@@ -2,14 +2,14 @@
 
 use std::{
     os::unix::fs::PermissionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
 use sealbridge_contract::{
-    ConversationId, DeliveryError, Fate, NotAccepted, RemoteId, Slip,
+    ConversationId, DeliveryError, Fatal, Fate, NotAccepted, RemoteId, Slip,
     conformance::{How, MemoryIntake},
     gate::Encryption,
     inbox::StoreWrite,
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    bridge::{Bridge, until},
+    bridge::{Bridge, context, set_up, until},
     trouble::{edit, store},
 };
 
@@ -27,13 +27,19 @@ use crate::{
 const OURS: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const WITHHELD: &str = "the engine has it and can't give it out";
 
-/// An account on an engine that follows orders.
-async fn bridge() -> Result<Bridge> {
-    let folder = TempDir::new()?;
-    let engine = folder.path().join("engine");
+/// An engine that follows orders which lie in the folder.
+pub(crate) fn engine(folder: &Path) -> Result<PathBuf> {
+    let engine = folder.join("engine");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/deltachat/engine.py");
     std::fs::write(&engine, format!("#!/bin/sh\nexec python3 -I {}\n", script.display()))?;
     std::fs::set_permissions(&engine, std::fs::Permissions::from_mode(0o700))?;
+    Ok(engine)
+}
+
+/// An account on such an engine.
+async fn bridge() -> Result<Bridge> {
+    let folder = TempDir::new()?;
+    let engine = engine(folder.path())?;
     let address = "bridge@a.test".to_owned();
     let settings = Settings { address: Some(address.clone()), engine, ..Settings::default() };
     let group = ConversationId::new(format!("10-{}", OURS[..12].to_lowercase()));
@@ -73,6 +79,22 @@ async fn message_that_ends_the_engine_is_refused_alone_wherever_it_stands() -> R
         assert!(starts <= engines, "{trouble}: {starts} engines");
         running.stop().await?;
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn engine_that_would_talk_to_a_mail_server_in_clear_is_neither_set_up_nor_run() -> Result<()> {
+    let bridge = bridge().await?;
+    let servers = "1: ***@a.test imap:[mail.a.test:993:tls] smtp:[mail.a.test:25:plain] cert_strict";
+    order(&bridge, &json!({ "servers": servers }))?;
+    let expected =
+        "the engine would talk to mail.a.test port 25 in clear (sending mail); name a server with TLS by `smtp`";
+    let fatal = bridge.start_without_waiting().await?.ended().await?;
+    assert!(matches!(&fatal, Fatal::Policy(words) if words == expected), "{fatal:?}");
+    let context = context(bridge.folder.path(), &bridge.intake);
+    let error = set_up(context, bridge.settings.clone(), "not asked for").await.expect_err("it is not set up");
+    assert!(error.to_string().contains(expected), "{error:#}");
+    assert_eq!(asked(&bridge, "start_io"), 0, "it was let speak");
     Ok(())
 }
 

@@ -56,7 +56,7 @@ pub(crate) async fn say(person: &DeltaPerson, chat: u32, say: Say) -> Told<Remot
     let saying = Saying {
         text: &say.words,
         answers: say.reply_to.as_ref().map(RemoteId::as_str),
-        file: file.map(|file| Attachment { view, name: &file.name, content: &file.content }),
+        file: file.map(|file| Attachment { view, name: &file.name, content: &file.content, plays: file.milliseconds }),
         place: place.and_then(|(latitude, longitude)| Some((latitude.parse().ok()?, longitude.parse().ok()?))),
         ..Saying::default()
     };

@@ -24,7 +24,7 @@ use crate::{
 };
 
 fn file<'a>(name: &'a str, content: &'a [u8]) -> Saying<'a> {
-    Saying { text: "look", file: Some(Attachment { view: "File", name, content }), ..Saying::default() }
+    Saying { text: "look", file: Some(Attachment { view: "File", name, content, plays: None }), ..Saying::default() }
 }
 
 pub(crate) fn store(bridge: &Bridge) -> AccountStore {

@@ -69,7 +69,9 @@ pub(super) fn read(sort: Sort, content: &Value, words: Body, taken: &Taken) -> M
     let info = content.get("info").unwrap_or(&Value::Null);
     let (name, mime, caption) = named(content, words);
     let audio = content.get("org.matrix.msc1767.audio").unwrap_or(&Value::Null);
-    let long = info.get("duration").and_then(Value::as_u64).or_else(|| audio.get("duration").and_then(Value::as_u64));
+    // Some programs say nought for what they do not know.
+    let known = |of: &Value| of.get("duration").and_then(Value::as_u64).filter(|long| *long > 0);
+    let long = known(info).or_else(|| known(audio));
     let thumbnail = taken.thumbnail.clone().map(|content| {
         let info = info.get("thumbnail_info").unwrap_or(&Value::Null);
         let mime = MediaType::new(info.get("mimetype").and_then(Value::as_str).unwrap_or("image/jpeg"));
@@ -108,7 +110,8 @@ fn waveform(values: &[Value]) -> Waveform {
 }
 
 fn dimensions(info: &Value) -> Option<Dimensions> {
-    let pixels = |key: &str| info.get(key)?.as_u64().and_then(|count| u32::try_from(count).ok());
+    let pixels =
+        |key: &str| info.get(key)?.as_u64().and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
     Some(Dimensions { width: pixels("w")?, height: pixels("h")? })
 }
 
@@ -124,9 +127,12 @@ pub(super) fn write(content: &mut Map<String, Value>, media: &Media, brought: &B
         info.insert("thumbnail_info".into(), described.into());
         info.insert("thumbnail_file".into(), json!(file));
     }
-    if matches!(media.sort, Sort::Audio | Sort::Voice) {
-        let waveform = media.waveform.as_ref().map(Waveform::values).unwrap_or_default();
-        let audio = json!({ "duration": milliseconds.unwrap_or_default(), "waveform": waveform });
+    // Programs read it as a whole or not at all, and take nought for what it says.
+    if let (Sort::Audio | Sort::Voice, Some(milliseconds)) = (media.sort, milliseconds) {
+        let mut audio = json!({ "duration": milliseconds });
+        if let Some(waveform) = media.waveform.as_ref().map(Waveform::values).filter(|values| !values.is_empty()) {
+            audio["waveform"] = json!(waveform);
+        }
         content.insert("org.matrix.msc1767.audio".into(), audio);
     }
     if media.sort == Sort::Voice {

@@ -19,12 +19,14 @@ pub struct Saying<'a> {
 }
 
 /// A file to be sent.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Attachment<'a> {
     /// The engine's word for what it is: `Image`.
     pub view: &'a str,
     pub name: &'a str,
     pub content: &'a [u8],
+    /// How long it plays, in milliseconds, if the person's program knows that.
+    pub plays: Option<u64>,
 }
 
 impl DeltaPerson {
@@ -41,13 +43,14 @@ impl DeltaPerson {
         let mut more = Map::new();
         // The engine makes a copy before it answers.
         let mut written = None;
-        if let Some(Attachment { view, name, content }) = saying.file {
+        if let Some(Attachment { view, name, content, plays }) = saying.file {
             let ending = name.rsplit_once('.').map(|(_, ending)| format!(".{ending}")).unwrap_or_default();
             let file = tempfile::Builder::new().suffix(&ending).tempfile().context("Write what is to be sent")?;
             std::fs::write(file.path(), content)?;
             more.insert("file".to_owned(), json!(file.path()));
             more.insert("filename".to_owned(), json!(name));
             more.insert("viewtype".to_owned(), json!(view));
+            more.insert("plays".to_owned(), json!(plays));
             written = Some(file);
         }
         if let Some(place) = saying.place {

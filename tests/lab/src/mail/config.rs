@@ -13,6 +13,9 @@ pub(super) struct Layout {
     pub(super) dir: PathBuf,
     pub(super) imaps: u16,
     pub(super) smtps: u16,
+    /// The same, with TLS after a greeting in clear.
+    pub(super) imap: u16,
+    pub(super) submission: u16,
     pub(super) lmtp: u16,
     pub(super) sasl: u16,
     /// One for all mailboxes.
@@ -109,8 +112,10 @@ pub(super) fn main_cf(layout: &Layout, archive: &str) -> String {
 
 pub(super) fn master_cf(layout: &Layout) -> String {
     let smtps = format!("127.0.0.1:{} inet n - n - - smtpd", layout.smtps);
+    let submission = format!("127.0.0.1:{} inet n - n - - smtpd -o smtpd_tls_wrappermode=no", layout.submission);
     let services = [
         smtps.as_str(),
+        submission.as_str(),
         "pickup unix n - n 60 1 pickup",
         "cleanup unix n - n - 0 cleanup",
         "qmgr unix n - n 300 1 qmgr",
@@ -134,8 +139,8 @@ pub(super) fn master_cf(layout: &Layout) -> String {
     services.join("\n") + "\n"
 }
 
-pub(super) fn dovecot(layout: &Layout) -> String {
-    let Layout { dir, imaps, lmtp, sasl, password, .. } = layout;
+pub(super) fn dovecot(layout: &Layout, password: &str) -> String {
+    let Layout { dir, imaps, imap, lmtp, sasl, .. } = layout;
     let (run, mail) = (layout.run(), layout.mail());
     let (run, mail) = (run.display(), mail.display());
     let (chain, key) = (layout.chain(), layout.key());
@@ -174,7 +179,7 @@ userdb {{
 service imap-login {{
   client_limit = 1000
   inet_listener imap {{
-    port = 0
+    port = {imap}
   }}
   inet_listener imaps {{
     port = {imaps}

@@ -73,6 +73,8 @@ impl MailServer {
             dir: dir.path().to_owned(),
             imaps: free_port()?,
             smtps: free_port()?,
+            imap: free_port()?,
+            submission: free_port()?,
             lmtp: free_port()?,
             sasl: free_port()?,
             password: random_hex::<8>()?,
@@ -109,6 +111,11 @@ impl MailServer {
     /// The port of SMTP over TLS, on `localhost`.
     pub fn smtps(&self) -> u16 {
         self.layout.smtps
+    }
+
+    /// The ports of IMAP and SMTP with STARTTLS, on `localhost`.
+    pub fn starttls(&self) -> [u16; 2] {
+        [self.layout.imap, self.layout.submission]
     }
 
     /// Everything the server keeps: mailboxes, queue, logs.
@@ -165,7 +172,7 @@ impl MailServer {
         tokio::try_join!(self.postfix.kill(), self.dovecot.kill())?;
         // Postfix's workers are in groups of their own, and end when they see that their master is gone.
         let give_up = Instant::now() + STOP_GRACE;
-        for port in [self.layout.imaps, self.layout.smtps, self.layout.lmtp, self.layout.sasl] {
+        for port in self.ports() {
             while TcpStream::connect(self.address(port)).await.is_ok() {
                 ensure!(Instant::now() < give_up, "Port {port} is still open after a kill");
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -190,7 +197,7 @@ impl MailServer {
     async fn start_both(&self) -> Result<()> {
         let give_up = Instant::now() + START_DEADLINE;
         tokio::try_join!(self.postfix.start(), self.dovecot.start())?;
-        for port in [self.layout.lmtp, self.layout.sasl, self.layout.imaps, self.layout.smtps] {
+        for port in self.ports() {
             while TcpStream::connect(self.address(port)).await.is_err() {
                 if !(self.postfix.is_running() && self.dovecot.is_running()) || Instant::now() > give_up {
                     bail!("The mail server does not answer:\n{}", self.log_tail(15));
@@ -199,6 +206,14 @@ impl MailServer {
             }
         }
         Ok(())
+    }
+
+    /// From now on nobody's password is right any more; or it is again.
+    pub async fn lock_out(&self, everybody: bool) -> Result<()> {
+        self.dovecot.stop(STOP_GRACE).await?;
+        let password = if everybody { random_hex::<8>()? } else { self.layout.password.clone() };
+        std::fs::write(self.layout.dovecot(), config::dovecot(&self.layout, &password))?;
+        self.start_both().await
     }
 
     /// From now on mail that is handed in stays in the queue, as it does when nobody takes it; or it goes on again.
@@ -212,6 +227,11 @@ impl MailServer {
         let usual = config::main_cf(&self.layout, ARCHIVE);
         std::fs::write(self.layout.postfix().join("main.cf"), format!("{usual}{lines}\n"))?;
         self.start_both().await
+    }
+
+    fn ports(&self) -> [u16; 6] {
+        let Layout { imaps, smtps, imap, submission, lmtp, sasl, .. } = self.layout;
+        [lmtp, sasl, imaps, smtps, imap, submission]
     }
 
     fn address(&self, port: u16) -> SocketAddr {
@@ -258,7 +278,7 @@ fn set_up(layout: &Layout) -> Result<()> {
     tls::write(layout)?;
     std::fs::write(layout.postfix().join("main.cf"), config::main_cf(layout, ARCHIVE))?;
     std::fs::write(layout.postfix().join("master.cf"), config::master_cf(layout))?;
-    std::fs::write(layout.dovecot(), config::dovecot(layout))?;
+    std::fs::write(layout.dovecot(), config::dovecot(layout, &layout.password))?;
     // Makes the folders of the queue.
     install::run("/usr/sbin/postfix", &["-c", &layout.postfix().to_string_lossy(), "check"])
 }

@@ -79,7 +79,7 @@ fn as_meant(
     words: &str,
     emoji: &[String],
 ) -> Vec<(bool, &'static str)> {
-    let (native, limited) = (ability.is_native(), matches!(ability, Ability::Within(_)));
+    let (native, limited) = (ability.is_native(), matches!(ability, Ability::Within(_) | Ability::Partly(_)));
     let how = |how: How| (heard.how == how, "it is something else");
     let names = (heard.details.about == slip.about, "it is about another message");
     let said = (heard.words.ends_with(words), "the words are others");
