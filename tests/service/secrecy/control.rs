@@ -80,7 +80,7 @@ async fn on_delta_chat(family: &Family) -> Result<()> {
         let sent = ben.say(chat, Saying { text: side.caption, file, ..Saying::default() }).await?;
         for canary in side.drawn() {
             let content = picture_of(canary);
-            let file = Some(Attachment { view: "File", name: "picture.png", content: &content });
+            let file = Some(Attachment { view: "File", name: "picture.png", content: &content, plays: None });
             ben.say(chat, Saying { file, ..Saying::default() }).await?;
         }
         for emoji in side.reactions {
