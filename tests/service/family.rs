@@ -76,6 +76,15 @@ async fn account_that_is_added_brings_its_group_its_invitation_and_its_people() 
     std::fs::write(bridge.config(), &config)?;
 
     let mailbox = mail.mailbox("bridge")?;
+    let old = bridge.folder().join("old-engine");
+    let says = r#"{"jsonrpc":"2.0","id":1,"result":{"deltachat_core_version":"v2.20.0"}}"#;
+    std::fs::write(&old, format!("#!/bin/sh\nread question\necho '{says}'\nread end\n"))?;
+    std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o700))?;
+    let answers = write_answers(&bridge, mail, &mailbox, &old)?;
+    let refused = bridge.cli(&["account", "add", "--answers", &answers]).await?;
+    let why = "is version \\\"v2.20.0\\\", which lacks what is used; 2.65 or a later 2.x is needed";
+    ensure!(refused.code == 6 && format!("{refused:?}").contains(why), "{refused:?}");
+    ensure!(std::fs::read_to_string(bridge.config())? == config, "an engine that is refused changes no config");
     let wrong = Mailbox { password: "not this one".into(), ..mailbox.clone() };
     let answers = write_answers(&bridge, mail, &wrong, &engine)?;
     let refused = bridge.cli(&["account", "add", "--answers", &answers]).await?;

@@ -98,6 +98,8 @@ pub(crate) struct Core {
     highest: Mutex<u32>,
     /// The login that a mail server refused last, unless it took one since.
     refused: Mutex<Option<Refused>>,
+    /// What is to be said of the engine's version.
+    newer: Mutex<Option<String>>,
     health: Mutex<Health>,
 }
 
@@ -142,6 +144,7 @@ impl Core {
             lanes: Mutex::default(),
             highest: Mutex::default(),
             refused: Mutex::default(),
+            newer: Mutex::default(),
             health: Mutex::new(health),
         })
     }
@@ -247,6 +250,15 @@ impl Core {
 
     pub(crate) fn highest(&self) -> u32 {
         *lock(&self.highest)
+    }
+
+    /// The engine is newer than those that were tried, or is not.
+    pub(crate) fn newer(&self, words: Option<String>) {
+        *lock(&self.newer) = words;
+    }
+
+    pub(crate) fn is_newer(&self) -> Option<String> {
+        lock(&self.newer).clone()
     }
 
     /// A mail server refused the login.

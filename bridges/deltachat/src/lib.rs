@@ -182,12 +182,13 @@ impl Transport for DeltaChat {
     }
 
     async fn doctor(&self) -> Vec<Finding> {
+        let newer = self.core.is_newer().map(|words| Finding { grave: false, topic: "engine", words });
         if self.core.health().connected {
-            return Vec::new();
+            return newer.into_iter().collect();
         }
         let trouble = probe::trouble(&self.servers().await, self.core.settings.certificate_checks).await;
         let words = trouble.or(self.core.health().trouble).unwrap_or_else(|| "it does not run".to_owned());
-        vec![Finding { grave: true, topic: "unreachable", words }]
+        [Finding { grave: true, topic: "unreachable", words }].into_iter().chain(newer).collect()
     }
 }
 

@@ -122,7 +122,11 @@ async fn session(
     caution: &mut Caution,
 ) -> Result<(), Ended> {
     let fatal = |words: String| Ended::Fatal(Fatal::Policy(words));
-    engine::is_known(child).await?.map_err(fatal)?;
+    let newer = engine::is_known(child, &core.settings.engine).await?.map_err(fatal)?;
+    if let Some(words) = &newer {
+        warn!("{words}");
+    }
+    core.newer(newer);
     let Some(account) = Engine::account(child).await? else {
         return Err(Ended::Fatal(Fatal::Auth("the engine has no account; set it up again".to_owned())));
     };

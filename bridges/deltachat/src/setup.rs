@@ -67,7 +67,8 @@ impl Setup {
             let engine = self.settings.engine.display();
             FlowError::Failed(format!("the engine {engine} can't be started: {error}; get deltachat-rpc-server"))
         })?;
-        engine::is_known(&child).await.map_err(lost)?.map_err(FlowError::Policy)?;
+        let newer = engine::is_known(&child, &self.settings.engine).await.map_err(lost)?.map_err(FlowError::Policy)?;
+        self.invitations.extend(newer.map(Step::Show));
         if let Some(account) = Engine::account(&child).await.map_err(lost)? {
             self.engine = Some(Engine::new(child, account));
             self.at = At::Groups;
@@ -182,7 +183,7 @@ impl Setup {
         let identity = Identity { address: self.settings.address().to_owned(), fingerprint };
         let value = serde_json::to_vec(&identity).map_err(|error| FlowError::Failed(error.to_string()))?;
         self.context.store.write(vec![StoreWrite::put(IDENTITY, value)]).await.map_err(kept)?;
-        self.invitations = steps;
+        self.invitations.extend(steps);
         self.at = At::Invitations;
         self.invitation().await
     }

@@ -61,21 +61,50 @@ pub(crate) fn program(engine: &Path, folder: &Path) -> Program {
     Program { limits, ..program.variable("RUST_LOG", "error") }
 }
 
-/// Whether the child is an engine that we know.
-pub(crate) async fn is_known(child: &Child) -> Answer<Result<(), String>> {
-    let info: HashMap<String, serde_json::Value> = child.call("get_system_info", ()).await?;
+/// Whether the child is an engine that we know, and what is to be said of it all the same. The inner error is why it is
+/// not used.
+pub(crate) async fn is_known(child: &Child, program: &Path) -> Answer<Result<Option<String>, String>> {
+    let program = program.display();
+    let info: HashMap<String, serde_json::Value> = match child.call("get_system_info", ()).await {
+        Err(CallError::Refused { .. } | CallError::Form { .. }) => {
+            return Ok(Err(format!("{program} is no deltachat-rpc-server that this version of the bridge knows")));
+        }
+        info => info?,
+    };
     let version = info.get("deltachat_core_version").and_then(serde_json::Value::as_str).unwrap_or_default();
-    if knows(version) {
-        return Ok(Ok(()));
-    }
-    let version: String = version.chars().filter(|c| c.is_ascii_alphanumeric() || ".-".contains(*c)).take(20).collect();
-    Ok(Err(format!("the engine's version is {version:?}; {MAJOR}.{MINOR} or a later {MAJOR}.x is needed")))
+    let said: String = version.chars().filter(|c| c.is_ascii_alphanumeric() || ".-".contains(*c)).take(20).collect();
+    let needed = format!("{MAJOR}.{MINOR} or a later {MAJOR}.x is needed");
+    Ok(match age(version) {
+        Age::Tried => Ok(None),
+        Age::Newer => Ok(Some(format!(
+            "the engine {program} is version {said:?}, newer than {MAJOR}.{MINOR}, with which this version of the bridge \
+             was tried"
+        ))),
+        Age::TooOld => Err(format!("the engine {program} is version {said:?}, which lacks what is used; {needed}")),
+        Age::TooNew => Err(format!("the engine {program} is version {said:?}, whose answers are not known; {needed}")),
+        Age::Unknown => Err(format!("the engine {program} does not say its version; {needed}")),
+    })
 }
 
-fn knows(version: &str) -> bool {
+/// How a version stands to those that are known.
+#[derive(Debug, PartialEq, Eq)]
+enum Age {
+    Unknown,
+    TooOld,
+    Tried,
+    Newer,
+    TooNew,
+}
+
+fn age(version: &str) -> Age {
     let mut parts = version.trim_start_matches('v').split(['.', '-']).map(str::parse::<u32>);
-    let (Some(Ok(major)), Some(Ok(minor))) = (parts.next(), parts.next()) else { return false };
-    major == MAJOR && minor >= MINOR
+    let (Some(Ok(major)), Some(Ok(minor))) = (parts.next(), parts.next()) else { return Age::Unknown };
+    match (major, minor) {
+        (MAJOR, MINOR) => Age::Tried,
+        (MAJOR, MINOR..) => Age::Newer,
+        (..MAJOR, _) | (MAJOR, _) => Age::TooOld,
+        _ => Age::TooNew,
+    }
 }
 
 impl Engine {
@@ -328,11 +357,11 @@ mod tests {
 
     #[test]
     fn only_versions_that_are_known_are_used() {
-        for good in ["v2.65.0", "2.65.1", "v2.70.3-dev"] {
-            assert!(knows(good), "{good}");
-        }
-        for bad in ["v2.64.9", "1.155.0", "v3.0.0", "", "v2", "2.x.1"] {
-            assert!(!knows(bad), "{bad}");
+        let known = [("v2.65.0", Age::Tried), ("2.65.1", Age::Tried), ("v2.70.3-dev", Age::Newer)];
+        let others = [("v2.64.9", Age::TooOld), ("1.155.0", Age::TooOld), ("v3.0.0", Age::TooNew)];
+        let none = ["", "v2", "2.x.1"].map(|version| (version, Age::Unknown));
+        for (version, expected) in known.into_iter().chain(others).chain(none) {
+            assert_eq!(age(version), expected, "{version}");
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use sealbridge_contract::conformance::Words;
-use sealbridge_lab::{DeltaPerson, MailServer};
+use sealbridge_lab::{DeltaPerson, MailServer, mail::Relay};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -168,4 +168,114 @@ async fn mail_server_that_is_killed_in_mid_traffic_delays_and_loses_nothing() ->
     let heard = ann.messages().await?.into_iter().filter(|seen| seen.text.starts_with("sent")).count();
     assert_eq!(heard, 6);
     running.stop().await
+}
+
+/// At which questions an engine dies, one life after the other. `main` is before the first.
+type Deaths = &'static [(&'static str, &'static str)];
+
+/// Every step of a start, from the first instruction to the first messages that it gives out.
+const DEATHS: [Deaths; 3] = [
+    &[("main", "before"), ("get_system_info", "after"), ("is_configured", "before"), ("set_config", "after")],
+    &[("misc_set_draft", "after"), ("get_chatlist_entries", "before"), ("start_io", "before"), ("start_io", "after")],
+    &[
+        ("get_connectivity", "after"),
+        ("get_next_msgs", "after"),
+        ("get_messages", "after"),
+        ("markseen_msgs", "before"),
+    ],
+];
+
+/// The engine of an account, which dies so.
+fn dying(bridge: &Bridge, engine: &std::path::Path, deaths: Deaths) -> Result<std::path::PathBuf> {
+    let folder = bridge.folder.path();
+    for name in ["lives.txt", "died.txt"] {
+        std::fs::write(folder.join(name), "")?;
+    }
+    std::fs::write(folder.join("deaths.json"), serde_json::to_vec(deaths)?)?;
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/deltachat/dying.py");
+    let program = folder.join("dying");
+    std::fs::write(&program, format!("#!/bin/sh\nexec python3 -I {} {}\n", script.display(), engine.display()))?;
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    Ok(program)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn engine_killed_at_each_step_of_its_start_loses_and_doubles_nothing() -> Result<()> {
+    let Some(Met { mut bridge, running, ann, chat }) = met().await? else { return Ok(()) };
+    running.stop().await?;
+    let engine = bridge.settings.engine.clone();
+    let (mut said, mut sent) = (Vec::new(), Vec::new());
+    for (round, deaths) in DEATHS.into_iter().enumerate() {
+        bridge.settings.engine = dying(&bridge, &engine, deaths)?;
+        // Both sides have something that waits for the start.
+        for number in 0..2 {
+            said.push(ann.send(chat, &format!("said {round} {number}")).await?.id);
+        }
+        let running = bridge.start_without_waiting().await?;
+        let words = format!("sent {round}");
+        let receipt = running.insist(&words, &running.slip(&bridge.group)).await?;
+        for id in &said {
+            running.accepted(id).await?;
+        }
+        let expected: String = deaths.iter().map(|(method, when)| format!("{method} {when}\n")).collect();
+        let died = || std::fs::read_to_string(bridge.folder.path().join("died.txt")).unwrap_or_default();
+        until("it died each time", || died() == expected).await.with_context(died)?;
+        // Also what is said after the last death.
+        said.push(ann.send(chat, &format!("said {round} at last")).await?.id);
+        running.accepted(&said[said.len() - 1]).await?;
+        running.stop().await?;
+        sent.push((receipt.id.as_str().to_owned(), words));
+    }
+    let accepted: Vec<_> = bridge.said().into_iter().map(|one| one.id.as_str().to_owned()).collect();
+    assert_eq!(accepted, said);
+    let (last, _) = sent.last().context("something was sent")?;
+    ann.wait_for(|seen| seen.id == *last, SOON).await?;
+    let seen: Vec<_> = ann.messages().await?.into_iter().filter(|seen| seen.text.starts_with("sent")).collect();
+    let seen: Vec<_> = seen.into_iter().map(|seen| (seen.id, seen.text)).collect();
+    assert_eq!(seen, sent);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_that_was_taken_before_the_engine_knew_is_mailed_again_under_its_id_and_seen_once() -> Result<()> {
+    if !sealbridge_lab::mail::available().await {
+        return Ok(());
+    }
+    let server = MailServer::start().await?;
+    let wire = Relay::before(server.smtps()).await?;
+    let bridge = Arc::new(Bridge::on(&server.mailbox("bridge")?, server.imaps(), wire.port(), Arc::default()).await?);
+    let running = Arc::new(bridge.start().await?);
+    let ann = DeltaPerson::new_on(&server, "ann").await?;
+    ann.join(&bridge.link).await?;
+    // Whatever belongs to joining has passed.
+    let before = running.insist("before", &running.slip(&bridge.group)).await?.id;
+    ann.wait_for(|seen| seen.id == before.as_str(), SOON).await?;
+
+    // The mail server hears all of a long mail and takes it; that it did does not come back.
+    let words: String = (0..3_000_u32).map(|at| format!("{:08x} ", at.wrapping_mul(2_654_435_761))).collect();
+    let mails = server.archive()?.len();
+    wire.swallow_answers_after(8 * 1024);
+    let (slip, delivering) = (running.slip(&bridge.group), Arc::clone(&running));
+    let (long, known) = (words.clone(), slip.clone());
+    let delivering = tokio::spawn(async move { delivering.insist(&long, &known).await });
+    until("it is taken", || server.archive().is_ok_and(|archive| archive.len() > mails)).await?;
+    let engine = bridge.engines().first().copied().and_then(Pid::from_raw).context("an engine runs")?;
+    kill_process(engine, Signal::KILL)?;
+    wire.answer();
+    let id = delivering.await??.id;
+
+    let mailed = || {
+        let archive = server.archive().unwrap_or_default();
+        archive.iter().filter(|mail| String::from_utf8_lossy(mail).contains(id.as_str())).count()
+    };
+    until("the engine's own retry has mailed it again", || mailed() == 2).await?;
+    // What comes after it has passed it on the way.
+    let after = running.insist("after", &running.slip(&bridge.group)).await?.id;
+    ann.wait_for(|seen| seen.id == after.as_str(), SOON).await?;
+    let seen = ann.messages().await?.into_iter().filter(|seen| !seen.own).map(|seen| seen.id);
+    let seen: Vec<_> = seen.skip_while(|id| *id != before.as_str()).collect();
+    assert_eq!(seen, [before.as_str(), id.as_str(), after.as_str()]);
+    assert_eq!(running.insist(&words, &slip).await?.id, id, "the delivery is another message now");
+    assert_eq!(mailed(), 2, "it was mailed once more");
+    Arc::into_inner(running).context("nobody else has it")?.stop().await
 }

@@ -4,12 +4,12 @@ use std::{os::unix::fs::PermissionsExt as _, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use sealbridge_contract::{Answer, ConversationId, Fatal, Flow as _, FlowError, Step, conformance::MemoryIntake};
-use sealbridge_deltachat::{CertificateChecks, MailHost, Security, Settings, Setup};
+use sealbridge_deltachat::{CertificateChecks, MailHost, SHEET, Security, Settings, Setup};
 use sealbridge_lab::{DeltaPerson, MailServer, mail::Relay};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::bridge::{Bridge, Running, context, set_up, settings, until};
+use crate::bridge::{Bridge, Running, SOON, context, set_up, settings, until};
 
 /// What the login flow says when it ends badly.
 async fn fails(settings: Settings, password: &str) -> Result<String> {
@@ -209,6 +209,42 @@ async fn password_of_an_account_that_its_first_login_makes_is_made_up_and_told()
         }
     };
     assert!(matches!(refused, FlowError::Refused(_)), "{refused}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn account_on_a_relay_is_made_by_its_code_and_its_first_login_and_is_nobody_elses_from_then_on() -> Result<()> {
+    if !sealbridge_lab::mail::available().await {
+        return Ok(());
+    }
+    let server = MailServer::start().await?;
+    let mailbox = server.mailbox("nobody")?;
+    server.make_accounts().await?;
+    let (_, domain) = mailbox.address.split_once('@').context("an address has a domain")?;
+    let question = SHEET.settings.iter().find(|question| question.key == "address").context("it is asked for")?;
+    let address = (question.read)(&format!("DCACCOUNT:{domain}")).map_err(anyhow::Error::msg)?;
+    let settings = Settings { address: Some(address), ..settings(&mailbox, server.imaps(), server.smtps()).await? };
+    let (folder, intake) = (TempDir::new()?, Arc::default());
+    let shown = set_up(context(folder.path(), &intake), settings.clone(), "").await?;
+    let made = shown.made.context("it says which password it made")?;
+
+    let [own_link, link] = shown.links.as_slice() else { anyhow::bail!("{} invitations", shown.links.len()) };
+    let group = shown.words.last().and_then(|words| words.rsplit_once("called ")).context("the group has a name")?;
+    let group = ConversationId::new(group.1.trim_end_matches('.'));
+    let (link, own_link, clock) = (link.clone(), own_link.clone(), sealbridge_contract::Clock::system());
+    let bridge = Bridge { settings: settings.clone(), folder, intake, clock, link, own_link, group };
+    let running = bridge.start().await?;
+    let ann = DeltaPerson::new_on(&server, "ann").await?;
+    let chat = ann.join(&bridge.link).await?;
+    let said = ann.send(chat, "to a new address").await?;
+    running.accepted(&said.id).await?;
+    running.insist("from a new address", &running.slip(&bridge.group)).await?;
+    ann.wait_for(|seen| seen.text == "from a new address", SOON).await?;
+    running.stop().await?;
+
+    let words = fails(settings.clone(), "another password").await?;
+    assert!(words.contains("refuses this address with this password"), "{words}");
+    set_up(context(TempDir::new()?.path(), &Arc::default()), settings, &made).await?;
     Ok(())
 }
 

@@ -83,6 +83,57 @@ async fn message_that_ends_the_engine_is_refused_alone_wherever_it_stands() -> R
 }
 
 #[tokio::test]
+async fn engine_of_another_version_is_neither_set_up_nor_run_and_said_to_be_what_it_is() -> Result<()> {
+    let needed = "2.65 or a later 2.x is needed";
+    for (version, words) in [
+        ("v2.64.9", "is version \"v2.64.9\", which lacks what is used"),
+        ("v1.160.0", "is version \"v1.160.0\", which lacks what is used"),
+        ("v3.0.0", "is version \"v3.0.0\", whose answers are not known"),
+        ("soon\u{1b}[2J", "does not say its version"),
+    ] {
+        let bridge = bridge().await?;
+        order(&bridge, &json!({ "version": version }))?;
+        let expected = format!("the engine {} {words}; {needed}", bridge.settings.engine.display());
+        let fatal = bridge.start_without_waiting().await?.ended().await?;
+        assert!(matches!(&fatal, Fatal::Policy(words) if *words == expected), "{fatal:?}");
+        let context = context(bridge.folder.path(), &bridge.intake);
+        let error = set_up(context, bridge.settings.clone(), "not asked for").await.expect_err("it is not set up");
+        assert!(error.to_string().contains(&expected), "{error:#}");
+        assert_eq!(
+            asked(&bridge, "set_config") + asked(&bridge, "start_io"),
+            0,
+            "{version}: something was done with it"
+        );
+    }
+    let bridge = bridge().await?;
+    order(&bridge, &json!({ "refuse": { "get_system_info": -1 } }))?;
+    let fatal = bridge.start_without_waiting().await?.ended().await?;
+    assert!(matches!(&fatal, Fatal::Policy(words) if words.contains("is no deltachat-rpc-server")), "{fatal:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn engine_that_is_newer_than_what_was_tried_is_used_and_the_operator_is_told() -> Result<()> {
+    let bridge = bridge().await?;
+    order(&bridge, &json!({ "version": "v2.71.0" }))?;
+    let expected = format!(
+        "the engine {} is version \"v2.71.0\", newer than 2.65, with which this version of the bridge was tried",
+        bridge.settings.engine.display()
+    );
+    let shown = set_up(context(bridge.folder.path(), &bridge.intake), bridge.settings.clone(), "not asked for").await?;
+    assert!(shown.words.contains(&expected), "{:?}", shown.words);
+    let running = bridge.start().await?;
+    let findings = running.transport.doctor().await;
+    let findings: Vec<_> = findings.iter().map(|finding| (finding.grave, finding.words.as_str())).collect();
+    assert_eq!(findings, [(false, expected.as_str())]);
+    running.stop().await?;
+    order(&bridge, &json!({}))?;
+    let running = bridge.start().await?;
+    assert!(running.transport.doctor().await.is_empty(), "it is the one that was tried");
+    running.stop().await
+}
+
+#[tokio::test]
 async fn engine_that_would_talk_to_a_mail_server_in_clear_is_neither_set_up_nor_run() -> Result<()> {
     let bridge = bridge().await?;
     let servers = "1: ***@a.test imap:[mail.a.test:993:tls] smtp:[mail.a.test:25:plain] cert_strict";

@@ -139,13 +139,44 @@ pub(super) fn master_cf(layout: &Layout) -> String {
     services.join("\n") + "\n"
 }
 
-pub(super) fn dovecot(layout: &Layout, password: &str) -> String {
+/// Whose password is right.
+#[derive(Debug)]
+pub(super) enum Passwords {
+    /// Everybody has this one.
+    All(String),
+    /// Each mailbox has the one of its first login. A program sees to it.
+    Made(PathBuf),
+}
+
+/// Keeps the password of the first login, and takes no other from then on. The protocol is Dovecot's `checkpassword`.
+pub(super) const MAKES_ACCOUNTS: &str = r#"#!/usr/bin/python3 -I
+import os
+import sys
+
+user, password = os.read(3, 4096).split(b"\0")[:2]
+kept = os.path.join(os.path.dirname(os.path.abspath(__file__)), "made", os.path.basename(os.fsdecode(user)))
+try:
+    with open(kept, "xb") as new:
+        new.write(password)
+except FileExistsError:
+    with open(kept, "rb") as old:
+        if old.read() != password:
+            sys.exit(1)
+os.environ["USER"] = os.fsdecode(user)
+os.execv(sys.argv[1], sys.argv[1:])
+"#;
+
+pub(super) fn dovecot(layout: &Layout, passwords: &Passwords) -> String {
     let Layout { dir, imaps, imap, lmtp, sasl, .. } = layout;
     let (run, mail) = (layout.run(), layout.mail());
     let (run, mail) = (run.display(), mail.display());
     let (chain, key) = (layout.chain(), layout.key());
     let (chain, key, log) = (chain.display(), key.display(), dir.join("dovecot.log"));
     let log = log.display();
+    let passdb = match passwords {
+        Passwords::All(password) => format!("passdb {{\n  driver = static\n  args = password={password}\n}}"),
+        Passwords::Made(program) => format!("passdb {{\n  driver = checkpassword\n  args = {}\n}}", program.display()),
+    };
     format!(
         "base_dir = {run}
 state_dir = {run}
@@ -168,10 +199,7 @@ service anvil {{
     mode = 0
   }}
 }}
-passdb {{
-  driver = static
-  args = password={password}
-}}
+{passdb}
 userdb {{
   driver = static
   args = uid={MAIL_USER} gid=nogroup home={mail}/%u allow_all_users=yes

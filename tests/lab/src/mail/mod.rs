@@ -26,7 +26,7 @@ pub use relay::Relay;
 use crate::fresh::{free_port, random_hex};
 use crate::leash::{Leash, Program};
 use crate::skip::skip;
-use config::Layout;
+use config::{Layout, Passwords};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -210,9 +210,26 @@ impl MailServer {
 
     /// From now on nobody's password is right any more; or it is again.
     pub async fn lock_out(&self, everybody: bool) -> Result<()> {
-        self.dovecot.stop(STOP_GRACE).await?;
         let password = if everybody { random_hex::<8>()? } else { self.layout.password.clone() };
-        std::fs::write(self.layout.dovecot(), config::dovecot(&self.layout, &password))?;
+        self.take_passwords(&Passwords::All(password)).await
+    }
+
+    /// From now on each mailbox is made by its first login and keeps that password, as on a chatmail relay.
+    pub async fn make_accounts(&self) -> Result<()> {
+        let program = self.layout.dir.join("makes_accounts.py");
+        std::fs::write(&program, config::MAKES_ACCOUNTS)?;
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+        let made = self.layout.dir.join("made");
+        std::fs::create_dir_all(&made)?;
+        std::fs::set_permissions(&made, std::fs::Permissions::from_mode(0o700))?;
+        // The program runs as Dovecot's own user.
+        chown(made, Some(install::id("-u", "dovecot")?), None)?;
+        self.take_passwords(&Passwords::Made(program)).await
+    }
+
+    async fn take_passwords(&self, which: &Passwords) -> Result<()> {
+        self.dovecot.stop(STOP_GRACE).await?;
+        std::fs::write(self.layout.dovecot(), config::dovecot(&self.layout, which))?;
         self.start_both().await
     }
 
@@ -278,7 +295,7 @@ fn set_up(layout: &Layout) -> Result<()> {
     tls::write(layout)?;
     std::fs::write(layout.postfix().join("main.cf"), config::main_cf(layout, ARCHIVE))?;
     std::fs::write(layout.postfix().join("master.cf"), config::master_cf(layout))?;
-    std::fs::write(layout.dovecot(), config::dovecot(layout, &layout.password))?;
+    std::fs::write(layout.dovecot(), config::dovecot(layout, &Passwords::All(layout.password.clone())))?;
     // Makes the folders of the queue.
     install::run("/usr/sbin/postfix", &["-c", &layout.postfix().to_string_lossy(), "check"])
 }
