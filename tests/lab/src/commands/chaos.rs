@@ -41,7 +41,7 @@ impl Chaos {
             }
             Some(With::Deltachat) => {
                 let outcome = family::chaos::run(&binary, &stage, options).await?;
-                stage.report(sentence(outcome.is_clean()), &outcome)?;
+                stage.report(&outcome.sentence(), &outcome)?;
                 outcome.is_clean()
             }
         };
