@@ -44,6 +44,11 @@ async fn what_is_really_wrong_with_the_mail_server_is_said() -> Result<()> {
     }
     let words = fails(good.clone(), "a wrong password").await?;
     assert!(words.contains("refuses this address with this password (reading mail)"), "{words}");
+    // A mail server that knows other passwords.
+    let other = MailServer::start().await?;
+    let halves = settings(&mailbox, server.imaps(), other.smtps()).await?;
+    let words = fails(halves, &mailbox.password).await?;
+    assert!(words.contains("refuses this address with this password (sending mail)"), "{words}");
     let closed = settings(&mailbox, 9, server.smtps()).await?;
     let words = fails(closed, &mailbox.password).await?;
     assert!(words.contains("port 9 (reading mail): nothing listens there"), "{words}");
