@@ -13,7 +13,7 @@ use sealbridge_contract::{
 use super::{
     namesakes::Namesakes,
     table::{Table, TableHandle},
-    telling::Telling,
+    telling::FilesTold,
 };
 use crate::store::{JournalError, Pending, SharedJournal};
 
@@ -52,22 +52,29 @@ impl From<Outcome> for Attempt {
 }
 
 /// Makes attempts.
-#[derive(Debug)]
 pub struct Attempts {
     table: TableHandle,
     marks: MarkKey,
     tags: Arc<Tags>,
     namesakes: Namesakes,
-    pub(super) telling: Telling,
+    journal: SharedJournal,
+    files: FilesTold,
     clock: Clock,
+}
+
+impl std::fmt::Debug for Attempts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Attempts")
+    }
 }
 
 impl Attempts {
     /// Attempts by the table that is valid at each.
     #[must_use]
     pub fn new(table: TableHandle, journal: SharedJournal, marks: MarkKey, tags: Tags, clock: Clock) -> Self {
-        let (tags, telling) = (Arc::new(tags), Telling::new(SharedJournal::clone(&journal), clock.clone()));
-        Self { table, marks, namesakes: Namesakes::new(journal, Arc::clone(&tags)), tags, telling, clock }
+        let tags = Arc::new(tags);
+        let namesakes = Namesakes::new(SharedJournal::clone(&journal), Arc::clone(&tags));
+        Self { table, marks, tags, namesakes, journal, files: FilesTold::default(), clock }
     }
 
     /// Tries once. May take as long as the transport's own timeouts.
@@ -152,6 +159,16 @@ impl Attempts {
         }
     }
 
+    /// Whoever sent a file hears that it stays behind.
+    async fn tell_of_file(&self, pending: &Pending, lost: &[Loss]) -> Result<(), JournalError> {
+        let now = self.clock.now();
+        let Some(word) = self.files.word(pending, lost, now) else { return Ok(()) };
+        if self.journal.say(&word.at, word.notice(now), Some(&word.topic)).await? {
+            self.files.count(&word, pending.message.author(), now);
+        }
+        Ok(())
+    }
+
     async fn deliver(
         &self,
         table: &Table,
@@ -212,7 +229,7 @@ impl Attempts {
         let verdict =
             judge(crossing.message(), Origin { sender: pending.trust, said: &pending.message }, &destination, &rule);
         if matches!(verdict, Verdict::Speak(_) | Verdict::Seal(_)) {
-            self.telling.tell_of_file(pending, lost).await.map_err(not_told)?;
+            self.tell_of_file(pending, lost).await.map_err(not_told)?;
         }
         match (verdict, transport) {
             (Verdict::Refuse(why), _) => Err(Stop::Gate(Outcome::Dead(why.to_string()))),

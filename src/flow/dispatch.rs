@@ -23,6 +23,7 @@ use super::{
     attempt::{Attempt, Attempts, Outcome},
     rest::Rest,
     table::TableHandle,
+    telling,
 };
 use crate::store::{JournalError, Pending, SharedJournal};
 
@@ -257,7 +258,13 @@ impl Lane {
                 () = stop.cancelled() => return Ok(Next::LookAgain),
             };
             if matches!(outcome, Outcome::Delivered(_) | Outcome::LeftOut(_) | Outcome::Dead(_)) {
-                written(stop, || dispatch.attempts.telling.tell(&pending, &self.at, &lost)).await?;
+                for word in telling::of_losses(&pending, &self.at, &lost) {
+                    let notice = || word.notice(dispatch.clock.now());
+                    written(stop, || async {
+                        dispatch.journal.say(&word.at, notice(), Some(&word.topic)).await.map(drop)
+                    })
+                    .await?;
+                }
             }
             match self.conclude(dispatch, pending, outcome, settling, stop).await? {
                 Next::GoOn => {}

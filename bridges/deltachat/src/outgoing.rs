@@ -219,9 +219,12 @@ async fn look(
 async fn follow(core: &Core, engine: &Engine, slip: &Slip, chat: u32, message: u32) -> Result<Receipt, DeliveryError> {
     if let Err(error) = taken(core, engine, slip, chat, message).await {
         if let Fate::WithoutFile(_) = error.fate {
-            // Another message takes its place. Forgotten first: should we be killed before it is gone, it is made anew.
+            // Another message takes its place.
             core.store.write(records::taken_out(slip.delivery).into()).await.map_err(not_written)?;
-            engine.delete(message).await.map_err(asked)?;
+            // Nobody mails it any more, so it only takes room where it stays.
+            if let Err(error) = engine.delete(message).await {
+                tracing::debug!(%error, "A message that was refused is not taken out.");
+            }
         }
         return Err(error);
     }

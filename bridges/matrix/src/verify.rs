@@ -5,9 +5,7 @@ use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures_util::{Stream, StreamExt as _};
 use ruma::{DeviceId, OwnedDeviceId, OwnedRoomId, OwnedUserId, UserId};
-use sealbridge_contract::{
-    Answer, Flow, FlowError, PersonId, Step, audience::Identity, gate::Encryption, steps::Emoji,
-};
+use sealbridge_contract::{Answer, Flow, FlowError, PersonId, Step, gate::Encryption, steps::Emoji};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
@@ -187,7 +185,7 @@ fn whom(with: &str) -> Result<(OwnedUserId, Option<OwnedDeviceId>), FlowError> {
 async fn ask(core: &Arc<Core>, user: &OwnedUserId) -> Result<Verification, FlowError> {
     let engine = core.engine().ok_or_else(not_reached)?;
     let room = shared_room(core, user).await?;
-    meet(core, engine, user).await?;
+    meet(engine, user).await?;
     let start = engine.verify_in_room(user, &room).await.map_err(flow_error)?;
     let step = &start.step;
     let sent = outgoing::send_step(core, &room, &step.event_type, &step.content, &step.txn).await;
@@ -198,12 +196,12 @@ async fn ask(core: &Arc<Core>, user: &OwnedUserId) -> Result<Verification, FlowE
 /// Asks one device, which takes no room.
 async fn ask_device(core: &Arc<Core>, user: &OwnedUserId, device: &DeviceId) -> Result<Verification, FlowError> {
     let engine = core.engine().ok_or_else(not_reached)?;
-    meet(core, engine, user).await?;
+    meet(engine, user).await?;
     engine.verify_device(user, device).await.map_err(flow_error)
 }
 
 /// Reads who they are now.
-async fn meet(core: &Core, engine: &Engine, user: &OwnedUserId) -> Result<(), FlowError> {
+async fn meet(engine: &Engine, user: &OwnedUserId) -> Result<(), FlowError> {
     engine.track([user.as_ref()]).await.map_err(|error| FlowError::Failed(error.to_string()))?;
     engine.flush().await;
     let_go(engine, user).await

@@ -37,7 +37,7 @@ pub(crate) fn engine(folder: &Path) -> Result<PathBuf> {
 }
 
 /// An account on such an engine.
-async fn bridge() -> Result<Bridge> {
+pub(crate) async fn bridge() -> Result<Bridge> {
     let folder = TempDir::new()?;
     let engine = engine(folder.path())?;
     let address = "bridge@a.test".to_owned();
@@ -51,7 +51,7 @@ async fn bridge() -> Result<Bridge> {
     Ok(bridge)
 }
 
-fn order(bridge: &Bridge, orders: &Value) -> Result<()> {
+pub(crate) fn order(bridge: &Bridge, orders: &Value) -> Result<()> {
     // In one step, since the engine may read it this very moment.
     let (new, orders_at) = (bridge.folder.path().join("orders.new"), bridge.folder.path().join("orders.json"));
     std::fs::write(&new, orders.to_string())?;
@@ -59,7 +59,7 @@ fn order(bridge: &Bridge, orders: &Value) -> Result<()> {
 }
 
 /// How often a method was asked for.
-fn asked(bridge: &Bridge, method: &str) -> usize {
+pub(crate) fn asked(bridge: &Bridge, method: &str) -> usize {
     let asked = std::fs::read_to_string(bridge.folder.path().join("asked.txt")).unwrap_or_default();
     asked.lines().filter(|line| *line == method).count()
 }
