@@ -186,6 +186,14 @@ pub trait Transport: Send + Sync {
     async fn forget_person(&self, _person: &PersonId) -> Result<bool, DeliveryError> {
         Ok(false)
     }
+    /// Writes what a backup needs of the account and the journal does not have, into a file of its own folder. Only for
+    /// whoever makes the backup, who erases it. `None`: the journal has all of it.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]: there is no such file.
+    async fn export(&self) -> Result<Option<PathBuf>, DeliveryError> {
+        Ok(None)
+    }
     /// Looks closer than [`health`](Self::health), with requests if need be, and says only what is not in order.
     /// Bounded in time.
     async fn doctor(&self) -> Vec<Finding> {
