@@ -56,6 +56,7 @@ use sealbridge_contract::{AnyTransport, Context, Fatal};
 
 pub use self::{
     config::Settings,
+    session_store::restored,
     setup::{Setup, is_set_up},
     sheet::SHEET,
     transport::{ABILITIES, Matrix},

@@ -2,8 +2,9 @@
 
 use matrix_sdk_crypto::{UserIdentity, types::requests::AnyIncomingResponse};
 use ruma::{
-    TransactionId,
+    DeviceId, TransactionId,
     api::client::{
+        device::{delete_devices, get_device},
         keys::{get_keys, upload_signing_keys},
         uiaa::{AuthData, MatrixUserIdentifier, Password, UserIdentifier},
     },
@@ -11,7 +12,7 @@ use ruma::{
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing::{info, instrument};
 
-use super::{Class, Engine, EngineError, HttpError, HttpErrorKind, error::contained};
+use super::{Class, Engine, EngineError, HttpError, HttpErrorKind, Interactive, error::contained};
 
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -151,17 +152,7 @@ impl Engine {
 
         let answer = match self.http().send_any(request.clone(), Class::Short).await {
             Err(HttpError { kind: HttpErrorKind::Interactive(asked) }) => {
-                if !asked.password_suffices {
-                    return Err(match asked.needs_browser {
-                        true => IdentityError::NeedsBrowser,
-                        false => IdentityError::NeedsPassword,
-                    });
-                }
-                let password = password.ok_or(IdentityError::NeedsPassword)?;
-                let user = UserIdentifier::Matrix(MatrixUserIdentifier::new(self.user_id().to_string()));
-                let mut proof = Password::new(user, password.expose_secret().to_owned());
-                proof.session = asked.session;
-                request.auth = Some(AuthData::Password(proof));
+                request.auth = Some(self.proof(asked, password)?);
                 self.http().send_any(request, Class::Short).await.map_err(refused_proof)?
             }
             answer => answer?,
@@ -171,6 +162,42 @@ impl Engine {
         self.mark(self.machine().mark_request_as_sent(&id, published)).await?;
         self.http().send_any(bootstrap.upload_signatures_req, Class::Short).await?;
         info!("Cross-signing identity published.");
+        Ok(())
+    }
+
+    /// What the homeserver asks for before it does something that matters.
+    fn proof(&self, asked: Interactive, password: Option<&SecretString>) -> Result<AuthData, IdentityError> {
+        if !asked.password_suffices {
+            return Err(match asked.needs_browser {
+                true => IdentityError::NeedsBrowser,
+                false => IdentityError::NeedsPassword,
+            });
+        }
+        let password = password.ok_or(IdentityError::NeedsPassword)?;
+        let user = UserIdentifier::Matrix(MatrixUserIdentifier::new(self.user_id().to_string()));
+        let mut proof = Password::new(user, password.expose_secret().to_owned());
+        proof.session = asked.session;
+        Ok(AuthData::Password(proof))
+    }
+
+    /// Removes another device of ours. One that is gone already is no trouble.
+    #[instrument(skip_all)]
+    pub async fn remove_device(&self, device: &DeviceId, password: Option<&SecretString>) -> Result<(), IdentityError> {
+        let mut request = delete_devices::v3::Request::new(vec![device.to_owned()]);
+        match self.http().send_any(get_device::v3::Request::new(device.to_owned()), Class::Short).await {
+            Err(error) if error.is_not_found() => return Ok(()),
+            there => there?,
+        };
+        match self.http().send_any(request.clone(), Class::Short).await {
+            Err(HttpError { kind: HttpErrorKind::Interactive(asked) }) => {
+                request.auth = Some(self.proof(asked, password)?);
+                self.http().send_any(request, Class::Short).await.map_err(refused_proof)?;
+            }
+            answer => {
+                answer?;
+            }
+        }
+        info!("The device that we had before was removed.");
         Ok(())
     }
 

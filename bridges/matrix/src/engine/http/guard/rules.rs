@@ -88,7 +88,7 @@ pub(super) fn judge(method: &Method, uri: &Uri, body: &[u8]) -> Judged<Vec<Recip
         ["client", _, "room_keys", "keys"] => nobody(is(&Method::PUT).and_then(|()| backed_up(&body()?))),
         ["client", _, "room_keys", "version"] => nobody(is(&Method::POST).and_then(|()| new_backup(&body()?))),
         ["client", _, "keys", "upload" | "query" | "claim" | "device_signing" | "signatures", ..]
-        | ["client", _, "login" | "logout" | "refresh"]
+        | ["client", _, "delete_devices" | "login" | "logout" | "refresh"]
         // On homeservers that only speak versions before these had a name of their own.
         | ["client", "unstable", "org.matrix.msc2918", "refresh"]
         | ["media", "unstable", "fi.mau.msc2246", "create"]
