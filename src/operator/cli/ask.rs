@@ -26,6 +26,16 @@ pub(super) async fn ask(config: Arc<Config>, command: Command, open: Open, outpu
     Ok(found)
 }
 
+/// Asks for one thing that has no steps, and shows nothing.
+pub(super) async fn ask_for(
+    config: Arc<Config>,
+    action: Action,
+    open: Open,
+    output: Output,
+) -> Result<Outcome, Failure> {
+    Asking { config, open, output }.perform(action).await
+}
+
 struct Asking {
     config: Arc<Config>,
     open: Open,
