@@ -365,7 +365,7 @@ impl Service {
         let mut last = None;
         while let Some((name, fatal)) = futures_util::StreamExt::next(&mut running).await {
             if let Some(fatal) = fatal {
-                let is_final = matches!(fatal, Fatal::Journal);
+                let is_final = matches!(fatal, Fatal::Journal | Fatal::RolledBack(_));
                 let failure = Failure::from(fatal);
                 self.account_stopped(&name, failure.clone()).await?;
                 if is_final {

@@ -183,12 +183,12 @@ impl AccountConfig {
     }
 
     /// What is to be written into its store when that came out of a backup: it is to be logged in anew, and what it had
-    /// until `at` may be of an older moment than what its network has.
+    /// until `at` may be of an older moment than what its network has. `in_place`: its folder is where it was.
     #[must_use]
-    pub fn restored(&self, at: Timestamp) -> Vec<StoreWrite> {
+    pub fn restored(&self, at: Timestamp, in_place: bool) -> Vec<StoreWrite> {
         match self {
             Self::Matrix(_) => sealbridge_matrix::restored(),
-            Self::DeltaChat(_) => sealbridge_deltachat::restored(at),
+            Self::DeltaChat(_) => sealbridge_deltachat::restored(at, in_place),
             Self::Loopback(_) => Vec::new(),
         }
     }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     create::{JournalCopy, Made, erase, write},
-    restore::{RestoredTo, Restoring},
+    restore::{RestoredTo, Restoring, adopt},
     sealed::{BackupKey, Unopened},
 };
 use crate::{

@@ -86,7 +86,7 @@ impl Restoring {
             clock,
         );
         let journal = journal.map_err(|error| Failure::from(error).while_doing(&file.display().to_string()))?;
-        let marked = mark(&journal, config, restored).await;
+        let marked = mark(&journal, config, restored, false).await;
         journal.close().await;
         drop(journal);
         marked?;
@@ -128,12 +128,31 @@ impl Restoring {
     }
 }
 
-/// Writes down what makes every account log in anew, and what is in doubt from now on.
-pub(super) async fn mark(journal: &dyn Journal, config: &Config, restored: Restored) -> Result<(), Failure> {
-    for (name, account) in &config.accounts {
-        journal.write(name, account.restored(restored.at)).await?;
+/// Goes on with the state folder that there is as with a restored backup, however old a copy it is.
+///
+/// # Errors
+/// [`FailureKind::Temporary`] while a service runs; [`FailureKind::Config`] if the journal does not open.
+pub async fn adopt(config: &Config, key: RootKey, clock: Clock) -> Result<Restored, Failure> {
+    if !config.journal_exists() {
+        return Err(Failure::new(FailureKind::Config, "there is no journal to go on with"));
     }
-    Ok(restored.keep(journal).await?)
+    // How old it is, nobody can know.
+    let restored = Restored { taken: clock.now(), at: clock.now() };
+    let (state, limits) = (&config.service.state, config.journal.limits());
+    let journal = SqliteJournal::open_of_any_age(state, Vault::new(key), Arc::new(NoRouter), limits, clock)?;
+    let marked = mark(&journal, config, restored, true).await;
+    journal.close().await;
+    marked.map(|()| restored)
+}
+
+/// Writes down what is in doubt from now on, and what makes every account log in anew. In this order: with the second
+/// alone, what is in doubt would be carried again.
+async fn mark(journal: &dyn Journal, config: &Config, restored: Restored, in_place: bool) -> Result<(), Failure> {
+    restored.keep(journal).await?;
+    for (name, account) in &config.accounts {
+        journal.write(name, account.restored(restored.at, in_place)).await?;
+    }
+    Ok(())
 }
 
 fn refuse_unless_empty(state: &Path) -> Result<(), Failure> {

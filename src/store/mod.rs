@@ -329,6 +329,17 @@ pub enum OpenError {
     /// The root key is another one.
     #[error("the root key does not open this journal: give the key that it was made with")]
     WrongKey,
+    /// The file is an older copy: what it holds was carried since, and it would be carried again.
+    #[error(
+        "the journal is an older copy (it counts {found} commits, and there were {outside}): put the newer one back, or a \
+         backup with `sealbridge backup restore`; `sealbridge backup adopt` goes on with this copy as with a backup"
+    )]
+    Older {
+        /// How many commits it counts.
+        found: u64,
+        /// How many there were, by the file beside it.
+        outside: u64,
+    },
     /// The file is damaged.
     #[error("the journal is damaged ({0}): restore it from a backup, or move it away and start anew")]
     Damaged(String),

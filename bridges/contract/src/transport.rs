@@ -69,6 +69,9 @@ pub enum Fatal {
     /// Something that must hold does not: the device is not cross-signed, the store was rolled back.
     #[error("{0}")]
     Policy(String),
+    /// What the service keeps is an older copy, or there is another one at work: nothing of the service may go on.
+    #[error("{0}")]
+    RolledBack(String),
     /// The journal does not take anything any more.
     #[error("the journal failed")]
     Journal,

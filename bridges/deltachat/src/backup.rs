@@ -29,10 +29,12 @@ const RESTORED: &str = "restored";
 /// An engine with years of mail in it takes its time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// What is written into the store of an account that came out of a backup, at that moment.
+/// What is written into the store of an account that came out of a backup, at that moment. `in_place`: the engine has its
+/// folder, and is to be given nothing.
 #[must_use]
-pub fn restored(at: Timestamp) -> Vec<StoreWrite> {
-    vec![StoreWrite::put(WAITS, b"1".as_slice()), StoreWrite::put(RESTORED, at.0.to_string().into_bytes())]
+pub fn restored(at: Timestamp, in_place: bool) -> Vec<StoreWrite> {
+    let waits = if in_place { StoreWrite::delete(WAITS) } else { StoreWrite::put(WAITS, b"1".as_slice()) };
+    vec![waits, StoreWrite::put(RESTORED, at.0.to_string().into_bytes())]
 }
 
 /// Whether the engine is still to be given what the backup has of it.

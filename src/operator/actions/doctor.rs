@@ -81,6 +81,12 @@ pub fn on_disk(config: &Config) -> Vec<Check> {
     vec![state_folder(&config.service.state), root_key(config), disk(config)]
 }
 
+/// Why the journal does not open.
+#[must_use]
+pub fn journal_does_not_open(why: &Failure) -> Check {
+    check("journal", CheckState::Bad, why.words.clone())
+}
+
 /// That no service runs.
 #[must_use]
 pub fn service_not_running(words: &str) -> Check {

@@ -11,7 +11,7 @@ mod status;
 
 use std::{fmt, sync::Arc};
 
-pub use doctor::{Check, CheckState, diagnosis, on_disk, service_not_running};
+pub use doctor::{Check, CheckState, diagnosis, journal_does_not_open, on_disk, service_not_running};
 use sealbridge_contract::{AccountName, Address, Answer, AnyTransport, Flow, PersonId, RemoteId, Step};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -299,6 +299,9 @@ pub(super) enum Backup {
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
     },
+    /// Go on with an older copy of the state folder, which is refused otherwise, as with a backup. Then `sealbridge init`
+    /// logs in. What was carried since the copy was made is unknown to it, and not carried again by itself.
+    Adopt,
     /// Make the state folder anew from a backup, and the config too if there is none. Then `sealbridge init` logs in.
     Restore {
         /// The backup.

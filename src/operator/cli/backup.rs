@@ -115,6 +115,18 @@ pub(super) async fn restore(global: &super::Global, (file, key): (&Path, &Path),
     Ok(None)
 }
 
+pub(super) async fn adopt(config: &Config, output: Output) -> Found {
+    let done = backup::adopt(config, root_key::load(config)?, Clock::system()).await?;
+    let words = "This state folder is gone on with as with a backup. Now say `sealbridge init`: it logs every account in \
+                 as a new device. What the copy does not know of is not carried again by itself, and `sealbridge \
+                 dead-letters list` shows it.\n";
+    let line = serde_json::json!({
+        "state": config.service.state, "restored_at": done.at, "accounts": config.accounts.keys().collect::<Vec<_>>(),
+    });
+    output.outcome(&Outcome { words: words.into(), lines: vec![line], found: None });
+    Ok(None)
+}
+
 /// A config file that goes again unless it is kept.
 struct NewConfig(Option<PathBuf>);
 

@@ -93,6 +93,7 @@ fn carry_out(arguments: Arguments, open: Open, output: Output) -> Result<Option<
         Command::Backup(args::Backup::Create { file, key }) => {
             runtime(None)?.block_on(backup::create(&global, (&file, &key), open, output))
         }
+        Command::Backup(args::Backup::Adopt) => runtime(None)?.block_on(backup::adopt(&load(&global)?, output)),
         Command::Backup(args::Backup::Restore { file, key }) => {
             runtime(None)?.block_on(backup::restore(&global, (&file, &key), output))
         }

@@ -210,3 +210,44 @@ fn backup_and_restoring_that_are_killed_leave_nothing_by_half_and_can_be_done_ag
         assert_eq!(bench.json(&["links", "list"]).exit, 0, "{place}");
     }
 }
+
+#[test]
+fn older_copy_of_the_journal_is_refused_by_every_command_and_adopted_it_carries_nothing_twice() {
+    let bench = Bench::set_up();
+    let running = bench.start(&[]);
+    assert_eq!(bench.run(&["links", "add", "lounge", "a/room", "b/room"]).exit, 0);
+    let (mut ann, ben) = (peer(&bench, "a"), peer(&bench, "b"));
+    assert_eq!(running.stop(), 0);
+    let file = bench.path("sealbridge-state/journal.db");
+    let older = fs::read(&file).expect("it is there");
+    let running = bench.start(&[]);
+    ann.say("room", "@ann", "since").expect("there is room");
+    wait_until(|| heard(&ben, "since").len() == 1);
+    assert_eq!(running.stop(), 0);
+    let newer = fs::read(&file).expect("it is there");
+    fs::write(&file, &older).expect("there is room");
+
+    for arguments in
+        [&["run"][..], &["links", "list"], &["links", "remove", "lounge"], &["init", "--answers", "answers.toml"]]
+    {
+        let said = bench.json(arguments);
+        let error = said.lines().into_iter().find_map(|line| line.get("error").cloned()).unwrap_or_default();
+        assert_eq!((said.exit, &error["kind"]), (6, &"refused".into()), "{arguments:?}: {said:?}");
+        assert!(error["words"].as_str().is_some_and(|words| words.contains("older copy")), "{said:?}");
+    }
+    let doctor = bench.json(&["doctor"]);
+    assert!(doctor.exit != 0 && doctor.out.contains("older copy"), "{doctor:?}");
+    fs::write(&file, &newer).expect("there is room");
+    assert_eq!(bench.json(&["links", "list"]).exit, 0, "the newer one is taken");
+
+    fs::write(&file, &older).expect("there is room");
+    assert_eq!(bench.json(&["backup", "adopt"]).exit, 0);
+    assert_eq!(bench.run(&["init", "--answers", "answers.toml"]).exit, 0);
+    let running = bench.start(&[]);
+    ann.say("room", "@ann", "later").expect("there is room");
+    wait_until(|| heard(&ben, "later").len() == 1);
+    assert_eq!(heard(&ben, "since").len(), 1);
+    assert_eq!(letters(&bench).len(), 1);
+    assert_eq!(bench.json(&["backup", "adopt"]).exit, 75, "a service runs");
+    assert_eq!(running.stop(), 0);
+}
