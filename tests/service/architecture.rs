@@ -178,6 +178,7 @@ fn every_failpoint_is_on_its_list() {
     listed.extend(sealbridge::config::root_key::FAILPOINTS);
     listed.extend(sealbridge::backup::FAILPOINTS);
     listed.extend(sealbridge_matrix::FAILPOINTS);
+    listed.extend(sealbridge_matrix::AGE_FAILPOINTS);
     listed.extend(sealbridge_matrix::MISLEADING);
     let mut sources = files("src", ".rs");
     sources.extend(files("bridges/matrix/src", ".rs"));

@@ -20,6 +20,7 @@ mod journeys;
 mod kinds;
 mod large_files;
 mod recovery;
+mod older;
 mod refusals;
 mod running;
 mod secrecy;

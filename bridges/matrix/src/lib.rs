@@ -17,6 +17,7 @@
 //! - A room seen encrypted is encrypted for ever here, whatever its homeserver says later.
 //! - What a homeserver sends is read without trust: one strange event is one refused event.
 
+mod age;
 mod budget;
 pub mod config;
 mod core;
@@ -85,6 +86,10 @@ pub fn is_master_key(key: &str) -> bool {
 /// Ways in which a test build leads its own engine to do what it must never do, to see that the egress guard stops it;
 /// the last puts the guard to sleep, for the control.
 pub const MISLEADING: &[&str] = &["matrix::cleartext", "matrix::stray-key", "matrix::no-guard"];
+
+/// Places where how old the stores are is written down, for the test of deaths in between; the last has it written at
+/// once rather than after a minute.
+pub const AGE_FAILPOINTS: &[&str] = &["age::looked", "age::kept", "age::beside-keys", "age::told", "age::soon"];
 
 /// Every named place of this transport where the recovery suite kills the process.
 pub const FAILPOINTS: &[&str] = &[

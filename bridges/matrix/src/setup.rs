@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tracing::info;
 
 use crate::{
+    age::{self, Older},
     config::Settings,
     core::{forget_keys, open_engine, opens_later},
     engine::{
@@ -142,6 +143,15 @@ impl Setup {
         self.note(&session);
         match self.try_open(&session).await {
             Ok(engine) => {
+                match age::look(&self.context.store, &self.context.store_key, &engine).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(Older::Keys { .. })) => {
+                        drop(engine);
+                        return self.anew(session).await;
+                    }
+                    Ok(Err(older)) => return Err(FlowError::Policy(older.to_string())),
+                    Err(error) => return Err(FlowError::Failed(error.to_string())),
+                }
                 let signed = ready && engine.require_cross_signed().await.is_ok();
                 self.engine = Some(engine);
                 self.session = Some(session);
