@@ -204,6 +204,15 @@ impl AccountConfig {
         }
     }
 
+    /// What somebody can do about messages that wait to be read, for the reason that the transport gave.
+    #[must_use]
+    pub fn way_out(&self, reason: &str) -> Option<&'static str> {
+        match self {
+            Self::Matrix(_) => sealbridge_matrix::way_out(reason),
+            Self::DeltaChat(_) | Self::Loopback(_) => None,
+        }
+    }
+
     /// The flow that logs it in. Drop it before [`open`](Self::open).
     #[must_use]
     pub fn setup(&self, context: Context) -> Box<dyn Flow> {

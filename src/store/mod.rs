@@ -226,6 +226,19 @@ pub struct Counts {
     pub payload_bytes: u64,
 }
 
+/// What waits to be read on one account, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Which account.
+    pub account: AccountName,
+    /// Why it can't be read yet.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+    /// Since when the first of them waits.
+    pub since: Timestamp,
+}
+
 /// How a lane stands, for `status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneReport {
@@ -478,6 +491,8 @@ pub trait Journal: Send + Sync {
     /// Says whether it was enqueued.
     async fn finish(&self, number: i64, answer: Option<Cleartext>, once: Option<&str>) -> Result<bool, JournalError>;
 
+    /// What waits to be read, by account and reason; the most frequent first, and not without a bound.
+    async fn unread(&self) -> Result<Vec<Unread>, JournalError>;
     /// How full it is.
     async fn counts(&self) -> Result<Counts, JournalError>;
     /// A value of the service's own, locked: `read_all` and `write` with no account.

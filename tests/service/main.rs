@@ -7,6 +7,7 @@ mod chat_rooms;
 mod comparing;
 mod config;
 mod deeds;
+mod diagnosis;
 mod egress;
 mod loops;
 mod operator;

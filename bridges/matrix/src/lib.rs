@@ -57,6 +57,7 @@ use sealbridge_contract::{AnyTransport, Context, Fatal};
 
 pub use self::{
     config::Settings,
+    doctor::way_out,
     session_store::restored,
     setup::{Setup, is_set_up},
     sheet::SHEET,

@@ -2,10 +2,10 @@
 
 use matrix_sdk_crypto::{UserIdentity, types::requests::AnyIncomingResponse};
 use ruma::{
-    DeviceId, TransactionId,
+    DeviceId, OneTimeKeyAlgorithm, TransactionId,
     api::client::{
         device::{delete_devices, get_device},
-        keys::{get_keys, upload_signing_keys},
+        keys::{get_keys, upload_keys, upload_signing_keys},
         uiaa::{AuthData, MatrixUserIdentifier, Password, UserIdentifier},
     },
 };
@@ -62,6 +62,10 @@ pub struct OwnState {
     /// The server's current backup; another than ours means that another client replaced it.
     pub server_backup_version: Option<String>,
     pub secret_storage: bool,
+    /// The homeserver has our device's keys, and gives them to others.
+    pub device_known: bool,
+    /// How many one-time keys of ours the homeserver had last, and whether it had one to fall back to.
+    pub keys_left: Option<(u64, bool)>,
     pub other_devices: usize,
 }
 
@@ -95,6 +99,8 @@ impl Engine {
             master_key: person.master_key,
             backup_version: self.machine().backup_machine().backup_version().await,
             server_backup_version: self.server_backup().await?.map(|(version, _)| version),
+            device_known: self.is_device_known().await?,
+            keys_left: self.keys_left().await,
             secret_storage: self.default_secret_key_id().await?.is_some(),
             other_devices: person.devices.len(),
         })
@@ -130,6 +136,23 @@ impl Engine {
         self.mark(self.machine().mark_request_as_sent(&id, &answer)).await?;
         self.inner.stale.moved();
         Ok(())
+    }
+
+    /// The machine knows its own device in any case, so the server itself is asked.
+    async fn is_device_known(&self) -> Result<bool, IdentityError> {
+        let mut request = get_keys::v3::Request::new();
+        request.device_keys.insert(self.user_id().to_owned(), Vec::new());
+        let answer = self.http().send_any(request, Class::Keys).await?;
+        Ok(answer.device_keys.get(self.user_id()).is_some_and(|devices| devices.contains_key(self.device_id())))
+    }
+
+    /// An upload of nothing is answered with what is there. Where uploads are refused, the last sync answer told it.
+    async fn keys_left(&self) -> Option<(u64, bool)> {
+        let told = self.inner.standing.keys_left();
+        let (_, falls_back) = told?;
+        let Ok(answer) = self.http().send_any(upload_keys::v3::Request::new(), Class::Short).await else { return told };
+        let left = answer.one_time_key_counts.get(&OneTimeKeyAlgorithm::SignedCurve25519).copied();
+        Some((left.unwrap_or_default().into(), falls_back))
     }
 
     /// The machine's own view counts an identity that never reached the server, so the server itself is asked.
