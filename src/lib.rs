@@ -3,6 +3,7 @@
 //! In reading order: the journey, the journal, the config, what the operator sees, the list of networks, and the
 //! service that puts them together.
 
+pub mod backup;
 pub mod config;
 pub mod confine;
 pub mod flow;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    path::PathBuf,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
 };
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
+    backup::Restored,
     config::Config,
     flow::{
         Desk, Dispatch, JourneyRouter, LaneState, TableHandle, Upkeep, attempt::Attempts, audience, breaker::Loop,
@@ -42,6 +44,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Told once in every linked conversation.
 const READABLE: &str = "This conversation is bridged. Messages are end-to-end encrypted up to the bridge on each side, \
                         and they are readable on the host of the operator who runs it.";
+
+/// Told to the operator, once.
+const RESTORED: &str = "This bridge goes on from a backup. What was said between the backup and its restoring, and what \
+                        waited when it was made, may have been carried already: it becomes a dead letter where nobody \
+                        can tell. `sealbridge dead-letters list` shows it.";
 
 /// The service. Opened once in a process; the journal's lock sees to it that there is no second one.
 pub struct Service {
@@ -111,7 +118,10 @@ impl Service {
             clock.clone(),
         )?;
         let journal: SharedJournal = Arc::new(journal);
-        let attempts = Attempts::new(table.clone(), Arc::clone(&journal), for_attempts, tags, clock.clone());
+        let restored = Restored::of(&*journal).await?;
+        let doubt = restored.map_or(Timestamp(i64::MIN), |restored| restored.at);
+        router.doubts(doubt);
+        let attempts = Attempts::new(table.clone(), Arc::clone(&journal), for_attempts, tags, doubt, clock.clone());
         let (signals, signalled) = signals::line();
         let desk = Desk::new(Arc::clone(&journal), table.clone(), signals, config.operator.clone(), clock.clone());
         let dispatch = Dispatch::new(Arc::clone(&journal), table.clone(), attempts, clock.clone());
@@ -355,7 +365,7 @@ impl Service {
         let mut last = None;
         while let Some((name, fatal)) = futures_util::StreamExt::next(&mut running).await {
             if let Some(fatal) = fatal {
-                let is_final = matches!(fatal, Fatal::Journal);
+                let is_final = matches!(fatal, Fatal::Journal | Fatal::RolledBack(_));
                 let failure = Failure::from(fatal);
                 self.account_stopped(&name, failure.clone()).await?;
                 if is_final {
@@ -422,6 +432,19 @@ impl Host for Service {
         self.desk.trouble().map(str::to_owned)
     }
 
+    async fn export(&self, account: &AccountName) -> Result<Option<PathBuf>, Failure> {
+        let section = self.config.accounts.get(account);
+        let open = self.accounts().into_iter().find(|open| open.name == *account).and_then(|open| open.transport);
+        let exported = match (open, section) {
+            (Some(transport), _) => transport.common().export().await,
+            (None, Some(section)) if section.is_set_up(&self.store_of(account)).await? => {
+                section.export(self.context(account)?).await
+            }
+            (None, _) => Ok(None),
+        };
+        Ok(exported?)
+    }
+
     async fn links_changed(&self) -> Result<(), JournalError> {
         self.follow_links().await
     }
@@ -450,6 +473,10 @@ impl Assembled for Service {
         self.release_held().await?;
         namesakes::forget_unlinked(self.journal.as_ref(), &self.table.now()).await?;
         info!(accounts = self.config.accounts.len(), links = self.table.now().links().count(), "Running.");
+        if let Some(restored) = Restored::of(&*self.journal).await? {
+            let topic = format!("restored/{}", restored.at.0);
+            unless_full(self.desk.tell_operator(RESTORED, Some(&topic)).await)?;
+        }
         let stop = stop.child_token();
         audience::freeze_unlooked(&self.table);
         let mut tasks = JoinSet::new();

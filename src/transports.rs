@@ -1,13 +1,17 @@
 //! THE list of transports. A new one is a line in each of the matches here, and nothing elsewhere.
 
-use std::{borrow::Cow, path::Path};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
 use async_trait::async_trait;
 use config::{ConfigError, Value};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use sealbridge_contract::{
-    Abilities, Answer, AnyTransport, Context, ConversationId, Fatal, Flow, FlowError, LoginSheet, Step,
-    inbox::AccountStore,
+    Abilities, Answer, AnyTransport, Context, ConversationId, DeliveryError, Fatal, Flow, FlowError, LoginSheet, Step,
+    Timestamp,
+    inbox::{AccountStore, StoreWrite},
 };
 use serde::Serialize;
 
@@ -41,6 +45,9 @@ pub fn datasheets() -> Vec<Abilities> {
         sealbridge_loopback::Settings::default().abilities(),
     ]
 }
+
+/// What an account had of its own in a backup lies under this name in its folder, until it is logged in anew.
+pub const IMPORT: &str = sealbridge_deltachat::IMPORT;
 
 /// What whoever adds an account is asked, by network. A network in memory is written by hand.
 pub const SHEETS: &[LoginSheet] = &[sealbridge_matrix::SHEET, sealbridge_deltachat::SHEET];
@@ -172,6 +179,37 @@ impl AccountConfig {
             Self::Matrix(_) => sealbridge_matrix::is_set_up(store).await.map_err(|_| Fatal::Journal),
             Self::DeltaChat(_) => sealbridge_deltachat::is_set_up(store).await.map_err(|_| Fatal::Journal),
             Self::Loopback(_) => Ok(true),
+        }
+    }
+
+    /// What is to be written into its store when that came out of a backup: it is to be logged in anew, and what it had
+    /// until `at` may be of an older moment than what its network has. `in_place`: its folder is where it was.
+    #[must_use]
+    pub fn restored(&self, at: Timestamp, in_place: bool) -> Vec<StoreWrite> {
+        match self {
+            Self::Matrix(_) => sealbridge_matrix::restored(),
+            Self::DeltaChat(_) => sealbridge_deltachat::restored(at, in_place),
+            Self::Loopback(_) => Vec::new(),
+        }
+    }
+
+    /// The same as [`Transport::export`](sealbridge_contract::Transport::export) for an account that is not open.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]: there is no such file.
+    pub async fn export(&self, context: Context) -> Result<Option<PathBuf>, DeliveryError> {
+        match self {
+            Self::DeltaChat(settings) => sealbridge_deltachat::export(&context, settings).await,
+            Self::Matrix(_) | Self::Loopback(_) => Ok(None),
+        }
+    }
+
+    /// What somebody can do about messages that wait to be read, for the reason that the transport gave.
+    #[must_use]
+    pub fn way_out(&self, reason: &str) -> Option<&'static str> {
+        match self {
+            Self::Matrix(_) => sealbridge_matrix::way_out(reason),
+            Self::DeltaChat(_) | Self::Loopback(_) => None,
         }
     }
 

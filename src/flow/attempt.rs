@@ -59,6 +59,8 @@ pub struct Attempts {
     namesakes: Namesakes,
     journal: SharedJournal,
     files: FilesTold,
+    /// What was enqueued before this may have been delivered by the service of which a backup was made.
+    doubt: Timestamp,
     clock: Clock,
 }
 
@@ -69,12 +71,19 @@ impl std::fmt::Debug for Attempts {
 }
 
 impl Attempts {
-    /// Attempts by the table that is valid at each.
+    /// Attempts by the table that is valid at each. What was enqueued before `doubt` is looked for before it is sent.
     #[must_use]
-    pub fn new(table: TableHandle, journal: SharedJournal, marks: MarkKey, tags: Tags, clock: Clock) -> Self {
+    pub fn new(
+        table: TableHandle,
+        journal: SharedJournal,
+        marks: MarkKey,
+        tags: Tags,
+        doubt: Timestamp,
+        clock: Clock,
+    ) -> Self {
         let tags = Arc::new(tags);
         let namesakes = Namesakes::new(SharedJournal::clone(&journal), Arc::clone(&tags));
-        Self { table, marks, tags, namesakes, journal, files: FilesTold::default(), clock }
+        Self { table, marks, tags, namesakes, journal, files: FilesTold::default(), doubt, clock }
     }
 
     /// Tries once. May take as long as the transport's own timeouts.
@@ -127,17 +136,24 @@ impl Attempts {
     }
 
     /// Looks for a delivery that is so old that the network may have forgotten it. A process that died may have sent
-    /// it without leaving a word, so the number of attempts tells nothing here.
+    /// it without leaving a word, so the number of attempts tells nothing here. Nor does it where a backup was restored
+    /// since: to the network we are another device by now, which it remembers nothing of.
     async fn look(&self, transport: &AnyTransport, slip: &Slip) -> Option<Outcome> {
-        let Deduplication::For(memory) = transport.common().abilities().deduplication else { return None };
         let (now, finds) = (self.clock.now(), transport.common().abilities().finds);
-        // Where the clock was moved back nobody knows how old it is.
-        let age_is_known = slip.enqueued_at <= now || !finds;
-        if age_is_known && now.since(slip.enqueued_at) < memory {
-            return None;
+        let restored = slip.enqueued_at < self.doubt;
+        match transport.common().abilities().deduplication {
+            Deduplication::Always => return None,
+            Deduplication::Never if !restored => return None,
+            // Where the clock was moved back nobody knows how old it is.
+            Deduplication::For(memory)
+                if !restored && (slip.enqueued_at <= now || !finds) && now.since(slip.enqueued_at) < memory =>
+            {
+                return None;
+            }
+            Deduplication::Never | Deduplication::For(_) => {}
         }
         if !finds {
-            let never_tried = slip.attempt == 0;
+            let never_tried = slip.attempt == 0 && !restored;
             let doubt = "nobody knows whether it was delivered, and the network can't tell any more; not sent again";
             return (!never_tried).then(|| Outcome::Dead(doubt.into()));
         }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use sealbridge_contract::{
@@ -37,14 +37,29 @@ pub struct JourneyRouter {
     tripped: watch::Sender<HashMap<LinkName, Loop>>,
     /// Who may tell the bridge what to do.
     operator: Operator,
+    /// What was said before this and is not known may have been carried by the service of which a backup was made.
+    doubt: OnceLock<Timestamp>,
     clock: Clock,
 }
+
+/// Why what was said between a backup and its restoring does not cross by itself.
+pub const IN_DOUBT: &str = "it was said before a backup was restored, and may have been carried already";
 
 impl JourneyRouter {
     /// A router by this table.
     #[must_use]
     pub fn new(table: TableHandle, marks: MarkKey, operator: Operator, clock: Clock) -> Self {
-        Self { table, marks, breaker: Mutex::default(), tripped: watch::Sender::default(), operator, clock }
+        let (breaker, tripped, doubt) = Default::default();
+        Self { table, marks, breaker, tripped, operator, doubt, clock }
+    }
+
+    /// What was said before this moment is not carried by itself. To be said before anything is routed.
+    pub fn doubts(&self, before: Timestamp) {
+        let _said_before = self.doubt.set(before);
+    }
+
+    fn is_in_doubt(&self, message: &Cleartext) -> bool {
+        self.doubt.get().is_some_and(|before| message.sent_at() < *before)
     }
 
     /// Links whose circuit breaker tripped and that are to be paused.
@@ -117,8 +132,14 @@ impl Router for JourneyRouter {
         let mut routes: Vec<_> = table
             .listeners(from, message.sent_at())
             .map(|(link, to, rule)| {
-                let verdict =
-                    if ours { FirstVerdict::Echo } else { self.first_word(&table, to, message, trust, &rule) };
+                let verdict = match () {
+                    () if ours => FirstVerdict::Echo,
+                    // What changes, takes back or reacts to an earlier message does the same twice as once.
+                    () if message.about().is_none() && self.is_in_doubt(message) => {
+                        FirstVerdict::Refuse(IN_DOUBT.into())
+                    }
+                    () => self.first_word(&table, to, message, trust, &rule),
+                };
                 Routed { link: link.clone(), to: to.clone(), tell: told(&verdict, &rule), verdict }
             })
             .collect();
@@ -136,6 +157,10 @@ impl Router for JourneyRouter {
     }
 
     fn said_to_us(&self, from: &Address, incoming: &Incoming, history: bool) -> Option<Said> {
+        // One that was done already would be done again.
+        if self.is_in_doubt(&incoming.message) {
+            return None;
+        }
         let said = commands::hear(incoming, history, self.clock.now())?;
         let table = self.table.now();
         // Where others than those who write can make words up, nobody is heard. Our own words are an echo.

@@ -101,7 +101,7 @@ impl From<Fatal> for Failure {
     fn from(error: Fatal) -> Self {
         let kind = match error {
             Fatal::Auth(_) => FailureKind::Auth,
-            Fatal::Policy(_) => FailureKind::Refused,
+            Fatal::Policy(_) | Fatal::RolledBack(_) => FailureKind::Refused,
             Fatal::Journal | Fatal::Broken(_) => FailureKind::Other,
         };
         Self::new(kind, error.to_string())
@@ -129,6 +129,8 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let kind = match error {
             OpenError::InUse => FailureKind::Temporary,
+            // What must hold of it does not, though its files are in order.
+            OpenError::Older { .. } => FailureKind::Refused,
             // Of the files that the config names or that lie in its state folder, one is not in order.
             OpenError::WrongKey | OpenError::Newer { .. } | OpenError::Damaged(_) | OpenError::Unusable(_) => {
                 FailureKind::Config

@@ -1,6 +1,6 @@
 //! What the service offers to actions, and to the command line that drives it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -31,6 +31,12 @@ pub trait Host: Send + Sync {
     fn lanes(&self) -> BTreeMap<Address, LaneState>;
     /// What is wrong with the service as a whole.
     fn trouble(&self) -> Option<String>;
+    /// Writes what a backup needs of an account and the journal does not have: see
+    /// [`Transport::export`](sealbridge_contract::Transport::export). Also for one that is not open.
+    ///
+    /// # Errors
+    /// [`Failure`]: there is no such file.
+    async fn export(&self, account: &AccountName) -> Result<Option<PathBuf>, Failure>;
     /// Does what a change of the links brings with it. Called after each, when it is in force already.
     ///
     /// # Errors

@@ -226,6 +226,19 @@ pub struct Counts {
     pub payload_bytes: u64,
 }
 
+/// What waits to be read on one account, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Which account.
+    pub account: AccountName,
+    /// Why it can't be read yet.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+    /// Since when the first of them waits.
+    pub since: Timestamp,
+}
+
 /// How a lane stands, for `status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneReport {
@@ -329,6 +342,17 @@ pub enum OpenError {
     /// The root key is another one.
     #[error("the root key does not open this journal: give the key that it was made with")]
     WrongKey,
+    /// The file is an older copy: what it holds was carried since, and it would be carried again.
+    #[error(
+        "the journal is an older copy (it counts {found} commits, and there were {outside}): put the newer one back, or a \
+         backup with `sealbridge backup restore`; `sealbridge backup adopt` goes on with this copy as with a backup"
+    )]
+    Older {
+        /// How many commits it counts.
+        found: u64,
+        /// How many there were, by the file beside it.
+        outside: u64,
+    },
     /// The file is damaged.
     #[error("the journal is damaged ({0}): restore it from a backup, or move it away and start anew")]
     Damaged(String),
@@ -467,6 +491,8 @@ pub trait Journal: Send + Sync {
     /// Says whether it was enqueued.
     async fn finish(&self, number: i64, answer: Option<Cleartext>, once: Option<&str>) -> Result<bool, JournalError>;
 
+    /// What waits to be read, by account and reason; the most frequent first, and not without a bound.
+    async fn unread(&self) -> Result<Vec<Unread>, JournalError>;
     /// How full it is.
     async fn counts(&self) -> Result<Counts, JournalError>;
     /// A value of the service's own, locked: `read_all` and `write` with no account.

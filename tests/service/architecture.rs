@@ -177,7 +177,9 @@ fn the_map_matches_the_tree() {
 fn every_failpoint_is_on_its_list() {
     let mut listed: BTreeSet<&str> = sealbridge::flow::FAILPOINTS.iter().copied().collect();
     listed.extend(sealbridge::config::root_key::FAILPOINTS);
+    listed.extend(sealbridge::backup::FAILPOINTS);
     listed.extend(sealbridge_matrix::FAILPOINTS);
+    listed.extend(sealbridge_matrix::AGE_FAILPOINTS);
     listed.extend(sealbridge_matrix::MISLEADING);
     let mut sources = files("src", ".rs");
     sources.extend(files("bridges/matrix/src", ".rs"));

@@ -166,7 +166,8 @@ impl Stage {
         table.accounts_are(HashMap::from([(account.clone(), Some(transport))]));
         let key = || Zeroizing::new([7; 32]);
         let (marks, tags) = (MarkKey::new(key()), Tags::new(key()));
-        let attempts = Attempts::new(table.clone(), Arc::clone(&journal), marks, tags, clock.clone());
+        let attempts =
+            Attempts::new(table.clone(), Arc::clone(&journal), marks, tags, Timestamp(i64::MIN), clock.clone());
         let dispatch = Dispatch::new(Arc::clone(&journal), table, attempts, clock.clone());
         let (changes, stop) = (watch::Sender::new(0_u64), CancellationToken::new());
         let running = tokio::spawn(Arc::clone(&dispatch).run(changes.subscribe(), stop.clone()));

@@ -64,11 +64,20 @@ impl Header {
     /// Never: the key is of a length that HKDF gives.
     #[must_use]
     pub fn pieces(&self, spool_key: &[u8; 32], id: SpoolId) -> Pieces {
+        self.pieces_of(spool_key, b"sealbridge spool file v1", id.as_bytes())
+    }
+
+    /// The same for a file that is none of the spool's. `purpose` names which kind it is, and `place` is whatever the
+    /// pieces are bound to besides: with another they do not open.
+    ///
+    /// # Panics
+    /// Never: the key is of a length that HKDF gives.
+    #[must_use]
+    pub fn pieces_of(&self, key: &[u8; 32], purpose: &[u8], place: &[u8]) -> Pieces {
         let (salt, nonce) = self.0[MAGIC.len()..].split_at(SALT);
+        let from = Hkdf::<Sha256>::new(Some(salt), key);
         let mut key = Zeroizing::new([0; 32]);
-        Hkdf::<Sha256>::new(Some(salt), spool_key)
-            .expand_multi_info(&[b"sealbridge spool file v1", id.as_bytes()], key.as_mut())
-            .expect("32 bytes are within what HKDF-SHA-256 gives");
+        from.expand_multi_info(&[purpose, place], key.as_mut()).expect("32 bytes are within what HKDF-SHA-256 gives");
         let cipher = XChaCha20Poly1305::new(key.as_slice().into());
         Pieces(StreamBE32::from_aead(cipher, GenericArray::from_slice(nonce)))
     }

@@ -69,6 +69,9 @@ pub enum Fatal {
     /// Something that must hold does not: the device is not cross-signed, the store was rolled back.
     #[error("{0}")]
     Policy(String),
+    /// What the service keeps is an older copy, or there is another one at work: nothing of the service may go on.
+    #[error("{0}")]
+    RolledBack(String),
     /// The journal does not take anything any more.
     #[error("the journal failed")]
     Journal,
@@ -193,6 +196,14 @@ pub trait Transport: Send + Sync {
     /// [`DeliveryError`]: nothing was forgotten.
     async fn forget_person(&self, _person: &PersonId) -> Result<bool, DeliveryError> {
         Ok(false)
+    }
+    /// Writes what a backup needs of the account and the journal does not have, into a file of its own folder. Only for
+    /// whoever makes the backup, who erases it. `None`: the journal has all of it.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]: there is no such file.
+    async fn export(&self) -> Result<Option<PathBuf>, DeliveryError> {
+        Ok(None)
     }
     /// Looks closer than [`health`](Self::health), with requests if need be, and says only what is not in order.
     /// Bounded in time.

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex as AsyncMutex, broadcast, mpsc, watch};
 
 use crate::{
+    backup,
     config::Settings,
     engine::{
         Engine,
@@ -82,6 +83,8 @@ pub(crate) struct Core {
     pub(crate) spool: Arc<dyn Spool>,
     pub(crate) clock: Clock,
     pub(crate) me: PersonId,
+    /// What locks the account's database where it is exported.
+    pub(crate) passphrase: zeroize::Zeroizing<String>,
     pub(crate) book: Book,
     pub(crate) rolls: Rolls,
     moved: mpsc::UnboundedSender<ConversationId>,
@@ -132,6 +135,7 @@ impl Core {
             spool: context.spool,
             clock: context.clock,
             me: identity.fingerprint,
+            passphrase: backup::passphrase(&context.store_key),
             book,
             rolls: Rolls::default(),
             moved,

@@ -22,6 +22,8 @@ use zeroize::Zeroizing;
 use crate::{core::keep_private, engine::types::Contact, translate};
 
 const HANDOVER: &str = "handover";
+/// Where the engine exports its account to.
+pub(crate) const EXPORT: &str = "export";
 /// How much is read at once.
 const PIECE: usize = 256 * 1024;
 
@@ -84,7 +86,7 @@ impl Drop for HandedOver {
 }
 
 /// Overwrites a file, so that the disk does not keep what it was, and removes it.
-fn erase(path: &Path) -> std::io::Result<()> {
+pub(crate) fn erase(path: &Path) -> std::io::Result<()> {
     let overwritten = OpenOptions::new().write(true).open(path).and_then(|mut file| {
         let mut left = file.metadata()?.len();
         while left > 0 {
@@ -102,14 +104,22 @@ fn erase(path: &Path) -> std::io::Result<()> {
 
 /// Erases what a process that was killed left for the engine.
 pub(crate) fn sweep(account: &Path) -> Result<(), Fatal> {
-    let folder = account.join(HANDOVER);
     let failed = |error: std::io::Error| Fatal::Broken(format!("files that were handed over can't be erased: {error}"));
-    let entries = match std::fs::read_dir(&folder) {
+    sweep_folder(&account.join(HANDOVER)).and_then(|()| sweep_export(account)).map_err(failed)
+}
+
+/// Erases what was exported for a backup that did not come to its end.
+pub(crate) fn sweep_export(account: &Path) -> std::io::Result<()> {
+    sweep_folder(&account.join(EXPORT))
+}
+
+fn sweep_folder(folder: &Path) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(failed)?,
+        entries => entries?,
     };
     for entry in entries {
-        erase(&entry.map_err(failed)?.path()).map_err(failed)?;
+        erase(&entry?.path())?;
     }
     Ok(())
 }

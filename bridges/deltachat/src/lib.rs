@@ -9,8 +9,9 @@
 //!
 //! What this network can't do: a message has no place for our marks that other clients would not show, so a loop
 //! between two bridges is left to the circuit breaker; and the engine has no key for its own database, which lies in
-//! the account's folder as it is.
+//! the account's folder as it is. `backup` has the engine export and import it.
 
+mod backup;
 mod caution;
 mod changes;
 mod config;
@@ -38,7 +39,7 @@ mod sheet;
 mod taking;
 mod translate;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sealbridge_contract::{
@@ -52,6 +53,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::servers::Server;
 
+pub use backup::{IMPORT, export, restored};
 pub use config::{CertificateChecks, MailHost, Security, Settings};
 pub use setup::{Setup, is_set_up};
 pub use sheet::SHEET;
@@ -179,6 +181,11 @@ impl Transport for DeltaChat {
         let engine = self.core.engine_within(PATIENCE).await?;
         let folder = tokio::time::timeout(PATIENCE, engine.files()).await.ok()?.ok()??;
         files::picture(&folder, of).await
+    }
+
+    async fn export(&self) -> Result<Option<PathBuf>, DeliveryError> {
+        let core = &self.core;
+        backup::write(&*core.engine()?, &core.folder, &core.passphrase).await.map(Some)
     }
 
     async fn doctor(&self) -> Vec<Finding> {

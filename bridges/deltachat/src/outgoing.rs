@@ -15,6 +15,7 @@ use sealbridge_contract::{
 use tokio::time::Instant;
 
 use crate::{
+    backup,
     core::Core,
     deeds::{self, Deed},
     engine::{
@@ -253,7 +254,14 @@ pub(crate) async fn find(core: &Core, slip: &Slip) -> Result<Found, DeliveryErro
     let (message, deed) = match (look(core, &engine, slip, chat, sent).await?, done) {
         (Some(message), _) => (message, None),
         (None, Some(Done { message: Some(message), deed, .. })) => (message, Some(deed)),
-        (None, _) => return Ok(Found::NotThere),
+        (None, _) => {
+            // Another engine may have mailed it between the backup and its restoring.
+            let restored = backup::restored_at(&core.store).await.map_err(not_written)?;
+            return match restored.is_some_and(|at| slip.enqueued_at < at) {
+                true => Err(DeliveryError::give_up("a backup was restored since, and the mail server does not tell")),
+                false => Ok(Found::NotThere),
+            };
+        }
     };
     let now = goes_by_itself(&engine, message).await?;
     if now >= state::DELIVERED {

@@ -11,6 +11,7 @@ use sealbridge_contract::{
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
+    backup,
     config::{CertificateChecks, MailHost, Security, Settings},
     core::{IDENTITY, Identity, identity, keep_private},
     engine::{self, Engine, servers, types::Login},
@@ -22,7 +23,7 @@ use crate::{
 /// # Errors
 /// [`NotAccepted`]: the journal can't be read.
 pub async fn is_set_up(store: &AccountStore) -> Result<bool, NotAccepted> {
-    Ok(identity(store).await?.is_some())
+    Ok(identity(store).await?.is_some() && !backup::waits(store).await?)
 }
 
 /// The login flow. Drop it before the account is connected: it runs the engine.
@@ -56,7 +57,8 @@ impl Setup {
     async fn start(&mut self) -> Result<Step, FlowError> {
         self.settings.check().map_err(FlowError::BadAnswer)?;
         keep_private(&self.context.folder).map_err(fatal)?;
-        if let Some(known) = identity(&self.context.store).await.map_err(kept)?
+        let known = identity(&self.context.store).await.map_err(kept)?;
+        if let Some(known) = &known
             && !known.address.eq_ignore_ascii_case(self.settings.address())
         {
             let words = format!("the account was set up for {}; another address needs another account", known.address);
@@ -69,6 +71,12 @@ impl Setup {
         })?;
         let newer = engine::is_known(&child, &self.settings.engine).await.map_err(lost)?.map_err(FlowError::Policy)?;
         self.invitations.extend(newer.map(Step::Show));
+        if backup::waits(&self.context.store).await.map_err(kept)? && known.is_some() {
+            let account = backup::import(&child, &self.context).await?;
+            self.engine = Some(Engine::new(child, account));
+            self.at = At::Groups;
+            return Ok(Step::Progress("The account goes on from the backup".to_owned()));
+        }
         if let Some(account) = Engine::account(&child).await.map_err(lost)? {
             self.engine = Some(Engine::new(child, account));
             self.at = At::Groups;

@@ -19,6 +19,7 @@ use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, watch};
 use tracing::warn;
 
 use crate::{
+    age::Ages,
     budget::Budget,
     config::{BackupKeys, Settings, Trust},
     deeds::Showing,
@@ -46,6 +47,7 @@ pub(crate) struct Core {
     pub(crate) seen: Seen,
     pub(crate) direct: Direct,
     pub(crate) budget: Budget,
+    pub(crate) ages: Ages,
     pub(crate) histories: Histories,
     pub(crate) portraits: Portraits,
     pub(crate) writing: Writing,
@@ -57,7 +59,7 @@ pub(crate) struct Core {
     online: watch::Sender<bool>,
     session: Session,
     folder: PathBuf,
-    store_key: StoreKey,
+    pub(crate) store_key: StoreKey,
     engine: OnceLock<Engine>,
     inbox: OnceLock<Inbox>,
     opening: AsyncMutex<()>,
@@ -167,6 +169,7 @@ impl Core {
             seen: Seen::default(),
             direct,
             budget: Budget::default(),
+            ages: Ages::default(),
             histories: Histories::default(),
             portraits: Portraits::default(),
             writing: Writing::default(),

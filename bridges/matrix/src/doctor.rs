@@ -15,6 +15,7 @@ impl Matrix {
         let core = &self.core;
         let mut findings = Vec::new();
         identity(core, &mut findings).await;
+        clock(core, &mut findings);
         limits(core, &mut findings);
         guard(core, &mut findings);
         rooms(core, &mut findings);
@@ -59,6 +60,24 @@ async fn identity(core: &Core, findings: &mut Vec<Finding>) {
             "The device is not cross-signed; stop the service and run `sealbridge init` again.".into(),
         );
     }
+    if !state.device_known {
+        let words = "The homeserver has no keys of the bridge's device, so nobody can encrypt for it. If that stays so, \
+                     log the device out and run `sealbridge init`, which logs in as a new one.";
+        find(true, "keys", words.into());
+    }
+    match state.keys_left {
+        Some((0, false)) => {
+            let words = "The homeserver has no one-time key of the bridge left, so nobody who has not written before can \
+                         give it keys. New ones are uploaded by themselves; if this stays so, the homeserver refuses them.";
+            find(true, "keys", words.into());
+        }
+        Some((0, true)) => {
+            let words = "The homeserver has no one-time key of the bridge left, and gives out the one to fall back to. New \
+                         ones are uploaded by themselves; if this stays so, the homeserver refuses them.";
+            find(false, "keys", words.into());
+        }
+        _ => {}
+    }
     if !state.secret_storage {
         find(false, "backup", "The account has no secret storage: its identity can't be recovered.".into());
     }
@@ -72,6 +91,46 @@ async fn identity(core: &Core, findings: &mut Vec<Finding>) {
         (Some(_), None) => find(false, "backup", "The key backup was deleted.".into()),
         _ => {}
     }
+}
+
+/// How far clocks may differ before it matters: commands are taken for a few minutes, and what was said before a link is
+/// made does not cross.
+const SKEW: i64 = 120_000;
+
+fn clock(core: &Core, findings: &mut Vec<Finding>) {
+    let Some(theirs) = core.http.its_time() else { return };
+    let skew = core.clock.now().0.saturating_sub(theirs);
+    if skew.abs() < SKEW {
+        return;
+    }
+    let (seconds, how) = (skew.abs() / 1000, if skew > 0 { "ahead of" } else { "behind" });
+    let words = format!(
+        "The clock here is {seconds} s {how} the homeserver's. Commands in conversations may be refused as too old, and \
+         words from about the time of a link may be left out or carried. Set the clock by a time server, such as with \
+         `timedatectl set-ntp true`, or tell the homeserver's admin."
+    );
+    findings.push(Finding { grave: false, topic: "clock", words });
+}
+
+/// What somebody can do about events that wait for this reason.
+#[must_use]
+pub fn way_out(reason: &str) -> Option<&'static str> {
+    const WAYS: [(&str, &str); 6] = [
+        ("the room key is missing", "it may still come; else its sender can say it again"),
+        (
+            "its sender withheld the key",
+            "their client gives no keys to this device: it must be signed (see the account above), and where their client \
+             shares with verified people only, they must verify the bridge",
+        ),
+        ("the room key does not reach back", "it was said before the bridge got the key; its sender can say it again"),
+        (
+            "the device is not signed by its owner",
+            "its sender verifies that device in their client's security settings",
+        ),
+        ("the identity is another", "`sealbridge verify` compares it, `sealbridge approve` takes it as it is"),
+        ("the device is not known", "the homeserver does not show the device yet; it is asked again"),
+    ];
+    WAYS.iter().find(|(cause, _)| reason.contains(cause)).map(|(_, way)| *way)
 }
 
 fn limits(core: &Core, findings: &mut Vec<Finding>) {

@@ -185,5 +185,5 @@ async fn delivery(core: &Core, room: &RoomId, event: &Envelope, raw: &RawValue) 
     if let Some(delivery) = event.transaction().and_then(|txn| DeliveryId::parse(txn).ok()) {
         return Some(Some(delivery));
     }
-    reading::own_delivery(core, room, event, raw).await
+    reading::own_delivery_of_any_device(core, room, event, raw).await
 }

@@ -17,6 +17,7 @@
 //! - A room seen encrypted is encrypted for ever here, whatever its homeserver says later.
 //! - What a homeserver sends is read without trust: one strange event is one refused event.
 
+mod age;
 mod budget;
 pub mod config;
 mod core;
@@ -56,6 +57,8 @@ use sealbridge_contract::{AnyTransport, Context, Fatal};
 
 pub use self::{
     config::Settings,
+    doctor::way_out,
+    session_store::restored,
     setup::{Setup, is_set_up},
     sheet::SHEET,
     transport::{ABILITIES, Matrix},
@@ -84,6 +87,10 @@ pub fn is_master_key(key: &str) -> bool {
 /// Ways in which a test build leads its own engine to do what it must never do, to see that the egress guard stops it;
 /// the last puts the guard to sleep, for the control.
 pub const MISLEADING: &[&str] = &["matrix::cleartext", "matrix::stray-key", "matrix::no-guard"];
+
+/// Places where how old the stores are is written down, for the test of deaths in between; the last has it written at
+/// once rather than after a minute.
+pub const AGE_FAILPOINTS: &[&str] = &["age::looked", "age::kept", "age::beside-keys", "age::told", "age::soon"];
 
 /// Every named place of this transport where the recovery suite kills the process.
 pub const FAILPOINTS: &[&str] = &[

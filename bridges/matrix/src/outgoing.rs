@@ -67,6 +67,7 @@ pub(crate) async fn deliver(core: &Core, message: Cleared<'_>, slip: &Slip) -> R
     match sent {
         Ok(event) => {
             turn.took();
+            core.ages.moved();
             debug!("Delivered.");
             if let Some(media) = message.message().media() {
                 files::forget(core, media, slip).await;

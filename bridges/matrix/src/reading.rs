@@ -263,14 +263,42 @@ pub(crate) async fn own_delivery(
     event: &Envelope,
     raw: &RawValue,
 ) -> Option<Option<DeliveryId>> {
+    which_delivery(core, room, event, raw).await.ok()
+}
+
+/// The same for what a device of ours may have written that is no more: what it had given to the key backup is all that
+/// is left of its keys.
+pub(crate) async fn own_delivery_of_any_device(
+    core: &Core,
+    room: &RoomId,
+    event: &Envelope,
+    raw: &RawValue,
+) -> Option<Option<DeliveryId>> {
+    match which_delivery(core, room, event, raw).await {
+        Ok(delivery) => Some(delivery),
+        Err(Some(session)) if core.engine()?.download_from_backup(room, &session).await.ok()? => {
+            which_delivery(core, room, event, raw).await.ok()
+        }
+        Err(_) => None,
+    }
+}
+
+/// `Err`: it can't be read; with the key's session if that alone is missing.
+async fn which_delivery(
+    core: &Core,
+    room: &RoomId,
+    event: &Envelope,
+    raw: &RawValue,
+) -> Result<Option<DeliveryId>, Option<String>> {
     if event.kind != "m.room.encrypted" || event.state_key.is_some() {
-        return Some(None);
+        return Ok(None);
     }
     // Our own device is cross-signed, yet its signature may not be known locally in its first seconds.
     let trust = crate::engine::SenderTrust { unsigned_devices: true, backup_keys: true };
-    match core.engine()?.decrypt(room, raw, trust).await {
-        Ok(decrypted) => Some(translate::delivery(&decrypted.content)),
-        Err(_) => None,
+    match core.engine().ok_or(None)?.decrypt(room, raw, trust).await {
+        Ok(decrypted) => Ok(translate::delivery(&decrypted.content)),
+        Err(DecryptError::MissingKey { position, .. }) => Err(Some(position.session_id)),
+        Err(_) => Err(None),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The login, locked in the account's store: session, device and recovery key.
 
 use async_trait::async_trait;
-use ruma::OwnedDeviceId;
+use ruma::{DeviceId, OwnedDeviceId};
 use sealbridge_contract::{
     NotAccepted, SecretBytes,
     inbox::{AccountStore, StoreWrite},
@@ -19,6 +19,7 @@ const DEVICE: &str = "device";
 const RECOVERY_KEY: &str = "recovery-key";
 const READY: &str = "set-up";
 const DEVICE_LOST: &str = "device-lost";
+const LEFT_BEHIND: &str = "device-left-behind";
 
 /// Reads the session, if somebody logged in.
 pub(crate) async fn session(store: &AccountStore) -> Result<Option<Session>, SessionUnread> {
@@ -48,6 +49,27 @@ pub(crate) async fn session_at(store: &AccountStore, settings: &Settings) -> Res
 /// Forgets the login, so that another can be made. The recovery key stays, and so does what was received.
 pub(crate) async fn forget(store: &AccountStore) -> Result<(), NotAccepted> {
     store.write([SESSION, DEVICE, READY, DEVICE_LOST].map(StoreWrite::delete).into()).await
+}
+
+/// What is written into the store of an account that came out of a backup: its keys were not in it, so it is set up
+/// again as a new device. What it had received stays.
+#[must_use]
+pub fn restored() -> Vec<StoreWrite> {
+    vec![StoreWrite::delete(READY), StoreWrite::put(DEVICE_LOST, b"1".as_slice())]
+}
+
+/// The device that we had before this one, until it is known to be gone.
+pub(crate) async fn left_behind(store: &AccountStore) -> Result<Option<OwnedDeviceId>, NotAccepted> {
+    let kept = store.read(LEFT_BEHIND).await?;
+    Ok(kept.and_then(|kept| Some(std::str::from_utf8(kept.expose()).ok()?.into())))
+}
+
+pub(crate) async fn leave_behind(store: &AccountStore, device: &DeviceId) -> Result<(), NotAccepted> {
+    store.write(vec![StoreWrite::put(LEFT_BEHIND, device.as_bytes())]).await
+}
+
+pub(crate) async fn is_gone(store: &AccountStore) -> Result<(), NotAccepted> {
+    store.write(vec![StoreWrite::delete(LEFT_BEHIND)]).await
 }
 
 /// Notes that the device can't be used any more, whatever the homeserver says of the session.

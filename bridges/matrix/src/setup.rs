@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tracing::info;
 
 use crate::{
+    age::{self, Older},
     config::Settings,
     core::{forget_keys, open_engine, opens_later},
     engine::{
@@ -142,6 +143,15 @@ impl Setup {
         self.note(&session);
         match self.try_open(&session).await {
             Ok(engine) => {
+                match age::look(&self.context.store, &self.context.store_key, &engine).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(Older::Keys { .. })) => {
+                        drop(engine);
+                        return self.anew(session).await;
+                    }
+                    Ok(Err(older)) => return Err(FlowError::Policy(older.to_string())),
+                    Err(error) => return Err(FlowError::Failed(error.to_string())),
+                }
                 let signed = ready && engine.require_cross_signed().await.is_ok();
                 self.engine = Some(engine);
                 self.session = Some(session);
@@ -170,7 +180,9 @@ impl Setup {
                 session.homeserver
             )));
         }
-        // A device that is left behind would still get keys. It may be gone already.
+        // A device that is left behind would still get keys. It may be gone already; and where the tokens are of a backup
+        // and were renewed since, it can't be logged out by them, and is removed at the end.
+        session_store::leave_behind(&self.context.store, &session.device_id).await.map_err(journal)?;
         if let Ok(http) = session.http() {
             let _ = log_out(&http).await;
         }
@@ -323,8 +335,30 @@ impl Setup {
         Ok(Step::Secret { name: None, label: label.into(), value: Text::new(key.shown().expose_secret()) })
     }
 
+    /// Removes the device that we had before. One that can't be removed is told, since it would go on getting keys.
+    async fn remove_left_behind(&mut self) -> Result<Option<Step>, FlowError> {
+        let Some(device) = session_store::left_behind(&self.context.store).await.map_err(journal)? else {
+            return Ok(None);
+        };
+        let engine = self.engine()?;
+        let removed =
+            device == engine.device_id() || engine.remove_device(&device, self.password.as_ref()).await.is_ok();
+        session_store::is_gone(&self.context.store).await.map_err(journal)?;
+        if removed {
+            return Ok(None);
+        }
+        let whose = self.whose();
+        Ok(Some(Step::Show(format!(
+            "The device {device} that {whose} had before could not be removed, and goes on getting keys: log it out in \
+             another client, or with the homeserver's admin."
+        ))))
+    }
+
     async fn finish(&mut self) -> Result<Step, FlowError> {
         self.engine()?.require_cross_signed().await.map_err(identity)?;
+        if let Some(step) = self.remove_left_behind().await? {
+            return Ok(step);
+        }
         session_store::set_ready(&self.context.store).await.map_err(journal)?;
         self.at = At::Done;
         // The crypto store is let go of.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, instrument, warn};
 
 use crate::{
+    age,
     config::Settings,
     core::{Core, fatal_http, fatal_open, opens_later, track},
     direct,
@@ -133,7 +134,11 @@ impl Matrix {
             Err(error) => return Err(Opening::Fatal(fatal_open(&error))),
         };
         match engine.require_cross_signed().await {
-            Ok(()) => Ok(engine),
+            Ok(()) => match age::begin(&self.core, &engine).await {
+                Ok(()) => Ok(engine),
+                Err(Fatal::Broken(words)) => Err(Opening::Later(words)),
+                Err(fatal) => Err(Opening::Fatal(fatal)),
+            },
             Err(IdentityError::Engine(EngineError::Http(error))) => match fatal_http(&error.kind) {
                 Some(fatal) => Err(Opening::Fatal(fatal)),
                 None => Err(Opening::Later(error.to_string())),
@@ -232,6 +237,9 @@ impl EndToEnd for Matrix {
         self.core.signals.gaps.notify_one();
         self.core.signals.invites.notify_one();
         let ended = self.run_tasks(&engine, &inbox, &stop).await;
+        if ended.is_ok() {
+            age::end(&self.core, &engine).await;
+        }
         let looked = self.core.http.watch();
         let mean = looked.took.as_micros() / u128::from(looked.passed.max(1));
         info!(
@@ -273,10 +281,11 @@ enum Task {
     Verifications,
     Forget,
     Guard,
+    Age,
 }
 
 impl Task {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Receive,
         Self::Keys,
         Self::Gaps,
@@ -286,6 +295,7 @@ impl Task {
         Self::Verifications,
         Self::Forget,
         Self::Guard,
+        Self::Age,
     ];
 
     async fn run(
@@ -305,6 +315,7 @@ impl Task {
             Self::Verifications => traffic::observe(core, engine, inbox).await,
             Self::Forget => prune::forget(core).await,
             Self::Guard => traffic::tell_what_was_stopped(core).await,
+            Self::Age => age::keep(core, engine).await,
         }
     }
 }

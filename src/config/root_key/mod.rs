@@ -26,6 +26,9 @@ pub use rotate::{FAILPOINTS, Rotated, rotate};
 /// The credential's name.
 pub const CREDENTIAL: &str = "sealbridge-root-key";
 
+/// The inner key's file in the state folder.
+const INNER: &str = "journal.key";
+
 /// Where the inner key is locked into.
 const PLACE: &[u8] = b"sealbridge inner key v1";
 
@@ -68,6 +71,47 @@ pub fn create(config: &Config) -> Result<bool, Failure> {
     write_new(&path, &text_of(&root))?;
     begin(config, &root)?;
     Ok(true)
+}
+
+/// What opens the journal, for a backup. Never the root key: that stays where it is.
+///
+/// # Errors
+/// As [`load`]; and if the journal opens with the root key itself, as one does of a build that had no inner key.
+pub fn load_inner(config: &Config) -> Result<RootKey, Failure> {
+    let inner = load(config)?;
+    if Inner::read(config)?.is_none() {
+        let words = "this journal opens with the root key itself, as those of early builds do, and the root key is never \
+                     put into a backup";
+        return Err(Failure::new(FailureKind::Config, words));
+    }
+    Ok(inner)
+}
+
+/// Where the root key lies that opens what was restored, and whether it is a new one.
+#[derive(Debug)]
+pub struct Taken {
+    /// In words.
+    pub from: String,
+    /// It was made now.
+    pub made: bool,
+}
+
+/// Locks the inner key of a backup into `folder`, which is to be the state folder, with the root key that there is; with
+/// a new one if there is none.
+///
+/// # Errors
+/// [`FailureKind::Config`] if there is a root key that can't be read, or the files can't be written.
+pub fn take_over(config: &Config, folder: &Path, inner: &RootKey) -> Result<Taken, Failure> {
+    let path = config.root_key_path();
+    let there = path.exists() || secrets::read_credential(CREDENTIAL)?.is_some();
+    let (root, from) = if there { outer(config)? } else { (RootKey::random(), path.display().to_string()) };
+    write_new(&folder.join(INNER), &Inner::lock(&root, inner).text())?;
+    if !there {
+        // One that lies in the state folder comes there with it.
+        let inside = path.strip_prefix(&config.service.state).map(|name| folder.join(name));
+        write_new(inside.as_deref().unwrap_or(&path), &text_of(&root))?;
+    }
+    Ok(Taken { from, made: !there })
 }
 
 /// Makes the inner key where there is neither one nor a journal.
@@ -162,20 +206,20 @@ impl Inner {
 }
 
 /// Tells a root key from others, and tells nothing else.
-fn number(vault: &Vault) -> String {
+pub(crate) fn number(vault: &Vault) -> String {
     vault.key_for("root key number v1")[..4].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn copy(key: &RootKey) -> RootKey {
+pub(crate) fn copy(key: &RootKey) -> RootKey {
     RootKey::new(*key.expose())
 }
 
-fn text_of(root: &RootKey) -> Zeroizing<String> {
+pub(crate) fn text_of(root: &RootKey) -> Zeroizing<String> {
     Zeroizing::new(format!("{}\n", &*Zeroizing::new(STANDARD.encode(root.expose()))))
 }
 
 /// Writes a file that nobody else ever reads, and that is not there yet.
-fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
+pub(crate) fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
     let write = || {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(text.as_bytes())?;
@@ -186,7 +230,7 @@ fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
 }
 
 /// What was done to names in a folder is on disk after this.
-fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+pub(crate) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
@@ -195,7 +239,7 @@ fn unwritten(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(FailureKind::Config, format!("can't write {}: {error}", path.display()))
 }
 
-fn parse(text: &str, from: &str) -> Result<RootKey, Failure> {
+pub(crate) fn parse(text: &str, from: &str) -> Result<RootKey, Failure> {
     let bytes = Zeroizing::new(STANDARD.decode(text.trim()).unwrap_or_default());
     let bytes: [u8; 32] = bytes.as_slice().try_into().map_err(|_| {
         Failure::new(FailureKind::Config, format!("{from} does not hold a root key, which is 32 bytes in base64"))
@@ -206,6 +250,6 @@ fn parse(text: &str, from: &str) -> Result<RootKey, Failure> {
 impl Config {
     /// The inner key's file.
     fn inner_key_path(&self) -> PathBuf {
-        self.service.state.join("journal.key")
+        self.service.state.join(INNER)
     }
 }

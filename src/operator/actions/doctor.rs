@@ -81,6 +81,12 @@ pub fn on_disk(config: &Config) -> Vec<Check> {
     vec![state_folder(&config.service.state), root_key(config), disk(config)]
 }
 
+/// Why the journal does not open.
+#[must_use]
+pub fn journal_does_not_open(why: &Failure) -> Check {
+    check("journal", CheckState::Bad, why.words.clone())
+}
+
 /// That no service runs.
 #[must_use]
 pub fn service_not_running(words: &str) -> Check {
@@ -206,8 +212,14 @@ async fn journal(host: &dyn Host) -> Result<Vec<Check>, Failure> {
     let dead = format!("{}; `sealbridge dead-letters list` says why", counts.dead);
     tell(counts.dead > 0, "dead letters", CheckState::Warn, dead);
     tell(counts.held > 0, "held", CheckState::Warn, format!("{} deliveries wait for somebody to act", counts.held));
-    let unreadable = format!("{} messages wait for their keys", counts.unreadable);
-    tell(counts.unreadable > 0, "unreadable", CheckState::Warn, unreadable);
+    let given_up = host.config().journal.limits().unreadable_for.as_secs() / 86_400;
+    for waits in journal.unread().await? {
+        let account = host.config().accounts.get(&waits.account);
+        let way = account.and_then(|account| account.way_out(&waits.reason)).unwrap_or("they are tried again");
+        let words =
+            format!("{} can't be read yet: {}; {way}. Given up after {given_up} days", waits.count, waits.reason);
+        tell(true, &format!("account {}: unreadable", waits.account), CheckState::Warn, words);
+    }
     if admin::room(&*journal).await?.is_none() {
         checks.push(check(
             "admin room",

@@ -1,6 +1,7 @@
 //! The closed list of what an operator can ask for, and the one place where it is done.
 
 mod audience;
+mod backup;
 mod conversations;
 mod doctor;
 mod letters;
@@ -10,7 +11,7 @@ mod status;
 
 use std::{fmt, sync::Arc};
 
-pub use doctor::{Check, CheckState, diagnosis, on_disk, service_not_running};
+pub use doctor::{Check, CheckState, diagnosis, journal_does_not_open, on_disk, service_not_running};
 use sealbridge_contract::{
     AccountName, Address, Answer, AnyTransport, Flow, PersonId, RemoteId, Step, audience::Identity,
 };
@@ -156,6 +157,8 @@ pub enum Action {
         /// What it is called there.
         message: RemoteId,
     },
+    /// What a backup needs of the accounts and the journal does not have is written into files, for whoever makes it.
+    PrepareBackup,
     /// Identities are compared by people.
     Verify {
         /// Our account.
@@ -215,6 +218,7 @@ impl Action {
             Self::Why { .. } => "why",
             Self::RetryHere { .. } => "retry_here",
             Self::RetryMessage { .. } => "retry_message",
+            Self::PrepareBackup => "prepare_backup",
             Self::Verify { .. } => "verify",
         }
     }
@@ -242,6 +246,7 @@ impl Action {
             | Self::DropDeadLetters
             | Self::Why { .. }
             | Self::RetryHere { .. }
+            | Self::PrepareBackup
             | Self::RetryMessage { .. } => false,
             Self::ShowLink { .. }
             | Self::Status
@@ -289,6 +294,7 @@ impl Action {
             | Self::DropDeadLetters
             | Self::Approve { .. }
             | Self::ForgetTrust { .. }
+            | Self::PrepareBackup
             | Self::Verify { .. } => true,
         }
     }
@@ -461,6 +467,7 @@ async fn do_at_once(host: &dyn Host, action: &Action) -> Result<Outcome, Failure
         Action::Why { at, message, by, brief } => room::why(host, at, message, by.as_ref(), *brief).await,
         Action::RetryHere { at, number } => room::retry_here(host, at, *number).await,
         Action::RetryMessage { at, message } => room::retry_message(host, at, message).await,
+        Action::PrepareBackup => backup::prepare(host).await,
         Action::Verify { .. } => Err(Failure::other("comparing takes more than one step")),
     }
 }

@@ -113,6 +113,9 @@ pub(super) enum Command {
     /// The root key, which opens the journal.
     #[command(subcommand)]
     Key(Key),
+    /// One sealed file of what the service keeps, and back.
+    #[command(subcommand)]
+    Backup(Backup),
     /// Say what became of a message.
     Why {
         /// Where it was written: account/conversation.
@@ -285,6 +288,31 @@ pub(super) enum Key {
         /// Write the new key into this file, and leave the old one where it lies. By default it takes the old one's place.
         #[arg(long, value_name = "FILE")]
         to: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Backup {
+    /// Make a backup, also while the service runs: links, what waits, people and their keys, the accounts' identities, and
+    /// the config. Not in it are the root key, the files of secrets that the config names, and the keys of devices: who
+    /// restores it logs in as new devices.
+    Create {
+        /// The file to make.
+        file: PathBuf,
+        /// The key of backups, which is not the root key. It is made if there is none: keep it apart from the file.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Go on with an older copy of the state folder, which is refused otherwise, as with a backup. Then `sealbridge init`
+    /// logs in. What was carried since the copy was made is unknown to it, and not carried again by itself.
+    Adopt,
+    /// Make the state folder anew from a backup, and the config too if there is none. Then `sealbridge init` logs in.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        /// The key that it was made with.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
     },
 }
 

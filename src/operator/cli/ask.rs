@@ -26,6 +26,16 @@ pub(super) async fn ask(config: Arc<Config>, command: Command, open: Open, outpu
     Ok(found)
 }
 
+/// Asks for one thing that has no steps, and shows nothing.
+pub(super) async fn ask_for(
+    config: Arc<Config>,
+    action: Action,
+    open: Open,
+    output: Output,
+) -> Result<Outcome, Failure> {
+    Asking { config, open, output }.perform(action).await
+}
+
 struct Asking {
     config: Arc<Config>,
     open: Open,
@@ -55,6 +65,7 @@ impl Asking {
             }
             Action::Doctor => {
                 let mut checks = actions::on_disk(&self.config);
+                checks.extend(self.journal_alone().await);
                 checks.push(actions::service_not_running(not_running));
                 Ok(actions::diagnosis(&checks, Some(FailureKind::Unreachable)))
             }
@@ -66,6 +77,18 @@ impl Asking {
                 self.with_journal_alone(action.clone()).await
             }
             _ => Err(Failure::new(FailureKind::Unreachable, not_running)),
+        }
+    }
+
+    /// Whether the journal opens, if there is one and its key.
+    async fn journal_alone(&self) -> Option<actions::Check> {
+        let key = root_key::load(&self.config).ok().filter(|_| self.config.journal_exists())?;
+        match (self.open)(Arc::clone(&self.config), key).await {
+            Ok(service) => {
+                service.close().await;
+                None
+            }
+            Err(failure) => Some(actions::journal_does_not_open(&failure)),
         }
     }
 

@@ -4,6 +4,7 @@ mod account;
 mod answers;
 mod args;
 mod ask;
+mod backup;
 mod files;
 #[cfg(test)]
 mod fuzz;
@@ -89,6 +90,13 @@ fn carry_out(arguments: Arguments, open: Open, output: Output) -> Result<Option<
         Command::Config(args::Config::Show) => local::show(&load(&global)?, output),
         Command::Config(args::Config::Check) => local::check(&find(&global)?, &load(&global)?, output),
         Command::Key(args::Key::Rotate { to }) => local::rotate(&load(&global)?, to.as_deref(), output),
+        Command::Backup(args::Backup::Create { file, key }) => {
+            runtime(None)?.block_on(backup::create(&global, (&file, &key), open, output))
+        }
+        Command::Backup(args::Backup::Adopt) => runtime(None)?.block_on(backup::adopt(&load(&global)?, output)),
+        Command::Backup(args::Backup::Restore { file, key }) => {
+            runtime(None)?.block_on(backup::restore(&global, (&file, &key), output))
+        }
         Command::Init { answers } => runtime(Some(1))?.block_on(init::init(&global, answers.as_deref(), open, output)),
         Command::Account(args::Account::Add { name, network, answers }) => {
             let wanted = account::Wanted { name: name.map(|name| name.0), network, answers };

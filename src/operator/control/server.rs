@@ -236,6 +236,9 @@ mod tests {
         fn trouble(&self) -> Option<String> {
             unreachable!("another user got through")
         }
+        async fn export(&self, _: &sealbridge_contract::AccountName) -> Result<Option<PathBuf>, Failure> {
+            unreachable!("another user got through")
+        }
         async fn links_changed(&self) -> Result<(), JournalError> {
             unreachable!("another user got through")
         }

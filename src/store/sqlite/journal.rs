@@ -15,7 +15,7 @@ use super::{
 };
 use crate::store::{
     Command, Counts, DeadLetter, Died, Fact, Journal, JournalError, LaneReport, Link, LinkEnd, LinkName, Pending,
-    Spoken, Swept,
+    Spoken, Swept, Unread,
 };
 
 /// The service's own settings are the store of no account: no account can be named so.
@@ -265,6 +265,10 @@ impl Journal for SqliteJournal {
     async fn finish(&self, number: i64, answer: Option<Cleartext>, once: Option<&str>) -> Result<bool, JournalError> {
         let once = once.map(str::to_owned);
         self.writer.ask(Ask::of(2, move |ledger| write::finish(ledger, number, answer.as_ref(), once.as_deref()))).await
+    }
+
+    async fn unread(&self) -> Result<Vec<Unread>, JournalError> {
+        self.lists.ask(read::ask(read::unread)).await
     }
 
     async fn counts(&self) -> Result<Counts, JournalError> {

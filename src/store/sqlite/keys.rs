@@ -67,6 +67,16 @@ impl Place {
         &self.0
     }
 
+    /// How often something was committed, in the journal's own words.
+    pub(super) fn commits(number: u64) -> Self {
+        Self::of("commits").with(&number.to_le_bytes())
+    }
+
+    /// The same outside of it.
+    pub(super) fn count(number: u64) -> Self {
+        Self::of("count").with(&number.to_le_bytes())
+    }
+
     pub(super) fn key_check() -> Self {
         Self::of("key_check")
     }

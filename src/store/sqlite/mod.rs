@@ -4,6 +4,7 @@
 //! the writer makes checkpoints: the bundled SQLite loses data when two connections do.
 
 mod checkup;
+mod count;
 mod journal;
 mod keys;
 mod links;
@@ -26,6 +27,7 @@ use rusqlite::{ErrorCode, ffi};
 use sealbridge_contract::{Address, Clock, Vault};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+pub use self::count::FILE as COUNT_FILE;
 use self::{
     checkup::{Checkup, Found},
     read::Reader,
@@ -61,11 +63,25 @@ impl SqliteJournal {
         limits: Limits,
         clock: Clock,
     ) -> Result<Self, OpenError> {
-        Self::open_comparing(COMPARED_UP_TO, folder, vault, router, limits, clock)
+        Self::open_comparing((COMPARED_UP_TO, false), folder, vault, router, limits, clock)
+    }
+
+    /// The same for one that may be an older copy, for who knows what to do with it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and never [`OpenError::Older`].
+    pub fn open_of_any_age(
+        folder: &Path,
+        vault: Vault,
+        router: Arc<dyn Router>,
+        limits: Limits,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
+        Self::open_comparing((COMPARED_UP_TO, true), folder, vault, router, limits, clock)
     }
 
     fn open_comparing(
-        up_to: u64,
+        (up_to, any_age): (u64, bool),
         folder: &Path,
         vault: Vault,
         router: Arc<dyn Router>,
@@ -73,7 +89,7 @@ impl SqliteJournal {
         clock: Clock,
     ) -> Result<Self, OpenError> {
         let keys = Arc::new(keys::Keys::new(vault));
-        let opened = open::open(folder, &keys, up_to)?;
+        let opened = open::open(folder, &keys, up_to, any_age)?;
         let (woken, found) = (Arc::new(Woken::default()), Found::default());
         let reader = |name| -> Result<Arc<Lane<read::Asked>>, OpenError> {
             let reader = Reader::open(&opened.path, Arc::clone(&keys), Arc::clone(&router), found.clone())
@@ -85,7 +101,7 @@ impl SqliteJournal {
             true => None,
             false => Some(Arc::new(Checkup::start(&opened.path, found.clone()).map_err(OpenError::Unusable)?)),
         };
-        let ledger = Ledger::new(opened.connection, keys, router, limits, clock)
+        let ledger = Ledger::new(opened.connection, opened.count, keys, router, limits, clock)
             .and_then(|mut ledger| write::mend(&mut ledger).map(|()| ledger))
             .map_err(|error| match error {
                 JournalError::Damaged(what) => OpenError::Damaged(what),

@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, config::DbCo
 use subtle::ConstantTimeEq;
 
 use super::{
+    count::Count,
     keys::{Keys, Place},
     schema,
 };
@@ -20,6 +21,8 @@ use crate::store::OpenError;
 pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
+    /// How often something was committed.
+    pub(super) count: Count,
     /// Held as long as the writer runs.
     pub(super) lock: File,
     /// Whether the file is known to be sound, or new.
@@ -50,8 +53,9 @@ fn is_for_us_alone(folder: &Path) -> std::io::Result<bool> {
     Ok(true)
 }
 
-/// Opens or makes the journal. A file of up to `compare_up_to` bytes is compared with its indexes first.
-pub(super) fn open(folder: &Path, keys: &Keys, compare_up_to: u64) -> Result<Opened, OpenError> {
+/// Opens or makes the journal. A file of up to `compare_up_to` bytes is compared with its indexes first. An older copy is
+/// refused unless `any_age` says otherwise.
+pub(super) fn open(folder: &Path, keys: &Keys, compare_up_to: u64, any_age: bool) -> Result<Opened, OpenError> {
     let unusable = |error: std::io::Error| OpenError::Unusable(error.to_string());
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
     if fs::metadata(folder).map_err(unusable)?.mode() & 0o077 != 0 {
@@ -93,7 +97,8 @@ pub(super) fn open(folder: &Path, keys: &Keys, compare_up_to: u64) -> Result<Ope
     }
     check_key(&connection, keys)?;
     check_conversations(&connection, keys)?;
-    Ok(Opened { connection, path, lock, looked_over: found == 0 || small })
+    let count = Count::open(folder, &connection, keys, any_age)?;
+    Ok(Opened { connection, path, count, lock, looked_over: found == 0 || small })
 }
 
 /// A file that only we can read; kept if it is there.

@@ -12,6 +12,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0006_ages.sql"),
     include_str!("../migrations/0007_said.sql"),
     include_str!("../migrations/0008_commands.sql"),
+    include_str!("../migrations/0009_commits.sql"),
 ];
 
 /// The version that is found.

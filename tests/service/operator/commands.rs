@@ -1,6 +1,6 @@
 //! The commands, against the built binary: what they print, and with which code they end.
 
-use std::{os::unix::process::CommandExt as _, path::Path};
+use std::{os::unix::process::CommandExt as _, path::Path, process::Stdio};
 
 use sealbridge_contract::AccountName;
 use sealbridge_loopback::DiskPeer;
@@ -488,4 +488,21 @@ fn every_command_that_a_message_names_exists() {
             }
         }
     }
+}
+
+#[test]
+fn doctor_finds_a_second_service_that_has_the_journal_and_another_socket() {
+    let bench = Bench::set_up();
+    let mut elsewhere = bench.command(&["run"]);
+    elsewhere.env("SEALBRIDGE_SERVICE__CONTROL_SOCKET", bench.path("elsewhere.sock"));
+    let mut running = elsewhere.stderr(Stdio::null()).spawn().expect("the binary was built for this");
+    wait_until(|| bench.path("elsewhere.sock").exists());
+    let said = bench.json(&["doctor"]);
+    let found = said.lines().into_iter().find(|line| line["topic"] == "journal");
+    let words = found.as_ref().and_then(|line| line["words"].as_str()).unwrap_or_default();
+    assert!(said.exit != 0 && words.contains("another Sealbridge has this journal open"), "{said:?}");
+    running.kill().expect("it runs");
+    running.wait().expect("it is our own child");
+    let said = bench.json(&["doctor"]);
+    assert!(said.lines().into_iter().all(|line| line["topic"] != "journal"), "{said:?}");
 }

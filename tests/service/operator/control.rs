@@ -213,6 +213,9 @@ impl Host for PlayedHost {
     fn trouble(&self) -> Option<String> {
         None
     }
+    async fn export(&self, _: &AccountName) -> Result<Option<PathBuf>, Failure> {
+        Ok(None)
+    }
     async fn links_changed(&self) -> Result<(), JournalError> {
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What the operator does and sees: the command line against the built binary, and the parts beneath it in this process.
 
 mod actions;
+mod backup;
 mod bench;
 mod commands;
 mod confined;

@@ -20,7 +20,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::core::lock;
+use crate::{backup::PATIENCE, core::lock};
 use servers::Server;
 use types::{Chat, Contact, Event, Happened, Loaded, Login, Message, MessageInfo, Outgoing, Place, SELF};
 
@@ -130,6 +130,25 @@ impl Engine {
             Some(account) => Ok(*account),
             None => child.call("add_account", ()).await,
         }
+    }
+
+    /// An account with nothing in it; those that a broken-off call left are gone.
+    pub(crate) async fn new_account(child: &Child) -> Answer<u32> {
+        let accounts: Vec<u32> = child.call("get_all_account_ids", ()).await?;
+        for account in accounts {
+            child.call::<()>("remove_account", (account,)).await?;
+        }
+        child.call("add_account", ()).await
+    }
+
+    /// Writes all of the account into a folder, as one file of a name that the engine chooses.
+    pub(crate) async fn export(&self, folder: &Path, passphrase: &str) -> Answer<()> {
+        self.child.call_within(PATIENCE, "export_backup", (self.account, folder, passphrase)).await
+    }
+
+    /// Takes what was exported into an account that has nothing in it.
+    pub(crate) async fn import(&self, file: &Path, passphrase: &str) -> Answer<()> {
+        self.child.call_within(PATIENCE, "import_backup", (self.account, file, passphrase)).await
     }
 
     pub(crate) fn child(&self) -> &Child {

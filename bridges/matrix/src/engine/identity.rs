@@ -2,16 +2,17 @@
 
 use matrix_sdk_crypto::{UserIdentity, types::requests::AnyIncomingResponse};
 use ruma::{
-    TransactionId,
+    DeviceId, OneTimeKeyAlgorithm, TransactionId,
     api::client::{
-        keys::{get_keys, upload_signing_keys},
+        device::{delete_devices, get_device},
+        keys::{get_keys, upload_keys, upload_signing_keys},
         uiaa::{AuthData, MatrixUserIdentifier, Password, UserIdentifier},
     },
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing::{info, instrument};
 
-use super::{Class, Engine, EngineError, HttpError, HttpErrorKind, error::contained};
+use super::{Class, Engine, EngineError, HttpError, HttpErrorKind, Interactive, error::contained};
 
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -61,6 +62,10 @@ pub struct OwnState {
     /// The server's current backup; another than ours means that another client replaced it.
     pub server_backup_version: Option<String>,
     pub secret_storage: bool,
+    /// The homeserver has our device's keys, and gives them to others.
+    pub device_known: bool,
+    /// How many one-time keys of ours the homeserver had last, and whether it had one to fall back to.
+    pub keys_left: Option<(u64, bool)>,
     pub other_devices: usize,
 }
 
@@ -94,6 +99,8 @@ impl Engine {
             master_key: person.master_key,
             backup_version: self.machine().backup_machine().backup_version().await,
             server_backup_version: self.server_backup().await?.map(|(version, _)| version),
+            device_known: self.is_device_known().await?,
+            keys_left: self.keys_left().await,
             secret_storage: self.default_secret_key_id().await?.is_some(),
             other_devices: person.devices.len(),
         })
@@ -131,6 +138,23 @@ impl Engine {
         Ok(())
     }
 
+    /// The machine knows its own device in any case, so the server itself is asked.
+    async fn is_device_known(&self) -> Result<bool, IdentityError> {
+        let mut request = get_keys::v3::Request::new();
+        request.device_keys.insert(self.user_id().to_owned(), Vec::new());
+        let answer = self.http().send_any(request, Class::Keys).await?;
+        Ok(answer.device_keys.get(self.user_id()).is_some_and(|devices| devices.contains_key(self.device_id())))
+    }
+
+    /// An upload of nothing is answered with what is there. Where uploads are refused, the last sync answer told it.
+    async fn keys_left(&self) -> Option<(u64, bool)> {
+        let told = self.inner.standing.keys_left();
+        let (_, falls_back) = told?;
+        let Ok(answer) = self.http().send_any(upload_keys::v3::Request::new(), Class::Short).await else { return told };
+        let left = answer.one_time_key_counts.get(&OneTimeKeyAlgorithm::SignedCurve25519).copied();
+        Some((left.unwrap_or_default().into(), falls_back))
+    }
+
     /// The machine's own view counts an identity that never reached the server, so the server itself is asked.
     async fn server_master_key(&self) -> Result<Option<()>, IdentityError> {
         let mut request = get_keys::v3::Request::new();
@@ -151,17 +175,7 @@ impl Engine {
 
         let answer = match self.http().send_any(request.clone(), Class::Short).await {
             Err(HttpError { kind: HttpErrorKind::Interactive(asked) }) => {
-                if !asked.password_suffices {
-                    return Err(match asked.needs_browser {
-                        true => IdentityError::NeedsBrowser,
-                        false => IdentityError::NeedsPassword,
-                    });
-                }
-                let password = password.ok_or(IdentityError::NeedsPassword)?;
-                let user = UserIdentifier::Matrix(MatrixUserIdentifier::new(self.user_id().to_string()));
-                let mut proof = Password::new(user, password.expose_secret().to_owned());
-                proof.session = asked.session;
-                request.auth = Some(AuthData::Password(proof));
+                request.auth = Some(self.proof(asked, password)?);
                 self.http().send_any(request, Class::Short).await.map_err(refused_proof)?
             }
             answer => answer?,
@@ -171,6 +185,42 @@ impl Engine {
         self.mark(self.machine().mark_request_as_sent(&id, published)).await?;
         self.http().send_any(bootstrap.upload_signatures_req, Class::Short).await?;
         info!("Cross-signing identity published.");
+        Ok(())
+    }
+
+    /// What the homeserver asks for before it does something that matters.
+    fn proof(&self, asked: Interactive, password: Option<&SecretString>) -> Result<AuthData, IdentityError> {
+        if !asked.password_suffices {
+            return Err(match asked.needs_browser {
+                true => IdentityError::NeedsBrowser,
+                false => IdentityError::NeedsPassword,
+            });
+        }
+        let password = password.ok_or(IdentityError::NeedsPassword)?;
+        let user = UserIdentifier::Matrix(MatrixUserIdentifier::new(self.user_id().to_string()));
+        let mut proof = Password::new(user, password.expose_secret().to_owned());
+        proof.session = asked.session;
+        Ok(AuthData::Password(proof))
+    }
+
+    /// Removes another device of ours. One that is gone already is no trouble.
+    #[instrument(skip_all)]
+    pub async fn remove_device(&self, device: &DeviceId, password: Option<&SecretString>) -> Result<(), IdentityError> {
+        let mut request = delete_devices::v3::Request::new(vec![device.to_owned()]);
+        match self.http().send_any(get_device::v3::Request::new(device.to_owned()), Class::Short).await {
+            Err(error) if error.is_not_found() => return Ok(()),
+            there => there?,
+        };
+        match self.http().send_any(request.clone(), Class::Short).await {
+            Err(HttpError { kind: HttpErrorKind::Interactive(asked) }) => {
+                request.auth = Some(self.proof(asked, password)?);
+                self.http().send_any(request, Class::Short).await.map_err(refused_proof)?;
+            }
+            answer => {
+                answer?;
+            }
+        }
+        info!("The device that we had before was removed.");
         Ok(())
     }
 

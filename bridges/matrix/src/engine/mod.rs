@@ -4,6 +4,7 @@
 //! ciphertext it made itself, every reader of a room key is shown before the key leaves, feeding a sync answer again is
 //! harmless, and nothing here holds a lock over a request that receiving would wait for.
 
+mod age;
 mod attachment;
 mod audience;
 mod backup;
@@ -26,7 +27,7 @@ mod sync;
 mod verify;
 
 pub(crate) use self::http::{DECLINING, LEAVING};
-use self::lane::is_clear;
+use self::{age::AGE, lane::is_clear};
 pub use self::{
     attachment::{Attachment, AttachmentError, Reserved},
     audience::{Audience, DeviceFacts, Person, Readers, Withholding},

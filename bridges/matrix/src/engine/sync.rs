@@ -166,6 +166,17 @@ impl Standing {
         Counts { one_time_keys: part.one_time_keys.clone(), fallback_keys: part.fallback_keys.clone() }
     }
 
+    /// How many one-time keys of ours the homeserver had, and whether it had one to fall back to; `None` before the first
+    /// answer.
+    pub(super) fn keys_left(&self) -> Option<(u64, bool)> {
+        let last = self.0.lock().unwrap_or_else(|lock| lock.into_inner());
+        let (counts, _) = last.as_ref()?;
+        let left = counts.one_time_keys.get(&OneTimeKeyAlgorithm::SignedCurve25519).copied().unwrap_or_default();
+        // Of a homeserver that does not say, it is not known to have none.
+        let falls_back = counts.fallback_keys.as_ref().is_none_or(|kinds| !kinds.is_empty());
+        Some((left.into(), falls_back))
+    }
+
     fn is(&self, counts: &Counts) -> bool {
         let last = self.0.lock().unwrap_or_else(|lock| lock.into_inner());
         last.as_ref().is_some_and(|(last, at)| last == counts && at.elapsed() < AT_LEAST_EVERY)

@@ -91,6 +91,9 @@ pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &Can
         if !commit(core, engine, inbox, &answer, since.as_deref(), &mut watch.kept, stop).await? {
             return Ok(());
         }
+        if !answer.rooms.join.is_empty() || !answer.to_device.events.is_empty() {
+            core.ages.moved();
+        }
         core.signals.tell(heard_of(fed, core));
         ephemeral::tell(core, inbox, &answer);
         let unmoved = since.as_deref() == Some(answer.next_batch.as_str());

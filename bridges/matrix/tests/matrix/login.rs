@@ -141,6 +141,33 @@ async fn login_that_the_homeserver_forgot_is_made_anew_and_nothing_else_is_forgo
     Ok(())
 }
 
+/// The devices of somebody, as the homeserver shows them to others.
+async fn devices(person: &Person, of: &str) -> Result<Vec<String>> {
+    let body = json!({ "device_keys": { of: [] } });
+    let (_, answer) = person.http("POST", "/_matrix/client/v3/keys/query", Some(body)).await?;
+    Ok(answer["device_keys"][of].as_object().into_iter().flat_map(|devices| devices.keys().cloned()).collect())
+}
+
+#[tokio::test]
+async fn device_of_a_backup_whose_tokens_are_stale_is_removed_by_the_password() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let bob = Person::new_on(&lab.a, "bob").await?;
+    let proxy = Proxy::before(lab.a.url()).await?;
+    let mut bot = Bot::new(&lab.a, proxy.url(), json!({})).await?;
+    let before = devices(&bob, &bot.user.id).await?;
+    assert_eq!(before.len(), 1);
+    bot.context().store.write(sealbridge_matrix::restored()).await?;
+    assert!(!is_set_up(&bot.context().store).await?);
+    let body = json!({ "errcode": "M_UNKNOWN_TOKEN", "error": "renewed since", "soft_logout": false });
+    let stale = proxy.add(Rule::new("POST", "/logout", Fault::Answer { status: 401, body })?);
+    let key = bot.recovery_key.take();
+    bot.set_up(&[]).await?;
+    assert!(stale.struck() > 0 && key.is_some() && bot.recovery_key.is_none());
+    let after = devices(&bob, &bot.user.id).await?;
+    assert!(after.len() == 1 && after != before, "{before:?} {after:?}");
+    bot.start().await?.stop().await
+}
+
 #[tokio::test]
 async fn another_homeserver_in_the_config_is_gone_to_and_loses_no_login() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };

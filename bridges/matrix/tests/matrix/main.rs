@@ -2,6 +2,7 @@
 
 mod bot;
 mod conformance;
+mod doctor;
 mod files;
 mod harness;
 mod identities;

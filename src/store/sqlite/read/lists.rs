@@ -17,7 +17,7 @@ use super::{
     },
     Reader,
 };
-use crate::store::{Counts, DeadLetter, Died, Fact, JournalError, Link, LinkName};
+use crate::store::{Counts, DeadLetter, Died, Fact, JournalError, Link, LinkName, Unread};
 
 /// All links.
 pub(in crate::store::sqlite) fn links(reader: &Reader) -> Outcome<Vec<Link>> {
@@ -298,6 +298,25 @@ pub(in crate::store::sqlite) fn files(reader: &Reader) -> Outcome<HashSet<SpoolI
 }
 
 /// How full it is.
+/// So many reasons are told apart.
+const REASONS: usize = 20;
+
+/// What waits to be read, by account and reason.
+pub(in crate::store::sqlite) fn unread(reader: &Reader) -> Outcome<Vec<Unread>> {
+    let rows: Vec<(String, String, u64, i64)> = reader.all(
+        "SELECT c.account, u.reason, count(*), min(u.since) FROM unreadable u JOIN conversation c ON c.id = u.conversation
+         WHERE u.state = 0 GROUP BY c.account, u.reason ORDER BY count(*) DESC, u.reason LIMIT ?1",
+        [REASONS],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+    )?;
+    let read = |(account, reason, count, since): (String, String, u64, i64)| {
+        let account =
+            AccountName::parse(&account).map_err(|_| JournalError::Damaged("an account has no name".into()))?;
+        Ok(Unread { account, reason, count, since: Timestamp(since) })
+    };
+    rows.into_iter().map(read).collect()
+}
+
 pub(in crate::store::sqlite) fn counts(reader: &Reader) -> Outcome<Counts> {
     let count = |sql: &str| -> Outcome<u64> { Ok(reader.one(sql, [], |row| row.get(0))?.unwrap_or(0)) };
     let (queued, first) = reader

@@ -23,7 +23,7 @@ pub(super) use self::{
     accounts::{read, read_all},
     commands::commands,
     head::{called, head, lane_reports, lanes, said},
-    lists::{counts, dead_letters, died_since, files, links, open_gaps, waiting, why, wrote},
+    lists::{counts, dead_letters, died_since, files, links, open_gaps, unread, waiting, why, wrote},
 };
 
 /// A question on its way to a reader.

@@ -273,7 +273,14 @@ async fn large_file_is_looked_over_while_in_use_and_stops_when_damaged() {
     fill(&folder).await;
     let reopen = || {
         let router = TestRouter::linking(&[&at("one", "!a"), &at("two", "!b")]);
-        SqliteJournal::open_comparing(0, &folder.journal(), vault(), router, Limits::default(), Clock::system())
+        SqliteJournal::open_comparing(
+            (0, false),
+            &folder.journal(),
+            vault(),
+            router,
+            Limits::default(),
+            Clock::system(),
+        )
     };
     let sound = reopen().expect("it opens");
     assert!(sound.checkup.is_some());

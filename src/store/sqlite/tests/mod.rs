@@ -3,6 +3,7 @@
 mod damage;
 mod full;
 mod model;
+mod older;
 mod power;
 mod refusals;
 mod secrecy;

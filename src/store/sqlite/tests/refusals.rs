@@ -159,5 +159,5 @@ async fn nobody_else_can_read_the_folder_or_a_file_in_it() {
         assert_eq!(mode(&path), 0o600, "{}", path.display());
         files += 1;
     }
-    assert_eq!(files, 4, "the database, its log, the log's index, and the lock");
+    assert_eq!(files, 5, "the database, its log, the log's index, the lock, and the count");
 }

@@ -172,6 +172,7 @@ impl Writer {
             self.serve(jobs);
         }
         self.fold("TRUNCATE");
+        self.ledger.count.close();
     }
 
     /// Waits for what is to be done next.
@@ -311,6 +312,7 @@ impl Writer {
     fn transaction(&mut self, jobs: &mut [Box<dyn Job>], goes_on: bool) -> Outcome<Vec<Outcome<()>>> {
         let before = (self.ledger.totals, self.ledger.unfinished.clone());
         self.ledger.run("BEGIN IMMEDIATE", [])?;
+        let changed_before = self.ledger.connection.total_changes();
         let all = jobs.iter_mut().try_for_each(|job| guarded(&mut self.ledger, |ledger| job.run(ledger)));
         let outcomes = match all {
             Ok(()) => jobs.iter().map(|_| Ok(())).collect(),
@@ -331,14 +333,11 @@ impl Writer {
         if goes_on && !self.ledger.links_changed {
             self.go_on()?;
         }
-        let totals = self.ledger.totals;
-        if totals != before.0 {
-            self.ledger
-                .run("UPDATE total SET payload_bytes = ?1, settled = ?2", [totals.payload_bytes, totals.settled])?;
-        }
+        let counted = self.ledger.write_totals(changed_before)?;
         fail::fail_point!("journal::before-commit");
         self.ledger.run("COMMIT", [])?;
         fail::fail_point!("journal::after-commit");
+        self.ledger.counted(counted);
         Ok(outcomes)
     }
 

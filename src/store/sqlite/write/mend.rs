@@ -21,9 +21,12 @@ use crate::store::{JournalError, Link, LinkEnd, LinkName};
 /// Looks at every link and gap.
 pub(in crate::store::sqlite) fn mend(ledger: &mut Ledger) -> Outcome<()> {
     ledger.run("BEGIN IMMEDIATE", [])?;
+    let changed_before = ledger.connection.total_changes();
     mend_links(ledger)?;
     mend_gaps(ledger)?;
+    let counted = ledger.write_totals(changed_before)?;
     ledger.run("COMMIT", [])?;
+    ledger.counted(counted);
     // Whoever opened the journal reads the links anyway.
     ledger.links_changed = false;
     Ok(())

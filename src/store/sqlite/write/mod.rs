@@ -28,6 +28,7 @@ pub(super) use self::group::{Ask, Asked, Writer, nothing};
 use self::names::Names;
 use super::{
     Outcome,
+    count::Count,
     keys::{self, Keys, Place},
     received,
 };
@@ -53,6 +54,7 @@ pub(super) use self::{
 /// The writer's connection and what it keeps in mind. What a job does to it is undone when the job fails.
 pub(super) struct Ledger {
     pub(super) connection: Connection,
+    count: Count,
     keys: Arc<Keys>,
     router: Arc<dyn Router>,
     limits: Limits,
@@ -96,6 +98,7 @@ struct NewNames {
 impl Ledger {
     pub(super) fn new(
         connection: Connection,
+        count: Count,
         keys: Arc<Keys>,
         router: Arc<dyn Router>,
         limits: Limits,
@@ -117,6 +120,7 @@ impl Ledger {
         let names = Names::read(&connection)?;
         Ok(Self {
             connection,
+            count,
             keys,
             router,
             limits,
@@ -157,6 +161,27 @@ impl Ledger {
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Outcome<Vec<T>> {
         Ok(self.connection.prepare_cached(sql)?.query_map(params, read)?.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Writes what is counted as it goes, with the number of this commit, if anything changed in it.
+    fn write_totals(&mut self, changed_before: u64) -> Outcome<Option<u64>> {
+        if self.connection.total_changes() == changed_before {
+            return Ok(None);
+        }
+        let Totals { payload_bytes, settled } = self.totals;
+        let (commits, tag) = self.count.next(&self.keys);
+        self.run(
+            "UPDATE total SET payload_bytes = ?1, settled = ?2, commits = ?3, tag = ?4",
+            params![payload_bytes, settled, commits, tag],
+        )?;
+        Ok(Some(commits))
+    }
+
+    /// It is committed, and durable.
+    fn counted(&mut self, commits: Option<u64>) {
+        if let Some(commits) = commits {
+            self.count.committed(commits, &self.keys);
+        }
     }
 
     fn now(&self) -> Timestamp {

@@ -1,6 +1,6 @@
 //! One exchange on the wire: the guard before it, the limits around it, the reading of the answer.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Instant};
 
 use ruma::api::IncomingResponse;
 use url::{Host, Url};
@@ -34,6 +34,10 @@ impl Http {
     ) -> Result<http::Response<Vec<u8>>, HttpError> {
         let failed = |error: reqwest::Error| HttpError::from_transport(&error);
         let mut answer = self.inner.client.execute(request).await.map_err(failed)?;
+        if let Some(said) = answer.headers().get(http::header::DATE) {
+            let mut told = self.inner.told_time.lock().unwrap_or_else(|lock| lock.into_inner());
+            *told = Some((said.clone(), Instant::now()));
+        }
         let status = answer.status();
         let limit = if status.is_success() { limit } else { ERROR_LIMIT };
         let mut body = Vec::new();

@@ -15,12 +15,13 @@ mod tokens;
 use std::{
     fmt,
     sync::{
-        Arc, RwLock,
+        Arc, Mutex as SyncMutex, RwLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant, SystemTime},
 };
 
+use http::HeaderValue;
 use ruma::{
     OwnedEventId, RoomId, TransactionId,
     api::{
@@ -67,6 +68,8 @@ struct Inner {
     versions: OnceCell<Arc<SupportedVersions>>,
     sent: AtomicU64,
     in_flight: AtomicU64,
+    /// What the homeserver last said the time is, and when it said so.
+    told_time: SyncMutex<Option<(HeaderValue, Instant)>>,
 }
 
 impl fmt::Debug for Http {
@@ -110,6 +113,7 @@ impl Http {
                 versions: OnceCell::new(),
                 sent: AtomicU64::new(0),
                 in_flight: AtomicU64::new(0),
+                told_time: SyncMutex::default(),
             }),
         })
     }
@@ -143,6 +147,15 @@ impl Http {
     }
 
     /// Names who knows which devices may get keys.
+    /// What time it is by the homeserver's clock, in milliseconds since the epoch and to the second.
+    #[must_use]
+    pub fn its_time(&self) -> Option<i64> {
+        let (said, at) = self.inner.told_time.lock().unwrap_or_else(|lock| lock.into_inner()).clone()?;
+        let said = httpdate::parse_http_date(said.to_str().ok()?).ok()?;
+        let said = said.duration_since(SystemTime::UNIX_EPOCH).ok()?.saturating_add(at.elapsed());
+        i64::try_from(said.as_millis()).ok()
+    }
+
     pub(super) fn set_doorkeeper(&self, doorkeeper: Arc<dyn Doorkeeper>) {
         self.inner.guard.set_doorkeeper(doorkeeper);
     }

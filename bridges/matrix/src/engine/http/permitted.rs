@@ -113,6 +113,7 @@ on_wire![
     api::backup::create_backup_version::v3::Request,
     api::backup::get_backup_keys_for_session::v3::Request,
     api::backup::get_latest_backup_info::v3::Request,
+    api::device::delete_devices::v3::Request,
     api::keys::claim_keys::v3::Request,
     api::keys::get_keys::v3::Request,
     api::keys::upload_keys::v3::Request,

@@ -11,7 +11,7 @@ use serde::{
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::engine::{StandardEmoji, is_clear};
+use crate::engine::{AGE, StandardEmoji, is_clear};
 
 /// Why a request was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
@@ -88,7 +88,7 @@ pub(super) fn judge(method: &Method, uri: &Uri, body: &[u8]) -> Judged<Vec<Recip
         ["client", _, "room_keys", "keys"] => nobody(is(&Method::PUT).and_then(|()| backed_up(&body()?))),
         ["client", _, "room_keys", "version"] => nobody(is(&Method::POST).and_then(|()| new_backup(&body()?))),
         ["client", _, "keys", "upload" | "query" | "claim" | "device_signing" | "signatures", ..]
-        | ["client", _, "login" | "logout" | "refresh"]
+        | ["client", _, "delete_devices" | "login" | "logout" | "refresh"]
         // On homeservers that only speak versions before these had a name of their own.
         | ["client", "unstable", "org.matrix.msc2918", "refresh"]
         | ["media", "unstable", "fi.mau.msc2246", "create"]
@@ -277,6 +277,15 @@ fn new_room(body: &Map<String, Value>) -> Judged {
 fn account_data(kind: &str, body: &Map<String, Value>) -> Judged {
     match kind {
         "m.direct" => Ok(()),
+        // A number, and what no words fit into.
+        _ if kind.starts_with(AGE) => {
+            only(body, &["count", "word", "tag"], Stop::ClearSecret)?;
+            let is_hex = |value: &Value| {
+                value.as_str().is_some_and(|text| text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            };
+            let plain = body.iter().all(|(key, value)| if key == "count" { value.is_u64() } else { is_hex(value) });
+            if plain { Ok(()) } else { Err(Stop::ClearSecret) }
+        }
         "m.secret_storage.default_key" => only(body, &["key"], Stop::ClearSecret),
         _ if kind.starts_with("m.secret_storage.key.") => {
             only(body, &["name", "algorithm", "iv", "mac", "passphrase"], Stop::ClearSecret)?;

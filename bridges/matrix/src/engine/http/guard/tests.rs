@@ -249,3 +249,18 @@ fn file_is_uploaded_without_a_name_or_a_type() {
     assert_eq!(judge_upload(&Method::POST, &url(""), &picture), Err(Stop::Media));
     assert_eq!(judge_upload(&Method::POST, &url(""), &HeaderMap::new()), Err(Stop::Media));
 }
+
+#[test]
+fn age_of_the_stores_leaves_as_a_number_and_nothing_beside_it() {
+    check(
+        &Method::PUT,
+        "/user/%40a%3Ax/account_data/io.github.sealbridge.age.DEVICE",
+        &[
+            (json!({ "count": 5, "word": "00ff", "tag": "0123456789abcdef" }), Ok(0)),
+            (json!({ "count": 5, "word": "canary", "tag": "00" }), Err(Stop::ClearSecret)),
+            (json!({ "count": "canary", "word": "00", "tag": "00" }), Err(Stop::ClearSecret)),
+            (json!({ "count": 5, "word": "00", "tag": "0".repeat(65) }), Err(Stop::ClearSecret)),
+            (json!({ "count": 5, "word": "00", "tag": "00", "canary": 1 }), Err(Stop::ClearSecret)),
+        ],
+    );
+}

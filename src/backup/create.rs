@@ -1,0 +1,177 @@
+//! A backup is made, also while the service runs.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use rusqlite::{Connection, OpenFlags};
+use sealbridge_contract::{AccountName, RootKey, SpoolId, Timestamp};
+
+use super::{
+    parts::{self, Part, SpoolIdText},
+    sealed::{BackupKey, Sealer},
+    unwritten,
+};
+use crate::{
+    config::{Config, root_key},
+    operator::{Failure, FailureKind},
+};
+
+/// What was made.
+#[derive(Debug)]
+pub struct Made {
+    /// How long the file is.
+    pub bytes: u64,
+    /// Files that waited to be carried, and are in it.
+    pub files: usize,
+}
+
+/// The journal as it was at one moment: a copy as locked as the journal itself is. It has no name any more, so it goes
+/// with this.
+#[derive(Debug)]
+pub struct JournalCopy {
+    file: File,
+    /// When.
+    pub taken: Timestamp,
+}
+
+impl JournalCopy {
+    /// Takes it, beside a service that goes on.
+    ///
+    /// # Errors
+    /// [`FailureKind::Config`] if there is no journal, or no room for a copy of it.
+    pub fn take(config: &Config, now: Timestamp) -> Result<Self, Failure> {
+        let path = config.service.state.join("journal.copy");
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::new(FailureKind::Config, format!("the journal can't be copied: {error}"))
+        };
+        if !config.journal_exists() {
+            return Err(Failure::new(FailureKind::Config, "there is no journal to make a backup of"));
+        }
+        // One that a killed call left behind.
+        remove(&path).map_err(|error| failed(&error))?;
+        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(|error| failed(&error))?;
+        let copied = copy(&config.journal_path(), &path);
+        fail::fail_point!("backup::copied");
+        remove(&path).map_err(|error| failed(&error))?;
+        copied.map_err(|error| failed(&error))?;
+        Ok(Self { file, taken: now })
+    }
+}
+
+/// SQLite writes a whole, compact copy of one moment: nothing of what was deleted is in it.
+fn copy(journal: &Path, to: &Path) -> rusqlite::Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(journal, flags)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.execute("VACUUM INTO ?1", [to.to_string_lossy()])?;
+    Ok(())
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes the backup. `config_text` is the config file as it is; it holds no secret, and the files that it names are not
+/// in the backup.
+///
+/// # Errors
+/// [`FailureKind::Usage`] if there is such a file already; [`FailureKind::Config`] if it can't be written. Then there is
+/// none.
+pub fn write(
+    config: &Config,
+    config_text: &str,
+    inner: &RootKey,
+    journal: JournalCopy,
+    exports: &[(AccountName, PathBuf)],
+    (file, key): (&Path, &BackupKey),
+) -> Result<Made, Failure> {
+    if file.exists() {
+        return Err(Failure::usage(format!("{} is there already: name another file", file.display())));
+    }
+    let half = file.with_added_extension("half");
+    let content = Content { config, config_text, inner, journal, exports };
+    let made = content.write_to(&half, key).and_then(|made| {
+        fail::fail_point!("backup::written");
+        // A second name, unlike a new one, is never put over a file that is there.
+        fs::hard_link(&half, file)?;
+        root_key::sync_folder_of(file)?;
+        Ok(made)
+    });
+    let _left = fs::remove_file(&half);
+    made.map_err(|error| unwritten(file, &error))
+}
+
+struct Content<'a> {
+    config: &'a Config,
+    config_text: &'a str,
+    inner: &'a RootKey,
+    journal: JournalCopy,
+    exports: &'a [(AccountName, PathBuf)],
+}
+
+impl Content<'_> {
+    fn write_to(mut self, path: &Path, key: &BackupKey) -> io::Result<Made> {
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let mut to = Sealer::begin(BufWriter::new(file), key)?;
+        let about = Part::About { taken: self.journal.taken, version: env!("CARGO_PKG_VERSION").into() };
+        parts::write(&mut to, about, 0, io::empty())?;
+        let text = self.config_text.as_bytes();
+        parts::write(&mut to, Part::Config, text.len() as u64, text)?;
+        parts::write(&mut to, Part::Key, 32, self.inner.expose().as_slice())?;
+        let journal = &mut self.journal.file;
+        parts::write(&mut to, Part::Journal, journal.metadata()?.len(), journal)?;
+        let files = spool(self.config, &mut to)?;
+        for (account, path) in self.exports {
+            let export = File::open(path)?;
+            parts::write(&mut to, Part::Export { account: account.clone() }, export.metadata()?.len(), export)?;
+        }
+        parts::write(&mut to, Part::End, 0, io::empty())?;
+        let file = to.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        Ok(Made { bytes: file.metadata()?.len(), files })
+    }
+}
+
+/// The spool's whole files. One that goes meanwhile was delivered since the journal was copied.
+fn spool(config: &Config, to: &mut impl io::Write) -> io::Result<usize> {
+    let entries = match fs::read_dir(config.service.state.join("spool")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut files = 0;
+    for entry in entries {
+        let entry = entry?;
+        let Some(id) = entry.file_name().to_str().and_then(|name| SpoolId::parse(name).ok()) else { continue };
+        let file = match File::open(entry.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            file => file?,
+        };
+        parts::write(to, Part::File { id: SpoolIdText(id) }, file.metadata()?.len(), file)?;
+        files += 1;
+    }
+    Ok(files)
+}
+
+/// Overwrites and removes what was written for the backup alone. It goes in any case.
+///
+/// # Errors
+/// If it could not be overwritten or removed.
+pub fn erase(path: &Path) -> io::Result<()> {
+    let overwrite = || {
+        let mut file = fs::OpenOptions::new().write(true).open(path)?;
+        let length = file.metadata()?.len();
+        io::copy(&mut io::repeat(0).take(length), &mut file)?;
+        file.flush()?;
+        file.sync_all()
+    };
+    overwrite().and(fs::remove_file(path))
+}
