@@ -123,6 +123,8 @@ async fn file_that_only_a_far_server_refuses_stays_behind_and_its_sender_is_told
         let times = heard.iter().filter(|heard| heard.words.contains("another too large")).count();
         assert_eq!(times, 1, "{who:?} hears it once");
     }
+    let letters = trio.bridge.cli(&["dead-letters", "list"]).await?.ok()?.stdout;
+    ensure!(letters.trim().is_empty(), "nothing is left to be looked after: {letters}");
     trio.bridge.stop().await
 }
 
