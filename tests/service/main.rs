@@ -25,4 +25,5 @@ mod running;
 mod secrecy;
 mod relations;
 mod spool;
+mod trio;
 mod waiting;

@@ -16,12 +16,13 @@ use sealbridge_lab::{
     venv::Venv,
 };
 use serde_json::json;
+use tempfile::NamedTempFile;
 
 /// What the two transports' own tests say and hear by.
 #[path = "../../bridges/deltachat/tests/deltachat/speech.rs"]
-mod delta;
+pub(crate) mod delta;
 #[path = "../../bridges/matrix/tests/matrix/speech.rs"]
-mod matrix;
+pub(crate) mod matrix;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -84,21 +85,7 @@ impl Family {
         server: &Synapse,
         setting: &Setting<'_>,
     ) -> Result<Self> {
-        let engine = tokio::task::spawn_blocking(Venv::ready).await??.delta_chat()?;
-        let mailbox = mail.mailbox("bridge")?;
-        let secret = tempfile::NamedTempFile::new()?;
-        std::fs::write(secret.path(), &mailbox.password)?;
-        let extra = format!(
-            "[accounts.family]\nnetwork = \"deltachat\"\naddress = {:?}\npassword_file = {:?}\nengine = {:?}\n\
-             certificate_checks = \"accept-invalid\"\ngroups = [{:?}]\n\
-             imap = {{ server = \"localhost\", port = {} }}\nsmtp = {{ server = \"localhost\", port = {} }}\n",
-            mailbox.address,
-            secret.path(),
-            engine,
-            setting.group,
-            mail.imaps(),
-            mail.smtps()
-        );
+        let (extra, _secret) = mail_account(mail, setting.group).await?;
         let account = AccountPlan::on(server, "work").await?;
         let bot = account.user.id.clone();
         let mut bridge = Bridge::prepare(binary, &Plan { accounts: vec![account], admin: None, extra })?;
@@ -106,9 +93,7 @@ impl Family {
             bridge.set_env("SEALBRIDGE_LOG", log);
         }
         let output = bridge.init().await?.ok()?.stdout;
-        let group = said_after(&output, "In links it is called ", |c| c.is_ascii_hexdigit() || c == '-')?;
-        let in_a_link = |c: char| c.is_ascii_alphanumeric() || ":/.#&=%+-_~".contains(c);
-        let link = said_after(&output, "https:", in_a_link)?;
+        let (group, link) = founded(&output)?;
         bridge.start().await?;
 
         let (ann, ben) = tokio::try_join!(Person::new_on(server, "ann"), DeltaPerson::new_on(mail, "ben"))?;
@@ -120,7 +105,7 @@ impl Family {
         }
         let room = ann.create_encrypted_room("talk", &[&bot]).await?;
         ann.wait_member(&room, &bot, "join", PATIENCE).await?;
-        let chat = ben.join(&format!("https:{link}")).await?;
+        let chat = ben.join(&link).await?;
         ensure!(!bridge.log_text().contains(setting.group), "the group's name is in the log");
         let [here, there] = [format!("work/{room}"), format!("family/{group}")];
         match setting.link {
@@ -204,6 +189,32 @@ impl Said {
     pub(crate) fn to(&self, who: Who) -> &RemoteId {
         if who == Who::Ann { &self.to_ann } else { &self.to_ben }
     }
+}
+
+/// The section of an account at this mail server that founds a group, and the file of its password, for as long as
+/// `sealbridge init` needs it.
+pub(crate) async fn mail_account(mail: &MailServer, group: &str) -> Result<(String, NamedTempFile)> {
+    let engine = tokio::task::spawn_blocking(Venv::ready).await??.delta_chat()?;
+    let mailbox = mail.mailbox("bridge")?;
+    let secret = NamedTempFile::new()?;
+    std::fs::write(secret.path(), &mailbox.password)?;
+    let lines = format!(
+        "[accounts.family]\nnetwork = \"deltachat\"\naddress = {:?}\npassword_file = {:?}\nengine = {engine:?}\n\
+         certificate_checks = \"accept-invalid\"\ngroups = [{group:?}]\n\
+         imap = {{ server = \"localhost\", port = {} }}\nsmtp = {{ server = \"localhost\", port = {} }}\n",
+        mailbox.address,
+        secret.path(),
+        mail.imaps(),
+        mail.smtps()
+    );
+    Ok((lines, secret))
+}
+
+/// What the group that was founded is called in links, and the invitation to it.
+pub(crate) fn founded(output: &str) -> Result<(&str, String)> {
+    let group = said_after(output, "In links it is called ", |c| c.is_ascii_hexdigit() || c == '-')?;
+    let in_a_link = |c: char| c.is_ascii_alphanumeric() || ":/.#&=%+-_~".contains(c);
+    Ok((group, format!("https:{}", said_after(output, "https:", in_a_link)?)))
 }
 
 /// What `sealbridge init` says after `words`, for as long as it has these characters.
