@@ -7,14 +7,15 @@ use fail::fail_point;
 use sealbridge_contract::{
     Adapted, Address, Album, AnyTransport, Cleared, Clock, Deduplication, DeliveryError, DeliveryId, Fate, Found, Loss,
     Manner, Origin, Picture, PictureId, Pictures, Receipt, RemoteId, Slip, Timestamp, Transport, Verb, Verdict, adapt,
-    gate::Hold, judge, names::Tags, trail::MarkKey,
+    gate::Hold, judge, message::Absence, names::Tags, trail::MarkKey,
 };
 
 use super::{
     namesakes::Namesakes,
     table::{Table, TableHandle},
+    telling::FilesTold,
 };
-use crate::store::{Pending, SharedJournal};
+use crate::store::{JournalError, Pending, SharedJournal};
 
 /// What came of an attempt.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,20 +52,28 @@ impl From<Outcome> for Attempt {
 }
 
 /// Makes attempts.
-#[derive(Debug)]
 pub struct Attempts {
     table: TableHandle,
     marks: MarkKey,
     tags: Tags,
     namesakes: Namesakes,
+    journal: SharedJournal,
+    files: FilesTold,
     clock: Clock,
+}
+
+impl std::fmt::Debug for Attempts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Attempts")
+    }
 }
 
 impl Attempts {
     /// Attempts by the table that is valid at each.
     #[must_use]
     pub fn new(table: TableHandle, journal: SharedJournal, marks: MarkKey, tags: Tags, clock: Clock) -> Self {
-        Self { table, marks, tags, namesakes: Namesakes::new(journal), clock }
+        let namesakes = Namesakes::new(SharedJournal::clone(&journal));
+        Self { table, marks, tags, namesakes, journal, files: FilesTold::default(), clock }
     }
 
     /// Tries once. May take as long as the transport's own timeouts.
@@ -100,7 +109,10 @@ impl Attempts {
                 Err(Stop::Gate(outcome)) => break outcome,
                 // Each turn has one verb more, and there are not many.
                 Err(Stop::Form(verb, _)) if !forms.cannot.contains(&verb) => forms.cannot.push(verb),
-                Err(Stop::Form(_, error) | Stop::Network(error)) => break after_failure(transport, &slip, error),
+                Err(Stop::File(why, _)) if forms.without_file.is_none() => forms.without_file = Some(why),
+                Err(Stop::Form(_, error) | Stop::File(_, error) | Stop::Network(error)) => {
+                    break after_failure(transport, &slip, error);
+                }
             }
         };
         fail_point!("flow::after-deliver");
@@ -131,9 +143,11 @@ impl Attempts {
         match transport.common().find(slip).await {
             Ok(Found::There(id)) => Some(Outcome::Delivered(id)),
             Ok(Found::NotThere) => None,
-            Err(DeliveryError { fate: Fate::GiveUp | Fate::OtherForm, cause }) => Some(Outcome::Dead(format!(
-                "nobody knows whether it was delivered, and it can't be looked for: {cause}; not sent again"
-            ))),
+            Err(DeliveryError { fate: Fate::GiveUp | Fate::OtherForm | Fate::WithoutFile(_), cause }) => {
+                Some(Outcome::Dead(format!(
+                    "nobody knows whether it was delivered, and it can't be looked for: {cause}; not sent again"
+                )))
+            }
             Err(DeliveryError { fate: Fate::Retry(after), cause }) => {
                 let after = after.unwrap_or_else(|| pause(slip.attempt));
                 Some(Outcome::Later(after, format!("looking for it failed: {cause}")))
@@ -142,6 +156,16 @@ impl Attempts {
                 Some(Outcome::Later(pause(slip.attempt), format!("looking for it failed: {cause}")))
             }
         }
+    }
+
+    /// Whoever sent a file hears that it stays behind.
+    async fn tell_of_file(&self, pending: &Pending, lost: &[Loss]) -> Result<(), JournalError> {
+        let now = self.clock.now();
+        let Some(word) = self.files.word(pending, lost, now) else { return Ok(()) };
+        if self.journal.say(&word.at, word.notice(now), Some(&word.topic)).await? {
+            self.files.count(&word, pending.message.author(), now);
+        }
+        Ok(())
     }
 
     async fn deliver(
@@ -166,8 +190,17 @@ impl Attempts {
         let named = pending.message.named(&self.tags);
         let namesake = self.namesakes.meets(to, named, self.clock.now()).await;
         let read_there = !matches!(transport, AnyTransport::Carrier(_));
-        let Forms { cannot, lost } = forms;
-        let manner = Manner { abilities, reactions: rule.reactions, tags: &self.tags, namesake, read_there, cannot };
+        let Forms { cannot, without_file, lost } = forms;
+        let manner = Manner {
+            abilities,
+            reactions: rule.reactions,
+            most_file: rule.most_file,
+            without_file: *without_file,
+            tags: &self.tags,
+            namesake,
+            read_there,
+            cannot,
+        };
         let crossing = match adapt(&pending.message, slip.clone(), &manner) {
             Adapted::Crosses(crossing) => crossing,
             Adapted::LeftOut(loss) => {
@@ -187,6 +220,9 @@ impl Attempts {
         let album = from.map(|account| Album { account, pictures: pictures.as_ref().map(|of| of as &dyn Pictures) });
         let verdict =
             judge(crossing.message(), Origin { sender: pending.trust, said: &pending.message }, &destination, &rule);
+        if matches!(verdict, Verdict::Speak(_) | Verdict::Seal(_)) {
+            self.tell_of_file(pending, lost).await.map_err(not_told)?;
+        }
         match (verdict, transport) {
             (Verdict::Refuse(why), _) => Err(Stop::Gate(Outcome::Dead(why.to_string()))),
             (Verdict::Hold(why @ Hold::Paused), _) => Err(Stop::Gate(Outcome::Held(why))),
@@ -211,6 +247,8 @@ impl Attempts {
 struct Forms {
     /// What the transport said that it can't carry of it.
     cannot: Vec<Verb>,
+    /// Why it said that the file never will be there.
+    without_file: Option<Absence>,
     /// What is lost in the last of them.
     lost: Vec<Loss>,
 }
@@ -246,9 +284,9 @@ async fn look_for_erased(
     match transport.common().find(&Slip { delivery, enqueued_at, ..slip.clone() }).await {
         Ok(Found::There(id)) => Ok(id),
         Ok(Found::NotThere) => Err(never_crossed()),
-        Err(DeliveryError { fate: Fate::GiveUp | Fate::OtherForm, cause }) => Err(Outcome::Dead(format!(
-            "nobody knows whether what it deletes arrived, and it can't be looked for: {cause}"
-        ))),
+        Err(DeliveryError { fate: Fate::GiveUp | Fate::OtherForm | Fate::WithoutFile(_), cause }) => Err(
+            Outcome::Dead(format!("nobody knows whether what it deletes arrived, and it can't be looked for: {cause}")),
+        ),
         Err(DeliveryError { fate, cause }) => {
             let after = match fate {
                 Fate::Retry(Some(after)) => after,
@@ -272,19 +310,30 @@ enum Stop {
     Network(DeliveryError),
     /// It can't be in the form of this verb.
     Form(Verb, DeliveryError),
+    /// It can't have its file.
+    File(Absence, DeliveryError),
 }
 
 impl Stop {
     fn of(verb: Verb, error: DeliveryError) -> Self {
-        if error.fate == Fate::OtherForm { Self::Form(verb, error) } else { Self::Network(error) }
+        match error.fate {
+            Fate::OtherForm => Self::Form(verb, error),
+            Fate::WithoutFile(why) => Self::File(why, error),
+            _ => Self::Network(error),
+        }
     }
+}
+
+/// Whoever sent a file is told first, or it stays.
+fn not_told(error: JournalError) -> Stop {
+    Stop::Network(DeliveryError::retry(format!("its author can't be told what becomes of its file: {error}")))
 }
 
 /// Decides, from what the transport said, what becomes of the delivery.
 fn after_failure(transport: &AnyTransport, slip: &Slip, error: DeliveryError) -> Outcome {
     let abilities = transport.common().abilities();
     match error.fate {
-        Fate::GiveUp | Fate::OtherForm => Outcome::Dead(error.cause),
+        Fate::GiveUp | Fate::OtherForm | Fate::WithoutFile(_) => Outcome::Dead(error.cause),
         Fate::Retry(after) => Outcome::Later(after.unwrap_or_else(|| pause(slip.attempt)), error.cause),
         Fate::Unknown if abilities.deduplication == Deduplication::Never && !abilities.finds => {
             Outcome::Dead(format!("{}: nobody knows whether it was delivered; not sent again", error.cause))

@@ -10,7 +10,7 @@ use std::{
 
 use fail::fail_point;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use sealbridge_contract::{Address, AnyTransport, Cleartext, Clock, Deduplication, Loss, Message, Verb, gate::Hold};
+use sealbridge_contract::{Address, AnyTransport, Clock, Deduplication, gate::Hold};
 use serde::Serialize;
 use tokio::{
     sync::{Notify, watch},
@@ -23,6 +23,7 @@ use super::{
     attempt::{Attempt, Attempts, Outcome},
     rest::Rest,
     table::TableHandle,
+    telling,
 };
 use crate::store::{JournalError, Pending, SharedJournal};
 
@@ -63,8 +64,8 @@ impl Dispatch {
     /// A dispatcher for `journal`'s outbox.
     #[must_use]
     pub fn new(journal: SharedJournal, table: TableHandle, attempts: Attempts, clock: Clock) -> Arc<Self> {
-        let states = Mutex::new(BTreeMap::new());
-        Arc::new(Self { journal, table, attempts, clock, states, delivered: std::sync::atomic::AtomicU64::new(0) })
+        let (states, delivered) = (Mutex::new(BTreeMap::new()), std::sync::atomic::AtomicU64::new(0));
+        Arc::new(Self { journal, table, attempts, clock, states, delivered })
     }
 
     /// What each lane that exists is doing.
@@ -257,7 +258,13 @@ impl Lane {
                 () = stop.cancelled() => return Ok(Next::LookAgain),
             };
             if matches!(outcome, Outcome::Delivered(_) | Outcome::LeftOut(_) | Outcome::Dead(_)) {
-                self.tell(dispatch, &pending, &lost, stop).await?;
+                for word in telling::of_losses(&pending, &self.at, &lost) {
+                    let notice = || word.notice(dispatch.clock.now());
+                    written(stop, || async {
+                        dispatch.journal.say(&word.at, notice(), Some(&word.topic)).await.map(drop)
+                    })
+                    .await?;
+                }
             }
             match self.conclude(dispatch, pending, outcome, settling, stop).await? {
                 Next::GoOn => {}
@@ -337,31 +344,6 @@ impl Lane {
         }
     }
 
-    /// Tells, where a message was written, what of it does not cross as it was meant: once for each kind and link.
-    async fn tell(
-        &self,
-        dispatch: &Dispatch,
-        pending: &Pending,
-        lost: &[Loss],
-        stop: &CancellationToken,
-    ) -> Result<(), JournalError> {
-        let (Some((from, _)), Some(link)) = (&pending.from, &pending.link) else { return Ok(()) };
-        for loss in lost.iter().filter(|loss| is_worth_telling(**loss)) {
-            let topic = match loss {
-                // Somebody waits for each file.
-                Loss::TooLarge { .. } => format!("lost {} {}", loss.topic(), pending.delivery),
-                loss => format!("lost {} {link} {}", loss.topic(), self.at),
-            };
-            let words = format!("Over the link {link}: {loss}.");
-            written(stop, || async {
-                let notice = Cleartext::new(Message::notice(dispatch.clock.now(), &words));
-                dispatch.journal.say(from, notice, Some(&topic)).await.map(drop)
-            })
-            .await?;
-        }
-        Ok(())
-    }
-
     fn deduplicates(&self) -> bool {
         let table = self.dispatch.table.now();
         table
@@ -378,12 +360,6 @@ impl Lane {
             () = stop.cancelled() => {}
         }
     }
-}
-
-/// What has no other form anywhere is told to nobody, nor that somebody is not called: programs call whom they answer,
-/// and the name is there in any case.
-fn is_worth_telling(loss: Loss) -> bool {
-    !matches!(loss, Loss::Degraded(Verb::Timer | Verb::Membership | Verb::NameAndPicture | Verb::Other | Verb::Mention))
 }
 
 /// A panic in a transport or a library: it stays with its delivery, which is tried a few times more and then buried, so

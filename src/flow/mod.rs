@@ -24,6 +24,7 @@ mod rest;
 pub mod route;
 pub mod signals;
 pub mod table;
+mod telling;
 pub mod upkeep;
 
 pub use attempt::Outcome;

@@ -85,6 +85,11 @@ impl JourneyRouter {
             None if table.knows(&to.account) => FirstVerdict::Enqueue,
             None => FirstVerdict::Refuse(format!("there is no account {}", to.account)),
             Some(destination) => match judge(message, Origin { sender: trust, said: message }, &destination, rule) {
+                // Its file stays behind, and the rest of it is put into words when it is delivered.
+                Verdict::Refuse(Refusal::FileTooLarge | Refusal::FileNotSealed) if rule.paused => {
+                    FirstVerdict::Hold(Hold::Paused)
+                }
+                Verdict::Refuse(Refusal::FileTooLarge | Refusal::FileNotSealed) => FirstVerdict::Enqueue,
                 Verdict::Refuse(why) => FirstVerdict::Refuse(why.to_string()),
                 Verdict::Hold(why @ Hold::Paused) => FirstVerdict::Hold(why),
                 // What only the destination lacks is waited for at the head of its lane, in order.
@@ -95,15 +100,10 @@ impl JourneyRouter {
 }
 
 /// What the author of a message is told that the gate refuses for something that they can mend.
-fn told(verdict: &FirstVerdict, message: &Cleartext, rule: &Rule) -> Option<String> {
+fn told(verdict: &FirstVerdict, rule: &Rule) -> Option<String> {
     let FirstVerdict::Refuse(why) = verdict else { return None };
-    let most = match () {
-        () if *why == Refusal::FileTooLarge.to_string() => bytes(rule.most_file),
-        () if *why == Refusal::TooLong.to_string() => bytes(rule.most_bytes as u64),
-        () => return None,
-    };
-    let what = if message.file_size().is_some() { "A file" } else { "A message" };
-    Some(format!("{what} did not cross: {why}. The most is {most}."))
+    let is_too_long = *why == Refusal::TooLong.to_string();
+    is_too_long.then(|| format!("A message did not cross: {why}. The most is {}.", bytes(rule.most_bytes as u64)))
 }
 
 impl Router for JourneyRouter {
@@ -119,7 +119,7 @@ impl Router for JourneyRouter {
             .map(|(link, to, rule)| {
                 let verdict =
                     if ours { FirstVerdict::Echo } else { self.first_word(&table, to, message, trust, &rule) };
-                Routed { link: link.clone(), to: to.clone(), tell: told(&verdict, message, &rule), verdict }
+                Routed { link: link.clone(), to: to.clone(), tell: told(&verdict, &rule), verdict }
             })
             .collect();
         // A message is one turn of a loop, however many conversations of a link hear it.

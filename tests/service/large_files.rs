@@ -11,15 +11,15 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use sealbridge_contract::conformance::{Details, How, Sample, Say};
 use sealbridge_lab::{
-    Lab, MailServer, Person,
+    Lab, Person,
     bridge::{AccountPlan, Binary, Bridge, Plan},
-    demo, mail,
+    demo,
     processes::peak_memory,
 };
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::phones::{Family, Setting, Who};
+use crate::phones::{Family, Who};
 
 const MIB: u64 = 1 << 20;
 /// What an operator may count on: the service takes no more than this whatever crosses.
@@ -84,24 +84,6 @@ async fn largest_file_crosses_between_matrix_and_delta_chat_while_the_service_st
     };
     writeln!(std::io::stdout(), "{} MiB: {}; {}", limit / MIB, line("service", 0), line("engine", 1))?;
     ensure!(back[0] < MOST && back[0] - before[0] < MOST, "the service took {} MiB", back[0] / MIB);
-    family.bridge.stop().await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn file_that_the_mail_server_refuses_becomes_a_dead_letter_and_what_follows_crosses() -> Result<()> {
-    if !mail::available().await {
-        return Ok(());
-    }
-    let Some(lab) = Lab::shared().await? else { return Ok(()) };
-    let mail = MailServer::start().await?;
-    let binary = Binary::at(env!("CARGO_BIN_EXE_sealbridge"));
-    let family = Family::on(&binary, &mail, &lab.a, &Setting::default()).await?;
-    // What comes later takes the place of what came before.
-    mail.set(&format!("message_size_limit = {MIB}")).await?;
-    family.says(Who::Ann, file("larger than the mail server takes", 2 * MIB)).await?;
-    family.said(Who::Ann, "what follows").await?;
-    let letters = family.bridge.cli(&["dead-letters", "list"]).await?.ok()?.stdout;
-    ensure!(letters.contains("the mail server refuses it for good"), "{letters}");
     family.bridge.stop().await
 }
 

@@ -15,6 +15,8 @@ mod packaging;
 mod parts_across;
 mod phones;
 mod family;
+mod files_behind;
+mod files_behind_across;
 mod full_disk;
 mod journeys;
 mod kinds;

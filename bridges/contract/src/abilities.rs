@@ -114,6 +114,7 @@ impl Verb {
                 Sort::File => Self::File,
                 Sort::Sticker => Self::Sticker,
             },
+            Kind::Absent(_) => Self::File,
             Kind::Location(_) => Self::Location,
             Kind::Poll(_) => Self::Poll,
             Kind::Change(Change::Timer(_)) => Self::Timer,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{ConversationId, DeliveryId, RemoteId, Timestamp, Trail};
+use crate::{ConversationId, DeliveryId, RemoteId, Timestamp, Trail, message::Absence};
 
 /// What goes with a message to the transport.
 #[derive(Clone, Debug)]
@@ -63,6 +63,9 @@ pub enum Fate {
     ///
     /// [`Degrade`]: crate::Ability::Degrade
     OtherForm,
+    /// It was not delivered, and with its file it never will be. It is put into words that say so and tried again at
+    /// once, and whoever sent it is told.
+    WithoutFile(Absence),
     /// Nobody knows whether it was delivered. It is tried again only if the network deduplicates, or after a look.
     Unknown,
 }
@@ -96,6 +99,12 @@ impl DeliveryError {
     /// Not delivered, and not in this form.
     pub fn other_form(cause: impl Into<String>) -> Self {
         Self { fate: Fate::OtherForm, cause: cause.into() }
+    }
+
+    /// Not delivered, and never with its file.
+    #[must_use]
+    pub fn without_file(why: Absence) -> Self {
+        Self { fate: Fate::WithoutFile(why), cause: format!("its file does not cross: {why}") }
     }
 
     /// Nobody knows.

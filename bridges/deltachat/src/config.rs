@@ -31,7 +31,7 @@ pub struct Settings {
     /// Where mail is handed in. By default the engine finds it by the address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub smtp: Option<MailHost>,
-    /// The largest file that is taken from a chat, in MiB. Larger ones become dead letters, with the reason.
+    /// The largest file that is taken from a chat, in MiB. Of a larger one only the words cross, and its sender is told.
     pub most_file_mib: u32,
     /// Groups of ours: each is made when the account is set up, and its invitation is shown.
     pub groups: Vec<String>,

@@ -12,8 +12,9 @@ use std::{
 };
 
 use sealbridge_contract::{
-    Cleared, DeliveryError, Fatal, Picture, PictureId, SecretBytes, Spool, SpoolError, SpoolId, Spooled, adapt,
-    message::Media, spool::SpoolReader,
+    Cleared, DeliveryError, Fatal, Picture, PictureId, SecretBytes, Spool, SpoolError, SpoolId, Spooled,
+    message::{Absence, Media},
+    spool::SpoolReader,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use zeroize::Zeroizing;
@@ -119,15 +120,15 @@ pub(crate) async fn take(
     folder: &Path,
     file: &str,
     most: u64,
-) -> Result<Result<Spooled, String>, SpoolError> {
-    let gone = || Ok(Err("its file is not there any more".to_owned()));
+) -> Result<Result<Spooled, Absence>, SpoolError> {
+    let gone = || Ok(Err(Absence::NotFetched));
     let Some(path) = inside(folder, Path::new(file)) else { return gone() };
     let Ok(mut from) = tokio::fs::File::open(&path).await else { return gone() };
     let mut writer = spool.create(most).await?;
     let mut piece = Zeroizing::new(vec![0; PIECE]);
     loop {
         // The engine's disk is not the spool's, and one file that can't be read says nothing about another.
-        let Ok(length) = from.read(&mut piece).await else { return Ok(Err("its file can't be read".to_owned())) };
+        let Ok(length) = from.read(&mut piece).await else { return Ok(Err(Absence::NotFetched)) };
         if length == 0 {
             break;
         }
@@ -168,18 +169,16 @@ fn inside(folder: &Path, file: &Path) -> Option<PathBuf> {
 }
 
 /// Why a file never will be in the spool, if it is too long for it.
-fn too_long(error: SpoolError) -> Result<String, SpoolError> {
+fn too_long(error: SpoolError) -> Result<Absence, SpoolError> {
     match error {
-        SpoolError::TooLong { most } => {
-            Ok(format!("its file is larger than {}, the most that is taken", adapt::bytes(most)))
-        }
+        SpoolError::TooLong { most } => Ok(Absence::TooLarge { most: Some(most) }),
         error => Err(error),
     }
 }
 
 fn spool_error(error: SpoolError) -> DeliveryError {
     match error {
-        SpoolError::NotThere | SpoolError::Damaged => DeliveryError::give_up(error.to_string()),
+        SpoolError::NotThere | SpoolError::Damaged => DeliveryError::without_file(Absence::Damaged),
         error => DeliveryError::retry(error.to_string()),
     }
 }
@@ -198,7 +197,7 @@ mod tests {
         std::fs::create_dir(&broken).expect("it can be made");
         let broken = broken.to_str().expect("it is a name");
         let taken = take(&MemorySpool::default(), folder.path(), broken, 100).await.expect("the spool is sound");
-        assert_eq!(taken, Err("its file can't be read".to_owned()));
+        assert_eq!(taken, Err(Absence::NotFetched));
     }
 
     #[tokio::test]

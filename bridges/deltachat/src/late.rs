@@ -22,7 +22,7 @@ use crate::{
     incoming::WITHHELD,
     records,
     session::{Ended, insist},
-    taking::{NotTaken, take},
+    taking::{NotTaken, Taken, take, take_without_the_rest},
 };
 
 /// What such a message waits for.
@@ -67,7 +67,10 @@ pub(crate) async fn complete(
             let resolution = match became {
                 Became::HandedIn => continue,
                 Became::Waits if core.clock.now().since(waiting.since) <= PATIENCE => continue,
-                Became::Waits => refused("the rest of it never came"),
+                Became::Waits => match without_the_rest(core, inbox, engine, &waiting, number).await? {
+                    Became::HandedIn => continue,
+                    _ => refused("the rest of it never came"),
+                },
                 Became::Refused(reason) => refused(reason),
                 Became::Gone => Resolution::NotForUs,
             };
@@ -83,6 +86,30 @@ enum Became {
     Gone,
     Refused(&'static str),
     Waits,
+}
+
+/// Hands in what is here of a message whose rest never came.
+async fn without_the_rest(
+    core: &Core,
+    inbox: &Inbox,
+    engine: &Engine,
+    waiting: &Waiting,
+    number: Option<u32>,
+) -> Result<Became, Ended> {
+    let Some(number) = number else { return Ok(Became::Waits) };
+    let Loaded::There(message) = engine.look(number).await? else { return Ok(Became::Waits) };
+    let taken = match take_without_the_rest(core, inbox, engine, *message).await {
+        Ok(Some(taken)) => taken,
+        Ok(None) | Err(NotTaken::NoRoom | NotTaken::Ended(Ended::Lost(CallError::Refused { .. }))) => {
+            return Ok(Became::Waits);
+        }
+        Err(NotTaken::Ended(ended)) => return Err(ended),
+    };
+    match hand_over(core, inbox, engine, waiting, number, taken).await {
+        Ok(became) => Ok(became),
+        Err(NotTaken::Ended(ended)) => Err(ended),
+        Err(NotTaken::NoRoom) => Ok(Became::Waits),
+    }
 }
 
 fn refused(reason: &str) -> Resolution {
@@ -136,6 +163,17 @@ async fn hand_in(
 ) -> Result<Became, NotTaken> {
     let number = message.id;
     let Some(taken) = take(core, inbox, engine, message).await? else { return Ok(Became::Gone) };
+    hand_over(core, inbox, engine, waiting, number, taken).await
+}
+
+async fn hand_over(
+    core: &Core,
+    inbox: &Inbox,
+    engine: &Engine,
+    waiting: &Waiting,
+    number: u32,
+    taken: Taken,
+) -> Result<Became, NotTaken> {
     let resolution = match taken.what {
         Arrived::Message(incoming) => Resolution::Readable(incoming),
         Arrived::Refused { reason, .. } => refused(&reason),

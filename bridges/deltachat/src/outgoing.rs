@@ -9,7 +9,8 @@ use std::{sync::Arc, time::Duration};
 
 use sealbridge_child::CallError;
 use sealbridge_contract::{
-    Cleared, ConversationId, DeliveryError, Found, Invitation, NotAccepted, Receipt, RemoteId, Slip, gate::Encryption,
+    Cleared, ConversationId, DeliveryError, Fate, Found, Invitation, NotAccepted, Receipt, RemoteId, Slip,
+    gate::Encryption, message::Absence,
 };
 use tokio::time::Instant;
 
@@ -118,6 +119,7 @@ async fn attempt(
         Some(file) => Some(file.hand_over(&core.folder).await?),
         None => None,
     };
+    let has_file = handed_over.is_some();
     outgoing.file = handed_over.as_ref().map(HandedOver::path);
     let sent = Sent { at: core.clock.now().0, after: core.highest(), message: None, refused };
     core.store.write(vec![records::intended(slip, &sent)]).await.map_err(not_written)?;
@@ -132,6 +134,7 @@ async fn attempt(
             core.store.write(vec![records::intended(slip, &sent)]).await.map_err(not_written)?;
             return Err(match sent.refused < REFUSALS {
                 true => DeliveryError::retry("the engine does not send it now"),
+                false if has_file => DeliveryError::without_file(Absence::Refused),
                 false => DeliveryError::give_up("the engine does not send it"),
             });
         }
@@ -214,7 +217,17 @@ async fn look(
 
 /// Waits until a mail server took a message, and gives its name.
 async fn follow(core: &Core, engine: &Engine, slip: &Slip, chat: u32, message: u32) -> Result<Receipt, DeliveryError> {
-    taken(core, engine, slip, chat, message).await?;
+    if let Err(error) = taken(core, engine, slip, chat, message).await {
+        if let Fate::WithoutFile(_) = error.fate {
+            // Another message takes its place.
+            core.store.write(records::taken_out(slip.delivery).into()).await.map_err(not_written)?;
+            // Nobody mails it any more, so it only takes room where it stays.
+            if let Err(error) = engine.delete(message).await {
+                tracing::debug!(%error, "A message that was refused is not taken out.");
+            }
+        }
+        return Err(error);
+    }
     let id = name(core, engine, message).await.map_err(|error| DeliveryError::unknown(error.cause))?;
     Ok(Receipt { id })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sealbridge_contract::{DeliveryError, Slip};
+use sealbridge_contract::{DeliveryError, Slip, Text, message::Absence};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -38,9 +38,20 @@ pub(crate) async fn taken(
     }
     match comes_through(engine, message, deadline).await? {
         now if now >= state::DELIVERED => Ok(()),
-        state::FAILED => Err(DeliveryError::give_up("the mail server refuses it for good")),
+        state::FAILED => Err(refused(&there(engine, message).await?)),
         _ => Err(DeliveryError::unknown("the mail server has not taken it yet; the engine goes on trying")),
     }
+}
+
+/// What becomes of a delivery that the mail server refuses for good.
+fn refused(message: &Message) -> DeliveryError {
+    if message.sort().is_none() {
+        return DeliveryError::give_up("the mail server refuses it for good");
+    }
+    // RFC 5321 and RFC 3463 have these two for what is too large, and one of them means nothing else.
+    let said = message.error.as_ref().map_or("", Text::as_str);
+    let is_too_large = said.contains("5.3.4") || said.contains("552") && said.to_lowercase().contains("size");
+    DeliveryError::without_file(if is_too_large { Absence::TooLarge { most: None } } else { Absence::Refused })
 }
 
 /// Under its old mail id. Whatever became of the chat since, and whoever handed it in first: it is looked at anew.

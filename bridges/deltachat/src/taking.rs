@@ -7,7 +7,7 @@ use sealbridge_contract::{
     Arrived, Author, Fatal, Inbox, PersonId, RemoteId, SpoolError, Spooled,
     gate::Encryption,
     inbox::{StoreWrite, Unreadable},
-    message::{Change, Quote, Target},
+    message::{Absence, Change, Quote, Target},
 };
 
 use crate::{
@@ -59,6 +59,26 @@ pub(crate) async fn take(
     engine: &Engine,
     message: Message,
 ) -> Result<Option<Taken>, NotTaken> {
+    take_as(core, inbox, engine, message, false).await
+}
+
+/// The same for one of which the rest never comes: what is here of it.
+pub(crate) async fn take_without_the_rest(
+    core: &Core,
+    inbox: &Inbox,
+    engine: &Engine,
+    message: Message,
+) -> Result<Option<Taken>, NotTaken> {
+    take_as(core, inbox, engine, message, true).await
+}
+
+async fn take_as(
+    core: &Core,
+    inbox: &Inbox,
+    engine: &Engine,
+    message: Message,
+    is_given_up: bool,
+) -> Result<Option<Taken>, NotTaken> {
     let known = insist!(core.learn(&engine.chat(message.chat_id).await?));
     let linked = inbox.is_linked(&ids::conversation(message.chat_id, &core.me));
     if !linked && !is_attended(core, inbox, engine, &message).await? {
@@ -71,7 +91,7 @@ pub(crate) async fn take(
     let named = records::named(&id, number);
     let in_clear = known.pinned && !message.show_padlock;
     let encrypted = matches!(known.now, Encryption::Pinned | Encryption::Left);
-    if let Some(what) = not_whole(core, engine, &message, &id).await? {
+    if let Some(what) = not_whole(core, engine, &message, &id).await?.filter(|_| !is_given_up) {
         return Ok(Some(Taken { what, told: None, named, in_clear, bytes: 0 }));
     }
     let (by, about) = match message.is_info {
@@ -79,6 +99,7 @@ pub(crate) async fn take(
             Some((by, change)) => (by, About::Change(change)),
             None => return Ok(None),
         },
+        false if is_given_up => (message.from_id, About::NoFile(Absence::NotFetched)),
         false => (message.from_id, about(core, engine, &message).await?),
     };
     let bytes = if let About::File(content) = &about { content.size } else { 0 };
@@ -148,7 +169,7 @@ async fn about(core: &Core, engine: &Engine, message: &Message) -> Result<About,
         let file = message.file.as_deref().unwrap_or_default();
         return Ok(match spool(core, engine, file).await? {
             Ok(content) => About::File(content),
-            Err(reason) => About::NoFile(reason),
+            Err(why) => About::NoFile(why),
         });
     }
     if message.has_location {
@@ -164,8 +185,8 @@ async fn about(core: &Core, engine: &Engine, message: &Message) -> Result<About,
 /// In seconds.
 const DAY: i64 = 24 * 60 * 60;
 
-async fn spool(core: &Core, engine: &Engine, file: &str) -> Result<Result<Spooled, String>, NotTaken> {
-    let Some(folder) = engine.files().await? else { return Ok(Err("the engine keeps no files".to_owned())) };
+async fn spool(core: &Core, engine: &Engine, file: &str) -> Result<Result<Spooled, Absence>, NotTaken> {
+    let Some(folder) = engine.files().await? else { return Ok(Err(Absence::NotFetched)) };
     match files::take(core.spool.as_ref(), &folder, file, core.settings.most_file()).await {
         Ok(taken) => Ok(taken),
         Err(SpoolError::Full) => Err(NotTaken::NoRoom),

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use sealbridge_contract::{Cleared, DeliveryError, RemoteId, Spool, SpoolError, Spooled, adapt, message::Media};
+use sealbridge_contract::{
+    Cleared, DeliveryError, RemoteId, Spool, SpoolError, Spooled,
+    message::{Absence, Media},
+};
 
 use crate::{
     core::Core,
@@ -10,7 +13,7 @@ use crate::{
 };
 
 /// What became of the files of some events, by the events' names.
-pub(crate) type Files = HashMap<RemoteId, Result<Taken, String>>;
+pub(crate) type Files = HashMap<RemoteId, Result<Taken, Absence>>;
 
 /// A file that lies in the spool now.
 #[derive(Clone, Debug)]
@@ -39,10 +42,8 @@ pub(crate) async fn take_content(
     }
     let taken = match spool(core, file).await {
         Ok(taken) => Ok(taken),
-        Err(SpoolError::TooLong { most }) => {
-            Err(format!("its file is larger than {}, the most that is taken", adapt::bytes(most)))
-        }
-        Err(SpoolError::WrongHash) => Err("its file is not what its sender said: the hash is another".to_owned()),
+        Err(SpoolError::TooLong { most }) => Err(Absence::TooLarge { most: Some(most) }),
+        Err(SpoolError::WrongHash) => Err(Absence::NotAsSaid),
         Err(error) => return Err(error),
     };
     files.insert(id.clone(), taken);
@@ -90,7 +91,7 @@ async fn read(spool: &dyn Spool, cleared: &Cleared<'_>, file: &Spooled) -> Resul
 
 fn spool_error(error: SpoolError) -> DeliveryError {
     match error {
-        SpoolError::NotThere | SpoolError::Damaged => DeliveryError::give_up(error.to_string()),
+        SpoolError::NotThere | SpoolError::Damaged => DeliveryError::without_file(Absence::Damaged),
         error => DeliveryError::retry(error.to_string()),
     }
 }

@@ -26,7 +26,7 @@ pub struct Settings {
     pub backup_keys: BackupKeys,
     /// Whose invitations are followed.
     pub invites: Invites,
-    /// The largest file that is taken from a room, in MiB. Larger ones become dead letters, with the reason.
+    /// The largest file that is taken from a room, in MiB. Of a larger one only the words cross, and its sender is told.
     pub most_file_mib: u32,
     /// How long the homeserver may wait for something new before it answers: `"30 s"`.
     pub sync_timeout: Span,

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use sealbridge_contract::{
-    Cleared, DeliveryError, Slip, SpoolError, Spooled, adapt, inbox::StoreWrite, message::Media,
+    Cleared, DeliveryError, Slip, SpoolError, Spooled,
+    inbox::StoreWrite,
+    message::{Absence, Media},
 };
 use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
@@ -22,8 +24,10 @@ pub(crate) enum Untaken {
     Later(String),
     /// The homeserver does not have it, or not yet.
     Missing(String),
+    /// The homeserver answers, and does not give out all of it.
+    Broken(String),
     /// It never will be.
-    Never(String),
+    Never(Absence),
 }
 
 /// Takes the files of a message into the spool.
@@ -38,8 +42,8 @@ pub(crate) async fn take(core: &Core, files: &Files) -> Result<Taken, Untaken> {
             Ok(thumbnail) => Some(thumbnail),
             Err(Untaken::Later(why)) => return Err(Untaken::Later(why)),
             // The file is what was meant; readers make small pictures of their own.
-            Err(Untaken::Missing(why) | Untaken::Never(why)) => {
-                debug!(why, "A small picture was left out.");
+            Err(_) => {
+                debug!("A small picture was left out.");
                 None
             }
         },
@@ -57,18 +61,15 @@ fn untaken(error: AttachmentError) -> Untaken {
     match error {
         AttachmentError::Http(error) => match error.kind {
             HttpErrorKind::Client { status: 404, .. } => Untaken::Missing("its file is not on the homeserver".into()),
-            HttpErrorKind::Client { .. } | HttpErrorKind::Malformed => {
-                Untaken::Never(format!("its file can't be fetched: {error}"))
-            }
+            HttpErrorKind::Client { .. } | HttpErrorKind::Malformed => Untaken::Never(Absence::NotFetched),
+            // Another homeserver, on which it lies, may be down.
+            HttpErrorKind::Server { .. } | HttpErrorKind::Stranger { .. } => Untaken::Broken(error.to_string()),
             _ => Untaken::Later(error.to_string()),
         },
-        AttachmentError::Malformed => Untaken::Never("how its file is encrypted is not known".into()),
-        AttachmentError::Spool(SpoolError::TooLong { most }) => {
-            Untaken::Never(format!("its file is larger than {}, the most that is taken", adapt::bytes(most)))
-        }
-        AttachmentError::Spool(SpoolError::WrongHash) => {
-            Untaken::Never("its file is not what its sender said: the hash is another".into())
-        }
+        AttachmentError::CutShort(error) => Untaken::Broken(error.to_string()),
+        AttachmentError::Malformed => Untaken::Never(Absence::NotUnderstood),
+        AttachmentError::Spool(SpoolError::TooLong { most }) => Untaken::Never(Absence::TooLarge { most: Some(most) }),
+        AttachmentError::Spool(SpoolError::WrongHash) => Untaken::Never(Absence::NotAsSaid),
         AttachmentError::Spool(error) => Untaken::Later(error.to_string()),
     }
 }
@@ -98,7 +99,7 @@ async fn check_size(core: &Core, media: &Media) -> Result<(), DeliveryError> {
     let most = core.http.most_file().await.map_err(|error| http_error(&error))?;
     match most {
         Some(most) if media.spooled().any(|spooled| spooled.size > most) => {
-            Err(DeliveryError::give_up(format!("the homeserver takes no file larger than {}", adapt::bytes(most))))
+            Err(DeliveryError::without_file(Absence::TooLarge { most: Some(most) }))
         }
         _ => Ok(()),
     }
@@ -162,10 +163,10 @@ fn not_brought(error: AttachmentError) -> DeliveryError {
     match error {
         AttachmentError::Spool(error) => spool_error(error),
         AttachmentError::Http(error) => match error.kind {
-            HttpErrorKind::Client { status: 413, .. } => {
-                DeliveryError::give_up("the homeserver says that the file is too large")
+            HttpErrorKind::Client { status, ref errcode } if status == 413 || errcode == "M_TOO_LARGE" => {
+                DeliveryError::without_file(Absence::TooLarge { most: None })
             }
-            HttpErrorKind::Client { .. } => DeliveryError::give_up(format!("the file was not taken: {error}")),
+            HttpErrorKind::Client { .. } => DeliveryError::without_file(Absence::Refused),
             _ => http_error(&error),
         },
         error => DeliveryError::give_up(error.to_string()),
@@ -174,7 +175,7 @@ fn not_brought(error: AttachmentError) -> DeliveryError {
 
 fn spool_error(error: SpoolError) -> DeliveryError {
     match error {
-        SpoolError::NotThere | SpoolError::Damaged => DeliveryError::give_up(error.to_string()),
+        SpoolError::NotThere | SpoolError::Damaged => DeliveryError::without_file(Absence::Damaged),
         error => DeliveryError::retry(error.to_string()),
     }
 }

@@ -96,16 +96,14 @@ pub(crate) async fn read(core: &Core, room: &RoomId, people: &People, raw: &RawV
     if opened.kind() == "m.room.redaction" {
         return Ok(later("it is not known yet what it deletes"));
     }
-    Ok(match reader.needs() {
-        Err(reason) => {
-            let (id, sender) = (opened.id.clone(), PersonId::new(opened.sender().as_str()));
-            Read::Refused { id, sender, reason: reason.to_owned() }
-        }
-        Ok(Needs::Files(_)) => later("its file is not here yet"),
-        Ok(Needs::Original(_)) => later("it is not known yet who wrote what it changes"),
-        Ok(Needs::Reactions) => later("it is not known yet what else its sender reacted with"),
-        Ok(Needs::Nothing) => reader.message(None).map_or(Read::Nothing, |message| opened.message(room, message)),
-    })
+    let file = match reader.needs() {
+        Needs::Files(_) => return Ok(later("its file is not here yet")),
+        Needs::Original(_) => return Ok(later("it is not known yet who wrote what it changes")),
+        Needs::Reactions => return Ok(later("it is not known yet what else its sender reacted with")),
+        Needs::NoFile(why) => Some(Err(why)),
+        Needs::Nothing => None,
+    };
+    Ok(reader.message(file).map_or(Read::Nothing, |message| opened.message(room, message)))
 }
 
 /// An event that can be read.

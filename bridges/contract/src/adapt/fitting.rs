@@ -1,9 +1,9 @@
 //! The steps: first the kind of the message, then the parts that it can cross without.
 
-use super::{Loss, Manner, bytes};
+use super::{Loss, Manner};
 use crate::{
     Ability, Body, Kind, Message, Slip, Text, Verb,
-    message::{Caveats, Edit, Form, Media, Sort, Target},
+    message::{Absence, Caveats, Edit, Form, Media, Sort, Target},
 };
 
 /// A message that is being fitted. It is copied only if something about it changes.
@@ -38,6 +38,7 @@ impl<'m, 'c> Fitting<'m, 'c> {
 
     /// Finds a kind that is carried. Each turn has a kind that is nearer to words than the one before.
     pub(super) fn kind(&mut self) -> Result<(), Loss> {
+        self.leave_the_file_behind();
         loop {
             let verb = Verb::of(self.now());
             match self.manner.ability(verb) {
@@ -66,12 +67,34 @@ impl<'m, 'c> Fitting<'m, 'c> {
         }
     }
 
+    /// A file that can't cross is said in words, with why, so that nothing else of its message is lost. Where no files
+    /// are carried at all, its form is as for every file.
+    fn leave_the_file_behind(&mut self) {
+        let (why, words) = match &self.now().kind {
+            Kind::Absent(absent) => (absent.why, absent.in_words()),
+            Kind::File(media) if self.native(Verb::of(self.now())) => match self.in_the_way_of(media) {
+                Some(why) => (why, media.in_words_without(why)),
+                None => return,
+            },
+            _ => return,
+        };
+        self.lose(Loss::NoFile(why));
+        self.change().kind = Kind::Text(words);
+    }
+
+    fn in_the_way_of(&self, media: &Media) -> Option<Absence> {
+        let Manner { abilities, most_file, without_file, read_there, .. } = self.manner;
+        let most = abilities.most_file.min(*most_file);
+        match without_file {
+            Some(why) => Some(*why),
+            None if !read_there => Some(Absence::NotCarried),
+            None => (media.size() > most).then_some(Absence::TooLarge { most: Some(most) }),
+        }
+    }
+
     /// What is in the way of this very message, though its kind is carried.
     fn obstacle(&self, verb: Verb) -> Result<Option<Loss>, Loss> {
         match &self.now().kind {
-            Kind::File(media) if media.size() > self.manner.abilities.most_file => {
-                Err(Loss::TooLarge { most: self.manner.abilities.most_file })
-            }
             Kind::Reaction(reaction) if self.manner.abilities.reactions_in_clear && !reaction.is_standard() => {
                 Ok(Some(Loss::Degraded(verb)))
             }
@@ -120,6 +143,7 @@ impl<'m, 'c> Fitting<'m, 'c> {
             Kind::Poll(poll) => Kind::Text(Body::plain(poll.readable())),
             Kind::Change(change) => self.statement(change.readable(&message.author).as_str()),
             Kind::Unsupported { what } => self.statement(&format!("[{what}, which this bridge does not carry]")),
+            Kind::Absent(absent) => Kind::Text(absent.in_words()),
             Kind::Text(_) => return None,
         })
     }
@@ -262,7 +286,7 @@ fn as_sort(media: &Media, sort: Sort) -> Kind {
 }
 
 fn line_about(media: &Media) -> Body {
-    let what = format!(" ({}, {})", media.mime.as_str(), bytes(media.content.size));
+    let what = media.about();
     let caption = media.caption.as_ref();
     let before = Text::joined(&["📎 ", media.name.as_str(), &what, if caption.is_some() { "\n" } else { "" }]);
     caption.map_or_else(|| Body::plain(before.as_str()), |caption| caption.after(before.as_str()))
@@ -280,6 +304,7 @@ fn copy(message: &Message) -> Message {
             all: reaction.all.iter().map(Text::copy).collect(),
         }),
         Kind::File(media) => Kind::File(Box::new(media.copy())),
+        Kind::Absent(absent) => Kind::Absent(Box::new(absent.copy())),
         Kind::Location(location) => Kind::Location(location.copy()),
         Kind::Poll(poll) => Kind::Poll(poll.copy()),
         Kind::Change(change) => Kind::Change(change.copy()),

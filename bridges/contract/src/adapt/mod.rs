@@ -6,7 +6,7 @@ mod fitting;
 #[cfg(test)]
 mod tests;
 
-use crate::{Abilities, Ability, Cleartext, Message, Slip, Verb, abilities::Reactions, names::Tags};
+use crate::{Abilities, Ability, Cleartext, Message, Slip, Verb, abilities::Reactions, message::Absence, names::Tags};
 
 use self::fitting::Fitting;
 
@@ -17,6 +17,10 @@ pub struct Manner<'a> {
     pub abilities: &'a Abilities,
     /// What the link does with reactions.
     pub reactions: Reactions,
+    /// The most bytes of a file that the link lets through.
+    pub most_file: u64,
+    /// Why the file of this very message stays behind: see [`Fate::WithoutFile`](crate::Fate::WithoutFile).
+    pub without_file: Option<Absence>,
     /// Makes the tags by which people of one name are told apart.
     pub tags: &'a Tags,
     /// Whether somebody else at the destination could be taken for the author.
@@ -74,11 +78,8 @@ pub enum Loss {
     Dropped(Verb),
     /// The message is refused.
     Rejected(Verb),
-    /// The file is larger than the network carries.
-    TooLarge {
-        /// The most that it carries, in bytes.
-        most: u64,
-    },
+    /// Its file stays behind.
+    NoFile(Absence),
     /// What it is about is not known at the destination.
     Unknown(Verb),
 }
@@ -91,7 +92,7 @@ impl Loss {
             Self::Degraded(verb) => format!("{verb:?}/degraded"),
             Self::Dropped(verb) => format!("{verb:?}/dropped"),
             Self::Rejected(verb) => format!("{verb:?}/rejected"),
-            Self::TooLarge { .. } => "file/too-large".to_owned(),
+            Self::NoFile(why) => format!("file/{}", why.name()),
             Self::Unknown(verb) => format!("{verb:?}/unknown"),
         }
     }
@@ -106,9 +107,7 @@ impl std::fmt::Display for Loss {
                 None => write!(f, "{} do not cross as they are", capital(verb.name())),
             },
             Self::Dropped(verb) | Self::Rejected(verb) => write!(f, "{} do not cross", capital(verb.name())),
-            Self::TooLarge { most } => {
-                write!(f, "A file did not cross: it is larger than {}, the most that is carried there", bytes(*most))
-            }
+            Self::NoFile(why) => write!(f, "A file did not cross: {why}; {}", why.remedy()),
             Self::Unknown(verb) => write!(
                 f,
                 "{} of messages that are not known at the other side cross as words that say so",

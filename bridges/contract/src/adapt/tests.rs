@@ -4,7 +4,8 @@ use super::*;
 use crate::{
     Author, Body, ConversationId, Deduplication, DeliveryId, Kind, PersonId, RemoteId, Text, Timestamp,
     message::{
-        Caveats, Change, Edit, FileName, Form, Location, Media, MediaType, Mention, Poll, Quote, Reaction, Sort, Target,
+        Absence, Absent, Caveats, Change, Edit, FileName, Form, Location, Media, MediaType, Mention, Poll, Quote,
+        Reaction, Sort, Target,
     },
     spool::{SpoolId, Spooled},
 };
@@ -59,7 +60,8 @@ fn slip(about: Option<&str>) -> Slip {
 }
 
 fn manner<'a>(abilities: &'a Abilities, tags: &'a Tags) -> Manner<'a> {
-    Manner { abilities, reactions: Reactions::Native, tags, namesake: false, read_there: true, cannot: &[] }
+    let (reactions, most_file, without_file) = (Reactions::Native, 900, None);
+    Manner { abilities, reactions, most_file, without_file, tags, namesake: false, read_there: true, cannot: &[] }
 }
 
 /// What becomes of it, as one line: the kind, its words, what it answers, what was lost.
@@ -129,10 +131,10 @@ fn what_can_be_carried_is_left_as_it_is() {
         ),
         (Kind::Redaction(target(None)), "Redaction |  |  | "),
         (Kind::Reaction(Reaction::new(target(None), ["👍"])), "Reaction |  |  | "),
-        (file(Sort::Image, 1000), "Image |  |  | "),
+        (file(Sort::Image, 900), "Image |  |  | "),
         // The next better thing.
-        (file(Sort::Sticker, 1000), "Image |  |  | Sticker/degraded"),
-        (file(Sort::Video, 1000), "File |  |  | Video/degraded"),
+        (file(Sort::Sticker, 900), "Image |  |  | Sticker/degraded"),
+        (file(Sort::Video, 900), "File |  |  | Video/degraded"),
         (
             Kind::Change(Change::Picture),
             "Notice | changed the picture of the conversation |  | NameAndPicture/degraded",
@@ -191,9 +193,43 @@ fn parts_are_left_out_or_put_into_words() {
 }
 
 #[test]
-fn file_that_is_too_large_or_refused_is_refused_with_the_reason() {
-    let too_large = "rejected: A file did not cross: it is larger than 1000 bytes, the most that is carried there";
-    check(said(file(Sort::Image, 1001)), slip(None), &sheet(EVERYTHING), Reactions::Native, too_large);
+fn file_that_can_not_cross_is_said_in_words_with_the_reason() {
+    let all = || sheet(EVERYTHING);
+    let line = "Text | 📎 cat.png (image/png, 901 bytes) did not cross: it is larger than 900 bytes, the most that is \
+                taken |  | file/too-large";
+    check(said(file(Sort::Image, 901)), slip(None), &all(), Reactions::Native, line);
+    check(said(file(Sort::Image, 900)), slip(None), &all(), Reactions::Native, "Image |  |  | ");
+    let small = Abilities { most_file: 0, ..all() };
+    let line = "Text | 📎 cat.png (image/png, 1 bytes) did not cross: no files are carried there |  | file/too-large";
+    check(said(file(Sort::Image, 1)), slip(None), &small, Reactions::Native, line);
+    // What came without its file keeps what was said with it.
+    let absent = |caption| {
+        let (name, mime, why) = (FileName::new("cat.png"), MediaType::new("image/png"), Absence::NotAsSaid);
+        Kind::Absent(Box::new(Absent { name, mime, caption, why }))
+    };
+    let line = "Text | 📎 cat.png (image/png) did not cross: it is not what its sender said, since its hash is another";
+    for (caption, end) in [(None, ""), (Some(Body::plain("look")), "\nlook")] {
+        let line = format!("{line}{end} |  | file/not-as-said");
+        check(said(absent(caption)), slip(None), &sheet(NOTHING_BUT_WORDS), Reactions::Native, &line);
+    }
+}
+
+#[test]
+fn file_that_its_transport_refuses_or_nobody_seals_is_said_in_words() {
+    let (tags, abilities) = (Tags::new(Zeroizing::new([0; 32])), sheet(EVERYTHING));
+    let message = Cleartext::new(said(file(Sort::Voice, 1)));
+    let voices = Abilities { verbs: &[(Verb::Text, Ability::Full), (Verb::Voice, Ability::Full)], ..abilities };
+    for (without_file, read_there, why) in
+        [(Some(Absence::Refused), true, Absence::Refused), (None, false, Absence::NotCarried)]
+    {
+        let manner = Manner { without_file, read_there, ..manner(&voices, &tags) };
+        let Adapted::Crosses(crossing) = adapt(&message, slip(None), &manner) else { panic!("its words cross") };
+        assert_eq!((crossing.message().verb(), crossing.lost.as_slice()), (Verb::Text, &[Loss::NoFile(why)][..]));
+    }
+}
+
+#[test]
+fn message_of_a_kind_that_is_refused_is_refused_with_the_reason() {
     let refuses = sheet(&[(Verb::Text, Ability::Full), (Verb::Image, Ability::Reject)]);
     check(said(file(Sort::Image, 1)), slip(None), &refuses, Reactions::Native, "rejected: Images do not cross");
     let nothing = sheet(&[]);
@@ -214,8 +250,10 @@ fn how_a_message_came_is_said_in_words_where_people_read_it() {
         (file(Sort::Image, 1), ""),
     ];
     for (kind, words) in cases {
+        let is_file = matches!(kind, Kind::File(_));
         let message = Cleartext::new(Message { caveats, ..said(kind) });
-        for read_there in [true, false] {
+        // A file goes only where people read it.
+        for read_there in [true, false].into_iter().filter(|read_there| *read_there || !is_file) {
             let manner = Manner { read_there, ..manner(&abilities, &tags) };
             let Adapted::Crosses(crossing) = adapt(&message, slip(Some("there")), &manner) else {
                 panic!("it crosses");
@@ -271,6 +309,24 @@ fn author_appears_under_a_harmless_name() {
 fn every_loss_can_be_told_to_the_author() {
     for verb in Verb::ALL {
         assert!(Loss::Degraded(*verb).to_string().contains("cross"));
+    }
+    let whys = [
+        Absence::TooLarge { most: Some(1) },
+        Absence::TooLarge { most: Some(0) },
+        Absence::TooLarge { most: None },
+        Absence::NotCarried,
+        Absence::Refused,
+        Absence::NotAsSaid,
+        Absence::NotEncrypted,
+        Absence::NotUnderstood,
+        Absence::NotFetched,
+        Absence::Damaged,
+    ];
+    for why in whys {
+        let told = Loss::NoFile(why).to_string();
+        let [reason, remedy] = [why.to_string(), why.remedy().to_owned()];
+        assert_eq!(told, format!("A file did not cross: {reason}; {remedy}"));
+        assert!(remedy.contains("cross"), "{told}");
     }
     assert_eq!(bytes(100 << 20), "100 MiB");
     assert_eq!(bytes(1_500_000), "1.4 MiB");

@@ -4,8 +4,9 @@ use std::fmt;
 
 use super::{Details, How, MemorySpool, details};
 use crate::{
-    ConversationId, PersonId, PictureId, RemoteId, Text, Timestamp, Trail,
+    ConversationId, Kind, PersonId, PictureId, RemoteId, Text, Timestamp, Trail,
     inbox::{Incoming, Once},
+    message::Absence,
 };
 
 /// A message that was accepted.
@@ -24,8 +25,10 @@ pub struct Accepted {
     pub words: Words,
     /// The same, formatted.
     pub html: Option<Words>,
-    /// In which way, or `None` for what is not supported.
+    /// In which way, or `None` for what is not supported, or came without its file.
     pub how: Option<How>,
+    /// Why it came without its file, if it did.
+    pub absence: Option<Absence>,
     /// When, by the network's word.
     pub sent_at: Timestamp,
     /// What it answers.
@@ -62,6 +65,10 @@ impl Accepted {
             words: Words(details::words(message).to_owned()),
             html: message.body().and_then(|body| body.html.as_ref()).map(own),
             how: How::of(&message.kind),
+            absence: match &message.kind {
+                Kind::Absent(absent) => Some(absent.why),
+                _ => None,
+            },
             sent_at: message.sent_at,
             reply_to: message.reply_to.as_ref().map(|reply| reply.id.clone()),
             trail: message.trail.clone(),

@@ -103,7 +103,7 @@ impl How {
             Kind::File(media) => Self::of_sort(media.sort),
             Kind::Location(_) => Self::Location,
             Kind::Poll(_) => Self::Poll,
-            Kind::Change(_) | Kind::Unsupported { .. } => return None,
+            Kind::Absent(_) | Kind::Change(_) | Kind::Unsupported { .. } => return None,
         })
     }
 }

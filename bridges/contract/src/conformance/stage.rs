@@ -17,7 +17,7 @@ use crate::{
     AccountName, Adapted, Album, AnyTransport, Author, Cleartext, Clock, Deduplication, DeliveryError, DeliveryId,
     Destination, Fatal, Fate, Found, Inbox, Loss, Manner, Message, Origin, PersonId, Receipt, RemoteId, Rule, Sealed,
     SealedInbox, SenderTrust, Slip, Trail, Verb, Verdict, abilities::Reactions, adapt, gate::Encryption,
-    inbox::AccountStore, judge, names::Tags,
+    inbox::AccountStore, judge, message::Absence, names::Tags,
 };
 
 /// How often a condition is looked at.
@@ -267,15 +267,18 @@ impl<'h> Stage<'h> {
     /// Delivers once, through the gate.
     pub(crate) async fn attempt(&self, message: Message, slip: &Slip) -> Told<Result<Receipt, DeliveryError>> {
         let message = Cleartext::new(message);
-        let mut cannot = Vec::new();
+        let (mut cannot, mut without_file) = (Vec::new(), None);
         let answer = loop {
-            let (verb, answer) = match self.attempt_without(&message, slip, &cannot).await? {
+            let (verb, answer) = match self.attempt_without(&message, slip, &cannot, without_file).await? {
                 Ok(tried) => tried,
                 Err(loss) => break Err(DeliveryError::give_up(loss.to_string())),
             };
             match answer {
                 // As the journey does: what can't be in this form is tried in the next.
                 Err(error) if error.fate == Fate::OtherForm && !cannot.contains(&verb) => cannot.push(verb),
+                Err(DeliveryError { fate: Fate::WithoutFile(why), .. }) if without_file.is_none() => {
+                    without_file = Some(why);
+                }
                 answer => break answer,
             }
         };
@@ -292,12 +295,21 @@ impl<'h> Stage<'h> {
         message: &Cleartext,
         slip: &Slip,
         cannot: &[Verb],
+        without_file: Option<Absence>,
     ) -> Told<Result<(Verb, Result<Receipt, DeliveryError>), Loss>> {
         let tags = Tags::new(super::random_key());
         let abilities = self.transport.common().abilities();
         let read_there = self.kind() != Type::Carrier;
-        let manner =
-            Manner { abilities, reactions: Reactions::Native, tags: &tags, namesake: false, read_there, cannot };
+        let manner = Manner {
+            abilities,
+            reactions: Reactions::Native,
+            most_file: u64::MAX,
+            without_file,
+            tags: &tags,
+            namesake: false,
+            read_there,
+            cannot,
+        };
         // As the journey does: a transport is given only what its datasheet says that it carries.
         let crossing = match adapt(message, slip.clone(), &manner) {
             Adapted::Crosses(crossing) => crossing,

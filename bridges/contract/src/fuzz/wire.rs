@@ -26,7 +26,9 @@ const WORDS_ALONE: Abilities = Abilities {
 fn messages() {
     let tags = Tags::new(Zeroizing::new([7; 32]));
     let (abilities, reactions) = (&WORDS_ALONE, Reactions::Native);
-    let manner = Manner { abilities, reactions, tags: &tags, namesake: true, read_there: true, cannot: &[] };
+    let (most_file, without_file) = (0, None);
+    let (tags, namesake, read_there, cannot) = (&tags, true, true, &[][..]);
+    let manner = Manner { abilities, reactions, most_file, without_file, tags, namesake, read_there, cannot };
     sealbridge_fuzz::target("messages", |input| {
         let Some(message) = decode(input) else { return };
         let written = encode(&message);

@@ -111,6 +111,10 @@ impl FileName {
     pub(crate) fn as_text(&self) -> &Text {
         &self.0
     }
+
+    pub(super) fn copy(&self) -> Self {
+        Self(self.0.copy())
+    }
 }
 
 impl MediaType {
@@ -180,7 +184,7 @@ impl Media {
         };
         Self {
             sort: self.sort,
-            name: FileName(self.name.0.copy()),
+            name: self.name.copy(),
             mime: self.mime.clone(),
             dimensions: self.dimensions,
             duration: self.duration,

@@ -1,5 +1,6 @@
 //! What people say: a closed set of kinds, with who said it, when, and in relation to what.
 
+mod absent;
 mod body;
 mod change;
 mod media;
@@ -10,6 +11,7 @@ mod tally;
 use crate::{PersonId, PictureId, Text, Timestamp, Trail};
 
 pub use self::{
+    absent::{Absence, Absent},
     body::{Body, Form, Mention},
     change::Change,
     media::{Dimensions, FileName, Media, MediaType, Sort, Thumbnail, Waveform},
@@ -66,6 +68,8 @@ pub enum Kind {
     Reaction(Reaction),
     /// A picture, a recording or any other file.
     File(Box<Media>),
+    /// A file that stays behind. What is said of it crosses in words, on every network.
+    Absent(Box<Absent>),
     /// A place.
     Location(Location),
     /// A question with answers to choose from.
@@ -147,6 +151,7 @@ impl Message {
             Kind::Text(body) | Kind::Emote(body) | Kind::Notice(body) => Some(body),
             Kind::Edit(edit) => Some(&edit.body),
             Kind::File(media) => media.caption.as_ref(),
+            Kind::Absent(absent) => absent.caption.as_ref(),
             _ => None,
         }
     }
@@ -172,6 +177,7 @@ impl Message {
         match &self.kind {
             Kind::Reaction(reaction) => texts.extend(&reaction.all),
             Kind::File(media) => texts.push(media.name.as_text()),
+            Kind::Absent(absent) => texts.push(absent.name.as_text()),
             Kind::Location(location) => texts.extend(&location.description),
             Kind::Poll(poll) => texts.extend(std::iter::once(&poll.question).chain(&poll.answers)),
             Kind::Change(Change::Renamed(name)) => texts.push(name),

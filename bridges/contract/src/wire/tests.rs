@@ -4,8 +4,8 @@ use super::*;
 use crate::{
     Author, Body, ConversationId, DeliveryId, Kind, PersonId, RemoteId, Text, Timestamp,
     message::{
-        Change, Dimensions, Edit, FileName, Form, Location, Media, MediaType, Mention, Poll, Quote, Reaction, Sort,
-        Target, Thumbnail, Waveform,
+        Absence, Absent, Change, Dimensions, Edit, FileName, Form, Location, Media, MediaType, Mention, Poll, Quote,
+        Reaction, Sort, Target, Thumbnail, Waveform,
     },
     spool::{SpoolId, Spooled},
 };
@@ -39,6 +39,10 @@ fn media() -> Media {
     }
 }
 
+fn absent(caption: Option<Body>, why: Absence) -> Absent {
+    Absent { name: FileName::new("cat.png"), mime: MediaType::new("image/png"), caption, why }
+}
+
 fn kinds() -> Vec<Kind> {
     vec![
         Kind::Text(body()),
@@ -50,6 +54,8 @@ fn kinds() -> Vec<Kind> {
         Kind::Reaction(Reaction::new(target(), Vec::<String>::new())),
         Kind::File(Box::new(media())),
         Kind::File(Box::new(Media { caption: None, thumbnail: None, ..media() })),
+        Kind::Absent(Box::new(absent(Some(body()), Absence::TooLarge { most: Some(7) }))),
+        Kind::Absent(Box::new(absent(None, Absence::NotAsSaid))),
         Kind::Location(Location::new(1.5, -2.25, Some("here".into())).expect("it is a place")),
         Kind::Poll(Poll { question: "Tea?".into(), answers: vec!["yes".into(), "no".into()] }),
         Kind::Change(Change::Joined(ann())),

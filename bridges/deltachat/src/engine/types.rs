@@ -54,6 +54,9 @@ pub(crate) struct Message {
     #[serde(default, deserialize_with = "maybe_text")]
     pub(crate) file_name: Option<Text>,
     pub(crate) file_mime: Option<String>,
+    /// What the mail server said when it refused it.
+    #[serde(default, deserialize_with = "maybe_text")]
+    pub(crate) error: Option<Text>,
     /// In milliseconds; nothing if it is not known, or if it does not play.
     pub(crate) duration: i64,
     pub(crate) dimensions_width: i64,

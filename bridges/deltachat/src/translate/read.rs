@@ -5,7 +5,7 @@ use std::time::Duration;
 use sealbridge_contract::{
     Arrived, Author, Body, Cleartext, Kind, Message, PersonId, RemoteId, SenderTrust, Spooled, Text, Timestamp, Trail,
     inbox::Incoming,
-    message::{Change, Dimensions, FileName, Location, Media, MediaType, Sort, Target},
+    message::{Absence, Absent, Change, Dimensions, FileName, Location, Media, MediaType, Sort, Target},
 };
 
 use crate::{engine::types, files};
@@ -40,7 +40,7 @@ pub(crate) enum About {
     /// A file in the spool.
     File(Spooled),
     /// A file that never will be there, and why.
-    NoFile(String),
+    NoFile(Absence),
 }
 
 /// Why a message is refused that came in clear into a conversation that is encrypted.
@@ -62,7 +62,7 @@ pub(crate) fn arrived(read: Read) -> Arrived {
     };
     let words = whole.unwrap_or_else(|| std::mem::replace(&mut message.text, "".into()));
     let kind = match about {
-        About::NoFile(reason) => return refused(id, author, &reason),
+        About::NoFile(why) => Kind::Absent(Box::new(absent(&message, words, why))),
         About::File(content) => Kind::File(Box::new(media(&message, words, content))),
         About::Change(change) => Kind::Change(change),
         About::Place(latitude, longitude) => {
@@ -125,8 +125,7 @@ impl types::Message {
 }
 
 fn media(message: &types::Message, words: Text, content: Spooled) -> Media {
-    let name = FileName::new(message.file_name.as_ref().map_or("", Text::as_str));
-    let mime = MediaType::new(message.file_mime.as_deref().unwrap_or_default());
+    let (name, mime) = named(message);
     let side = |side: i64| u32::try_from(side).ok().filter(|side| *side > 0);
     let dimensions = side(message.dimensions_width).zip(side(message.dimensions_height));
     let duration = u64::try_from(message.duration).ok().filter(|long| *long > 0).map(Duration::from_millis);
@@ -135,6 +134,17 @@ fn media(message: &types::Message, words: Text, content: Spooled) -> Media {
     media.duration = duration;
     media.caption = (!words.is_empty()).then(|| Body::plain(words));
     media
+}
+
+/// A file that stays behind.
+fn absent(message: &types::Message, words: Text, why: Absence) -> Absent {
+    let (name, mime) = named(message);
+    Absent { name, mime, caption: (!words.is_empty()).then(|| Body::plain(words)), why }
+}
+
+fn named(message: &types::Message) -> (FileName, MediaType) {
+    let name = FileName::new(message.file_name.as_ref().map_or("", Text::as_str));
+    (name, MediaType::new(message.file_mime.as_deref().unwrap_or_default()))
 }
 
 /// Whether the engine shows only the first words of a message.

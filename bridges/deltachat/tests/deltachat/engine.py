@@ -2,7 +2,8 @@
 
 It has one encrypted group with the bridge and a person in it. Each order is read anew at every question:
 `messages` are those that came (number: fields that differ from an ordinary message, or "withheld", "endless" or
-"strange"), `refuse` counts how often a method is refused (-1: always), `chat` are fields of the group that differ.
+"strange"), `refuse` counts how often a method is refused (-1: always), `chat` are fields of the group that differ,
+`sent` those of what it is given to send.
 """
 
 import json
@@ -75,8 +76,14 @@ def chat(number):
 
 def send(_, data):
     number = max([*numbers(), 0]) + 1
-    own[number] = message(number, fromId=1, text=data["text"], state=26)
+    kind = {"viewType": "File", "file": data["file"]} if data.get("file") else {}
+    own[number] = message(number, **{"fromId": 1, "text": data["text"], "state": 26, **kind, **orders().get("sent", {})})
     return number
+
+
+def delete(numbers):
+    for number in numbers:
+        own.pop(number, None)
 
 
 def grouped(fingerprint):
@@ -110,6 +117,8 @@ METHODS = {
     "download_full_message": lambda _: None,
     "send_msg": send,
     "maybe_network": lambda: None,
+    "resend_messages": lambda _: None,
+    "delete_messages": delete,
 }
 
 

@@ -1,5 +1,6 @@
 //! The transport on a real mail server, with people who have Delta Chat itself.
 
+mod behind;
 mod bridge;
 mod conformance;
 mod harness;

@@ -28,7 +28,7 @@ const OURS: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const WITHHELD: &str = "the engine has it and can't give it out";
 
 /// An account on an engine that follows orders.
-async fn bridge() -> Result<Bridge> {
+pub(crate) async fn bridge() -> Result<Bridge> {
     let folder = TempDir::new()?;
     let engine = folder.path().join("engine");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/deltachat/engine.py");
@@ -45,7 +45,7 @@ async fn bridge() -> Result<Bridge> {
     Ok(bridge)
 }
 
-fn order(bridge: &Bridge, orders: &Value) -> Result<()> {
+pub(crate) fn order(bridge: &Bridge, orders: &Value) -> Result<()> {
     // In one step, since the engine may read it this very moment.
     let (new, orders_at) = (bridge.folder.path().join("orders.new"), bridge.folder.path().join("orders.json"));
     std::fs::write(&new, orders.to_string())?;
@@ -53,7 +53,7 @@ fn order(bridge: &Bridge, orders: &Value) -> Result<()> {
 }
 
 /// How often a method was asked for.
-fn asked(bridge: &Bridge, method: &str) -> usize {
+pub(crate) fn asked(bridge: &Bridge, method: &str) -> usize {
     let asked = std::fs::read_to_string(bridge.folder.path().join("asked.txt")).unwrap_or_default();
     asked.lines().filter(|line| *line == method).count()
 }

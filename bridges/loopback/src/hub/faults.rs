@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use sealbridge_contract::{ConversationId, DeliveryError};
+use sealbridge_contract::{ConversationId, DeliveryError, message::Absence};
 use tokio::{sync::watch, time::Instant};
 
 /// What goes wrong with a delivery.
@@ -22,6 +22,8 @@ pub enum Fault {
     LoseAnswer,
     /// The network refuses it for good.
     Refuse,
+    /// The network refuses the file that it has, for good.
+    RefuseFile,
     /// The network does not answer and did not take it; the attempt ends at its own time limit.
     Hang,
     /// The network takes it and does not answer; the attempt ends at its own time limit.
@@ -123,6 +125,7 @@ impl Faults {
             Some(Fault::Throttle(wait)) => Err(DeliveryError::retry_after(wait, "the network limits the rate")),
             Some(Fault::Unreachable) => Err(unreachable()),
             Some(Fault::Refuse) => Err(DeliveryError::give_up("the network refuses it")),
+            Some(Fault::RefuseFile) => Err(DeliveryError::without_file(Absence::Refused)),
             Some(Fault::LoseAnswer) => Ok(After::Lose),
             Some(Fault::HangAfterAccepting) => Ok(After::Hang),
             Some(Fault::Hang) => std::future::pending().await,

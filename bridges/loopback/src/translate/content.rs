@@ -5,8 +5,8 @@ use std::time::Duration;
 use sealbridge_contract::{
     Abilities, Author, Body, DeliveryError, Kind, Media, Message, PictureId, RemoteId, Slip, Target, Text, Verb, html,
     message::{
-        Change, Dimensions, Edit, FileName, Form, Location, MediaType, Mention, Poll, Quote, Reaction, Sort, Thumbnail,
-        Waveform,
+        Absence, Absent, Change, Dimensions, Edit, FileName, Form, Location, MediaType, Mention, Poll, Quote, Reaction,
+        Sort, Thumbnail, Waveform,
     },
 };
 use sha2::{Digest as _, Sha256};
@@ -20,7 +20,7 @@ use crate::{
 pub(super) fn message(
     event: &Event,
     content: Content,
-    file: Option<&Result<Taken, String>>,
+    file: Option<&Result<Taken, Absence>>,
 ) -> Result<Message, String> {
     let Content { how, plain, html, name, reply_to, trail, more } = content;
     let author = Author { id: event.sender.clone(), name };
@@ -43,7 +43,10 @@ pub(super) fn message(
         How::Reaction => Kind::Reaction(Reaction::new(about()?, more.emoji.iter().cloned())),
         How::File(sort) => {
             let caption = (!plain.is_empty()).then_some(Body { plain, html, mentions });
-            Kind::File(Box::new(media(sort, more.file.as_deref(), file, caption)?))
+            let (Some(sent), Some(taken)) = (more.file.as_deref(), file) else {
+                return Err("there is no file in it".to_owned());
+            };
+            media(sort, sent, taken, caption)
         }
         How::Location => {
             let place = more.place.as_deref().unwrap_or_default();
@@ -74,23 +77,21 @@ fn same(author: &Author) -> Author {
     Author { id: author.id.clone(), name: author.name.as_ref().map(|name| name.as_str().into()) }
 }
 
-fn media(
-    sort: Sort,
-    sent: Option<&SentFile>,
-    taken: Option<&Result<Taken, String>>,
-    caption: Option<Body>,
-) -> Result<Media, String> {
-    let (Some(sent), Some(taken)) = (sent, taken) else { return Err("there is no file in it".to_owned()) };
-    let Taken { content, thumbnail } = taken.clone()?;
+fn media(sort: Sort, sent: &SentFile, taken: &Result<Taken, Absence>, caption: Option<Body>) -> Kind {
+    let (name, mime) = (FileName::new(&sent.name), MediaType::new(&sent.mime));
+    let Taken { content, thumbnail } = match taken {
+        Ok(taken) => taken.clone(),
+        Err(why) => return Kind::Absent(Box::new(Absent { name, mime, caption, why: *why })),
+    };
     let picture = |content| Thumbnail { mime: MediaType::new("image/png"), dimensions: None, content };
-    Ok(Media {
+    Kind::File(Box::new(Media {
         dimensions: sent.dimensions.map(|(width, height)| Dimensions { width, height }),
         duration: sent.milliseconds.map(Duration::from_millis),
         waveform: (!sent.waveform.is_empty()).then(|| Waveform::new(&sent.waveform)),
         thumbnail: thumbnail.map(picture),
         caption,
-        ..Media::new(sort, FileName::new(&sent.name), MediaType::new(&sent.mime), content)
-    })
+        ..Media::new(sort, name, mime, content)
+    }))
 }
 
 /// What the network is given for a message, but for the content of a file. What the datasheet does not say that the

@@ -55,7 +55,7 @@ catches! {
     change_of_nothing: ForgetsTargets breaks "every_verb_is_carried_as_declared" with "failed";
     file_that_is_only_named: NamesFiles breaks "every_verb_is_carried_as_declared" with "something else";
     formatting_that_is_passed_on: PassesFormatting breaks "hostile_formatting_is_harmless" with "harmful";
-    wrong_file_that_is_believed: BelievesFiles breaks "file_that_is_not_what_its_sender_said_is_refused" with "in vain";
+    wrong_file_that_is_believed: BelievesFiles breaks "file_that_is_not_what_its_sender_said_stays_behind_and_its_words_cross" with "a file crossed";
     lost_trail: ForgetsTrails breaks "trail_goes_out_and_comes_in" with "did not go out";
     words_cut_short: CutsWords breaks "hard_words_go_out_whole" with "the words are others";
     #[plain] datasheet_that_says_more: DeclaresMore breaks "every_verb_is_carried_as_declared" with "not bold";

@@ -48,6 +48,9 @@ pub enum AttachmentError {
     Http(#[from] HttpError),
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// It began to come, and broke off.
+    #[error("it ended too early: {0}")]
+    CutShort(HttpError),
     /// What opens it is none of the ways that Matrix has.
     #[error("how it is encrypted is not known")]
     Malformed,
@@ -70,7 +73,7 @@ impl Http {
         if download.length().is_some_and(|length| length > most) {
             return Err(SpoolError::TooLong { most }.into());
         }
-        while let Some(piece) = download.next().await? {
+        while let Some(piece) = download.next().await.map_err(AttachmentError::CutShort)? {
             left = left.checked_sub(piece.len() as u64).ok_or(SpoolError::TooLong { most })?;
             let mut clear = Zeroizing::new(vec![0; piece.len()]);
             feed.put(piece);

@@ -18,6 +18,7 @@ use ruma::{EventId, OwnedRoomId, RoomId, api::client::room::get_room_event};
 use sealbridge_contract::{
     Fatal, Inbox, NotAccepted, RemoteId,
     inbox::{Resolution, Waiting, WaitingFor},
+    message::Absence,
 };
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
@@ -31,7 +32,7 @@ use crate::{
     files::{self, Untaken},
     reading::{self, Opened, Read},
     rooms::Appearance,
-    translate::{self, Needs},
+    translate::{self, Files, Needs, Taken},
 };
 
 /// What such events wait for.
@@ -109,7 +110,7 @@ async fn complete_room(core: &Core, inbox: &Inbox, tried: &Tried, round: Round) 
             continue;
         }
         // A panic in a library stays with its event, which rests as one that failed.
-        let resolved = AssertUnwindSafe(resolve(core, &waiting)).catch_unwind().await;
+        let resolved = AssertUnwindSafe(resolve(core, tried, &waiting)).catch_unwind().await;
         let resolved = resolved.unwrap_or_else(|_| {
             warn!("Completing an event panicked; it is tried again.");
             Err(Later::Why("it panicked".into()))
@@ -117,9 +118,8 @@ async fn complete_room(core: &Core, inbox: &Inbox, tried: &Tried, round: Round) 
         let resolution = match resolved {
             Ok(resolution) => resolution,
             Err(Later::Fatal(fatal)) => return Err(fatal),
-            Err(Later::Missing(why)) if tried.is_missing(waiting.id, Instant::now()) => refused(why),
-            Err(Later::Missing(why)) => {
-                debug!(why, "What an event needs is not there yet.");
+            Err(Later::File(why)) => {
+                debug!(why, "The file of an event is not there yet.");
                 stuck.insert(waiting.sender);
                 continue;
             }
@@ -145,8 +145,8 @@ async fn complete_room(core: &Core, inbox: &Inbox, tried: &Tried, round: Round) 
 enum Later {
     /// It failed in passing, and is tried for as long as an event may wait.
     Why(String),
-    /// The homeserver does not have what it needs, or not yet.
-    Missing(String),
+    /// The homeserver does not give out its file, or not yet.
+    File(String),
     Fatal(Fatal),
 }
 
@@ -166,7 +166,7 @@ fn refused(reason: impl Into<String>) -> Resolution {
     Resolution::Refused { reason: reason.into() }
 }
 
-async fn resolve(core: &Core, waiting: &Waiting) -> Result<Resolution, Later> {
+async fn resolve(core: &Core, tried: &Tried, waiting: &Waiting) -> Result<Resolution, Later> {
     let parsed =
         std::str::from_utf8(waiting.raw.expose()).ok().and_then(|raw| serde_json::from_str::<&RawValue>(raw).ok());
     let (Some(raw), Ok(room)) = (parsed, RoomId::parse(waiting.conversation.as_str())) else {
@@ -189,19 +189,17 @@ async fn resolve(core: &Core, waiting: &Waiting) -> Result<Resolution, Later> {
         return work.redaction().await;
     }
     match work.reader().needs() {
-        Err(reason) => Ok(refused(reason)),
-        Ok(Needs::Nothing) => Ok(work.readable(work.reader().message(None))),
-        Ok(Needs::Files(files)) => match files::take(core, &files).await {
-            Ok(taken) => Ok(work.readable(work.reader().message(Some(&taken)))),
-            Err(Untaken::Later(why)) => Err(Later::Why(why)),
-            Err(Untaken::Missing(why)) => Err(Later::Missing(why)),
-            Err(Untaken::Never(why)) => Ok(refused(why)),
-        },
-        Ok(Needs::Original(of)) => match work.may_edit(&of).await? {
+        Needs::Nothing => Ok(work.readable(work.reader().message(None))),
+        Needs::NoFile(why) => Ok(work.readable(work.reader().message(Some(Err(why))))),
+        Needs::Files(files) => {
+            let file = work.file(tried, waiting.id, &files).await?;
+            Ok(work.readable(work.reader().message(Some(file.as_ref().map_err(|why| *why)))))
+        }
+        Needs::Original(of) => match work.may_edit(&of).await? {
             Ok(()) => Ok(work.readable(work.reader().message(None))),
             Err(reason) => Ok(refused(reason)),
         },
-        Ok(Needs::Reactions) => work.reaction().await,
+        Needs::Reactions => work.reaction().await,
     }
 }
 
@@ -220,6 +218,19 @@ impl Work<'_> {
 
     fn readable(&self, message: Option<sealbridge_contract::Cleartext>) -> Resolution {
         message.map_or(Resolution::NotForUs, |message| Resolution::Readable(self.opened.incoming(self.room, message)))
+    }
+
+    /// Its file. The inner error is why it never will be here.
+    async fn file(&self, tried: &Tried, waiting: i64, files: &Files) -> Result<Result<Taken, Absence>, Later> {
+        let now = Instant::now();
+        match files::take(self.core, files).await {
+            Ok(taken) => Ok(Ok(taken)),
+            Err(Untaken::Never(why)) => Ok(Err(why)),
+            Err(Untaken::Missing(_)) if tried.is_missing(waiting, now) => Ok(Err(Absence::NotFetched)),
+            Err(Untaken::Broken(_)) if tried.is_broken(waiting, now) => Ok(Err(Absence::NotFetched)),
+            Err(Untaken::Missing(why) | Untaken::Broken(why)) => Err(Later::File(why)),
+            Err(Untaken::Later(why)) => Err(Later::Why(why)),
+        }
     }
 
     /// An event of the room as the homeserver shows it; `None` if it has none of that name.

@@ -19,6 +19,8 @@ const REST: Duration = Duration::from_secs(10);
 const LONGEST_REST: Duration = Duration::from_secs(300);
 /// What the homeserver says for so long that it does not have, it will not have.
 const PATIENCE: Duration = Duration::from_secs(3600);
+/// A homeserver on which a file lies may be down for a night.
+const PATIENCE_WITH_ANOTHER: Duration = Duration::from_secs(24 * 3600);
 
 /// Events that were tried and could not be completed yet.
 #[derive(Default)]
@@ -31,6 +33,8 @@ struct Try {
     /// Since when the homeserver says that it does not have what the event needs. Not by the wall clock: if that were
     /// moved on, what was only looked for once would be given up.
     missing: Option<Instant>,
+    /// Since when it answers, and does not give out all of it.
+    broken: Option<Instant>,
 }
 
 impl Tried {
@@ -44,22 +48,35 @@ impl Tried {
 
     /// It failed in passing.
     pub(super) fn failed(&self, event: i64) {
-        self.rest(event, None);
+        self.rest(event);
     }
 
     /// The homeserver does not have what it needs. True: nor has it had it for so long that it is given up.
     pub(super) fn is_missing(&self, event: i64, now: Instant) -> bool {
-        self.rest(event, Some(now)).is_some_and(|since| now.saturating_duration_since(since) > PATIENCE)
+        self.rest(event);
+        self.since(event, |tried| &mut tried.missing, now) > PATIENCE
     }
 
-    fn rest(&self, event: i64, missing: Option<Instant>) -> Option<Instant> {
+    /// The homeserver answers and does not give out all of what it needs. True: nor has it for so long that it is given
+    /// up.
+    pub(super) fn is_broken(&self, event: i64, now: Instant) -> bool {
+        self.rest(event);
+        self.since(event, |tried| &mut tried.broken, now) > PATIENCE_WITH_ANOTHER
+    }
+
+    fn rest(&self, event: i64) {
         let mut all = self.lock();
-        let tried = all.entry(event).or_insert(Try { rest: REST / 2, again: Instant::now(), missing: None });
+        let new = Try { rest: REST / 2, again: Instant::now(), missing: None, broken: None };
+        let tried = all.entry(event).or_insert(new);
         tried.rest = (tried.rest * 2).min(LONGEST_REST);
         tried.again = Instant::now() + tried.rest;
-        // A failure in passing says nothing of whether it is there.
-        tried.missing = tried.missing.or(missing);
-        tried.missing
+    }
+
+    /// For how long it has been so. A failure in passing says nothing of that.
+    fn since(&self, event: i64, of: impl Fn(&mut Try) -> &mut Option<Instant>, now: Instant) -> Duration {
+        let mut all = self.lock();
+        let since = all.get_mut(&event).map_or(now, |tried| *of(tried).get_or_insert(now));
+        now.saturating_duration_since(since)
     }
 
     pub(super) fn done(&self, event: i64) {
@@ -179,5 +196,8 @@ mod tests {
         assert!(tried.is_missing(1, hours(102)));
         tried.done(1);
         assert!(!tried.is_missing(1, hours(103)));
+        assert!(!tried.is_broken(1, hours(200)), "that it was missing says nothing of this");
+        assert!(!tried.is_broken(1, hours(224)));
+        assert!(tried.is_broken(1, hours(225)), "nobody waits longer than a day for another homeserver");
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sealbridge_contract::{
     Body, Media, Spooled,
-    message::{Dimensions, FileName, MediaType, Sort, Thumbnail, Waveform},
+    message::{Absence, Absent, Dimensions, FileName, MediaType, Sort, Thumbnail, Waveform},
 };
 use serde_json::{Map, Value, json};
 
@@ -50,15 +50,15 @@ pub(super) fn sort(kind: &str, content: &Value) -> Option<Sort> {
 }
 
 /// The files of a content. `Err`: they are not taken, and why.
-pub(super) fn files(content: &Value) -> Result<Files, &'static str> {
+pub(super) fn files(content: &Value) -> Result<Files, Absence> {
     let attachment = |value: &Value| serde_json::from_value::<Attachment>(value.clone()).ok();
     let Some(file) = content.get("file").filter(|file| file.is_object()) else {
-        let why = "its file is not encrypted, though the room is";
-        return Err(if content.get("url").is_some() { why } else { "it says nowhere where its file is" });
+        let is_open = content.get("url").is_some();
+        return Err(if is_open { Absence::NotEncrypted } else { Absence::NotUnderstood });
     };
     let info = content.get("info").unwrap_or(&Value::Null);
     Ok(Files {
-        content: attachment(file).ok_or("how its file is encrypted is not known")?,
+        content: attachment(file).ok_or(Absence::NotUnderstood)?,
         thumbnail: info.get("thumbnail_file").and_then(attachment),
         claimed: info.get("size").and_then(Value::as_u64),
     })
@@ -67,12 +67,7 @@ pub(super) fn files(content: &Value) -> Result<Files, &'static str> {
 /// A file of this sort. `words` are what its `body` says.
 pub(super) fn read(sort: Sort, content: &Value, words: Body, taken: &Taken) -> Media {
     let info = content.get("info").unwrap_or(&Value::Null);
-    let body = words.plain.as_str();
-    let name = content.get("filename").and_then(Value::as_str);
-    // Where there is no file name the body is one.
-    let name_of = name.unwrap_or(body).to_owned();
-    let caption = name.is_some_and(|name| name != body) && !body.is_empty();
-    let mime = info.get("mimetype").and_then(Value::as_str).unwrap_or_default();
+    let (name, mime, caption) = named(content, words);
     let audio = content.get("org.matrix.msc1767.audio").unwrap_or(&Value::Null);
     let long = info.get("duration").and_then(Value::as_u64).or_else(|| audio.get("duration").and_then(Value::as_u64));
     let thumbnail = taken.thumbnail.clone().map(|content| {
@@ -85,9 +80,25 @@ pub(super) fn read(sort: Sort, content: &Value, words: Body, taken: &Taken) -> M
         duration: long.map(Duration::from_millis),
         waveform: audio.get("waveform").and_then(Value::as_array).map(|values| waveform(values)),
         thumbnail,
-        caption: caption.then_some(words),
-        ..Media::new(sort, FileName::new(&name_of), MediaType::new(mime), taken.content.clone())
+        caption,
+        ..Media::new(sort, name, mime, taken.content.clone())
     }
+}
+
+/// A file that stays behind.
+pub(super) fn absent(content: &Value, words: Body, why: Absence) -> Absent {
+    let (name, mime, caption) = named(content, words);
+    Absent { name, mime, caption, why }
+}
+
+fn named(content: &Value, words: Body) -> (FileName, MediaType, Option<Body>) {
+    let body = words.plain.as_str();
+    let name = content.get("filename").and_then(Value::as_str);
+    // Where there is no file name the body is one.
+    let file_name = FileName::new(name.unwrap_or(body));
+    let caption = name.is_some_and(|name| name != body) && !body.is_empty();
+    let mime = content.get("info").and_then(|info| info.get("mimetype")).and_then(Value::as_str);
+    (file_name, MediaType::new(mime.unwrap_or_default()), caption.then_some(words))
 }
 
 fn waveform(values: &[Value]) -> Waveform {

@@ -3,7 +3,7 @@
 use ruma::UserId;
 use sealbridge_contract::{
     Author, Body, Cleartext, Kind, Message, PersonId, PictureId, RemoteId, Target, Text, Timestamp, Trail,
-    message::{Caveats, Edit, Form},
+    message::{Absence, Caveats, Edit, Form},
     names,
 };
 use serde_json::Value;
@@ -36,6 +36,8 @@ pub(crate) enum Needs {
     Nothing,
     /// Its files.
     Files(Box<Files>),
+    /// Nothing: its file never will be here.
+    NoFile(Absence),
     /// The message that it changes: only its own sender may.
     Original(RemoteId),
     /// What its sender reacted with before.
@@ -43,28 +45,31 @@ pub(crate) enum Needs {
 }
 
 impl Reader<'_> {
-    /// What must be fetched first. `Err`: it will never be carried, and why.
-    pub(crate) fn needs(&self) -> Result<Needs, &'static str> {
+    /// What must be fetched first.
+    pub(crate) fn needs(&self) -> Needs {
         if self.kind == "m.reaction" {
-            return Ok(Needs::Reactions);
+            return Needs::Reactions;
         }
         if !matches!(self.kind, "m.room.message" | "m.sticker") {
-            return Ok(Needs::Nothing);
+            return Needs::Nothing;
         }
         if let Some(original) = replaced(self.content) {
-            return Ok(Needs::Original(original));
+            return Needs::Original(original);
         }
         match media::sort(self.kind, self.content) {
-            Some(_) => media::files(self.content).map(|files| Needs::Files(Box::new(files))),
-            None => Ok(Needs::Nothing),
+            Some(_) => match media::files(self.content) {
+                Ok(files) => Needs::Files(Box::new(files)),
+                Err(why) => Needs::NoFile(why),
+            },
+            None => Needs::Nothing,
         }
     }
 
-    /// The message, or `None` for what says nothing by itself. `taken`: its files, if it has some.
-    pub(crate) fn message(&self, taken: Option<&Taken>) -> Option<Cleartext> {
+    /// The message, or `None` for what says nothing by itself. `file`: what became of its files, if it has some.
+    pub(crate) fn message(&self, file: Option<Result<&Taken, Absence>>) -> Option<Cleartext> {
         let mut looks = self.looks();
         let kind = match self.kind {
-            "m.room.message" | "m.sticker" => self.said(&mut looks, taken),
+            "m.room.message" | "m.sticker" => self.said(&mut looks, file),
             "m.poll.start" | "org.matrix.msc3381.poll.start" => {
                 place::poll(self.content).map_or(Kind::Unsupported { what: "a poll" }, Kind::Poll)
             }
@@ -94,7 +99,7 @@ impl Reader<'_> {
         Message { portrait, ..Message::of(author, self.sent_at, kind) }
     }
 
-    fn said(&self, looks: &mut Appearance, taken: Option<&Taken>) -> Kind {
+    fn said(&self, looks: &mut Appearance, file: Option<Result<&Taken, Absence>>) -> Kind {
         // New words stand in a content of their own; around them is what older programs show.
         let edited = replaced(self.content);
         let new = edited.as_ref().and_then(|_| self.content.get("m.new_content"));
@@ -111,8 +116,11 @@ impl Reader<'_> {
             return Kind::Edit(Box::new(Edit { of: Target::new(of), form, body }));
         }
         if let Some(sort) = media::sort(self.kind, content) {
-            let unread = Kind::Unsupported { what: "a file" };
-            return taken.map_or(unread, |taken| Kind::File(Box::new(media::read(sort, content, body, taken))));
+            return match file {
+                Some(Ok(taken)) => Kind::File(Box::new(media::read(sort, content, body, taken))),
+                Some(Err(why)) => Kind::Absent(Box::new(media::absent(content, body, why))),
+                None => Kind::Unsupported { what: "a file" },
+            };
         }
         match content.get("msgtype").and_then(Value::as_str) {
             Some("m.location") => place::location(content, body.plain.as_str()).map_or(UNKNOWN_PLACE, Kind::Location),
@@ -255,17 +263,20 @@ mod tests {
     }
 
     #[test]
-    fn file_that_is_not_encrypted_is_refused() {
+    fn file_that_is_not_encrypted_is_not_fetched() {
         let (sender, looks) = (UserId::parse("@ann:x").expect("it is a user id"), &Appearance::default());
         let needs = |content: &Value| {
             let (kind, sent_at) = ("m.room.message", Timestamp(1));
             let me = &sender;
-            Reader { kind, content, sender: &sender, me, looks, sent_at, sender_not_proven: false }.needs().err()
+            match (Reader { kind, content, sender: &sender, me, looks, sent_at, sender_not_proven: false }).needs() {
+                Needs::NoFile(why) => Some(why),
+                _ => None,
+            }
         };
         let plain = json!({"msgtype": "m.image", "body": "cat.png", "url": "mxc://x/y"});
-        assert_eq!(needs(&plain), Some("its file is not encrypted, though the room is"));
+        assert_eq!(needs(&plain), Some(Absence::NotEncrypted));
         let elsewhere = json!({"msgtype": "m.image", "body": "cat.png", "file": {"url": "https://evil.test/x"}});
-        assert_eq!(needs(&elsewhere), Some("how its file is encrypted is not known"));
+        assert_eq!(needs(&elsewhere), Some(Absence::NotUnderstood));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use sealbridge_contract::{
     delivery::DeliveryError,
     gate::Encryption,
     judge,
-    message::{FileName, MediaType, Sort},
+    message::{Absence, FileName, MediaType, Sort},
     spool::{Pass, SpoolReader, SpoolWriter},
 };
 use sealbridge_lab::{
@@ -296,7 +296,7 @@ async fn until_delivered(running: &Running, slip: &Slip, content: &Spooled) -> R
 }
 
 #[tokio::test]
-async fn file_that_is_open_or_too_large_is_refused_with_the_reason() -> Result<()> {
+async fn file_that_is_open_or_too_large_stays_behind_with_the_reason() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
     let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({ "most_file_mib": 1 })).await?;
     let open = json!({ "msgtype": "m.image", "body": "cat.png", "url": "mxc://example.org/abc" });
@@ -306,14 +306,12 @@ async fn file_that_is_open_or_too_large_is_refused_with_the_reason() -> Result<(
     let claims = bob.call("send_file", file).await?;
     let large = bob.send_file(&room, "large.bin", "a/b", &vec![7; 1_500_000]).await?;
     for (event, why) in [
-        (open.as_str(), "not encrypted"),
-        (claims["event_id"].as_str().unwrap_or_default(), "larger than 1 MiB"),
-        (large.as_str(), "larger than 1 MiB"),
+        (open.as_str(), Absence::NotEncrypted),
+        (claims["event_id"].as_str().unwrap_or_default(), Absence::TooLarge { most: Some(MIB) }),
+        (large.as_str(), Absence::TooLarge { most: Some(MIB) }),
     ] {
-        let refused =
-            || bot.intake.refused().into_iter().find(|(id, _)| id.as_str() == event).map(|(_, reason)| reason);
-        let reason = until(refused).await?;
-        assert!(reason.contains(why), "{reason}");
+        let accepted = until(|| bot.intake.accepted().into_iter().find(|it| it.id.as_str() == event)).await?;
+        assert_eq!((accepted.absence, accepted.details.file.is_none()), (Some(why), true));
     }
     running.stop().await
 }

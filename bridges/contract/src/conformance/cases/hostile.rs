@@ -5,7 +5,10 @@ use super::{
     incoming::{all_hold, say_many},
     kinds::about,
 };
-use crate::{Author, Message, PersonId, Slip, message::Reaction};
+use crate::{
+    Author, Message, PersonId, Slip,
+    message::{Absence, Reaction},
+};
 
 /// What no reader's program may ever be given.
 const NEVER: &[&str] =
@@ -109,7 +112,9 @@ pub(super) async fn flood_of_reactions_is_bounded(stage: &mut Stage<'_>) -> Told
     ])
 }
 
-pub(super) async fn file_that_is_not_what_its_sender_said_is_refused(stage: &mut Stage<'_>) -> Told {
+pub(super) async fn file_that_is_not_what_its_sender_said_stays_behind_and_its_words_cross(
+    stage: &mut Stage<'_>,
+) -> Told {
     stage.start().await?;
     let sample = |wrong_hash| Sample {
         name: "../../x\n.png".to_owned(),
@@ -129,11 +134,14 @@ pub(super) async fn file_that_is_not_what_its_sender_said_is_refused(stage: &mut
         (!file.name.contains(['/', '\n', '\r']) && !file.name.starts_with('.'), "its name leads elsewhere"),
         (!file.mime.contains(['\r', '\n']), "its type has lines"),
     ])?;
-    let wrong = stage.rig.peer.say(say(stage.words("another hash"), true)).await?;
-    let refused = |stage: &Stage<'_>| stage.intake.refused().iter().any(|(id, _)| *id == wrong);
-    stage.until("it is refused, with a reason", async |stage| Ok(refused(stage))).await?;
-    let crossed = stage.intake.accepted().iter().any(|accepted| accepted.id == wrong);
-    all_hold(&[(!crossed, "a file crossed that is not what its sender said")])
+    let words = stage.words("another hash");
+    let wrong = stage.rig.peer.say(say(words.clone(), true)).await?;
+    let accepted = stage.accepted(&wrong).await?;
+    all_hold(&[
+        (accepted.details.file.is_none(), "a file crossed that is not what its sender said"),
+        (accepted.absence == Some(Absence::NotAsSaid), "nobody is told why it stays behind"),
+        (accepted.words.0 == words, "what was said with it is lost"),
+    ])
 }
 
 pub(super) async fn what_is_not_known_there_is_said_in_words(stage: &mut Stage<'_>) -> Told {

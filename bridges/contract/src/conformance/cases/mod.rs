@@ -80,7 +80,7 @@ cases! {
     READS, false: hostile::hostile_formatting_is_harmless;
     EVERY, true: hostile::nobody_passes_for_somebody_else;
     EVERY, false: hostile::flood_of_reactions_is_bounded;
-    READS, false: hostile::file_that_is_not_what_its_sender_said_is_refused;
+    READS, false: hostile::file_that_is_not_what_its_sender_said_stays_behind_and_its_words_cross;
     EVERY, true: hostile::what_is_not_known_there_is_said_in_words;
     ENCRYPTS, false: encryption::unencrypted_conversation_is_never_spoken_to;
     ENCRYPTS, false: encryption::conversation_that_stops_to_be_encrypted_is_violated_for_good;

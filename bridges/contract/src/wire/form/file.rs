@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Words;
 use crate::{
     Body,
-    message::{Dimensions, FileName, Media, MediaType, Sort, Thumbnail, Waveform},
+    message::{Absence, Absent, Dimensions, FileName, Media, MediaType, Sort, Thumbnail, Waveform},
     spool::{SpoolId, Spooled},
 };
 
@@ -30,6 +30,10 @@ pub(super) struct WireFile<'a> {
     #[serde(rename = "th", borrow, skip_serializing_if = "Option::is_none", default)]
     thumbnail: Option<WireThumbnail<'a>>,
 }
+
+/// One that stays behind: its name and type, and why.
+#[derive(Serialize, Deserialize)]
+pub(super) struct WireAbsent<'a>(#[serde(borrow)] Words<'a>, #[serde(borrow)] Words<'a>, Absence);
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -101,6 +105,16 @@ impl<'a> WireFile<'a> {
             caption,
             content: self.content.into_spooled()?,
         })
+    }
+}
+
+impl<'a> WireAbsent<'a> {
+    pub(super) fn of(absent: &'a Absent) -> Self {
+        Self(absent.name.as_str().into(), absent.mime.as_str().into(), absent.why)
+    }
+
+    pub(super) fn into_absent(self, caption: Option<Body>) -> Absent {
+        Absent { name: FileName::new(&self.0), mime: MediaType::new(&self.1), caption, why: self.2 }
     }
 }
 

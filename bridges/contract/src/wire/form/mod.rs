@@ -12,7 +12,7 @@ use crate::{
 
 mod file;
 
-use file::WireFile;
+use file::{WireAbsent, WireFile};
 
 type Words<'a> = Cow<'a, str>;
 
@@ -52,6 +52,8 @@ pub(super) struct Wire<'a> {
     several: Vec<Words<'a>>,
     #[serde(rename = "md", borrow, skip_serializing_if = "Option::is_none", default)]
     file: Option<Box<WireFile<'a>>>,
+    #[serde(rename = "ab", borrow, skip_serializing_if = "Option::is_none", default)]
+    absent: Option<WireAbsent<'a>>,
     #[serde(rename = "g", borrow, skip_serializing_if = "Option::is_none", default)]
     geo: Option<Words<'a>>,
     #[serde(rename = "ch", borrow, skip_serializing_if = "Option::is_none", default)]
@@ -80,6 +82,7 @@ enum WireKind {
     Redaction,
     Reaction,
     File,
+    Absent,
     Location,
     Poll,
     Change,
@@ -136,6 +139,7 @@ impl<'a> Wire<'a> {
             form: None,
             several: Vec::new(),
             file: None,
+            absent: None,
             geo: None,
             change: None,
             marks: message.trail.to_texts(),
@@ -195,6 +199,10 @@ impl<'a> Wire<'a> {
             Kind::File(media) => {
                 self.file = Some(Box::new(WireFile::of(media)));
                 WireKind::File
+            }
+            Kind::Absent(absent) => {
+                self.absent = Some(WireAbsent::of(absent));
+                WireKind::Absent
             }
             Kind::Location(location) => {
                 self.geo = Some(Words::Owned(location.uri().as_str().to_owned()));
@@ -285,6 +293,10 @@ impl<'a> Wire<'a> {
             WireKind::File => {
                 let captioned = !plain.is_empty() || body.html.is_some();
                 Kind::File(Box::new(self.file?.into_media(captioned.then_some(Body { plain, ..body }))?))
+            }
+            WireKind::Absent => {
+                let captioned = !plain.is_empty() || body.html.is_some();
+                Kind::Absent(Box::new(self.absent?.into_absent(captioned.then_some(Body { plain, ..body }))))
             }
             WireKind::Location => {
                 let description = (!plain.is_empty()).then_some(plain);
