@@ -46,6 +46,18 @@ pub async fn invite(
     Ok(())
 }
 
+/// A picture for a terminal, which is light on dark, the other way round.
+fn dark_on_light(picture: &str) -> String {
+    let other = |letter| match letter {
+        '█' => ' ',
+        ' ' => '█',
+        '▀' => '▄',
+        '▄' => '▀',
+        other => other,
+    };
+    picture.chars().map(other).collect()
+}
+
 /// An invitation as words, with its picture where letters all have one width.
 #[must_use]
 pub fn shown(invitation: &Invitation, now: Timestamp) -> Cleartext {
@@ -53,8 +65,11 @@ pub fn shown(invitation: &Invitation, now: Timestamp) -> Cleartext {
     let before = format!("Invitation to {to}. {how}");
     let plain = Text::joined(&[before.as_str(), "\n", link.as_str()]);
     let link = escape(link.as_str());
-    let (words, picture) = (escape(&before), picture.as_str());
-    let html = format!("{words}<br><a href=\"{link}\">{link}</a><pre><code>{picture}\n</code></pre>");
+    let (words, picture) = (escape(&before), dark_on_light(picture.as_str()));
+    // A camera knows only dark on light, and a program may have another colour behind its words.
+    let colours = "data-mx-color=\"#000000\" data-mx-bg-color=\"#ffffff\"";
+    let drawn = format!("<pre><code><span {colours}>{picture}\n</span></code></pre>");
+    let html = format!("{words}<br><a href=\"{link}\">{link}</a>{drawn}");
     let author = Author { id: PersonId::new(Author::BRIDGE), name: None };
     let body = Body { plain, html: Some(Text::new(html)), mentions: Vec::new() };
     Cleartext::new(Message::of(author, now, Kind::Notice(body)))

@@ -7,9 +7,12 @@ use sealbridge_lab::{
     DeltaPerson, Lab, MailServer, Person,
     bridge::{AccountPlan, Binary, Bridge, Plan},
     mail::Mailbox,
+    person::Message,
     venv::Venv,
 };
 use serde_json::Value;
+
+use crate::scanned::{Surface, scan};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -33,6 +36,25 @@ fn write_answers(bridge: &Bridge, mail: &MailServer, mailbox: &Mailbox, engine: 
 /// What all invitations to a group have in common: the engine makes a new secret for each.
 fn of_the_same_group(link: &str) -> Option<&str> {
     link.split_once("&i=").map(|(before, _)| before)
+}
+
+/// What a message draws, where letters all have one width and the surface is light whatever else is around it.
+fn drawn(message: &Message) -> Result<&str> {
+    let html = message.content["formatted_body"].as_str().context("it is formatted")?;
+    let (_, rest) = html.split_once("<pre><code><span ").with_context(|| format!("it draws nothing: {html}"))?;
+    let (colours, rest) = rest.split_once('>').context("it never begins")?;
+    let are_told =
+        ["data-mx-color=\"#000000\"", "data-mx-bg-color=\"#ffffff\""].iter().all(|one| colours.contains(one));
+    ensure!(are_told, "it has these colours: {colours}");
+    Ok(rest.split_once("</span>").context("it never ends")?.0)
+}
+
+/// What a command says to a person.
+async fn in_a_terminal(bridge: &Bridge, args: &[&str]) -> Result<String> {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_sealbridge"));
+    let output = command.arg("--config").arg(bridge.config()).args(args).kill_on_drop(true).output().await?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 fn lines(text: &str) -> Vec<Value> {
@@ -64,7 +86,9 @@ async fn account_that_is_added_brings_its_group_its_invitation_and_its_people() 
     let added = bridge.cli(&["account", "add", "--answers", &answers]).await?.ok()?;
     let steps = lines(&added.stdout);
     let invited = steps.iter().rfind(|step| step["step"] == "invitation").context("it shows no invitation")?;
-    ensure!(invited["picture"].as_str().is_some_and(|picture| picture.lines().count() > 15), "{invited}");
+    let first = invited["link"].as_str().context("no link")?;
+    let picture = invited["picture"].as_str().context("no picture")?;
+    ensure!(scan(picture, Surface::Dark)? == first, "another invitation is drawn");
     let text = std::fs::read_to_string(bridge.config())?;
     ensure!(text.contains("# Do not touch this line.") && text.contains("[accounts.family]"), "{text}");
     ensure!(!text.contains(&mailbox.password), "the password is in the config");
@@ -83,15 +107,21 @@ async fn account_that_is_added_brings_its_group_its_invitation_and_its_people() 
     let group = group["at"].as_str().context("it has a name in links")?;
     let invitation = bridge.cli(&["conversations", "invite", group]).await?.ok()?.json()?;
     let link = invitation["link"].as_str().context("no link")?.to_owned();
-    let first = invited["link"].as_str().context("no link")?;
     ensure!(of_the_same_group(&link) == of_the_same_group(first), "{invitation} is not like {invited}");
     for link in [first, &link] {
-        let shown = |message: &sealbridge_lab::person::Message| {
+        let shown = |message: &Message| {
             let html = message.content["formatted_body"].as_str().unwrap_or_default();
             message.room == admin_room && message.body.contains(link) && html.contains("<pre>") && html.contains('█')
         };
-        operator.wait_for(shown, PATIENCE).await.context("the admin room shows the invitation")?;
+        let shown = operator.wait_for(shown, PATIENCE).await.context("the admin room shows the invitation")?;
+        ensure!(scan(drawn(&shown)?, Surface::Light)? == link, "the admin room draws another invitation");
     }
+    let typed = in_a_terminal(&bridge, &["conversations", "invite", group]).await?;
+    let link = typed.lines().find(|line| line.starts_with("https://")).context("the terminal shows no link")?;
+    let is_drawn = |row: &&str| row.contains(['█', '▀', '▄']);
+    let rows: Vec<_> = typed.lines().filter(is_drawn).collect();
+    ensure!(scan(&rows.join("\n"), Surface::Dark)? == link, "the terminal draws another invitation");
+    let link = link.to_owned();
     let refused = bridge.cli(&["conversations", "invite", &format!("work/{admin_room}")]).await?;
     ensure!(refused.code == 6, "{refused:?}");
 

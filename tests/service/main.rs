@@ -24,6 +24,7 @@ mod large_files;
 mod recovery;
 mod refusals;
 mod running;
+mod scanned;
 mod secrecy;
 mod relations;
 mod spool;
