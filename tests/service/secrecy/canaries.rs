@@ -12,6 +12,15 @@ pub(super) struct Side {
     pub(super) caption: &'static str,
     pub(super) file_name: &'static str,
     pub(super) content: &'static str,
+    /// What they say of a place, and where it is.
+    pub(super) spot: &'static str,
+    pub(super) at: [&'static str; 2],
+    /// A question with two answers. Delta Chat has none.
+    pub(super) poll: &'static [&'static str],
+    /// What is in the picture that they send as a sticker, in their own, and in that of the conversation at their side.
+    pub(super) sticker: &'static str,
+    pub(super) portrait: &'static str,
+    pub(super) picture: &'static str,
     /// What they react with while reactions cross as such, and while they cross as words.
     pub(super) reactions: [&'static str; 2],
     /// What they call the conversation at their side.
@@ -32,6 +41,13 @@ pub(super) const ANN: Side = Side {
     caption: "canary-caption-of-ann-e217",
     file_name: "canary-file-of-ann-94bd.txt",
     content: "canary-content-of-ann-2b76",
+    spot: "canary-spot-of-ann-71d9",
+    // No other number has these digits by chance, and none of them is lost on the way.
+    at: ["47.3819246", "8.5162738"],
+    poll: &["canary-question-of-ann-0ae4", "canary-yes-of-ann-f35c", "canary-no-of-ann-98b7"],
+    sticker: "canary-sticker-of-ann-4e12",
+    portrait: "canary-portrait-of-ann-d06b",
+    picture: "canary-picture-of-ann-a59f",
     // Each is one emoji of Unicode's list and some fifteen bytes long, so that chance makes none of them.
     reactions: ["👩🏽‍🚒", "👨🏻‍🌾"],
     place: "canary-room-of-ann-d358",
@@ -49,6 +65,12 @@ pub(super) const BEN: Side = Side {
     caption: "canary-caption-of-ben-406d",
     file_name: "canary-file-of-ben-1af2.txt",
     content: "canary-content-of-ben-d793",
+    spot: "canary-spot-of-ben-2c8f",
+    at: ["33.8651439", "151.2099107"],
+    poll: &[],
+    sticker: "canary-sticker-of-ben-b7d1",
+    portrait: "canary-portrait-of-ben-63ca",
+    picture: "canary-picture-of-ben-5f20",
     reactions: ["🧑🏿‍🔬", "👩🏾‍🚀"],
     place: "canary-group-of-ben-85ea",
     queued: "canary-queued-of-ben-3c96",
@@ -62,15 +84,27 @@ impl Side {
     fn all(&self) -> Vec<&'static str> {
         let Self { name, words, formatted, answer, edit, deleted, caption, file_name, content, .. } = *self;
         let [native, told] = self.reactions;
-        let Self { place, queued, waiting, .. } = *self;
+        let Self { place, queued, waiting, spot, at, poll, .. } = *self;
         let said = [name, words, formatted, answer, edit, deleted, caption, file_name, content];
-        said.into_iter().chain([native, told, place, queued, waiting]).collect()
+        let more = [native, told, place, queued, waiting, spot, at[0], at[1]];
+        said.into_iter().chain(more).chain(poll.iter().copied()).chain(self.drawn()).collect()
+    }
+
+    /// What is in the pictures.
+    pub(super) fn drawn(&self) -> [&'static str; 3] {
+        [self.sticker, self.portrait, self.picture]
     }
 
     /// A file whose content is the canary, again and again, behind leads of every length.
     pub(super) fn file(&self) -> Vec<u8> {
         (0..2_000).map(|at| format!("{at} {}\n", self.content)).collect::<String>().into_bytes()
     }
+}
+
+/// A picture with a canary in it, behind its end, again and again.
+pub(super) fn picture_of(canary: &str) -> Vec<u8> {
+    let picture = include_bytes!("../../../bridges/contract/src/conformance/face.png").as_slice();
+    [picture, (0..40).map(|at| format!("{at} {canary}\n")).collect::<String>().as_bytes()].concat()
 }
 
 pub(super) fn all() -> Vec<&'static str> {

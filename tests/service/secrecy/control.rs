@@ -8,7 +8,7 @@ use sealbridge_lab::{
 use serde_json::json;
 
 use super::{
-    canaries::{self, ANN, BEN, GROUP},
+    canaries::{self, ANN, BEN, GROUP, picture_of},
     found, until,
 };
 use crate::phones::Family;
@@ -28,7 +28,9 @@ pub(super) async fn run(family: &Family, mail: &MailServer, server: &Synapse) ->
     let of = |name: &str| server.data_dir().join(name);
     ensure!(found(&[of("homeserver.db")])? == all, "the search does not find everything in the homeserver's database");
     let media = found(&[of("media")])?;
-    ensure!(media.contains(ANN.content) && media.contains(BEN.content), "nor in its media store: {media:?}");
+    let files = [ANN, BEN].into_iter().flat_map(|side| [&[side.content][..], &side.drawn()].concat());
+    let missing: Vec<_> = files.filter(|canary| !media.contains(canary)).collect();
+    ensure!(missing.is_empty(), "nor in its media store, which lacks {missing:?}");
     let log = found(&[of("homeserver.log")])?;
     ensure!(log.contains(ANN.file_name) && log.contains(BEN.file_name), "nor in its log: {log:?}");
     let log = found(&mail.logs())?;
@@ -48,6 +50,9 @@ async fn on_matrix(family: &Family) -> Result<()> {
     }
     for side in [ANN, BEN] {
         let shown = ann.send_open_file(&room, side.file_name, "text/plain", &side.file()).await?;
+        for canary in side.drawn() {
+            ann.send_open_file(&room, "picture.png", "image/png", &picture_of(canary)).await?;
+        }
         for emoji in side.reactions {
             let relation = json!({ "rel_type": "m.annotation", "event_id": shown, "key": emoji });
             ann.send_raw_plain(&room, "m.reaction", json!({ "m.relates_to": relation })).await?;
@@ -73,6 +78,11 @@ async fn on_delta_chat(family: &Family) -> Result<()> {
         let content = side.file();
         let file = Some(Attachment { view: "File", name: side.file_name, content: &content });
         let sent = ben.say(chat, Saying { text: side.caption, file, ..Saying::default() }).await?;
+        for canary in side.drawn() {
+            let content = picture_of(canary);
+            let file = Some(Attachment { view: "File", name: "picture.png", content: &content });
+            ben.say(chat, Saying { file, ..Saying::default() }).await?;
+        }
         for emoji in side.reactions {
             ben.react(&sent.id, &[emoji]).await?;
         }

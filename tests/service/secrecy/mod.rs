@@ -15,19 +15,21 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use sealbridge_contract::conformance::{Details, How, Sample, Say};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sealbridge_contract::conformance::{Details, How, Overheard, Sample, Say};
 use sealbridge_lab::{
     MailServer, Synapse,
     bridge::{Binary, Bridge},
     family::of_the_service,
     mail::{self, is_encrypted},
+    person::Message,
     search::Search,
     servers, synapse,
 };
 use serde_json::json;
 
-use crate::phones::{Family, Said, Setting, Who};
-use canaries::{ANN, BEN, GROUP, Side};
+use crate::phones::{Family, Said, Setting, Who, matrix::PROFILE};
+use canaries::{ANN, BEN, GROUP, Side, picture_of};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Reactions as such, and in words.
@@ -115,6 +117,68 @@ impl Family {
         Ok(())
     }
 
+    /// Says of a place where it is.
+    async fn points(&self, who: Who) -> Result<()> {
+        let Side { spot, at: [latitude, longitude], .. } = *side(who);
+        let details = Details { place: Some(format!("geo:{latitude},{longitude}")), ..Details::default() };
+        self.says(who, Say { how: How::Location, words: spot.to_owned(), details, ..Say::default() }).await?;
+        let heard = self.hears(who.other(), spot, |heard| heard.words.contains(spot)).await?;
+        let place = heard.details.place.unwrap_or(heard.words);
+        ensure!(place.contains(latitude) && place.contains(longitude), "another place crossed");
+        Ok(())
+    }
+
+    async fn asks(&self, who: Who) -> Result<()> {
+        let [question, answers @ ..] = side(who).poll else { return Ok(()) };
+        let details = Details { answers: answers.iter().map(|one| (*one).to_owned()).collect(), ..Details::default() };
+        self.says(who, Say { how: How::Poll, words: (*question).to_owned(), details, ..Say::default() }).await?;
+        let all = |words: &str| side(who).poll.iter().all(|part| words.contains(part));
+        self.hears(who.other(), question, |heard| all(&heard.words)).await.map(drop)
+    }
+
+    async fn sticks(&self, who: Who) -> Result<()> {
+        let content = picture_of(side(who).sticker);
+        let (name, mime) = ("sticker.png".to_owned(), "image/png".to_owned());
+        let details = Details {
+            file: Some(Sample { name, mime, content: content.clone(), dimensions: Some((8, 8)), ..Sample::default() }),
+            ..Details::default()
+        };
+        self.says(who, Say { how: How::Sticker, details, ..Say::default() }).await?;
+        let is = |heard: &Overheard| {
+            heard.how == How::Sticker && heard.details.file.as_ref().is_some_and(|file| file.content == content)
+        };
+        self.hears(who.other(), "the sticker", is).await.map(drop)
+    }
+
+    /// Everybody and both conversations get a picture. Ben's own is shown on Matrix; of the others nothing crosses but
+    /// that they were changed.
+    async fn look(&self) -> Result<()> {
+        let (ann, ben) = (&self.ann, &self.ben);
+        let upload = async |canary: &str| {
+            let picture = json!({ "data": STANDARD.encode(picture_of(canary)), "mimetype": "image/png" });
+            ann.call("set_picture", picture).await.map(|mut url| url["avatar_url"].take())
+        };
+        let rooms = upload(ANN.picture).await?;
+        upload(ANN.portrait).await?;
+        ann.send_state(&self.room, "m.room.avatar", "", json!({ "url": rooms })).await?;
+        self.hears_words(Who::Ben, "changed the picture").await?;
+        let groups = tempfile::Builder::new().suffix(".png").tempfile()?;
+        std::fs::write(groups.path(), picture_of(BEN.picture))?;
+        ben.rpc("set_chat_profile_image", json!([self.chat, groups.path()])).await?;
+        self.hears_words(Who::Ann, "changed the picture").await?;
+        ben.has_picture(&picture_of(BEN.portrait)).await
+    }
+
+    /// What Ben says is shown with his picture, which is his.
+    async fn sees_ben(&self) -> Result<()> {
+        let shown = |message: &Message| message.content[PROFILE]["avatar_file"].is_object();
+        let heard = self.ann.wait_for(shown, PATIENCE).await.context("nobody sees how Ben looks")?;
+        let file = json!({ "file": heard.content[PROFILE]["avatar_file"] });
+        let content = self.ann.download(&file).await?;
+        ensure!(!Search::new(&[BEN.portrait])?.bytes(&content).is_empty(), "Ben's picture is another");
+        Ok(())
+    }
+
     /// Everything that one does, and what the other has of it.
     async fn talk(&self, who: Who) -> Result<Said> {
         let (side, far) = (side(who), who.other());
@@ -131,6 +195,9 @@ impl Family {
         self.hears_words(far, side.edit).await?;
         self.shows(who, side.caption).await?;
         self.sees_file(far, side.caption).await?;
+        self.points(who).await?;
+        self.asks(who).await?;
+        self.sticks(who).await?;
         let gone = self.said(who, side.deleted).await?;
         let about = Details { about: Some(gone.to(who).clone()), ..Details::default() };
         self.says(who, Say { how: How::Redaction, details: about, ..Say::default() }).await?;
@@ -169,7 +236,9 @@ async fn nothing_of_what_people_say_show_and_send_is_in_clear_on_its_way() -> Re
     let setting = Setting { names, group: GROUP, link: Some(NATIVE), log: Some("trace") };
     let mut family = Family::on(&binary, &mail, &server, &setting).await?;
 
+    family.look().await?;
     let (anns, bens) = (family.talk(Who::Ann).await?, family.talk(Who::Ben).await?);
+    family.sees_ben().await?;
     family.rename().await?;
     family.bridge.stop().await?;
     let config = std::fs::read_to_string(family.bridge.config())?;
@@ -209,8 +278,10 @@ async fn nothing_of_what_people_say_show_and_send_is_in_clear_on_its_way() -> Re
     let open = mails.iter().filter(|mail| !is_encrypted(mail)).count();
     ensure!(open == 0 && mails.len() > 20, "{open} of {} mails are not encrypted", mails.len());
     assert_found("the mail server", &[mail.data_dir()], &[])?;
-    // Matrix has no encryption for these, and SECURITY.md says so: what Ann and her room are called, what reactions are.
-    let told_by_matrix = [ANN.name, ANN.place, ANN.reactions[0], ANN.reactions[1], BEN.reactions[0]];
+    // Matrix has no encryption for these, and SECURITY.md says so: how Ann and her room are called and look, and what
+    // reactions are.
+    let [named, shown] = [[ANN.name, ANN.place], [ANN.portrait, ANN.picture]];
+    let told_by_matrix = [&named[..], &shown, &ANN.reactions, &BEN.reactions[..1]].concat();
     assert_found("the homeserver", &[server.data_dir()], &told_by_matrix)?;
     assert_found("the service", &ours(&family.bridge)?, &[])?;
     let log = family.bridge.log_text();
@@ -227,7 +298,8 @@ async fn nothing_of_what_people_say_show_and_send_is_in_clear_on_its_way() -> Re
 fn engine_keeps_its_own(family: &Family, mail: &MailServer) -> Result<()> {
     let folder = engines(&family.bridge);
     let found = found(&[&folder])?;
-    let gone = [ANN.deleted, BEN.deleted];
+    // Where Ben is it keeps as numbers, and how Ann and her room look it never gets.
+    let gone = [ANN.deleted, BEN.deleted, BEN.at[0], BEN.at[1], ANN.portrait, ANN.picture];
     let missing: Vec<_> =
         canaries::all().into_iter().filter(|one| !found.contains(one) && !gone.contains(one)).collect();
     ensure!(missing.is_empty(), "the engine does not keep {missing:?}: SECURITY.md says too much");
