@@ -27,6 +27,7 @@ mod running;
 mod scanned;
 mod secrecy;
 mod relations;
+mod signals_across;
 mod spool;
 mod trio;
 mod waiting;

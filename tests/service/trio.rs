@@ -63,6 +63,8 @@ pub(crate) struct Trio {
     pub(crate) ben: DeltaPerson,
     pub(crate) rooms: [String; 2],
     pub(crate) chat: u32,
+    /// The bridge's own users on the homeservers.
+    pub(crate) bots: [String; 2],
 }
 
 impl Trio {
@@ -101,7 +103,7 @@ impl Trio {
                 bridge.start().await?;
             }
         }
-        Ok(Self { bridge, ann, bob, ben, rooms, chat })
+        Ok(Self { bridge, ann, bob, ben, rooms, chat, bots })
     }
 
     /// The person on Matrix, and their room.
@@ -149,16 +151,16 @@ impl Trio {
 }
 
 /// One message, as each end names it, in the order of [`Whom::ALL`].
-struct Named([RemoteId; 3]);
+pub(crate) struct Named([RemoteId; 3]);
 
 impl Named {
-    fn to(&self, who: Whom) -> &RemoteId {
+    pub(crate) fn to(&self, who: Whom) -> &RemoteId {
         &self.0[Whom::ALL.iter().position(|one| *one == who).unwrap_or_default()]
     }
 }
 
 /// Says words, and waits until both others heard them under the name of whoever said them.
-async fn said(trio: &Trio, who: Whom, words: &str) -> Result<Named> {
+pub(crate) async fn said(trio: &Trio, who: Whom, words: &str) -> Result<Named> {
     let own = trio.says(who, Say { words: words.to_owned(), ..Say::default() }).await?;
     let mut names = [own.clone(), own.clone(), own];
     for other in who.others() {
