@@ -26,6 +26,7 @@ mod refusals;
 mod running;
 mod scanned;
 mod secrecy;
+mod reactions_across;
 mod relations;
 mod signals_across;
 mod spool;
