@@ -24,5 +24,6 @@ mod refusals;
 mod running;
 mod secrecy;
 mod relations;
+mod scenarios;
 mod spool;
 mod waiting;
