@@ -9,6 +9,7 @@ mod config;
 mod deeds;
 mod egress;
 mod loops;
+mod lying;
 mod operator;
 mod kinds_across;
 mod packaging;
