@@ -4,6 +4,7 @@
 mod devices;
 mod faults;
 mod federated;
+mod forwarded;
 mod membership;
 mod rotation;
 mod running_out;
