@@ -35,6 +35,37 @@ async fn crosses(scene: &Scene, words: &str) -> Result<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn key_traffic_that_the_homeserver_refuses_is_asked_for_again_until_it_is_done() -> Result<()> {
+    let Some(scene) = scene(Setting { proxies: true, ..Setting::default() }).await? else { return Ok(()) };
+    crosses(&scene, "before anybody came").await?;
+    let [_, bob] = &scene.people;
+    for path in ["/keys/query", "/keys/claim", "/sendToDevice/m.room.encrypted/"] {
+        let refused = scene.proxies[1].add(Rule::new("*", path, Fault::Fail(503))?.times(2));
+        // Somebody new each time, so that all three are needed.
+        let newcomer = Person::new_on(&scene.lab.b, "newcomer").await?;
+        bob.invite(&scene.rooms[1], newcomer.user_id()).await?;
+        newcomer.wait_invite(&scene.rooms[1], SOON).await?;
+        newcomer.join(&scene.rooms[1]).await?;
+        let told = scene.people[0].wait_for(|message| message.body.contains(newcomer.user_id()), SOON).await;
+        told.with_context(|| format!("{path}: nobody is told\n{}", scene.bridge.tail()))?;
+        // The bridge may be admitting them still; what they miss is not sent to them again.
+        let words = format!("in spite of {path}");
+        let give_up = tokio::time::Instant::now() + SOON;
+        loop {
+            crosses(&scene, &words).await?;
+            let heard = newcomer.wait_for(|message| message.body.ends_with(&words), Duration::from_secs(2)).await;
+            if heard.is_ok() {
+                break;
+            }
+            ensure!(tokio::time::Instant::now() < give_up, "{path}\n{}", scene.bridge.tail());
+        }
+        refused.wait_struck(2, SOON).await?;
+        refused.remove();
+    }
+    scene.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn killed_while_its_keys_are_taken_the_service_offers_the_same_ones_again() -> Result<()> {
     let Some(mut scene) = scene(Setting { proxies: true, ..Setting::default() }).await? else { return Ok(()) };
     crosses(&scene, "before it dies").await?;

@@ -45,29 +45,6 @@ pub(super) async fn open_to_all(lab: &Lab) -> Result<(Bot, Running, Proxy)> {
 }
 
 #[tokio::test]
-async fn key_traffic_that_the_homeserver_refuses_is_asked_for_again_until_it_is_done() -> Result<()> {
-    let Some(lab) = Lab::shared().await? else { return Ok(()) };
-    let (bot, running, proxy) = open_to_all(lab).await?;
-    for path in ["/keys/query", "/keys/claim", "/sendToDevice/m.room.encrypted/"] {
-        // Somebody new each time, so that all three are needed.
-        let (person, room) = stranger(lab, &bot, &running, "person").await?;
-        // What was known of them when they came does not help to say something under a new key.
-        let refused = proxy.add(Rule::new("*", path, Fault::Fail(503))?.times(2));
-        if path == "/keys/query" {
-            let path = format!("/_matrix/client/v3/profile/{}/displayname", person.user_id());
-            person.http("PUT", &path, Some(json!({ "displayname": "Somebody" }))).await?;
-            person.cross_sign().await?;
-        }
-        let words = format!("in spite of {path}");
-        running.says(&room, &words).await?;
-        hears(&person, &words).await?;
-        refused.wait_struck(2, SOON).await?;
-        refused.remove();
-    }
-    running.stop().await
-}
-
-#[tokio::test]
 async fn upload_of_keys_that_is_refused_is_made_again_with_the_same_keys() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
     let (bot, running, proxy) = open_to_all(lab).await?;

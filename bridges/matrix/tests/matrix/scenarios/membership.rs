@@ -8,7 +8,7 @@ use sealbridge_lab::{
 };
 use serde_json::json;
 
-use super::{admits, can_read, comes, hears, key_of, sees_gone, tells};
+use super::{admits, can_read, comes, hears, key_of, sees_come, sees_gone, tells};
 use crate::{
     bot::{Bot, SOON},
     losses::Scene,
@@ -23,6 +23,8 @@ async fn person_reads_what_was_said_while_they_were_admitted_however_much_the_ro
     let carol = Person::new_on(&lab.a, "carol").await?;
     let before = tells(&running, &room, "before anybody came", &bob).await?;
     carol.join(&room).await?;
+    sees_come(&running, &room, &carol).await?;
+    let new = tells(&running, &room, "before anybody was told of her", &bob).await?;
     admits(&running, &room, &carol).await?;
     let here = tells(&running, &room, "to all who are here", &carol).await?;
 
@@ -35,7 +37,8 @@ async fn person_reads_what_was_said_while_they_were_admitted_however_much_the_ro
     admits(&running, &room, &carol).await?;
     let again = tells(&running, &room, "welcome back", &carol).await?;
 
-    for (event, reads) in [(before, false), (here, true), (away, false), (invited, false), (again, true)] {
+    for (event, reads) in [(before, false), (new, false), (here, true), (away, false), (invited, false), (again, true)]
+    {
         // The room shows her all of them.
         let read = carol.try_read(&room, &event).await?;
         ensure!(read.is_ok() == reads, "{read:?}");

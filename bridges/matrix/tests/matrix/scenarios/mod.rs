@@ -58,13 +58,18 @@ async fn sees<T>(running: &Running, room: &str, what: &str, is: impl Fn(&[Member
     }
 }
 
-/// Lets somebody read who has come, as the journey does once everybody was told of them.
-async fn admits(running: &Running, room: &str, who: &Person) -> Result<()> {
+/// Waits until it is known that somebody has come, with an identity.
+async fn sees_come(running: &Running, room: &str, who: &Person) -> Result<Admission> {
     let new = |members: &[Member]| {
         let member = members.iter().find(|member| member.person.as_str() == who.user_id())?;
         (member.standing == Standing::New && member.identity.is_some()).then(|| Admission::from(member))
     };
-    let admission = sees(running, room, "the newcomer", new).await?;
+    sees(running, room, "the newcomer", new).await
+}
+
+/// Lets somebody read who has come, as the journey does once everybody was told of them.
+async fn admits(running: &Running, room: &str, who: &Person) -> Result<()> {
+    let admission = sees_come(running, room, who).await?;
     running.matrix.admit(&ConversationId::new(room), &[admission]).await.map_err(|error| anyhow::anyhow!("{error}"))
 }
 
