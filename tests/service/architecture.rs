@@ -193,9 +193,8 @@ fn every_failpoint_is_on_its_list() {
     assert_eq!(listed, used, "the lists of failpoints and the source differ");
 }
 
-#[test]
-fn every_adversarial_case_names_tests_that_exist_or_says_why_there_is_none() {
-    let page = std::fs::read_to_string(root().join("docs/adversarial-cases.md")).expect("the page is there");
+/// The names of all tests but the lab's own.
+fn tests() -> BTreeSet<String> {
     let mut tests = BTreeSet::new();
     for folder in ["src", "bridges", "tests/service"] {
         for (_, text) in files(folder, ".rs") {
@@ -208,24 +207,52 @@ fn every_adversarial_case_names_tests_that_exist_or_says_why_there_is_none() {
             }
         }
     }
-    let rows: Vec<Vec<&str>> = page
-        .lines()
-        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
-        .map(|row| row.split(" | ").collect())
-        .filter(|row: &Vec<&str>| row[0].parse::<usize>().is_ok())
-        .collect();
-    let numbers: Vec<_> = rows.iter().map(|row| row[0].parse::<usize>().expect("it is a number")).collect();
-    assert_eq!(numbers, (1..=72).collect::<Vec<_>>());
-    for row in rows {
-        let [number, case, proof] = row[..] else { panic!("{row:?} has other columns") };
-        assert!(!case.is_empty(), "{number} has no case");
-        let reasons = ["not tried yet: ", "can't arise yet: ", "does not arise"];
-        if reasons.iter().any(|reason| proof.starts_with(reason)) {
-            continue;
-        }
-        for name in proof.split(", ") {
-            let name = name.strip_prefix('`').and_then(|name| name.strip_suffix('`'));
-            assert!(name.is_some_and(|name| tests.contains(name)), "{number}: {proof} names no test");
-        }
+    tests
+}
+
+/// The rows of a page's table that begin with a number, each as its cells. The numbers are those from 1 to `count`.
+fn numbered(page: &str, count: usize, columns: usize) -> Vec<Vec<String>> {
+    let page = std::fs::read_to_string(root().join(page)).expect("the page is there");
+    let number = |row: &[String]| row[0].split(' ').next().and_then(|number| number.parse::<usize>().ok());
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let rows = rows.map(|row| row.split(" | ").map(str::to_owned).collect::<Vec<_>>());
+    let rows: Vec<_> = rows.filter(|row| number(row).is_some()).collect();
+    let numbers: Vec<_> = rows.iter().filter_map(|row| number(row)).collect();
+    assert_eq!(numbers, (1..=count).collect::<Vec<_>>());
+    for row in &rows {
+        assert!(row.len() == columns && row.iter().all(|cell| !cell.is_empty()), "{row:?} has other columns");
     }
+    rows
+}
+
+/// Whether a cell names tests, all of which exist, or else begins with one of these reasons.
+fn names_tests(cell: &str, reasons: &[&str], tests: &BTreeSet<String>) -> bool {
+    let is_test = |name: &str| {
+        let name = name.strip_prefix('`').and_then(|name| name.strip_suffix('`'));
+        name.is_some_and(|name| tests.contains(name))
+    };
+    reasons.iter().any(|reason| cell.starts_with(reason)) || cell.split(", ").all(is_test)
+}
+
+#[test]
+fn every_adversarial_case_names_tests_that_exist_or_says_why_there_is_none() {
+    let tests = tests();
+    for row in numbered("docs/adversarial-cases.md", 72, 3) {
+        let reasons = ["can't arise yet: ", "does not arise"];
+        assert!(names_tests(&row[2], &reasons, &tests), "{row:?} names no test");
+    }
+}
+
+#[test]
+fn every_encryption_scenario_names_tests_that_exist_and_those_that_must_have_one_do() {
+    let tests = tests();
+    let mut marked = 0;
+    for row in numbered("docs/encryption-scenarios.md", 35, 4) {
+        assert!(["yes", "no"].contains(&&*row[2]), "{row:?}");
+        let must = row[0].ends_with('●');
+        marked += usize::from(must);
+        let reasons: &[&str] = if must { &[] } else { &["not tried: "] };
+        assert!(names_tests(&row[3], reasons, &tests), "{row:?} names no test");
+    }
+    assert_eq!(marked, 23, "those that the catalogue wants");
 }

@@ -28,10 +28,12 @@ use crate::{
 
 /// Follows invitations as they come, for ever.
 pub(crate) async fn follow(core: &Arc<Core>, inbox: &Inbox) -> Result<(), Fatal> {
-    let mut pause = Duration::from_secs(60);
+    const LONGEST: Duration = Duration::from_secs(60);
+    let mut failures = 0;
     loop {
+        let pause;
         match round(core, inbox).await {
-            Ok(()) => pause = Duration::from_secs(60),
+            Ok(()) => (pause, failures) = (LONGEST, 0),
             Err(Unfollowed::Journal(error)) => {
                 if let Some(fatal) = fatal_journal(error) {
                     return Err(fatal);
@@ -43,8 +45,8 @@ pub(crate) async fn follow(core: &Arc<Core>, inbox: &Inbox) -> Result<(), Fatal>
                     return Err(fatal);
                 }
                 warn!(%error, "An invitation could not be followed yet.");
-                pause =
-                    error.retry_after().unwrap_or((pause * 2).clamp(Duration::from_secs(1), Duration::from_secs(60)));
+                let doubled = Duration::from_secs(1) * 2_u32.pow(failures.min(6));
+                (pause, failures) = (error.retry_after().unwrap_or(doubled.min(LONGEST)), failures + 1);
             }
         }
         tokio::select! {

@@ -2,17 +2,19 @@
 //! pinned then. The homeserver says who is in the room; the account's book says who of them may read.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::{OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use sealbridge_contract::{
     ConversationId, DeliveryError, PersonId,
     audience::{Admission, Audience, Device, Identity, Member, Proof, Standing},
+    inbox::Incident,
+    names,
 };
 use tracing::{debug, warn};
 
@@ -33,6 +35,8 @@ pub(crate) struct Seen {
     judged: Mutex<HashMap<OwnedUserId, (u64, u64)>>,
     /// Counts changes of the book.
     turns: AtomicU64,
+    /// Devices of people who were verified, which these did not sign, and of which the operator was told.
+    strays: Mutex<BTreeSet<(OwnedUserId, OwnedDeviceId)>>,
     /// Which identity a session rests on, once that is known: it never changes.
     behind: Mutex<HashMap<(OwnedRoomId, String), String>>,
 }
@@ -113,6 +117,7 @@ impl Core {
         if known.user == self.me() {
             return true;
         }
+        self.tell_strays(known);
         let oddity = self.oddity(known);
         let before = {
             let mut odd = lock(&self.seen.odd);
@@ -229,6 +234,36 @@ impl Core {
         self.rooms.select(|room, facts| {
             (facts.is_joined() && facts.people.joined.contains_key(user)).then(|| room.to_owned())
         })
+    }
+
+    /// Tells of devices that somebody who was verified did not sign: whoever compares emoji wants to know of them.
+    fn tell_strays(&self, known: &Person) {
+        if !known.verified {
+            return;
+        }
+        for device in known.devices.iter().filter(|device| !device.cross_signed) {
+            if !lock(&self.seen.strays).insert((known.user.clone(), device.device.clone())) {
+                continue;
+            }
+            let (user, id) = (&known.user, names::own(device.device.as_str()));
+            let reads = if self.settings.trust == Trust::AnyDevice { "" } else { " It gets no keys and is not read." };
+            let (topic, words) = match self.notices.next(&format!("stray/{user}"), self.clock.now()) {
+                Telling::Each => (
+                    format!("unsigned-device/{user}/{id}"),
+                    format!(
+                        "{user}, who was verified, has a device that they did not sign: {id}.{reads} If they don't know \
+                         it, their homeserver has made it up."
+                    ),
+                ),
+                Telling::Summary => (
+                    format!("unsigned-devices-more/{}", self.clock.now().0),
+                    format!("{user}, who was verified, has more devices that they did not sign.{reads}"),
+                ),
+                Telling::Nothing => continue,
+            };
+            let audience = sealbridge_contract::inbox::Audience::Operator;
+            self.signals.tell_people(Incident { conversation: None, topic, words, audience });
+        }
     }
 
     fn tell_changed(&self, room: &RoomId, known: &Person) {

@@ -16,8 +16,10 @@ from mautrix.errors import DecryptionError, EncryptionError, SessionNotFound
 from mautrix.types import (
     DeviceLists,
     DeviceOTKCount,
+    EncryptionAlgorithm,
     Event,
     EventType,
+    ForwardedRoomKeyEventContent,
     Membership,
     SerializerError,
     StateEvent,
@@ -43,7 +45,14 @@ class MautrixPerson(Person):
         self.encrypt_locks = defaultdict(asyncio.Lock)
 
     async def do_login(
-        self, homeserver, user, password, device_id=None, cross_sign=True, only_cross_signed=False
+        self,
+        homeserver,
+        user,
+        password,
+        device_id=None,
+        cross_sign=True,
+        only_cross_signed=False,
+        recovery_key=None,
     ):
         await self.log_in(homeserver, user, password, device_id)
         self.password = password
@@ -62,7 +71,10 @@ class MautrixPerson(Person):
         await self.store.put_device_id(self.device_id)
         await self.machine.load()
         await self.machine.share_keys(0)
-        recovery_key = await self.machine.generate_recovery_key() if cross_sign else None
+        if recovery_key:
+            await self.machine.verify_with_recovery_key(recovery_key)
+        elif cross_sign:
+            recovery_key = await self.machine.generate_recovery_key()
         self.verifier = Verifier(self)
         self.start_syncing()
         return {
@@ -304,6 +316,34 @@ class MautrixPerson(Person):
         )
         file.url = answer["content_uri"]
         return sealed, file
+
+    async def do_try_read(self, room, event_id):
+        """What the keys of this client make of an event, whenever it was sent."""
+        raw = (await self.do_raw_event(room, event_id))["event"]
+        try:
+            _, content, _ = await self.decrypt(room, raw)
+        except Undecryptable as error:
+            return {"reason": str(error)}
+        return {"body": content.get("body")}
+
+    async def do_forward_key(self, room, event_id, user):
+        """Hands the key of an event to somebody's devices, as if they had asked for it."""
+        raw = (await self.do_raw_event(room, event_id))["event"]
+        session = await self.store.get_group_session(room, raw["content"]["session_id"])
+        key = session.export_session(session.first_known_index)
+        content = ForwardedRoomKeyEventContent(
+            algorithm=EncryptionAlgorithm.MEGOLM_V1,
+            room_id=room,
+            session_id=session.id,
+            session_key=key,
+            sender_key=session.sender_key,
+            forwarding_key_chain=session.forwarding_chain,
+            signing_key=session.signing_key,
+        )
+        devices = (await self.machine._fetch_keys([user], include_untracked=True))[user]
+        for device in devices.values():
+            await self.machine.send_encrypted_to_device(device, EventType.FORWARDED_ROOM_KEY, content)
+        return {"devices": len(devices)}
 
     async def do_send_file(
         self,

@@ -10,6 +10,7 @@ pub mod checker;
 pub mod debian;
 pub mod delta;
 pub mod demo;
+pub mod faketime;
 pub mod family;
 mod fresh;
 mod install;

@@ -1,4 +1,5 @@
-//! The two homeservers that most tests need: they do not federate, and know nothing of each other.
+//! The two homeservers that most tests need. Unless a test asks for it they do not federate, and know nothing of each
+//! other.
 
 use anyhow::Result;
 use tokio::sync::OnceCell;
@@ -23,6 +24,15 @@ impl Lab {
     pub async fn pair_with(a: Options, b: Options) -> Result<Self> {
         let (a, b) = tokio::try_join!(Synapse::start("alpha.test", a), Synapse::start("beta.test", b))?;
         Ok(Self { a, b })
+    }
+
+    /// Starts two that speak with each other. `None` as for [`Lab::shared`].
+    pub async fn federated() -> Result<Option<Self>> {
+        if !available().await {
+            return Ok(None);
+        }
+        let options = || Options { federates: true, ..Options::default() };
+        Self::pair_with(options(), options()).await.map(Some)
     }
 
     /// The pair that the tests of one process share. Whoever stops a server starts a pair of their

@@ -1,5 +1,7 @@
 //! Delta Chat people who mean harm, or send too much.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 use sealbridge_contract::{
     RemoteId,
@@ -10,6 +12,7 @@ use sealbridge_lab::{
     DeltaPerson, MailServer,
     delta::{Attachment, Saying},
 };
+use serde_json::json;
 
 use crate::bridge::{Bridge, Met, met, until};
 
@@ -88,4 +91,43 @@ async fn message_that_is_longer_than_is_read_is_refused_alone_and_the_others_cro
     let words: Vec<_> = bridge.said().into_iter().map(|one| one.words.0).collect();
     assert_eq!(words, ["before", "after"]);
     running.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_id_that_comes_again_with_other_words_is_the_first_message_and_no_other() -> Result<()> {
+    let Some(Met { bridge, running, ann, chat }) = met().await? else { return Ok(()) };
+    let Some(server) = MailServer::shared().await? else { return Ok(()) };
+    let address = bridge.settings.address.clone().unwrap_or_default();
+    let said = ann.send(chat, "the first words").await?;
+    running.accepted(&said.id).await?;
+    // Who comes now has not had it, so they see what is in it the next time.
+    let ben = DeltaPerson::new_on(server, "ben").await?;
+    ben.join(&bridge.link).await?;
+    let give_up = Instant::now() + Duration::from_secs(60);
+    while ann.rpc("get_chat_contacts", json!([chat])).await?.as_array().is_none_or(|all| all.len() < 3) {
+        anyhow::ensure!(Instant::now() < give_up, "she does not hear of him");
+    }
+    let laid = || server.laid_into(&address).is_ok_and(|ids| ids.iter().filter(|id| **id == said.id).count() == 2);
+    // Her own client delivers it once more, whole and signed, with something else in it.
+    ann.send_again_as(&said, "other words").await?;
+    assert_eq!(ben.hears("other words", Duration::from_secs(60)).await?.id, said.id);
+    until("it lies in the mailbox twice", laid).await?;
+    // And a mail server lays the second into it under an id of its own.
+    until("both are in the archive", || mails(server, &said.id).len() == 2).await?;
+    let both = mails(server, &said.id);
+    let [_, second] = &both[..] else { anyhow::bail!("{} have this id", both.len()) };
+    server.inject(&address, &second.replace(&said.id, "another-id@localhost")).await?;
+    let after = ann.send(chat, "after that").await?;
+    running.accepted(&after.id).await?;
+    let words: Vec<_> = bridge.said().into_iter().map(|one| one.words.0).collect();
+    assert_eq!(words, ["the first words", "after that"]);
+    assert!(running.intake.refused().is_empty(), "{:?}", running.intake.refused());
+    running.stop().await
+}
+
+/// Every mail of this id that passed, oldest first.
+fn mails(server: &MailServer, id: &str) -> Vec<String> {
+    let all = server.archive().unwrap_or_default().into_iter();
+    let all = all.map(|mail| String::from_utf8_lossy(&mail).into_owned());
+    all.filter(|mail| mail.lines().take_while(|line| !line.is_empty()).any(|line| line.contains(id))).collect()
 }

@@ -15,6 +15,7 @@ mod portraits;
 mod readers;
 mod refusals;
 mod relations;
+mod scenarios;
 mod signals;
 mod speech;
 mod talk;

@@ -39,6 +39,20 @@ impl DeltaPerson {
         self.say(chat, Saying { text, answers, name, ..Saying::default() }).await
     }
 
+    /// Sends once more what was sent, under the same mail id, encrypted and signed as ever, and with other words in it:
+    /// the engine is made to believe that these were always in it.
+    pub async fn send_again_as(&self, sent: &Sent, words: &str) -> Result<()> {
+        let accounts = self.folder.path().join("accounts");
+        let mut databases = std::fs::read_dir(accounts)?.filter_map(|entry| Some(entry.ok()?.path().join("dc.db")));
+        let database = databases.find(|path| path.exists()).context("The engine has a database")?;
+        let database = rusqlite::Connection::open(database).context("Open the engine's database")?;
+        database.busy_timeout(std::time::Duration::from_secs(10))?;
+        let changed = database.execute("UPDATE msgs SET txt = ?1 WHERE rfc724_mid = ?2", [words, &*sent.id])?;
+        anyhow::ensure!(changed == 1, "{changed} messages have this id");
+        self.rpc("resend_messages", json!([[sent.number]])).await?;
+        Ok(())
+    }
+
     pub async fn say(&self, chat: u32, saying: Saying<'_>) -> Result<Sent> {
         let mut more = Map::new();
         // The engine makes a copy before it answers.

@@ -26,7 +26,7 @@ pub struct DeltaPerson {
     link: String,
     name: String,
     process: Process,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl DeltaPerson {
@@ -53,7 +53,7 @@ impl DeltaPerson {
             link: text("link")?,
             name: name.to_owned(),
             process,
-            _folder: folder,
+            folder,
         })
     }
 

@@ -35,6 +35,22 @@ impl Person {
         self.call("new_session", room).await.map(drop)
     }
 
+    /// What this person's client makes of an event with the keys that it has, whenever it was sent: its words, or why it
+    /// can't be read.
+    pub async fn try_read(&self, room: &str, event_id: &str) -> Result<std::result::Result<String, String>> {
+        let answer = self.call("try_read", json!({ "room": room, "event_id": event_id })).await?;
+        match answer["reason"].as_str() {
+            Some(reason) => Ok(Err(reason.to_owned())),
+            None => text(&answer, "body").map(Ok),
+        }
+    }
+
+    /// Hands the key of an event to `user`'s devices, who did not ask for it. Answers to how many devices.
+    pub async fn forward_key(&self, room: &str, event_id: &str, user: &str) -> Result<u64> {
+        let arguments = json!({ "room": room, "event_id": event_id, "user": user });
+        self.call("forward_key", arguments).await?["devices"].as_u64().context("No count of devices")
+    }
+
     /// Cross-signs the own device now; answers the recovery key.
     pub async fn cross_sign(&self) -> Result<String> {
         text(&self.call("cross_sign", json!({})).await?, "recovery_key")

@@ -77,6 +77,8 @@ pub struct Options {
     pub without_cross_signing: bool,
     /// Share keys with cross-signed devices only, as newer clients do.
     pub only_cross_signed: bool,
+    /// A further device of somebody who has an identity: signs itself with it.
+    pub recovery_key: Option<String>,
 }
 
 /// One logged-in person. Their client ends when this value is dropped.
@@ -114,6 +116,7 @@ impl Person {
         if options.kind.knows_signing() {
             login["cross_sign"] = json!(!options.without_cross_signing);
             login["only_cross_signed"] = json!(options.only_cross_signed);
+            login["recovery_key"] = json!(options.recovery_key);
         }
         let answer = process.call("login", login).await.context("Log in")?;
         let person = Self {

@@ -35,6 +35,7 @@ pub(super) async fn carry(shared: &Shared, request: http::Request<Incoming>) -> 
     let _pending = shared.pend(&path);
     let struck = strike(shared, parts.method.as_str(), &path).await;
     let mut answer_fault = None;
+    let mut held_by = None;
     if let Some((fault, rule)) = struck.last {
         match fault {
             Fault::Throttle { retry_after_ms } => return throttled(retry_after_ms),
@@ -48,7 +49,8 @@ pub(super) async fn carry(shared: &Shared, request: http::Request<Incoming>) -> 
                 rule.until_removed().await;
                 bail!("hung");
             }
-            other => answer_fault = Some(other),
+            Fault::Redirect { to } => return redirect(&to),
+            other => (answer_fault, held_by) = (Some(other), Some(rule)),
         }
     }
 
@@ -79,6 +81,17 @@ pub(super) async fn carry(shared: &Shared, request: http::Request<Incoming>) -> 
         Some(Fault::DropAfter) => {
             response.bytes().await.context("Read an answer")?;
             bail!("dropped after");
+        }
+        Some(Fault::HoldAnswer) => {
+            response.bytes().await.context("Read an answer")?;
+            if let Some(rule) = held_by {
+                rule.until_removed().await;
+            }
+            bail!("held");
+        }
+        Some(Fault::Endless) => {
+            headers.remove(header::CONTENT_LENGTH);
+            endless(response.bytes().await.context("Read an answer")?)
         }
         Some(Fault::CutAnswer) => half(response.bytes().await.context("Read an answer")?),
         _ if !struck.rewrites.is_empty() => {
@@ -136,6 +149,13 @@ fn answer(status: u16, body: &Value) -> Result<Response<Body>> {
     Ok(response)
 }
 
+fn redirect(to: &str) -> Result<Response<Body>> {
+    let mut response = Response::new(whole(Bytes::new()));
+    *response.status_mut() = StatusCode::FOUND;
+    response.headers_mut().insert(header::LOCATION, header::HeaderValue::from_str(to)?);
+    Ok(response)
+}
+
 /// What is no JSON passes unchanged.
 fn rewrite(bytes: Bytes, rewrites: &[Fault]) -> Bytes {
     let Ok(mut value) = serde_json::from_slice::<Value>(&bytes) else {
@@ -158,6 +178,16 @@ fn half(bytes: Bytes) -> Body {
     let part = bytes.slice(..bytes.len() / 2);
     let parts = [Ok(Frame::data(part)), Err(anyhow::anyhow!("cut"))];
     BodyExt::boxed_unsync(StreamBody::new(stream::iter(parts)))
+}
+
+/// JSON may be followed by spaces, so nobody can tell by the content that nothing more comes.
+fn endless(bytes: Bytes) -> Body {
+    let spaces = stream::repeat_with(|| Bytes::from_static(&[b' '; 4096])).then(|part| async move {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        part
+    });
+    let parts = stream::once(std::future::ready(bytes)).chain(spaces);
+    BodyExt::boxed_unsync(StreamBody::new(parts.map(|part| Ok(Frame::data(part)))))
 }
 
 fn stream_through(response: reqwest::Response) -> Body {

@@ -26,6 +26,12 @@ pub enum Fault {
     DropBefore,
     /// Cuts the connection after the homeserver answered, so the client can't know.
     DropAfter,
+    /// Keeps the homeserver's answer until the rule is removed, then cuts the connection: it has done what was asked.
+    HoldAnswer,
+    /// Passes the answer on and then spaces, without an end, until whoever reads gives up.
+    Endless,
+    /// Sends the client elsewhere; the homeserver never sees the request.
+    Redirect { to: String },
     /// Passes half of the request on, then cuts the connection to the homeserver and the client's.
     CutRequest,
     /// Passes half of the answer on, then cuts the connection.
@@ -56,6 +62,9 @@ impl fmt::Debug for Fault {
             Self::Fail(status) => write!(f, "Fail({status})"),
             Self::DropBefore => f.write_str("DropBefore"),
             Self::DropAfter => f.write_str("DropAfter"),
+            Self::HoldAnswer => f.write_str("HoldAnswer"),
+            Self::Endless => f.write_str("Endless"),
+            Self::Redirect { .. } => f.write_str("Redirect"),
             Self::CutRequest => f.write_str("CutRequest"),
             Self::CutAnswer => f.write_str("CutAnswer"),
             Self::Hang => f.write_str("Hang"),

@@ -178,6 +178,43 @@ async fn a_hung_request_holds_up_no_other_and_ends_with_its_rule() -> Result<()>
 }
 
 #[tokio::test]
+async fn answers_are_held_led_elsewhere_or_never_end() -> Result<()> {
+    let bench = Bench::set_up().await?;
+    let rule = bench.proxy.add(Rule::new("*", "/held", Fault::HoldAnswer)?);
+    let held = bench.put("/held");
+    let meanwhile = async {
+        rule.wait_struck(1, SOON).await?;
+        let give_up = Instant::now() + SOON;
+        while bench.upstream.asked() == 0 {
+            anyhow::ensure!(Instant::now() < give_up, "the homeserver is not asked");
+            tokio::task::yield_now().await;
+        }
+        rule.remove();
+        anyhow::Ok(())
+    };
+    let (held, meanwhile) = tokio::join!(held, meanwhile);
+    meanwhile?;
+    assert!(held.is_err_and(|error| !error.is_timeout()));
+
+    let to = format!("{}/elsewhere", bench.proxy.url());
+    bench.proxy.add(Rule::new("*", "/led", Fault::Redirect { to: to.clone() })?);
+    let asked = bench.upstream.asked();
+    let direct = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
+    let led = direct.get(format!("{}/led", bench.proxy.url())).send().await?;
+    assert_eq!((led.status().as_u16(), led.headers()["location"].to_str()?), (302, &*to));
+    assert_eq!(bench.upstream.asked(), asked);
+
+    bench.proxy.add(Rule::new("*", "/endless", Fault::Endless)?);
+    let mut endless = direct.get(format!("{}/endless", bench.proxy.url())).send().await?;
+    let mut spaces = 0;
+    while spaces < 1_000_000 {
+        let part = endless.chunk().await?.context("it ends")?;
+        spaces += part.iter().filter(|byte| **byte == b' ').count();
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn answers_are_rewritten_delayed_and_slowed() -> Result<()> {
     let bench = Bench::set_up().await?;
     let change = |answer: &mut Value| answer["body"] = json!("changed");

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::federation;
+
 /// How a homeserver differs from the lab's usual one.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -11,6 +13,8 @@ pub struct Options {
     pub stock_rate_limits: bool,
     /// Leave the data directory behind.
     pub keep_data: bool,
+    /// Speak with other homeservers of the lab, and be called by the address at which they reach it.
+    pub federates: bool,
     /// Further settings, put over ours by key.
     pub extra: serde_json::Map<String, serde_json::Value>,
 }
@@ -76,6 +80,9 @@ pub(super) fn render(name: &str, port: u16, dir: &Path, secrets: &Secrets, optio
                 let kinds = kinds.iter().map(|kind| ((*kind).to_owned(), free.clone()));
                 config.insert((*name).into(), kinds.collect::<serde_json::Map<_, _>>().into());
             }
+        }
+        if options.federates {
+            federation::open(config, dir, name);
         }
         config.extend(options.extra.clone());
     }

@@ -1,7 +1,8 @@
-//! A real Synapse on loopback with throw-away data and no federation.
+//! A real Synapse on loopback with throw-away data, which knows no other homeserver unless it is told to.
 
 mod admin;
 mod config;
+mod federation;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -32,7 +33,8 @@ pub struct Synapse {
 }
 
 impl Synapse {
-    /// Starts a homeserver called `name` (for example `alpha.test`) and waits until it answers.
+    /// Starts a homeserver called `name` (for example `alpha.test`) and waits until it answers. One that federates is
+    /// called by its address.
     pub async fn start(name: &str, options: Options) -> Result<Self> {
         let venv = tokio::task::spawn_blocking(Venv::ready).await??;
         let mut last = None;
@@ -56,6 +58,11 @@ impl Synapse {
             .tempdir()
             .context("Make a data directory")?;
         let port = free_port()?;
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let name = if options.federates { address.as_str() } else { name };
+        if options.federates {
+            federation::certificate(dir.path())?;
+        }
         let secrets = config::Secrets {
             registration: random_hex::<16>()?,
             macaroon: random_hex::<16>()?,
