@@ -2,15 +2,16 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufWriter, Read as _, Write as _},
+    io::{self, BufWriter},
     os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use rusqlite::{Connection, OpenFlags};
-use sealbridge_contract::{AccountName, RootKey, SpoolId, Timestamp};
+use sealbridge_contract::{RootKey, SpoolId, Timestamp};
 
 use super::{
+    beneath::{self, Export},
     parts::{self, Part, SpoolIdText},
     sealed::{BackupKey, Sealer},
     unwritten,
@@ -29,6 +30,36 @@ pub struct Made {
     pub files: usize,
 }
 
+/// The right to make a backup of a state folder: one at a time, since what each writes there has the same name.
+#[derive(Debug)]
+pub struct Turn(#[expect(dead_code, reason = "the lock goes with it")] File);
+
+impl Turn {
+    /// Takes it.
+    ///
+    /// # Errors
+    /// [`FailureKind::Temporary`] while another backup is being made; [`FailureKind::Config`] if there is no journal, or
+    /// nothing can be written beside it.
+    pub fn take(config: &Config) -> Result<Self, Failure> {
+        if !config.journal_exists() {
+            return Err(Failure::new(FailureKind::Config, "there is no journal to make a backup of"));
+        }
+        let path = config.service.state.join("backup.lock");
+        let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+        let open = || {
+            fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(&path)
+        };
+        let file = open().map_err(|error| unwritten(&path, &error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(fs::TryLockError::WouldBlock) => {
+                Err(Failure::new(FailureKind::Temporary, "another backup of this state folder is being made"))
+            }
+            Err(fs::TryLockError::Error(error)) => Err(unwritten(&path, &error)),
+        }
+    }
+}
+
 /// The journal as it was at one moment: a copy as locked as the journal itself is. It has no name any more, so it goes
 /// with this.
 #[derive(Debug)]
@@ -42,23 +73,22 @@ impl JournalCopy {
     /// Takes it, beside a service that goes on.
     ///
     /// # Errors
-    /// [`FailureKind::Config`] if there is no journal, or no room for a copy of it.
-    pub fn take(config: &Config, now: Timestamp) -> Result<Self, Failure> {
+    /// [`FailureKind::Config`] if there is no room for a copy of it.
+    pub fn take(config: &Config, _turn: &Turn, now: Timestamp) -> Result<Self, Failure> {
         let path = config.service.state.join("journal.copy");
         let failed = |error: &dyn std::fmt::Display| {
             Failure::new(FailureKind::Config, format!("the journal can't be copied: {error}"))
         };
-        if !config.journal_exists() {
-            return Err(Failure::new(FailureKind::Config, "there is no journal to make a backup of"));
-        }
         // One that a killed call left behind.
         remove(&path).map_err(|error| failed(&error))?;
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(|error| failed(&error))?;
-        let copied = copy(&config.journal_path(), &path);
+        let copied = copy(&config.journal_path(), &path).and_then(|()| super::version_of_journal(&path));
         fail::fail_point!("backup::copied");
         remove(&path).map_err(|error| failed(&error))?;
-        copied.map_err(|error| failed(&error))?;
+        if copied.map_err(|error| failed(&error))? == 0 {
+            return Err(failed(&"the copy of it is empty"));
+        }
         Ok(Self { file, taken: now })
     }
 }
@@ -91,7 +121,7 @@ pub fn write(
     config_text: &str,
     inner: &RootKey,
     journal: JournalCopy,
-    exports: &[(AccountName, PathBuf)],
+    exports: &[Export],
     (file, key): (&Path, &BackupKey),
 ) -> Result<Made, Failure> {
     if file.exists() {
@@ -115,12 +145,14 @@ struct Content<'a> {
     config_text: &'a str,
     inner: &'a RootKey,
     journal: JournalCopy,
-    exports: &'a [(AccountName, PathBuf)],
+    exports: &'a [Export],
 }
 
 impl Content<'_> {
     fn write_to(mut self, path: &Path, key: &BackupKey) -> io::Result<Made> {
-        let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        // One that a killed call left behind. Whatever else takes its place is neither followed nor written into.
+        remove(path)?;
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         let mut to = Sealer::begin(BufWriter::new(file), key)?;
         let about = Part::About { taken: self.journal.taken, version: env!("CARGO_PKG_VERSION").into() };
         parts::write(&mut to, about, 0, io::empty())?;
@@ -130,9 +162,9 @@ impl Content<'_> {
         let journal = &mut self.journal.file;
         parts::write(&mut to, Part::Journal, journal.metadata()?.len(), journal)?;
         let files = spool(self.config, &mut to)?;
-        for (account, path) in self.exports {
-            let export = File::open(path)?;
-            parts::write(&mut to, Part::Export { account: account.clone() }, export.metadata()?.len(), export)?;
+        for export in self.exports {
+            let (length, content) = export.content()?;
+            parts::write(&mut to, Part::Export { account: export.account.clone() }, length, content)?;
         }
         parts::write(&mut to, Part::End, 0, io::empty())?;
         let file = to.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -151,7 +183,7 @@ fn spool(config: &Config, to: &mut impl io::Write) -> io::Result<usize> {
     for entry in entries {
         let entry = entry?;
         let Some(id) = entry.file_name().to_str().and_then(|name| SpoolId::parse(name).ok()) else { continue };
-        let file = match File::open(entry.path()) {
+        let file = match beneath::open(&config.service.state, &Path::new("spool").join(entry.file_name())) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             file => file?,
         };
@@ -159,19 +191,4 @@ fn spool(config: &Config, to: &mut impl io::Write) -> io::Result<usize> {
         files += 1;
     }
     Ok(files)
-}
-
-/// Overwrites and removes what was written for the backup alone. It goes in any case.
-///
-/// # Errors
-/// If it could not be overwritten or removed.
-pub fn erase(path: &Path) -> io::Result<()> {
-    let overwrite = || {
-        let mut file = fs::OpenOptions::new().write(true).open(path)?;
-        let length = file.metadata()?.len();
-        io::copy(&mut io::repeat(0).take(length), &mut file)?;
-        file.flush()?;
-        file.sync_all()
-    };
-    overwrite().and(fs::remove_file(path))
 }

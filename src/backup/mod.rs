@@ -3,6 +3,7 @@
 //! Ratchets are in no backup, and no restored login goes on: what was restored is set up again as a new device, and what
 //! may have been carried since the backup was made is not carried again by itself; see [`Restored`].
 
+mod beneath;
 mod create;
 mod parts;
 mod restore;
@@ -14,7 +15,8 @@ use sealbridge_contract::{RootKey, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    create::{JournalCopy, Made, erase, write},
+    beneath::Export,
+    create::{JournalCopy, Made, Turn, write},
     restore::{RestoredTo, Restoring, adopt},
     sealed::{BackupKey, Unopened},
 };
@@ -26,6 +28,14 @@ use crate::{
 
 /// Every named place here where the recovery suite kills the process, in order.
 pub const FAILPOINTS: &[&str] = &["backup::copied", "backup::written", "backup::unpacked", "backup::ready"];
+
+/// Which version of the schema a journal has; 0 if it is none.
+fn version_of_journal(path: &Path) -> rusqlite::Result<u32> {
+    use rusqlite::{Connection, OpenFlags};
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
 
 /// The setting that says that the journal came out of a backup.
 const RESTORED: &str = "restored";

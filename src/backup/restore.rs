@@ -121,7 +121,12 @@ impl Restoring {
             }
         }
         // The end of the file has to be seen too: only then nothing was taken from it.
-        if io::copy(&mut self.from, &mut io::sink()).map_err(unread)? != 0 || !folder.join("journal.db").exists() {
+        if io::copy(&mut self.from, &mut io::sink()).map_err(unread)? != 0 {
+            return Err(misplaced(&file));
+        }
+        // An empty file would be opened as a new journal.
+        let journal = folder.join("journal.db");
+        if !journal.exists() || super::version_of_journal(&journal).unwrap_or_default() == 0 {
             return Err(misplaced(&file));
         }
         inner.ok_or_else(|| misplaced(&file))

@@ -37,6 +37,11 @@ pub fn restored(at: Timestamp, in_place: bool) -> Vec<StoreWrite> {
     vec![waits, StoreWrite::put(RESTORED, at.0.to_string().into_bytes())]
 }
 
+/// The first login of an account: no backup has anything of its engine.
+pub(crate) fn first_login(identity: StoreWrite) -> Vec<StoreWrite> {
+    vec![identity, StoreWrite::delete(WAITS)]
+}
+
 /// Whether the engine is still to be given what the backup has of it.
 pub(crate) async fn waits(store: &AccountStore) -> Result<bool, NotAccepted> {
     Ok(store.read(WAITS).await?.is_some())

@@ -190,7 +190,7 @@ impl Setup {
         }
         let identity = Identity { address: self.settings.address().to_owned(), fingerprint };
         let value = serde_json::to_vec(&identity).map_err(|error| FlowError::Failed(error.to_string()))?;
-        self.context.store.write(vec![StoreWrite::put(IDENTITY, value)]).await.map_err(kept)?;
+        self.context.store.write(backup::first_login(StoreWrite::put(IDENTITY, value))).await.map_err(kept)?;
         self.invitations.extend(steps);
         self.at = At::Invitations;
         self.invitation().await

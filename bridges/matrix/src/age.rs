@@ -35,6 +35,8 @@ use crate::{
 
 /// Where the account's own store has it.
 const KEY: &str = "age";
+/// The last number that is known to stand beside the keys.
+pub(crate) const BESIDE_KEYS: &str = "age-of-keys";
 /// What happens within this time is one raise.
 const EVERY: Duration = Duration::from_secs(60);
 /// At the end nobody waits longer for the homeserver.
@@ -85,7 +87,7 @@ pub(crate) enum Older {
     Journal { told: u64, kept: u64 },
     /// The keys alone are an older copy.
     #[error(
-        "the account's keys are an older copy: the homeserver was told {told}, and beside the keys it is {kept}. Put the \
+        "the account's keys are an older copy: it was {told} already, and beside the keys it is {kept}. Put the \
          newer copy back; or `sealbridge init` logs in again as a new device"
     )]
     Keys { told: u64, kept: u64 },
@@ -96,17 +98,23 @@ pub(crate) async fn look(store: &AccountStore, key: &StoreKey, engine: &Engine) 
     let kept = store.read(KEY).await.map_err(|_| Fatal::Journal)?;
     let kept = kept.and_then(|kept| serde_json::from_slice::<Age>(kept.expose()).ok()).unwrap_or_default();
     let keys = engine.age_of_keys::<Age>().await.map_err(failed)?.unwrap_or_default();
+    let beside = store.read(BESIDE_KEYS).await.map_err(|_| Fatal::Journal)?;
+    let beside = beside.and_then(|count| std::str::from_utf8(count.expose()).ok()?.parse().ok()).unwrap_or_default();
     let told = told(key, engine).await.map_err(failed)?;
-    Ok(judge(kept, &keys, told.as_ref()))
+    Ok(judge(kept, &keys, beside, told.as_ref()))
 }
 
-fn judge(kept: Age, keys: &Age, told: Option<&Age>) -> Result<Age, Older> {
-    let Some(told) = told else { return Ok(kept) };
+/// `beside`: the last number that the journal knows to have been written beside the keys.
+fn judge(kept: Age, keys: &Age, beside: u64, told: Option<&Age>) -> Result<Age, Older> {
+    let Some(told) = told else {
+        return if keys.count < beside { Err(Older::Keys { told: beside, kept: keys.count }) } else { Ok(kept) };
+    };
     if kept.count < told.count || kept.count == told.count && kept.word != told.word {
         return Err(Older::Journal { told: told.count, kept: kept.count });
     }
-    if keys.count < told.count {
-        return Err(Older::Keys { told: told.count, kept: keys.count });
+    let least = told.count.max(beside);
+    if keys.count < least {
+        return Err(Older::Keys { told: least, kept: keys.count });
     }
     Ok(kept)
 }
@@ -137,6 +145,8 @@ pub(crate) async fn begin(core: &Core, engine: &Engine) -> Result<(), Fatal> {
         Err(older) => return Err(refused(core, older).await),
     };
     fail::fail_point!("age::looked");
+    // Where the journal is too full to raise it now, what is there is compared with this.
+    note(core, age.clone(), true);
     raise(core, engine, &age).await
 }
 
@@ -171,6 +181,11 @@ async fn raise(core: &Core, engine: &Engine, after: &Age) -> Result<(), Fatal> {
     fail::fail_point!("age::kept");
     engine.set_age_of_keys(&next).await.map_err(failed)?;
     fail::fail_point!("age::beside-keys");
+    // From now on keys of before are known for older ones, whatever the homeserver says or hides.
+    match core.store.write(vec![StoreWrite::put(BESIDE_KEYS, next.count.to_string().into_bytes())]).await {
+        Err(error) if error.again_in().is_none() => return Err(Fatal::Journal),
+        _ => {}
+    }
     note(core, next.clone(), false);
     tell(core, engine, next).await
 }
@@ -223,6 +238,10 @@ async fn again(core: &Core, engine: &Engine) -> Result<(), Waits> {
         return Err(Waits::Fatal(Fatal::RolledBack(older.to_string())));
     }
     let raised = if taken { raise(core, engine, &last).await } else { tell(core, engine, last).await };
+    if !taken && core.ages.moved.load(Ordering::Relaxed) {
+        // What moved while that was on its way is in the next raise, and nobody else wakes us for it.
+        core.ages.news.notify_one();
+    }
     raised.map_err(|fatal| match fatal {
         Fatal::Broken(why) => Waits::Later(why),
         fatal => Waits::Fatal(fatal),
@@ -270,18 +289,24 @@ mod tests {
         let (before, after) = (age(4, "a"), age(5, "b"));
         // In the order in which they are written.
         for (kept, keys, told) in [(&before, &before, &before), (&after, &before, &before), (&after, &after, &before)] {
-            assert_eq!(judge(kept.clone(), keys, Some(told)), Ok(kept.clone()));
+            assert_eq!(judge(kept.clone(), keys, 4, Some(told)), Ok(kept.clone()));
+            assert_eq!(judge(kept.clone(), keys, 4, None), Ok(kept.clone()));
         }
-        assert_eq!(judge(after.clone(), &after, Some(&after)), Ok(after.clone()));
-        assert_eq!(judge(age(0, ""), &age(0, ""), None), Ok(age(0, "")));
+        assert_eq!(judge(after.clone(), &after, 5, Some(&before)), Ok(after.clone()));
+        assert_eq!(judge(after.clone(), &after, 5, Some(&after)), Ok(after.clone()));
+        assert_eq!(judge(age(0, ""), &age(0, ""), 0, None), Ok(age(0, "")));
     }
 
     #[test]
     fn older_copy_of_either_store_and_a_copy_of_the_same_number_are_refused() {
         let (older, newer) = (age(4, "a"), age(5, "b"));
-        let journal = judge(older.clone(), &older, Some(&newer));
+        let journal = judge(older.clone(), &older, 4, Some(&newer));
         assert_eq!(journal, Err(Older::Journal { told: 5, kept: 4 }));
-        assert_eq!(judge(newer.clone(), &older, Some(&newer)), Err(Older::Keys { told: 5, kept: 4 }));
-        assert_eq!(judge(age(5, "c"), &age(5, "c"), Some(&newer)), Err(Older::Journal { told: 5, kept: 5 }));
+        assert_eq!(judge(newer.clone(), &older, 5, Some(&newer)), Err(Older::Keys { told: 5, kept: 4 }));
+        assert_eq!(judge(age(5, "c"), &age(5, "c"), 5, Some(&newer)), Err(Older::Journal { told: 5, kept: 5 }));
+        // The homeserver hides what it was told, or shows an older one.
+        for told in [None, Some(&older)] {
+            assert_eq!(judge(newer.clone(), &older, 5, told), Err(Older::Keys { told: 5, kept: 4 }));
+        }
     }
 }

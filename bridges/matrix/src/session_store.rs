@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use crate::{
+    age::BESIDE_KEYS,
     config::Settings,
     engine::{KeepFailed, RecoveryKey, Session, TokenKeeper, Tokens, new_device_id},
 };
@@ -48,7 +49,8 @@ pub(crate) async fn session_at(store: &AccountStore, settings: &Settings) -> Res
 
 /// Forgets the login, so that another can be made. The recovery key stays, and so does what was received.
 pub(crate) async fn forget(store: &AccountStore) -> Result<(), NotAccepted> {
-    store.write([SESSION, DEVICE, READY, DEVICE_LOST].map(StoreWrite::delete).into()).await
+    // Another device has keys of its own, which begin anew.
+    store.write([SESSION, DEVICE, READY, DEVICE_LOST, BESIDE_KEYS].map(StoreWrite::delete).into()).await
 }
 
 /// What is written into the store of an account that came out of a backup: its keys were not in it, so it is set up
@@ -113,7 +115,7 @@ pub(crate) async fn is_ready(store: &AccountStore) -> Result<bool, NotAccepted> 
 }
 
 pub(crate) async fn set_ready(store: &AccountStore) -> Result<(), NotAccepted> {
-    store.write(vec![StoreWrite::put(READY, b"1".as_slice())]).await
+    store.write(vec![StoreWrite::put(READY, b"1".as_slice()), StoreWrite::delete(DEVICE_LOST)]).await
 }
 
 /// Makes refreshed tokens durable before they are used.

@@ -89,6 +89,11 @@ impl Matrix {
             Err(session_store::SessionUnread::Journal(_)) => return Err(Fatal::Journal),
             Err(error) => return Err(Fatal::Broken(error.to_string())),
         };
+        if session_store::is_device_lost(&context.store).await.map_err(|_| Fatal::Journal)? {
+            let words = "the keys of this account's device can't be used any more; say `sealbridge init`, which logs in as a \
+                         new device";
+            return Err(Fatal::Auth(words.into()));
+        }
         if let Some(user) = &settings.user
             && *user != session.user_id
         {

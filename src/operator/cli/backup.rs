@@ -11,26 +11,18 @@ use serde::Deserialize;
 
 use super::{ask, files, find, load, places, sources};
 use crate::{
-    backup::{self, JournalCopy, Restoring},
+    backup::{self, Export, JournalCopy, Restoring},
     config::{self, Config, root_key},
     operator::{Action, Failure, FailureKind, Open, Outcome, output::Output},
 };
 
 type Found = Result<Option<FailureKind>, Failure>;
 
-/// What the service wrote for a backup. It goes when it is in there, or will not be.
+/// What the service says that it wrote for a backup.
 #[derive(Deserialize)]
-struct Export {
+struct Written {
     account: AccountName,
     file: PathBuf,
-}
-
-impl Drop for Export {
-    fn drop(&mut self) {
-        if let Err(error) = backup::erase(&self.file) {
-            tracing::warn!(%error, account = %self.account, "What was written for the backup is still there.");
-        }
-    }
 }
 
 pub(super) async fn create(global: &super::Global, (file, key): (&Path, &Path), open: Open, output: Output) -> Found {
@@ -42,15 +34,20 @@ pub(super) async fn create(global: &super::Global, (file, key): (&Path, &Path), 
         refuse_inside(&config, path)?;
     }
     let inner = root_key::load_inner(&config)?;
+    let turn = backup::Turn::take(&config)?;
     let (key_file, (key, made_key)) = (key, backup::key_or_new(key)?);
     // The journal first: what an engine knows beyond it is looked at once more, and what it lacked would be lost.
-    let journal = JournalCopy::take(&config, Clock::system().now())?;
+    let journal = JournalCopy::take(&config, &turn, Clock::system().now())?;
     let taken = journal.taken;
     let prepared = ask::ask_for(Arc::clone(&config), Action::PrepareBackup, open, output).await?;
-    let exports = prepared.lines.into_iter().map(serde_json::from_value::<Export>).collect::<Result<Vec<_>, _>>();
+    let exports = prepared.lines.into_iter().map(serde_json::from_value::<Written>).collect::<Result<Vec<_>, _>>();
     let exports = exports.map_err(|_| Failure::other("what the service wrote for the backup is not understood"))?;
-    let paths: Vec<_> = exports.iter().map(|export| (export.account.clone(), export.file.clone())).collect();
-    let made = backup::write(&config, &text, &inner, journal, &paths, (file, &key))?;
+    let taken_in = |written: Written| Export::take(&config.service.state, written.account, &written.file);
+    let exports: Vec<_> = exports.into_iter().map(taken_in).collect();
+    // What can be taken is taken first, so that all of it goes again whatever becomes of the rest.
+    let exports = exports.into_iter().collect::<Result<Vec<_>, _>>();
+    let exports = exports.map_err(|error| Failure::refused(format!("{error}: no backup is made of it")))?;
+    let made = backup::write(&config, &text, &inner, journal, &exports, (file, &key))?;
     let number = key.number();
     let keep = if made_key { "It was made now. " } else { "" };
     let words = format!(
