@@ -203,3 +203,12 @@ async fn what_is_done_to_a_message_of_either_side_crosses_before_and_after_a_res
     }
     family.bridge.stop().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn name_that_a_phone_gives_a_message_stands_on_matrix_beside_the_accounts_own() -> Result<()> {
+    let Some(family) = Family::set(&binary()).await? else { return Ok(()) };
+    family.ben.send_with(family.chat, "it is me", None, Some("ann")).await?;
+    let heard = family.hears(Who::Ann, "it", |heard| heard.words == "it is me").await?;
+    assert_eq!(heard.author.as_deref(), Some("ann (via ben)"));
+    family.bridge.stop().await
+}

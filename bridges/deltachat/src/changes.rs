@@ -206,11 +206,6 @@ async fn own(core: &Core, engine: &Engine, message: &Message) -> Result<Told, Ca
     })
 }
 
-fn author_name(message: &Message) -> Option<Text> {
-    let said = message.override_sender_name.as_ref().or(Some(&message.sender.auth_name));
-    said.filter(|name| !name.is_empty()).map(|name| Text::new(name.as_str()))
-}
-
 /// One message, as it was told of and as it is now.
 struct Change<'a> {
     core: &'a Core,
@@ -271,7 +266,7 @@ impl Change<'_> {
             self.refused(id, author, translate::IN_CLEAR);
             return Ok(());
         }
-        let name = author_name(message);
+        let name = translate::name_of(message.override_sender_name.as_ref(), &message.sender);
         let form = if message.is_bot && message.sort().is_none() { Form::Notice } else { Form::Text };
         let edit = Edit { of: self.target(), form, body: Body::plain(words) };
         self.arrives(id, Author { id: author, name }, Kind::Edit(Box::new(edit)));

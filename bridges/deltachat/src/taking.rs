@@ -8,6 +8,7 @@ use sealbridge_contract::{
     gate::Encryption,
     inbox::{StoreWrite, Unreadable},
     message::{Absence, Change, Quote, Target},
+    names,
 };
 
 use crate::{
@@ -106,9 +107,9 @@ async fn take_as(
     let author = core.person(engine, by).await?;
     let name = match by == message.from_id {
         true => None,
-        false => translate::name_of(None, engine.contact(by).await?),
+        false => translate::name_of(None, &engine.contact(by).await?),
     };
-    let answers = answered(engine, &message).await?;
+    let answers = answered(core, engine, &message).await?;
     let whole = match translate::is_cut(&message) {
         true => engine.whole(number).await?.and_then(|page| translate::words_of(page.as_str())),
         false => None,
@@ -220,23 +221,29 @@ async fn change(core: &Core, engine: &Engine, message: &Message) -> Result<Optio
 /// Somebody by the number of their contact.
 pub(crate) async fn author(core: &Core, engine: &Engine, contact: u32) -> Result<Author, Ended> {
     let person = core.person(engine, contact).await?;
-    let name = translate::name_of(None, engine.contact(contact).await?);
+    let name = translate::name_of(None, &engine.contact(contact).await?);
     Ok(Author { id: person.unwrap_or_else(|| PersonId::new(format!("contact {contact}"))), name })
 }
 
 /// The message that one answers, if it is here. A quotation of one that is gone is not told.
-async fn answered(engine: &Engine, message: &Message) -> Result<Option<Target>, Ended> {
+async fn answered(core: &Core, engine: &Engine, message: &Message) -> Result<Option<Target>, Ended> {
     let Some((quote, of)) = message.quote.as_ref().and_then(|quote| Some((quote, quote.message_id?))) else {
         return Ok(None);
     };
-    match engine.mail_id(of).await {
-        Ok(id) => {
-            let author = quote.override_sender_name.as_ref().or(quote.author_display_name.as_ref());
-            let words =
-                quote.text.as_ref().map(|text| Box::new(Quote::new(author.map(|name| name.as_str()), text.as_str())));
-            Ok(Some(Target { id: RemoteId::new(id), quote: words }))
-        }
-        Err(CallError::Refused { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    let id = match engine.mail_id(of).await {
+        Ok(id) => RemoteId::new(id),
+        Err(CallError::Refused { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let Some(text) = &quote.text else { return Ok(Some(Target::new(id))) };
+    let name = match &quote.override_sender_name {
+        None => quote.author_display_name.as_ref().map(|name| names::own(name.as_str())),
+        // The message itself is not loaded: one that the engine can't give out is not to end it over an answer.
+        Some(said) => match insist!(records::told(&core.store, of)).filter(|told| told.contact != SELF) {
+            Some(told) => translate::name_of(Some(said), &engine.contact(told.contact).await?)
+                .map(|name| name.as_str().to_owned()),
+            None => Some(names::via(said.as_str(), "another account")),
+        },
+    };
+    Ok(Some(Target { id, quote: Some(Box::new(Quote::new(name.as_deref(), text.as_str()))) }))
 }

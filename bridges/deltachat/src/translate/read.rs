@@ -6,6 +6,7 @@ use sealbridge_contract::{
     Arrived, Author, Body, Cleartext, Kind, Message, PersonId, RemoteId, SenderTrust, Spooled, Text, Timestamp, Trail,
     inbox::Incoming,
     message::{Absence, Absent, Change, Dimensions, FileName, Location, Media, MediaType, Sort, Target},
+    names,
 };
 
 use crate::{engine::types, files};
@@ -83,7 +84,7 @@ pub(crate) fn arrived(read: Read) -> Arrived {
     // Where an account speaks for somebody else, its picture is not theirs.
     let speaks_for_itself = name.is_none() && message.override_sender_name.is_none();
     let portrait = speaks_for_itself.then(|| files::picture_id(&message.sender)).flatten();
-    let name = name.or_else(|| name_of(message.override_sender_name, message.sender));
+    let name = name.or_else(|| name_of(message.override_sender_name.as_ref(), &message.sender));
     let author = Author { id: author, name };
     let sent_at = Timestamp(message.timestamp.saturating_mul(1000));
     let mut told = Message::of(author, sent_at, kind);
@@ -103,10 +104,16 @@ fn incoming(id: RemoteId, message: Message) -> Incoming {
     Incoming { id, message: Cleartext::new(message), trust: SenderTrust::Proven, identity: None, once: None }
 }
 
-/// What somebody is called: as they are called in this message, as they call themselves, or as we do.
-pub(crate) fn name_of(said: Option<Text>, contact: types::Contact) -> Option<Text> {
-    let own = said.unwrap_or(contact.auth_name);
-    Some(if own.is_empty() { contact.display_name } else { own }).filter(|name| !name.is_empty())
+/// What somebody is called: as they call themselves, or as we do. Where a message has another name, its sender says on
+/// whose account.
+pub(crate) fn name_of(said: Option<&Text>, contact: &types::Contact) -> Option<Text> {
+    let own = if contact.auth_name.is_empty() { &contact.display_name } else { &contact.auth_name };
+    let own = names::own(own.as_str());
+    let name = match said {
+        Some(said) => names::via(said.as_str(), &own),
+        None => own,
+    };
+    Some(name).filter(|name| !name.is_empty()).map(Text::from)
 }
 
 impl types::Message {
