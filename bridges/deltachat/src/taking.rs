@@ -97,7 +97,7 @@ async fn take_as(
     }
     let (by, about) = match message.is_info {
         true => match change(core, engine, &message).await? {
-            Some((by, change)) => (by, About::Change(change)),
+            Some(done) => done,
             None => return Ok(None),
         },
         false if is_given_up => (message.from_id, About::NoFile(Absence::NotFetched)),
@@ -126,6 +126,7 @@ async fn take_as(
         gone: false,
         disappears: info.ephemeral_timer != Timer::Disabled,
         lost: false,
+        crowded: false,
         reactions: Default::default(),
     });
     let what = translate::arrived(Read { message, id, author, name, encrypted, answers, whole, about });
@@ -195,8 +196,9 @@ async fn spool(core: &Core, engine: &Engine, file: &str) -> Result<Result<Spoole
     }
 }
 
-/// What the engine says about the chat, and who did it, if people elsewhere are to hear of that.
-async fn change(core: &Core, engine: &Engine, message: &Message) -> Result<Option<(u32, Change)>, Ended> {
+/// What the engine says about the chat, and who did it, if people elsewhere are to hear of that. What it says of itself
+/// or of us nobody did: that we joined or left shows in what becomes of the chat.
+async fn change(core: &Core, engine: &Engine, message: &Message) -> Result<Option<(u32, About)>, Ended> {
     let whom = message.info_contact_id.unwrap_or(message.from_id);
     // Whoever follows our invitation is added by us, and joined all the same.
     let by = if message.from_id == SELF { whom } else { message.from_id };
@@ -213,9 +215,9 @@ async fn change(core: &Core, engine: &Engine, message: &Message) -> Result<Optio
             let seconds = engine.timer(message.chat_id).await?;
             Change::Timer((seconds > 0).then(|| Duration::from_secs(seconds.into())))
         }
-        _ => return Ok(None),
+        of => return Ok(translate::not_carried(of).map(|what| (by, About::NotCarried(what)))),
     };
-    Ok(Some((by, change)))
+    Ok(Some((by, About::Change(change))))
 }
 
 /// Somebody by the number of their contact.

@@ -6,6 +6,6 @@ mod write;
 
 pub(crate) use self::{
     page::words_of,
-    read::{About, IN_CLEAR, Read, arrived, is_cut, name_of, telling},
+    read::{About, IN_CLEAR, Read, arrived, is_cut, name_of, not_carried, telling},
     write::{Written, ending, file_name, written},
 };

@@ -36,6 +36,8 @@ pub(crate) enum About {
     Words,
     /// What the engine says about the chat.
     Change(Change),
+    /// Something else that somebody did in the chat: one of [`Kind::UNSUPPORTED`].
+    NotCarried(&'static str),
     /// A place, by latitude and longitude.
     Place(f64, f64),
     /// A file in the spool.
@@ -66,6 +68,7 @@ pub(crate) fn arrived(read: Read) -> Arrived {
         About::NoFile(why) => Kind::Absent(Box::new(absent(&message, words, why))),
         About::File(content) => Kind::File(Box::new(media(&message, words, content))),
         About::Change(change) => Kind::Change(change),
+        About::NotCarried(what) => Kind::Unsupported { what },
         About::Place(latitude, longitude) => {
             let description = Some(words).filter(|words| !words.is_empty());
             match Location::new(latitude, longitude, description) {
@@ -116,6 +119,27 @@ pub(crate) fn name_of(said: Option<&Text>, contact: &types::Contact) -> Option<T
     Some(name).filter(|name| !name.is_empty()).map(Text::from)
 }
 
+/// What somebody did in a chat, by the engine's word for it. `None`: it says nothing that people did.
+pub(crate) fn not_carried(of: &str) -> Option<&'static str> {
+    Some(match of {
+        "GroupDescriptionChanged" => "a new description of the conversation",
+        "LocationStreamingEnabled" => "a live location",
+        "WebxdcInfoMessage" => "news of an app",
+        "CallAccepted" => "the beginning of a call",
+        "CallEnded" => "the end of a call",
+        "MessagePinned" => "a pinned message",
+        "MessageUnpinned" => "a message that is not pinned any more",
+        // That the chat is encrypted, and the steps until it is.
+        "AutocryptSetupMessage" | "ChatE2ee" | "ChatProtectionEnabled" | "ChatProtectionDisabled" => return None,
+        "SecurejoinMessage" | "SecurejoinWait" | "SecurejoinWaitTimeout" => return None,
+        // What the devices of one person, and apps on different ones, say to each other.
+        "MultiDeviceSync" | "IrohNodeAddr" | "WebxdcStatusUpdate" => return None,
+        // Each place of a live location, which was told of when it began.
+        "LocationOnly" => return None,
+        _ => "something",
+    })
+}
+
 impl types::Message {
     /// What its file is to its readers, if it has one.
     pub(crate) fn sort(&self) -> Option<Sort> {
@@ -157,4 +181,43 @@ fn named(message: &types::Message) -> (FileName, MediaType) {
 /// Whether the engine shows only the first words of a message.
 pub(crate) fn is_cut(message: &types::Message) -> bool {
     message.has_html && message.text.as_str().ends_with("[...]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_people_did_has_words_and_what_is_not_known_has_too() {
+        let told = [
+            ("GroupDescriptionChanged", "a new description of the conversation"),
+            ("LocationStreamingEnabled", "a live location"),
+            ("WebxdcInfoMessage", "news of an app"),
+            ("CallAccepted", "the beginning of a call"),
+            ("CallEnded", "the end of a call"),
+            ("MessagePinned", "a pinned message"),
+            ("MessageUnpinned", "a message that is not pinned any more"),
+            ("InvalidUnencryptedMail", "something"),
+            ("Unknown", "something"),
+            ("SomethingOfALaterEngine", "something"),
+        ];
+        for (of, what) in told {
+            assert_eq!(not_carried(of), Some(what), "{of}");
+            assert!(Kind::UNSUPPORTED.contains(&what), "{what} is not in the list, and lost in the journal");
+        }
+        let left_out = [
+            "AutocryptSetupMessage",
+            "ChatE2ee",
+            "ChatProtectionDisabled",
+            "ChatProtectionEnabled",
+            "IrohNodeAddr",
+            "LocationOnly",
+            "MultiDeviceSync",
+            "SecurejoinMessage",
+            "SecurejoinWait",
+            "SecurejoinWaitTimeout",
+            "WebxdcStatusUpdate",
+        ];
+        assert!(left_out.into_iter().all(|of| not_carried(of).is_none()));
+    }
 }
