@@ -5,8 +5,8 @@ use sealbridge_contract::{RemoteId, conformance::How, inbox::StoreWrite};
 use serde_json::{Value, json};
 
 use crate::{
-    bridge::{Bridge, Met, met, until},
-    ordered::{bridge, order},
+    bridge::{Bridge, Met, context, met, set_up, until},
+    ordered::{asked, bridge, order},
     trouble::store,
 };
 
@@ -61,18 +61,14 @@ async fn first_person_over_the_bound_of_those_who_react_is_told_of_once() -> Res
         json!({ "reactions": { "reactionsByContact": all } })
     };
     let incidents = || bridge.intake.incidents().into_iter().filter(|one| one.topic.starts_with("reactions-over"));
-    let mut all = serde_json::Map::new();
-    for (round, count, expected) in [(2, 512, 0), (3, 513, 1), (4, 515, 1)] {
-        all.insert("1".to_owned(), by(count));
-        order(&bridge, &json!({ "messages": all }))?;
+    for (emoji, count, expected) in [("👍", 512, 0), ("🎉", 513, 1), ("😀", 515, 1)] {
+        // Both are looked at together.
+        let other = json!({ "reactions": { "reactionsByContact": { "20": [emoji] } } });
+        order(&bridge, &json!({ "messages": { "1": by(count), "2": other } }))?;
         let running = bridge.start().await?;
-        let reactions = || bridge.intake.accepted().iter().filter(|one| one.how == Some(How::Reaction)).count();
-        until("what is over the bound is told", || reactions() >= 1 && incidents().count() >= expected).await?;
-        // What changed is looked at first.
-        all.insert(round.to_string(), json!({}));
-        order(&bridge, &json!({ "messages": all }))?;
-        let last = format!("{round}@ann.test");
-        until("the next one crosses", || bridge.said().iter().any(|one| one.id.as_str() == last)).await?;
+        let about = Some(RemoteId::new("2@ann.test"));
+        let all = || bridge.intake.accepted().into_iter().filter(|one| one.details.about == about);
+        until("the other message's is told", || all().any(|one| one.details.emoji == [emoji])).await?;
         running.stop().await?;
         assert_eq!(incidents().count(), expected, "{count}");
     }
@@ -111,5 +107,20 @@ async fn what_is_done_to_a_message_from_before_the_link_is_told_of_who_did_it_no
     running.stop().await?;
     assert!(edits().all(|one| one.details.about == about && one.words.0 == "after"));
     assert_eq!(reactions().count(), 1, "what was so before is no news");
+    Ok(())
+}
+
+#[tokio::test]
+async fn group_of_a_stranger_is_not_taken_for_ours_by_its_name() -> Result<()> {
+    let mut bridge = bridge().await?;
+    // The engine has one of this name, which others made.
+    bridge.settings.groups = vec!["Family".to_owned()];
+    for _ in 0..2 {
+        let context = context(bridge.folder.path(), &bridge.intake);
+        let shown = set_up(context, bridge.settings.clone(), "not asked for").await?;
+        let last = shown.words.last().map(String::as_str).unwrap_or_default();
+        assert!(last.starts_with("In links it is called 11-"), "{last}");
+    }
+    assert_eq!(asked(&bridge, "create_group_chat"), 1, "the one that was made is found again");
     Ok(())
 }
