@@ -29,7 +29,7 @@ use crate::{
     incoming::WITHHELD,
     records::{self, KEPT, Told},
     session::{Ended, cursor, insist},
-    taking::{SELF_AND_ENGINE, author},
+    taking::{SELF_AND_ENGINE, author, whole},
     translate,
 };
 
@@ -258,7 +258,7 @@ async fn before(
     // No words are these.
     told.words = Some([0; 16]);
     if !news.words {
-        told.words = Some(Told::words(&words(engine, message).await?));
+        told.words = Some(Told::words(whole(engine, message).await?.as_ref().unwrap_or(&message.text)));
     }
     for (contact, emoji) in reactions(message) {
         if !news.by.remove(&contact) {
@@ -268,15 +268,6 @@ async fn before(
     // Whoever did and does not react any more took something back.
     told.reactions.extend(news.by.into_iter().map(|contact| (contact, ("what was".to_owned(), 0))));
     Ok(Some(told))
-}
-
-/// All words of a message.
-async fn words(engine: &Engine, message: &Message) -> Result<Text, CallError> {
-    let whole = match translate::is_cut(message) {
-        true => engine.whole(message.id).await?.and_then(|page| translate::words_of(page.as_str())),
-        false => None,
-    };
-    Ok(whole.unwrap_or_else(|| Text::new(message.text.as_str())))
 }
 
 /// What each contact reacts to a message with, as it is kept.
@@ -363,7 +354,7 @@ impl Change<'_> {
         if !message.is_edited || message.download_state != Download::Done {
             return Ok(());
         }
-        let words = words(self.engine, message).await?;
+        let words = whole(self.engine, message).await?.unwrap_or_else(|| Text::new(message.text.as_str()));
         let now = Told::words(&words);
         if now == before {
             return Ok(());

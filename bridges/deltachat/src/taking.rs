@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sealbridge_child::CallError;
 use sealbridge_contract::{
-    Arrived, Author, Fatal, Inbox, PersonId, RemoteId, SpoolError, Spooled,
+    Arrived, Author, Fatal, Inbox, PersonId, RemoteId, SpoolError, Spooled, Text,
     gate::Encryption,
     inbox::{StoreWrite, Unreadable},
     message::{Absence, Change, Quote, Target},
@@ -110,10 +110,7 @@ async fn take_as(
         false => translate::name_of(None, &engine.contact(by).await?),
     };
     let answers = answered(core, engine, &message).await?;
-    let whole = match translate::is_cut(&message) {
-        true => engine.whole(number).await?.and_then(|page| translate::words_of(page.as_str())),
-        false => None,
-    };
+    let whole = whole(engine, &message).await?;
     let words = whole.as_ref().unwrap_or(&message.text);
     let told = (linked && !message.is_info && encrypted && message.show_padlock).then(|| Told {
         at: now,
@@ -218,6 +215,16 @@ async fn change(core: &Core, engine: &Engine, message: &Message) -> Result<Optio
         of => return Ok(translate::not_carried(of).map(|what| (by, About::NotCarried(what)))),
     };
     Ok(Some((by, About::Change(change))))
+}
+
+/// All words of a message of which the engine shows the first ones. `None`: what it shows is what there is, or its page
+/// says something else.
+pub(crate) async fn whole(engine: &Engine, message: &Message) -> Result<Option<Text>, CallError> {
+    if !translate::is_cut(message) {
+        return Ok(None);
+    }
+    let whole = engine.whole(message.id).await?.and_then(|page| translate::words_of(page.as_str()));
+    Ok(whole.filter(|whole| translate::goes_on(&message.text, whole)))
 }
 
 /// Somebody by the number of their contact.

@@ -5,7 +5,7 @@ mod read;
 mod write;
 
 pub(crate) use self::{
-    page::words_of,
+    page::{goes_on, words_of},
     read::{About, IN_CLEAR, Read, arrived, is_cut, name_of, not_carried, telling},
     write::{Written, ending, file_name, written},
 };

@@ -9,6 +9,7 @@ use sealbridge_contract::{
     names,
 };
 
+use super::page;
 use crate::{engine::types, files};
 
 /// A message, with what had to be asked about it.
@@ -180,7 +181,7 @@ fn named(message: &types::Message) -> (FileName, MediaType) {
 
 /// Whether the engine shows only the first words of a message.
 pub(crate) fn is_cut(message: &types::Message) -> bool {
-    message.has_html && message.text.as_str().ends_with("[...]")
+    message.has_html && message.text.as_str().ends_with(page::CUT)
 }
 
 #[cfg(test)]

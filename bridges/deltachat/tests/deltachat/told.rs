@@ -111,6 +111,25 @@ async fn what_is_done_to_a_message_from_before_the_link_is_told_of_who_did_it_no
 }
 
 #[tokio::test]
+async fn page_that_goes_on_with_other_words_than_are_shown_is_not_carried() -> Result<()> {
+    let page = |words: &str| format!("<html><body>\n{words}\n</body></html>");
+    for (shown, page, carried) in [
+        ("It begins so [...]", page("It begins so<br/>\nand goes on."), "It begins so\nand goes on."),
+        ("It begins so [...]", page("It begins otherwise."), "It begins so [...]"),
+        ("[...]", page("Whatever somebody likes."), "[...]"),
+    ] {
+        let bridge = bridge().await?;
+        let message = json!({ "text": shown, "hasHtml": true });
+        order(&bridge, &json!({ "messages": { "1": message }, "page": page }))?;
+        let running = bridge.start().await?;
+        let said = running.accepted("1@ann.test").await?;
+        running.stop().await?;
+        assert_eq!(said.words.0, carried);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn group_of_a_stranger_is_not_taken_for_ours_by_its_name() -> Result<()> {
     let mut bridge = bridge().await?;
     // The engine has one of this name, which others made.
