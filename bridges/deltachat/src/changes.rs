@@ -13,6 +13,7 @@ use sealbridge_child::CallError;
 use sealbridge_contract::{
     Arrival, Arrived, Author, Batch, Body, ConversationId, Inbox, Kind, PersonId, RemoteId, Target, Text,
     gate::Encryption,
+    inbox::{Audience, Incident},
     message::{Edit, Form, Reaction},
 };
 use tokio::sync::Notify;
@@ -27,18 +28,29 @@ use crate::{
     ids,
     incoming::WITHHELD,
     records::{self, KEPT, Told},
-    session::{Ended, insist},
-    taking::author,
+    session::{Ended, cursor, insist},
+    taking::{SELF_AND_ENGINE, author, whole},
     translate,
 };
 
 /// More people than these react to one message without being heard.
 const MOST: usize = 512;
 
+/// What the engine says just happened to a message.
+#[derive(Clone, Debug, Default)]
+struct News {
+    /// It has other words, perhaps.
+    words: bool,
+    /// These contacts reacted.
+    by: BTreeSet<u32>,
+}
+
 /// Messages that may have changed.
 #[derive(Debug, Default)]
 pub(crate) struct Changed {
     numbers: Mutex<BTreeSet<u32>>,
+    /// Of those of which nothing is remembered this alone tells what is new.
+    news_of: Mutex<HashMap<u32, News>>,
     /// Those that could not be looked at just now.
     later: Mutex<BTreeSet<u32>>,
     /// Rung when there is something to do.
@@ -52,6 +64,24 @@ impl Changed {
             lock(&self.numbers).insert(number);
         }
         self.news.notify_one();
+    }
+
+    /// One has other words, perhaps; or something else of it changed.
+    pub(crate) fn words(&self, number: u32) {
+        lock(&self.news_of).entry(number).or_default().words = true;
+        self.one(number);
+    }
+
+    /// Somebody reacted to one.
+    pub(crate) fn reacted(&self, number: u32, contact: u32) {
+        lock(&self.news_of).entry(number).or_default().by.insert(contact);
+        self.one(number);
+    }
+
+    /// What was handed in is no news any more.
+    fn told(&self, numbers: &[u32]) {
+        let later = lock(&self.later);
+        lock(&self.news_of).retain(|number, _| !numbers.contains(number) || later.contains(number));
     }
 
     pub(crate) fn all(&self, numbers: Vec<u32>) {
@@ -93,14 +123,18 @@ pub(crate) async fn tell_some(
         caution.asks(&numbers);
         let batch = match caution.is_hopeless(first) {
             true => lose(core, first).await?,
-            false => tell_all(core, engine, changed, &numbers).await?,
+            false => tell_all(core, inbox, engine, changed, &numbers).await?,
         };
         caution.answered(&numbers);
         if batch.arrivals.is_empty() && batch.store.is_empty() {
+            changed.told(&numbers);
             return Ok(true);
         }
         match inbox.accept(batch).await {
-            Ok(()) => return Ok(true),
+            Ok(()) => {
+                changed.told(&numbers);
+                return Ok(true);
+            }
             Err(why) => match why.again_in() {
                 Some(wait) => tokio::time::sleep(wait).await,
                 None => return Err(why.into()),
@@ -109,7 +143,13 @@ pub(crate) async fn tell_some(
     }
 }
 
-async fn tell_all(core: &Core, engine: &Engine, changed: &Changed, numbers: &[u32]) -> Result<Batch, Ended> {
+async fn tell_all(
+    core: &Core,
+    inbox: &Inbox,
+    engine: &Engine,
+    changed: &Changed,
+    numbers: &[u32],
+) -> Result<Batch, Ended> {
     let mut batch = Batch::default();
     let mut known = Vec::new();
     for number in numbers {
@@ -130,7 +170,17 @@ async fn tell_all(core: &Core, engine: &Engine, changed: &Changed, numbers: &[u3
                 continue;
             }
         };
-        match tell(core, engine, number, told, now, &mut batch).await {
+        let told = match (told, &now) {
+            (None, Some(message)) => before(core, inbox, engine, changed, message).await,
+            (told, _) => Ok(told),
+        };
+        let done = match told {
+            Ok(Some(told)) => tell(core, engine, number, told, now, &mut batch).await,
+            // Nothing is known of it that could be told.
+            Ok(None) => Ok(()),
+            Err(ended) => Err(ended),
+        };
+        match done {
             // It may have been deleted meanwhile.
             Err(Ended::Lost(CallError::Refused { .. })) => changed.later(number),
             told => told?,
@@ -157,18 +207,12 @@ async fn tell(
     core: &Core,
     engine: &Engine,
     number: u32,
-    told: Option<Told>,
+    told: Told,
     now: Option<Message>,
     batch: &mut Batch,
 ) -> Result<(), Ended> {
-    let told = match (told, &now) {
-        (Some(told), _) => told,
-        (None, Some(message)) if is_our_own(message) => own(core, engine, message).await?,
-        // It comes in by itself, or it came in before anything was kept of it.
-        (None, _) => return Ok(()),
-    };
     let chat = ids::conversation(told.chat, &core.me);
-    let mut change = Change { core, engine, told, chat, arrivals: Vec::new() };
+    let mut change = Change { core, engine, told, chat, arrivals: Vec::new(), incidents: Vec::new() };
     match now {
         None => change.gone().await?,
         Some(message) => {
@@ -176,11 +220,69 @@ async fn tell(
             change.reacted(&message).await?;
         }
     }
-    if !change.arrivals.is_empty() {
+    if !change.arrivals.is_empty() || !change.incidents.is_empty() {
         batch.store.push(records::telling(number, &change.told));
         batch.arrivals.append(&mut change.arrivals);
+        batch.incidents.append(&mut change.incidents);
     }
     Ok(())
+}
+
+/// How a message was of which nothing is remembered: it is ours and nobody did anything to it yet, or it came before its
+/// chat was linked, or too long ago. Of the latter only what the engine says just happened is told: everything else was
+/// so before, as far as anybody knows.
+async fn before(
+    core: &Core,
+    inbox: &Inbox,
+    engine: &Engine,
+    changed: &Changed,
+    message: &Message,
+) -> Result<Option<Told>, Ended> {
+    if is_our_own(message) {
+        return Ok(Some(blank(core, engine, message).await?));
+    }
+    let Some(mut news) = lock(&changed.news_of).get(&message.id).cloned() else { return Ok(None) };
+    let is_theirs = message.from_id > SELF_AND_ENGINE && !message.is_info && message.show_padlock;
+    let is_carried = inbox.is_linked(&ids::conversation(message.chat_id, &core.me));
+    // What comes later comes in by itself.
+    let is_past = message.id <= cursor(core).await?;
+    if !is_theirs || !is_carried || !is_past || message.download_state != Download::Done {
+        return Ok(None);
+    }
+    let mut told = blank(core, engine, message).await?;
+    // What has a name was refused, or waits, or is remembered by now.
+    if insist!(records::message(&core.store, &RemoteId::new(told.id.as_str()))).is_some() {
+        return Ok(None);
+    }
+    told.author = core.person(engine, message.from_id).await?;
+    // No words are these.
+    told.words = Some([0; 16]);
+    if !news.words {
+        told.words = Some(Told::words(whole(engine, message).await?.as_ref().unwrap_or(&message.text)));
+    }
+    for (contact, emoji) in reactions(message) {
+        if !news.by.remove(&contact) {
+            told.reactions.insert(contact, (emoji, 0));
+        }
+    }
+    // Whoever did and does not react any more took something back.
+    told.reactions.extend(news.by.into_iter().map(|contact| (contact, ("what was".to_owned(), 0))));
+    Ok(Some(told))
+}
+
+/// What each contact reacts to a message with, as it is kept.
+fn reactions(message: &Message) -> impl Iterator<Item = (u32, String)> {
+    let said = message.reactions.iter().flat_map(|reactions| &reactions.reactions_by_contact);
+    said.filter_map(|(contact, emoji)| Some((contact.parse().ok()?, kept(&reaction(RemoteId::new(""), emoji)))))
+}
+
+fn reaction(to: RemoteId, emoji: &[String]) -> Reaction {
+    Reaction::new(Target::new(to), emoji.iter().map(String::as_str))
+}
+
+fn kept(reaction: &Reaction) -> String {
+    let emoji: Vec<_> = reaction.all.iter().map(Text::as_str).collect();
+    emoji.join(" ")
 }
 
 /// Words of ours that a mail server took, so that others can react to them.
@@ -189,26 +291,22 @@ fn is_our_own(message: &Message) -> bool {
 }
 
 /// What is kept of a message of ours that nobody has reacted to yet.
-async fn own(core: &Core, engine: &Engine, message: &Message) -> Result<Told, CallError> {
+async fn blank(core: &Core, engine: &Engine, message: &Message) -> Result<Told, CallError> {
     let info = engine.info(message.id).await?;
     Ok(Told {
         at: core.clock.now().0,
         id: info.rfc724_mid,
         chat: message.chat_id,
         author: None,
-        contact: SELF,
+        contact: message.from_id,
         words: None,
         edits: 0,
         gone: false,
         disappears: info.ephemeral_timer != Timer::Disabled,
         lost: false,
+        crowded: false,
         reactions: BTreeMap::new(),
     })
-}
-
-fn author_name(message: &Message) -> Option<Text> {
-    let said = message.override_sender_name.as_ref().or(Some(&message.sender.auth_name));
-    said.filter(|name| !name.is_empty()).map(|name| Text::new(name.as_str()))
 }
 
 /// One message, as it was told of and as it is now.
@@ -218,6 +316,7 @@ struct Change<'a> {
     told: Told,
     chat: ConversationId,
     arrivals: Vec<Arrival>,
+    incidents: Vec<Incident>,
 }
 
 impl Change<'_> {
@@ -255,11 +354,7 @@ impl Change<'_> {
         if !message.is_edited || message.download_state != Download::Done {
             return Ok(());
         }
-        let whole = match translate::is_cut(message) {
-            true => self.engine.whole(message.id).await?.and_then(|page| translate::words_of(page.as_str())),
-            false => None,
-        };
-        let words = whole.unwrap_or_else(|| Text::new(message.text.as_str()));
+        let words = whole(self.engine, message).await?.unwrap_or_else(|| Text::new(message.text.as_str()));
         let now = Told::words(&words);
         if now == before {
             return Ok(());
@@ -271,7 +366,7 @@ impl Change<'_> {
             self.refused(id, author, translate::IN_CLEAR);
             return Ok(());
         }
-        let name = author_name(message);
+        let name = translate::name_of(message.override_sender_name.as_ref(), &message.sender);
         let form = if message.is_bot && message.sort().is_none() { Form::Notice } else { Form::Text };
         let edit = Edit { of: self.target(), form, body: Body::plain(words) };
         self.arrives(id, Author { id: author, name }, Kind::Edit(Box::new(edit)));
@@ -284,7 +379,7 @@ impl Change<'_> {
         let said = message.reactions.as_ref().map(|reactions| &reactions.reactions_by_contact);
         for (contact, emoji) in said.into_iter().flatten() {
             if let Ok(contact) = contact.parse::<u32>() {
-                now.insert(contact, Reaction::new(self.target(), emoji.iter().map(String::as_str)));
+                now.insert(contact, reaction(self.target().id, emoji));
             }
         }
         for contact in self.told.reactions.keys() {
@@ -292,12 +387,14 @@ impl Change<'_> {
         }
         now.remove(&SELF);
         for (contact, reaction) in now {
-            let emoji: Vec<_> = reaction.all.iter().map(Text::as_str).collect();
-            let emoji = emoji.join(" ");
+            let emoji = kept(&reaction);
             let known = self.told.reactions.len();
             let (before, count) = match self.told.reactions.get(&contact) {
                 Some((before, count)) => (before.as_str(), *count),
-                None if known >= MOST => continue,
+                None if known >= MOST => {
+                    self.crowded();
+                    continue;
+                }
                 None => ("", 0),
             };
             if before == emoji {
@@ -313,6 +410,19 @@ impl Change<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Says once that no more reactions are heard.
+    fn crowded(&mut self) {
+        if std::mem::replace(&mut self.told.crowded, true) {
+            return;
+        }
+        self.incidents.push(Incident {
+            conversation: Some(self.chat.clone()),
+            topic: format!("reactions-over-the-bound {}", self.told.id),
+            words: format!("More than {MOST} people react to one message here. Of further ones nothing is carried."),
+            audience: Audience::Conversation,
+        });
     }
 
     fn is_encrypted(&self) -> bool {

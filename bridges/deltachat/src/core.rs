@@ -29,6 +29,7 @@ use crate::{
         types::{Chat, SELF},
     },
     ids,
+    last_told::LastTold,
     readers::Rolls,
 };
 
@@ -87,6 +88,7 @@ pub(crate) struct Core {
     pub(crate) passphrase: zeroize::Zeroizing<String>,
     pub(crate) book: Book,
     pub(crate) rolls: Rolls,
+    pub(crate) last_told: LastTold,
     moved: mpsc::UnboundedSender<ConversationId>,
     /// Conversations whose readers may be others now. Held by the one task that says so.
     pub(crate) moves: AsyncMutex<mpsc::UnboundedReceiver<ConversationId>>,
@@ -138,6 +140,7 @@ impl Core {
             passphrase: backup::passphrase(&context.store_key),
             book,
             rolls: Rolls::default(),
+            last_told: LastTold::default(),
             moved,
             moves: AsyncMutex::new(moves),
             joined: broadcast::Sender::new(16),

@@ -66,7 +66,7 @@ fn what_the_engine_says() {
         }
         let _ = (parse::<Vec<Event>>(input), parse::<MessageInfo>(input), parse::<Place>(input));
         if let Some(contact) = parse::<Contact>(input) {
-            assert!(translate::name_of(None, contact).is_none_or(|name| !name.is_empty()));
+            assert!(translate::name_of(None, &contact).is_none_or(|name| !name.is_empty()));
         }
         if let Some(chat) = parse::<Chat>(input) {
             assert!(!chat.is_our_group() || chat.is_encrypted, "a group in clear is one of ours");

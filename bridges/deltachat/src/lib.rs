@@ -25,6 +25,7 @@ mod ids;
 mod incoming;
 mod invite;
 mod joining;
+mod last_told;
 mod late;
 mod made;
 mod outgoing;

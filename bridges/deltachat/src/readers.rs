@@ -134,7 +134,7 @@ pub(crate) async fn roll(core: &Core, of: &ConversationId) -> Result<Option<Arc<
         let contact = engine.contact(number).await.map_err(asked)?;
         // Who has no key is shown all the same.
         let id = person.unwrap_or_else(|| PersonId::new(format!("contact {number}")));
-        people.push(Author { id, name: translate::name_of(None, contact) });
+        people.push(Author { id, name: translate::name_of(None, &contact) });
     }
     Ok(Some(core.rolls.keep(of, turn, Roll(people))))
 }
@@ -147,7 +147,7 @@ fn member(core: &Core, of: &ConversationId, person: &PersonId, contact: Contact)
     let since = core.book.pinned(person).map(|(_, since)| since);
     // Each device of theirs has the same key.
     let devices = vec![Device { id: "OpenPGP".into(), key: Some(person.as_str().to_owned()), withheld: None }];
-    let name = translate::name_of(None, contact).map(|name| name.as_str().to_owned());
+    let name = translate::name_of(None, &contact).map(|name| name.as_str().to_owned());
     Member { person: person.clone(), name, identity, pinned: None, proof, since, standing, devices }
 }
 

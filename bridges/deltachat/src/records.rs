@@ -81,6 +81,9 @@ pub(crate) struct Told {
     /// The engine does not give it out any more, and is not asked for it.
     #[serde(default)]
     pub(crate) lost: bool,
+    /// That more people react to it than are heard was told.
+    #[serde(default)]
+    pub(crate) crowded: bool,
     /// By the number of the contact: what they react with, and how often that changed.
     pub(crate) reactions: BTreeMap<u32, (String, u32)>,
 }

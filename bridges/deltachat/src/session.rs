@@ -191,7 +191,8 @@ async fn session(
     }
 }
 
-async fn cursor(core: &Core) -> Result<u32, Ended> {
+/// The number of the last message that was accepted.
+pub(crate) async fn cursor(core: &Core) -> Result<u32, Ended> {
     let Some(bytes) = insist!(core.store.read(CURSOR)) else { return Ok(0) };
     let number = std::str::from_utf8(bytes.expose()).ok().and_then(|text| text.parse().ok());
     number.ok_or_else(|| Ended::Fatal(Fatal::Broken("the last message's number can't be read".to_owned())))
@@ -307,9 +308,9 @@ async fn listen(core: &Core, engine: &Engine, changed: &Changed, connections: &C
                         connections.lost();
                     }
                 }
-                Happened::MsgsChanged { msg_id }
-                | Happened::MsgDeleted { msg_id }
-                | Happened::ReactionsChanged { msg_id } => changed.one(msg_id),
+                Happened::MsgsChanged { msg_id } if msg_id > 0 => changed.words(msg_id),
+                Happened::MsgsChanged { msg_id } | Happened::MsgDeleted { msg_id } => changed.one(msg_id),
+                Happened::ReactionsChanged { msg_id, contact_id } => changed.reacted(msg_id, contact_id),
                 Happened::EventChannelOverflow => changed.all(insist!(records::all_told(&core.store))),
                 Happened::IncomingMsg | Happened::IncomingMsgBunch | Happened::ChatlistChanged => {
                     changed.news.notify_one();

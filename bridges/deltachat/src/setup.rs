@@ -1,11 +1,15 @@
 //! The login, step by step. Every step can be made again, so a flow that was broken off goes on where it stopped.
 
-use std::{collections::VecDeque, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+};
 
 use async_trait::async_trait;
 use sealbridge_child::{CallError, Child};
 use sealbridge_contract::{
-    Answer, Context, Fatal, Field, Flow, FlowError, NotAccepted, Step, Text,
+    Answer, Context, ConversationId, Fatal, Field, Flow, FlowError, NotAccepted, PersonId, Step, Text,
     inbox::{AccountStore, StoreWrite},
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -17,6 +21,9 @@ use crate::{
     engine::{self, Engine, servers, types::Login},
     ids, invite, made, probe,
 };
+
+/// The groups that were made, by their names in the config. The names are in the value, which is locked.
+const MADE: &str = "groups";
 
 /// Whether somebody has logged in, to the end.
 ///
@@ -171,18 +178,8 @@ impl Setup {
             return Err(FlowError::Policy(words.to_owned()));
         }
         let mut steps = VecDeque::from([Step::Invitation(invite::invitation(invite::OURSELVES, invitation))]);
-        let mut there = Vec::new();
-        for chat in engine.chats().await.map_err(lost)? {
-            let chat = engine.chat(chat).await.map_err(lost)?;
-            if chat.is_our_group() {
-                there.push((chat.name.as_str().to_owned(), chat.id));
-            }
-        }
         for group in &self.settings.groups {
-            let chat = match there.iter().find(|(name, _)| name == group) {
-                Some((_, chat)) => *chat,
-                None => engine.make_group(group).await.map_err(lost)?,
-            };
+            let chat = self.our_group(group, &fingerprint).await?;
             let link = engine.invitation(Some(chat)).await.map_err(lost)?;
             let conversation = ids::conversation(chat, &fingerprint);
             steps.push_back(Step::Invitation(invite::invitation(format!("the group {group:?}"), link)));
@@ -194,6 +191,31 @@ impl Setup {
         self.invitations.extend(steps);
         self.at = At::Invitations;
         self.invitation().await
+    }
+
+    /// The group that was made under this name, or a new one: what others call theirs does not matter.
+    async fn our_group(&self, name: &str, me: &PersonId) -> Result<u32, FlowError> {
+        let (engine, store) = (self.engine()?, &self.context.store);
+        let made = store.read(MADE).await.map_err(kept)?;
+        let mut made: BTreeMap<String, String> = match &made {
+            Some(made) => serde_json::from_slice(made.expose()).map_err(|_| kept(NotAccepted::Failed))?,
+            None => BTreeMap::new(),
+        };
+        let known = made.get(name).and_then(|of| ids::chat(&ConversationId::new(of.as_str()), me));
+        if let Some(chat) = known {
+            match engine.chat(chat).await {
+                Ok(there) if there.is_our_group() => return Ok(chat),
+                // We left it, or it is gone.
+                Ok(_) | Err(CallError::Refused { .. }) => {}
+                Err(error) => return Err(lost(error)),
+            }
+        }
+        // Killed before the next line, it stays behind, empty.
+        let chat = engine.make_group(name).await.map_err(lost)?;
+        made.insert(name.to_owned(), ids::conversation(chat, me).as_str().to_owned());
+        let value = serde_json::to_vec(&made).map_err(|error| FlowError::Failed(error.to_string()))?;
+        store.write(vec![StoreWrite::put(MADE, value)]).await.map_err(kept)?;
+        Ok(chat)
     }
 
     async fn invitation(&mut self) -> Result<Step, FlowError> {

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use sealbridge_child::CallError;
 use sealbridge_contract::{
-    Arrived, Author, Fatal, Inbox, PersonId, RemoteId, SpoolError, Spooled,
+    Arrived, Author, Fatal, Inbox, PersonId, RemoteId, SpoolError, Spooled, Text,
     gate::Encryption,
     inbox::{StoreWrite, Unreadable},
     message::{Absence, Change, Quote, Target},
+    names,
 };
 
 use crate::{
@@ -16,7 +17,9 @@ use crate::{
         Engine,
         types::{Download, Message, SELF, Timer},
     },
-    files, ids, late,
+    files, ids,
+    last_told::LastTold,
+    late,
     records::{self, Told},
     session::{Ended, insist},
     translate::{self, About, Read},
@@ -96,7 +99,7 @@ async fn take_as(
     }
     let (by, about) = match message.is_info {
         true => match change(core, engine, &message).await? {
-            Some((by, change)) => (by, About::Change(change)),
+            Some(done) => done,
             None => return Ok(None),
         },
         false if is_given_up => (message.from_id, About::NoFile(Absence::NotFetched)),
@@ -106,13 +109,10 @@ async fn take_as(
     let author = core.person(engine, by).await?;
     let name = match by == message.from_id {
         true => None,
-        false => translate::name_of(None, engine.contact(by).await?),
+        false => translate::name_of(None, &engine.contact(by).await?),
     };
-    let answers = answered(engine, &message).await?;
-    let whole = match translate::is_cut(&message) {
-        true => engine.whole(number).await?.and_then(|page| translate::words_of(page.as_str())),
-        false => None,
-    };
+    let answers = answered(core, engine, &message).await?;
+    let whole = whole(engine, &message).await?;
     let words = whole.as_ref().unwrap_or(&message.text);
     let told = (linked && !message.is_info && encrypted && message.show_padlock).then(|| Told {
         at: now,
@@ -125,6 +125,7 @@ async fn take_as(
         gone: false,
         disappears: info.ephemeral_timer != Timer::Disabled,
         lost: false,
+        crowded: false,
         reactions: Default::default(),
     });
     let what = translate::arrived(Read { message, id, author, name, encrypted, answers, whole, about });
@@ -194,8 +195,9 @@ async fn spool(core: &Core, engine: &Engine, file: &str) -> Result<Result<Spoole
     }
 }
 
-/// What the engine says about the chat, and who did it, if people elsewhere are to hear of that.
-async fn change(core: &Core, engine: &Engine, message: &Message) -> Result<Option<(u32, Change)>, Ended> {
+/// What the engine says about the chat, and who did it, if people elsewhere are to hear of that. What it says of itself
+/// or of us nobody did: that we joined or left shows in what becomes of the chat.
+async fn change(core: &Core, engine: &Engine, message: &Message) -> Result<Option<(u32, About)>, Ended> {
     let whom = message.info_contact_id.unwrap_or(message.from_id);
     // Whoever follows our invitation is added by us, and joined all the same.
     let by = if message.from_id == SELF { whom } else { message.from_id };
@@ -206,37 +208,72 @@ async fn change(core: &Core, engine: &Engine, message: &Message) -> Result<Optio
         "MemberAddedToGroup" | "MemberRemovedFromGroup" if whom <= SELF_AND_ENGINE => return Ok(None),
         "MemberAddedToGroup" => Change::Joined(author(core, engine, whom).await?),
         "MemberRemovedFromGroup" => Change::Left(author(core, engine, whom).await?),
-        "GroupNameChanged" => Change::Renamed(engine.chat(message.chat_id).await?.name),
+        "GroupNameChanged" => {
+            let said = translate::name_in(message.text.as_str()).map(Text::new);
+            let is_said = said.is_some();
+            let name = match said {
+                Some(name) => name,
+                None => engine.chat(message.chat_id).await?.name,
+            };
+            if !core.last_told.is_new(message, LastTold::NAME, Told::words(&name)) && !is_said {
+                return Ok(None);
+            }
+            Change::Renamed(name)
+        }
         "GroupImageChanged" => Change::Picture,
         "EphemeralTimerChanged" => {
-            let seconds = engine.timer(message.chat_id).await?;
-            Change::Timer((seconds > 0).then(|| Duration::from_secs(seconds.into())))
+            let said = translate::timer_in(message.text.as_str());
+            let timer = match said {
+                Some(timer) => timer,
+                None => Some(Duration::from_secs(engine.timer(message.chat_id).await?.into())).filter(|t| !t.is_zero()),
+            };
+            let value = Told::words(&Text::from(format!("{timer:?}")));
+            if !core.last_told.is_new(message, LastTold::TIMER, value) && said.is_none() {
+                return Ok(None);
+            }
+            Change::Timer(timer)
         }
-        _ => return Ok(None),
+        of => return Ok(translate::not_carried(of).map(|what| (by, About::NotCarried(what)))),
     };
-    Ok(Some((by, change)))
+    Ok(Some((by, About::Change(change))))
+}
+
+/// All words of a message of which the engine shows the first ones. `None`: what it shows is what there is, or its page
+/// says something else.
+pub(crate) async fn whole(engine: &Engine, message: &Message) -> Result<Option<Text>, CallError> {
+    if !translate::is_cut(message) {
+        return Ok(None);
+    }
+    let whole = engine.whole(message.id).await?.and_then(|page| translate::words_of(page.as_str()));
+    Ok(whole.filter(|whole| translate::goes_on(&message.text, whole)))
 }
 
 /// Somebody by the number of their contact.
 pub(crate) async fn author(core: &Core, engine: &Engine, contact: u32) -> Result<Author, Ended> {
     let person = core.person(engine, contact).await?;
-    let name = translate::name_of(None, engine.contact(contact).await?);
+    let name = translate::name_of(None, &engine.contact(contact).await?);
     Ok(Author { id: person.unwrap_or_else(|| PersonId::new(format!("contact {contact}"))), name })
 }
 
 /// The message that one answers, if it is here. A quotation of one that is gone is not told.
-async fn answered(engine: &Engine, message: &Message) -> Result<Option<Target>, Ended> {
+async fn answered(core: &Core, engine: &Engine, message: &Message) -> Result<Option<Target>, Ended> {
     let Some((quote, of)) = message.quote.as_ref().and_then(|quote| Some((quote, quote.message_id?))) else {
         return Ok(None);
     };
-    match engine.mail_id(of).await {
-        Ok(id) => {
-            let author = quote.override_sender_name.as_ref().or(quote.author_display_name.as_ref());
-            let words =
-                quote.text.as_ref().map(|text| Box::new(Quote::new(author.map(|name| name.as_str()), text.as_str())));
-            Ok(Some(Target { id: RemoteId::new(id), quote: words }))
-        }
-        Err(CallError::Refused { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    let id = match engine.mail_id(of).await {
+        Ok(id) => RemoteId::new(id),
+        Err(CallError::Refused { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let Some(text) = &quote.text else { return Ok(Some(Target::new(id))) };
+    let name = match &quote.override_sender_name {
+        None => quote.author_display_name.as_ref().map(|name| names::own(name.as_str())),
+        // The message itself is not loaded: one that the engine can't give out is not to end it over an answer.
+        Some(said) => match insist!(records::told(&core.store, of)).filter(|told| told.contact != SELF) {
+            Some(told) => translate::name_of(Some(said), &engine.contact(told.contact).await?)
+                .map(|name| name.as_str().to_owned()),
+            None => Some(names::via(said.as_str(), "another account")),
+        },
+    };
+    Ok(Some(Target { id, quote: Some(Box::new(Quote::new(name.as_deref(), text.as_str()))) }))
 }

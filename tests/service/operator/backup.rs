@@ -188,6 +188,30 @@ fn nothing_is_restored_over_what_is_there() {
 }
 
 #[test]
+fn backups_are_made_one_at_a_time_and_an_empty_journal_is_none() {
+    let bench = Bench::set_up();
+    assert_eq!(bench.json(&MAKE).exit, 0);
+    let another = fs::File::open(bench.path("sealbridge-state/backup.lock")).expect("it is there");
+    another.try_lock().expect("nobody else makes one");
+    let second = bench.json(&["backup", "create", "b.backup", "--key", "backup.key"]);
+    assert_eq!(second.exit, 75, "{second:?}");
+    assert!(!bench.path("b.backup").exists() && !bench.path("b.backup.half").exists());
+    drop(another);
+    // Somebody who may write where the backup comes to gets nothing else written.
+    fs::write(bench.path("precious"), "precious").expect("there is room");
+    std::os::unix::fs::symlink(bench.path("precious"), bench.path("c.backup.half")).expect("a link can be made");
+    assert_eq!(bench.json(&["backup", "create", "c.backup", "--key", "backup.key"]).exit, 0);
+    assert_eq!(fs::read(bench.path("precious")).expect("it is there"), b"precious");
+    assert_eq!(mode(&bench.path("c.backup")), 0o600);
+    fs::write(bench.path("sealbridge-state/journal.db"), "").expect("there is room");
+    for left in ["journal.db-wal", "journal.db-shm"] {
+        let _ = fs::remove_file(bench.path(STATE).join(left));
+    }
+    assert_ne!(bench.json(&["backup", "create", "d.backup", "--key", "backup.key"]).exit, 0);
+    assert!(!bench.path("d.backup").exists());
+}
+
+#[test]
 fn backup_and_restoring_that_are_killed_leave_nothing_by_half_and_can_be_done_again() {
     for place in FAILPOINTS {
         let bench = Bench::set_up();

@@ -99,6 +99,13 @@ impl Kind {
         "a contact",
         "an app",
         "a call",
+        "the beginning of a call",
+        "the end of a call",
+        "a live location",
+        "news of an app",
+        "a pinned message",
+        "a message that is not pinned any more",
+        "a new description of the conversation",
         "something",
     ];
 

@@ -256,6 +256,7 @@ pub(crate) enum Happened {
     },
     ReactionsChanged {
         msg_id: u32,
+        contact_id: u32,
     },
     IncomingMsgBunch,
     MsgDelivered,

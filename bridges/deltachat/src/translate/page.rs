@@ -2,6 +2,9 @@
 
 use sealbridge_contract::Text;
 
+/// How the engine ends words that it cut.
+pub(super) const CUT: &str = "[...]";
+
 /// The words of a page that the engine made of a long message. `None` if the page has anything but words in it.
 pub(crate) fn words_of(page: &str) -> Option<Text> {
     let (_, body) = page.split_once("<body")?;
@@ -35,6 +38,18 @@ pub(crate) fn words_of(page: &str) -> Option<Text> {
     }
     words.push_str(rest);
     Some(Text::new(words.trim_end()))
+}
+
+/// Whether a page goes on with what is shown of its message, so that nobody reads other words here than there.
+pub(crate) fn goes_on(shown: &Text, whole: &Text) -> bool {
+    let mut whole = letters(whole.as_str());
+    let mut shown = letters(shown.as_str().strip_suffix(CUT).unwrap_or(shown.as_str())).peekable();
+    shown.peek().is_some() && shown.all(|c| whole.next() == Some(c))
+}
+
+/// Without what is between words: the engine may break lines elsewhere.
+fn letters(text: &str) -> impl Iterator<Item = char> {
+    text.chars().filter(|c| !c.is_whitespace())
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@ use sealbridge_contract::{
     Arrived, Author, Body, Cleartext, Kind, Message, PersonId, RemoteId, SenderTrust, Spooled, Text, Timestamp, Trail,
     inbox::Incoming,
     message::{Absence, Absent, Change, Dimensions, FileName, Location, Media, MediaType, Sort, Target},
+    names,
 };
 
+use super::page;
 use crate::{engine::types, files};
 
 /// A message, with what had to be asked about it.
@@ -35,6 +37,8 @@ pub(crate) enum About {
     Words,
     /// What the engine says about the chat.
     Change(Change),
+    /// Something else that somebody did in the chat: one of [`Kind::UNSUPPORTED`].
+    NotCarried(&'static str),
     /// A place, by latitude and longitude.
     Place(f64, f64),
     /// A file in the spool.
@@ -65,6 +69,7 @@ pub(crate) fn arrived(read: Read) -> Arrived {
         About::NoFile(why) => Kind::Absent(Box::new(absent(&message, words, why))),
         About::File(content) => Kind::File(Box::new(media(&message, words, content))),
         About::Change(change) => Kind::Change(change),
+        About::NotCarried(what) => Kind::Unsupported { what },
         About::Place(latitude, longitude) => {
             let description = Some(words).filter(|words| !words.is_empty());
             match Location::new(latitude, longitude, description) {
@@ -83,7 +88,7 @@ pub(crate) fn arrived(read: Read) -> Arrived {
     // Where an account speaks for somebody else, its picture is not theirs.
     let speaks_for_itself = name.is_none() && message.override_sender_name.is_none();
     let portrait = speaks_for_itself.then(|| files::picture_id(&message.sender)).flatten();
-    let name = name.or_else(|| name_of(message.override_sender_name, message.sender));
+    let name = name.or_else(|| name_of(message.override_sender_name.as_ref(), &message.sender));
     let author = Author { id: author, name };
     let sent_at = Timestamp(message.timestamp.saturating_mul(1000));
     let mut told = Message::of(author, sent_at, kind);
@@ -103,10 +108,37 @@ fn incoming(id: RemoteId, message: Message) -> Incoming {
     Incoming { id, message: Cleartext::new(message), trust: SenderTrust::Proven, identity: None, once: None }
 }
 
-/// What somebody is called: as they are called in this message, as they call themselves, or as we do.
-pub(crate) fn name_of(said: Option<Text>, contact: types::Contact) -> Option<Text> {
-    let own = said.unwrap_or(contact.auth_name);
-    Some(if own.is_empty() { contact.display_name } else { own }).filter(|name| !name.is_empty())
+/// What somebody is called: as they call themselves, or as we do. Where a message has another name, its sender says on
+/// whose account.
+pub(crate) fn name_of(said: Option<&Text>, contact: &types::Contact) -> Option<Text> {
+    let own = if contact.auth_name.is_empty() { &contact.display_name } else { &contact.auth_name };
+    let own = names::own(own.as_str());
+    let name = match said {
+        Some(said) => names::via(said.as_str(), &own),
+        None => own,
+    };
+    Some(name).filter(|name| !name.is_empty()).map(Text::from)
+}
+
+/// What somebody did in a chat, by the engine's word for it. `None`: it says nothing that people did.
+pub(crate) fn not_carried(of: &str) -> Option<&'static str> {
+    Some(match of {
+        "GroupDescriptionChanged" => "a new description of the conversation",
+        "LocationStreamingEnabled" => "a live location",
+        "WebxdcInfoMessage" => "news of an app",
+        "CallAccepted" => "the beginning of a call",
+        "CallEnded" => "the end of a call",
+        "MessagePinned" => "a pinned message",
+        "MessageUnpinned" => "a message that is not pinned any more",
+        // That the chat is encrypted, and the steps until it is.
+        "AutocryptSetupMessage" | "ChatE2ee" | "ChatProtectionEnabled" | "ChatProtectionDisabled" => return None,
+        "SecurejoinMessage" | "SecurejoinWait" | "SecurejoinWaitTimeout" => return None,
+        // What the devices of one person, and apps on different ones, say to each other.
+        "MultiDeviceSync" | "IrohNodeAddr" | "WebxdcStatusUpdate" => return None,
+        // Each place of a live location, which was told of when it began.
+        "LocationOnly" => return None,
+        _ => "something",
+    })
 }
 
 impl types::Message {
@@ -149,5 +181,44 @@ fn named(message: &types::Message) -> (FileName, MediaType) {
 
 /// Whether the engine shows only the first words of a message.
 pub(crate) fn is_cut(message: &types::Message) -> bool {
-    message.has_html && message.text.as_str().ends_with("[...]")
+    message.has_html && message.text.as_str().ends_with(page::CUT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_people_did_has_words_and_what_is_not_known_has_too() {
+        let told = [
+            ("GroupDescriptionChanged", "a new description of the conversation"),
+            ("LocationStreamingEnabled", "a live location"),
+            ("WebxdcInfoMessage", "news of an app"),
+            ("CallAccepted", "the beginning of a call"),
+            ("CallEnded", "the end of a call"),
+            ("MessagePinned", "a pinned message"),
+            ("MessageUnpinned", "a message that is not pinned any more"),
+            ("InvalidUnencryptedMail", "something"),
+            ("Unknown", "something"),
+            ("SomethingOfALaterEngine", "something"),
+        ];
+        for (of, what) in told {
+            assert_eq!(not_carried(of), Some(what), "{of}");
+            assert!(Kind::UNSUPPORTED.contains(&what), "{what} is not in the list, and lost in the journal");
+        }
+        let left_out = [
+            "AutocryptSetupMessage",
+            "ChatE2ee",
+            "ChatProtectionDisabled",
+            "ChatProtectionEnabled",
+            "IrohNodeAddr",
+            "LocationOnly",
+            "MultiDeviceSync",
+            "SecurejoinMessage",
+            "SecurejoinWait",
+            "SecurejoinWaitTimeout",
+            "WebxdcStatusUpdate",
+        ];
+        assert!(left_out.into_iter().all(|of| not_carried(of).is_none()));
+    }
 }

@@ -35,6 +35,25 @@ async fn name_of_a_file_leads_nowhere_and_has_one_line() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn name_that_an_account_gives_a_message_never_passes_for_the_accounts_own() -> Result<()> {
+    let Some(Met { bridge: _bridge, running, ann, chat }) = met().await? else { return Ok(()) };
+    let spoken = ann.send_with(chat, "it is me", None, Some("Boss")).await?;
+    let accepted = running.accepted(&spoken.id).await?;
+    assert_eq!(accepted.name.as_deref(), Some("Boss (via ann)"));
+    ann.edit(&spoken.id, "it is me, really").await?;
+    let edited = running.accepted(&format!("{} edit 1", spoken.id)).await?;
+    assert_eq!(edited.name.as_deref(), Some("Boss (via ann)"), "by an edit");
+    // Nor does an account's own name look as if somebody else's were told by it.
+    ann.rpc("set_config", serde_json::json!(["displayname", "Boss (via ann"])).await?;
+    let own = ann.send(chat, "nobody else").await?;
+    assert_eq!(running.accepted(&own.id).await?.name.as_deref(), Some("Boss via ann"));
+    ann.edit(&own.id, "nobody else, really").await?;
+    let edited = running.accepted(&format!("{} edit 1", own.id)).await?;
+    assert_eq!(edited.name.as_deref(), Some("Boss via ann"), "by an edit");
+    running.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn file_over_the_limit_stays_behind_by_what_is_counted_and_the_next_one_crosses() -> Result<()> {
     let Some(server) = MailServer::shared().await? else { return Ok(()) };
     let mut bridge = Bridge::new(server).await?;

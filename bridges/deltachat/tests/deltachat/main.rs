@@ -15,4 +15,5 @@ mod readers;
 mod secrecy;
 mod speech;
 mod talk;
+mod told;
 mod trouble;
