@@ -80,6 +80,8 @@ pub enum Loss {
     Rejected(Verb),
     /// Its file stays behind.
     NoFile(Absence),
+    /// The whole message stays behind: it is longer than this, in bytes of what is sent, where that is known.
+    TooLong(Option<u64>),
     /// What it is about is not known at the destination.
     Unknown(Verb),
 }
@@ -93,6 +95,7 @@ impl Loss {
             Self::Dropped(verb) => format!("{verb:?}/dropped"),
             Self::Rejected(verb) => format!("{verb:?}/rejected"),
             Self::NoFile(why) => format!("file/{}", why.name()),
+            Self::TooLong(_) => "words/too-long".to_owned(),
             Self::Unknown(verb) => format!("{verb:?}/unknown"),
         }
     }
@@ -108,6 +111,9 @@ impl std::fmt::Display for Loss {
             },
             Self::Dropped(verb) | Self::Rejected(verb) => write!(f, "{} do not cross", capital(verb.name())),
             Self::NoFile(why) => write!(f, "A file did not cross: {why}; {}", why.remedy()),
+            Self::TooLong(most) => {
+                write!(f, "A message did not cross: {}; a shorter one crosses", longer_than(*most))
+            }
             Self::Unknown(verb) => write!(
                 f,
                 "{} of messages that are not known at the other side cross as words that say so",
@@ -143,6 +149,14 @@ impl Manner<'_> {
             (Verb::Reaction, Reactions::Text) if ability.is_native() => Ability::Degrade,
             _ => ability,
         }
+    }
+}
+
+/// What is said of a message that is longer than `most` bytes, as it is sent.
+pub(crate) fn longer_than(most: Option<u64>) -> String {
+    match most {
+        Some(most) => format!("it is longer than {}, with everything that goes with its words", bytes(most)),
+        None => "it is longer than what the far server takes".to_owned(),
     }
 }
 

@@ -328,6 +328,9 @@ fn every_loss_can_be_told_to_the_author() {
         assert_eq!(told, format!("A file did not cross: {reason}; {remedy}"));
         assert!(remedy.contains("cross"), "{told}");
     }
+    let told = Loss::TooLong(Some(45_000)).to_string();
+    assert!(told.starts_with("A message did not cross: it is longer than 43.9 KiB"), "{told}");
+    assert!(Loss::TooLong(None).to_string().ends_with("the far server takes; a shorter one crosses"));
     assert_eq!(bytes(100 << 20), "100 MiB");
     assert_eq!(bytes(1_500_000), "1.4 MiB");
 }
