@@ -125,7 +125,9 @@ impl Attempts {
                 Ok(receipt) => break Outcome::Delivered(receipt.id),
                 Err(Stop::Gate(outcome)) => break outcome,
                 // Each turn has one verb more, and there are not many.
-                Err(Stop::Form(verb, _)) if !forms.cannot.contains(&verb) => forms.cannot.push(verb),
+                Err(Stop::Form(verb, error)) if forms.cannot.iter().all(|(known, _)| *known != verb) => {
+                    forms.cannot.push((verb, error.cause));
+                }
                 Err(Stop::File(why, _)) if forms.without_file.is_none() => forms.without_file = Some(why),
                 Err(Stop::Form(_, error) | Stop::File(_, error) | Stop::Network(error)) => {
                     break match self.tell_if_too_long(pending, &error, &mut forms).await {
@@ -248,12 +250,14 @@ impl Attempts {
         let crossing = match adapt(&pending.message, slip.clone(), &manner) {
             Adapted::Crosses(crossing) => crossing,
             Adapted::LeftOut(loss) => {
+                let why = loss.to_string();
                 lost.push(loss);
-                return Err(Stop::Gate(Outcome::LeftOut(loss.to_string())));
+                return Err(Stop::Gate(Outcome::LeftOut(why)));
             }
             Adapted::Rejected(loss) => {
+                let why = loss.to_string();
                 lost.push(loss);
-                return Err(Stop::Gate(Outcome::Dead(loss.to_string())));
+                return Err(Stop::Gate(Outcome::Dead(why)));
             }
         };
         // What is lost in this form is all that is lost.
@@ -289,8 +293,8 @@ impl Attempts {
 /// The forms in which a message was tried.
 #[derive(Default)]
 struct Forms {
-    /// What the transport said that it can't carry of it.
-    cannot: Vec<Verb>,
+    /// What the transport said that it can't carry of it, and why.
+    cannot: Vec<(Verb, String)>,
     /// Why it said that the file never will be there.
     without_file: Option<Absence>,
     /// What is lost in the last of them.

@@ -34,7 +34,8 @@ impl Word {
     }
 }
 
-/// What is lost of a delivery that is done with, to be told once for each kind and link.
+/// What is lost of a delivery that is done with, to be told once for each kind and link, and for each reason why one of a
+/// kind that else crosses did not.
 pub(super) fn of_losses(pending: &Pending, to: &Address, lost: &[Loss]) -> Vec<Word> {
     let (Some((from, _)), Some(link)) = (&pending.from, &pending.link) else { return Vec::new() };
     let word = |loss: &Loss| Word {
@@ -43,7 +44,7 @@ pub(super) fn of_losses(pending: &Pending, to: &Address, lost: &[Loss]) -> Vec<W
         words: format!("Over the link {link}: {loss}."),
         about: None,
     };
-    lost.iter().filter(|loss| is_worth_telling(**loss)).map(word).collect()
+    lost.iter().filter(|loss| is_worth_telling(loss)).map(word).collect()
 }
 
 /// How much of each person was told of lately, message by message.
@@ -106,7 +107,7 @@ impl Told {
 
 /// Each file, and what is too long, is told of by itself. What has no other form anywhere is told to nobody, nor that somebody is not called:
 /// programs call whom they answer, and the name is there in any case.
-fn is_worth_telling(loss: Loss) -> bool {
+fn is_worth_telling(loss: &Loss) -> bool {
     use Verb::{Membership, Mention, NameAndPicture, Other, Timer};
     !matches!(
         loss,

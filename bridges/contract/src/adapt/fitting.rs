@@ -49,7 +49,7 @@ impl<'m, 'c> Fitting<'m, 'c> {
                     let kind = self.nearer_to_words(verb).ok_or(Loss::Rejected(verb))?;
                     self.change().kind = kind;
                 }
-                Ability::Full | Ability::Within(_) | Ability::Partly(_) => match self.obstacle(verb)? {
+                Ability::Full | Ability::Within(_) | Ability::Partly(_) => match self.obstacle(verb) {
                     None => return Ok(()),
                     Some(obstacle) => {
                         self.lose(obstacle);
@@ -93,15 +93,18 @@ impl<'m, 'c> Fitting<'m, 'c> {
     }
 
     /// What is in the way of this very message, though its kind is carried.
-    fn obstacle(&self, verb: Verb) -> Result<Option<Loss>, Loss> {
+    fn obstacle(&self, verb: Verb) -> Option<Loss> {
+        if let Some(why) = self.manner.refusal(verb) {
+            return Some(Loss::ThisOne(verb, why.to_owned()));
+        }
         match &self.now().kind {
             Kind::Reaction(reaction) if self.manner.abilities.reactions_in_clear && !reaction.is_standard() => {
-                Ok(Some(Loss::Degraded(verb)))
+                Some(Loss::ThisOne(verb, IN_CLEAR.to_owned()))
             }
             Kind::Edit(_) | Kind::Redaction(_) | Kind::Reaction(_) if self.slip.about.is_none() => {
-                Ok(Some(Loss::Unknown(verb)))
+                Some(Loss::Unknown(verb))
             }
-            _ => Ok(None),
+            _ => None,
         }
     }
 
@@ -270,6 +273,9 @@ impl<'m, 'c> Fitting<'m, 'c> {
         }
     }
 }
+
+/// Why something is no reaction that others may be.
+const IN_CLEAR: &str = "a server would read it, so only emoji of Unicode's own list are reactions there";
 
 const EDIT_OF_UNKNOWN: &str = "[edit of a message that is not known here] ";
 

@@ -168,8 +168,11 @@ fn reactions_follow_the_link_and_never_say_words_in_clear() {
     let as_words = "Notice | reacted 👍 to this message | there | Reaction/degraded";
     check(reaction("👍"), slip(Some("there")), &everything, Reactions::Text, as_words);
     check(reaction("👍"), slip(Some("there")), &everything, Reactions::Off, "left out: Reactions do not cross");
+    let why = "a server would read it, so only emoji of Unicode's own list are reactions there";
+    let secret = format!("Notice | reacted secret to this message | there | Reaction/this-one/{why}");
+    check(reaction("secret"), slip(Some("there")), &everything, Reactions::Native, &secret);
     let secret = "Notice | reacted secret to this message | there | Reaction/degraded";
-    check(reaction("secret"), slip(Some("there")), &everything, Reactions::Native, secret);
+    check(reaction("secret"), slip(Some("there")), &everything, Reactions::Text, secret);
 }
 
 #[test]
@@ -340,10 +343,15 @@ fn what_a_transport_can_not_say_of_one_message_crosses_in_the_next_form() {
     let tags = Tags::new(Zeroizing::new([0; 32]));
     let abilities = sheet(EVERYTHING);
     let message = Cleartext::new(said(Kind::Redaction(target(None))));
-    for (cannot, expected) in [(&[][..], Verb::Redaction), (&[Verb::Redaction], Verb::Notice)] {
+    let refused = [(Verb::Redaction, "it is another's".to_owned())];
+    for (cannot, expected) in [(&[][..], Verb::Redaction), (&refused, Verb::Notice)] {
         let manner = Manner { cannot, ..manner(&abilities, &tags) };
         let Adapted::Crosses(crossing) = adapt(&message, slip(Some("there")), &manner) else { panic!("it crosses") };
         assert_eq!(crossing.message().verb(), expected);
+        let lost: Vec<_> = crossing.lost.iter().map(Loss::to_string).collect();
+        let said = "One of the deletions did not cross as it is, but as a notice that a message was deleted: it is \
+                    another's";
+        assert_eq!(lost, if cannot.is_empty() { vec![] } else { vec![said] }, "it is true of this one alone");
         let named = if cannot.is_empty() { &crossing.slip.about } else { &crossing.slip.reply_to };
         assert_eq!(named.as_ref().map(RemoteId::as_str), Some("there"));
     }
