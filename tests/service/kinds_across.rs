@@ -4,6 +4,8 @@ use anyhow::{Context as _, Result};
 use sealbridge_contract::conformance::{Details, How, Overheard, Sample, Say};
 use sealbridge_lab::bridge::Binary;
 
+use serde_json::json;
+
 use crate::phones::{Family, Said, Who};
 
 const PICTURE: &[u8] = include_bytes!("../../bridges/contract/src/conformance/cases/picture.png");
@@ -87,6 +89,21 @@ async fn every_kind_crosses_between_matrix_and_delta_chat_as_the_table_says() ->
             }
         }
     }
+    family.bridge.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_words_of_an_emote_keep_its_asterisk_on_delta_chat() -> Result<()> {
+    let Some(family) = Family::set(&binary()).await? else { return Ok(()) };
+    let waves = family.says(Who::Ann, say(How::Emote, "waves")).await?;
+    let there = family.hears(Who::Ben, "waves", |heard| heard.words == "* waves").await?.id;
+    let content = json!({
+        "msgtype": "m.emote", "body": "* dances", "m.new_content": { "msgtype": "m.emote", "body": "dances" },
+        "m.relates_to": { "rel_type": "m.replace", "event_id": waves.as_str() },
+    });
+    family.ann.send_event(&family.room, "m.room.message", content).await?;
+    let edited = family.hears(Who::Ben, "dances", |heard| heard.how == How::Edit).await?;
+    assert_eq!((edited.words.as_str(), edited.details.about), ("* dances", Some(there)));
     family.bridge.stop().await
 }
 

@@ -169,6 +169,7 @@ impl<'m, 'c> Fitting<'m, 'c> {
 
     /// Leaves out, or puts into words, the parts that are not carried.
     pub(super) fn parts(&mut self) {
+        self.form_of_an_edit();
         self.thread();
         self.reply();
         let body = self.now().body();
@@ -186,6 +187,24 @@ impl<'m, 'c> Fitting<'m, 'c> {
         // Nobody is told of this one: the message says as much without it.
         if self.now().portrait.is_some() && !self.native(Verb::Portrait) {
             self.change().portrait = None;
+        }
+    }
+
+    /// New words take the form in which the first ones crossed.
+    fn form_of_an_edit(&mut self) {
+        let Kind::Edit(edit) = &self.now().kind else { return };
+        let (verb, before) = match edit.form {
+            Form::Text => return,
+            Form::Emote => (Verb::Emote, "* "),
+            Form::Notice => (Verb::Notice, ""),
+        };
+        if self.native(verb) {
+            return;
+        }
+        self.lose_part(verb);
+        if let Kind::Edit(edit) = &mut self.change().kind {
+            edit.form = Form::Text;
+            edit.body = edit.body.after(before);
         }
     }
 

@@ -146,6 +146,23 @@ fn what_can_be_carried_is_left_as_it_is() {
 }
 
 #[test]
+fn new_words_take_the_form_in_which_the_first_ones_crossed() {
+    const WORDS_AND_EDITS: &[(Verb, Ability)] = &[(Verb::Text, Ability::Full), (Verb::Edit, Ability::Full)];
+    let edit = |form| said(Kind::Edit(Box::new(Edit { of: target(None), form, body: Body::plain("dances") })));
+    let cases = [
+        (WORDS_AND_EDITS, Form::Text, "Edit | dances |  | "),
+        (WORDS_AND_EDITS, Form::Emote, "Edit | * dances |  | Emote/degraded"),
+        (WORDS_AND_EDITS, Form::Notice, "Edit | dances |  | Notice/degraded"),
+        (EVERYTHING, Form::Emote, "Edit | dances |  | "),
+        (EVERYTHING, Form::Notice, "Edit | dances |  | "),
+        (NOTHING_BUT_WORDS, Form::Emote, "Text | * [edited] dances |  | Edit/degraded Emote/degraded"),
+    ];
+    for (verbs, form, expected) in cases {
+        check(edit(form), slip(Some("there")), &sheet(verbs), Reactions::Native, expected);
+    }
+}
+
+#[test]
 fn what_is_not_known_there_is_said_and_not_guessed() {
     let edit = Kind::Edit(Box::new(Edit { of: target(None), form: Form::Emote, body: Body::plain("new") }));
     let cases = [
