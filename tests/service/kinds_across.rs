@@ -107,6 +107,42 @@ async fn new_words_of_an_emote_keep_its_asterisk_on_delta_chat() -> Result<()> {
     family.bridge.stop().await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn new_words_and_end_of_a_poll_and_a_live_place_are_said_on_delta_chat() -> Result<()> {
+    let Some(family) = Family::set(&binary()).await? else { return Ok(()) };
+    let poll = |question: &str| {
+        let text = |words: &str| json!({ "org.matrix.msc1767.text": words });
+        let answers = [text("Yes"), text("No")];
+        json!({ "org.matrix.msc3381.poll.start": { "question": text(question), "answers": answers } })
+    };
+    let send = async |kind: &str, content| family.ann.send_event(&family.room, kind, content).await;
+    let asked = send("org.matrix.msc3381.poll.start", poll("Tea?")).await?;
+    let there = family.hears(Who::Ben, "the poll", |heard| heard.words == "📊 Tea?\n1. Yes\n2. No").await?.id;
+    let mut new = json!({ "m.new_content": poll("Coffee?") });
+    new["m.relates_to"] = json!({ "rel_type": "m.replace", "event_id": asked });
+    send("org.matrix.msc3381.poll.start", new).await?;
+    let edited = family.hears(Who::Ben, "the new question", |heard| heard.how == How::Edit).await?;
+    assert_eq!((edited.words.as_str(), edited.details.about.as_ref()), ("📊 Coffee?\n1. Yes\n2. No", Some(&there)));
+    let end = json!({ "org.matrix.msc3381.poll.end": {}, "org.matrix.msc1767.text": "The poll has ended.",
+        "m.relates_to": { "rel_type": "m.reference", "event_id": asked } });
+    send("org.matrix.msc3381.poll.end", end).await?;
+    let ended = family.hears(Who::Ben, "its end", |heard| heard.words.contains("has ended")).await?;
+    let expected = ("📊 ended a poll: The poll has ended.", Some(&there));
+    assert_eq!((ended.words.as_str(), ended.reply_to.as_ref()), expected);
+    for minute in 0..3 {
+        let place = json!({ "uri": format!("geo:52.5,13.{minute}"), "description": "on my way" });
+        let live = json!({ "org.matrix.msc3488.location": place,
+            "m.relates_to": { "rel_type": "m.reference", "event_id": "$begun:alpha.test" } });
+        send("org.matrix.msc3672.beacon", live).await?;
+    }
+    family.said(Who::Ann, "afterwards").await?;
+    let heard = family.heard(Who::Ben).await?;
+    let places: Vec<_> =
+        heard.iter().map(|heard| heard.words.as_str()).filter(|words| words.contains("geo:")).collect();
+    assert_eq!(places, ["📍 [live place, carried once] on my way geo:52.5,13"]);
+    family.bridge.stop().await
+}
+
 /// Messages to which something is done in one round by one of the two. They are said before the first.
 struct Doomed {
     /// Of theirs, to be deleted.
