@@ -83,12 +83,27 @@ impl<'m, 'c> Fitting<'m, 'c> {
     }
 
     fn in_the_way_of(&self, media: &Media) -> Option<Absence> {
-        let Manner { abilities, most_file, without_file, read_there, .. } = self.manner;
-        let most = abilities.most_file.min(*most_file);
+        let Manner { without_file, read_there, .. } = self.manner;
+        let most = self.most_file();
         match without_file {
             Some(why) => Some(*why),
             None if !read_there => Some(Absence::NotCarried),
             None => (media.size() > most).then_some(Absence::TooLarge { most: Some(most) }),
+        }
+    }
+
+    fn most_file(&self) -> u64 {
+        self.manner.abilities.most_file.min(self.manner.most_file)
+    }
+
+    /// The file is what was meant; readers make small pictures of their own.
+    fn thumbnail(&mut self) {
+        let most = self.most_file();
+        let is_too_large = |media: &Media| media.thumbnail.as_ref().is_some_and(|small| small.content.size > most);
+        if self.now().media().is_some_and(is_too_large)
+            && let Kind::File(media) = &mut self.change().kind
+        {
+            media.thumbnail = None;
         }
     }
 
@@ -170,6 +185,7 @@ impl<'m, 'c> Fitting<'m, 'c> {
     /// Leaves out, or puts into words, the parts that are not carried.
     pub(super) fn parts(&mut self) {
         self.form_of_an_edit();
+        self.thumbnail();
         self.thread();
         self.reply();
         let body = self.now().body();

@@ -5,7 +5,7 @@ use crate::{
     Author, Body, ConversationId, Deduplication, DeliveryId, Kind, PersonId, RemoteId, Text, Timestamp,
     message::{
         Absence, Absent, Caveats, Change, Edit, FileName, Form, Location, Media, MediaType, Mention, Poll, Quote,
-        Reaction, Sort, Target,
+        Reaction, Sort, Target, Thumbnail,
     },
     spool::{SpoolId, Spooled},
 };
@@ -231,6 +231,25 @@ fn file_that_can_not_cross_is_said_in_words_with_the_reason() {
     for (caption, end) in [(None, ""), (Some(Body::plain("look")), "\nlook")] {
         let line = format!("{line}{end} |  | file/not-as-said");
         check(said(absent(caption)), slip(None), &sheet(NOTHING_BUT_WORDS), Reactions::Native, &line);
+    }
+}
+
+#[test]
+fn file_is_judged_without_its_small_picture_which_is_left_out_where_it_is_too_large() {
+    let (tags, abilities) = (Tags::new(Zeroizing::new([0; 32])), sheet(EVERYTHING));
+    for (file, small, kept) in [(900, 900, Some(true)), (900, 901, Some(false)), (1, 901, Some(false)), (901, 1, None)]
+    {
+        let spooled = |size| Spooled::new(SpoolId::random(), size, [0; 32], None);
+        let mime = || MediaType::new("image/png");
+        let media = Media::new(Sort::Image, FileName::new("cat.png"), mime(), spooled(file));
+        let thumbnail = Some(Thumbnail { mime: mime(), dimensions: None, content: spooled(small) });
+        let message = Cleartext::new(said(Kind::File(Box::new(Media { thumbnail, ..media }))));
+        let Adapted::Crosses(crossing) = adapt(&message, slip(None), &manner(&abilities, &tags)) else {
+            panic!("its words cross");
+        };
+        let media = crossing.message().0.media();
+        assert_eq!(media.map(|media| media.thumbnail.is_some()), kept, "{file} with {small}");
+        assert_eq!(crossing.lost.is_empty(), kept.is_some(), "nobody is told of a small picture");
     }
 }
 
