@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sealbridge_contract::{
-    Cleared, DeliveryError, Slip, SpoolError, Spooled,
+    Cleared, DeliveryError, Fate, Slip, SpoolError, Spooled,
     inbox::StoreWrite,
     message::{Absence, Media},
 };
@@ -91,7 +91,14 @@ pub(crate) async fn bring(core: &Core, cleared: &Cleared<'_>, slip: &Slip) -> Re
         return Err(DeliveryError::without_file(Absence::TooLarge { most: Some(most) }));
     }
     let thumbnail = match media.thumbnail.as_ref().filter(|thumbnail| thumbnail.content.size <= most) {
-        Some(thumbnail) => Some(bring_one(core, cleared, slip, &thumbnail.content).await?),
+        Some(thumbnail) => match bring_one(core, cleared, slip, &thumbnail.content).await {
+            // The file is what was meant.
+            Err(DeliveryError { fate: Fate::WithoutFile(_), .. }) => {
+                debug!("A small picture was left out.");
+                None
+            }
+            brought => Some(brought?),
+        },
         None => None,
     };
     let content = bring_one(core, cleared, slip, &media.content).await?;
