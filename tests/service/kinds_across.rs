@@ -89,7 +89,7 @@ async fn every_kind_crosses_between_matrix_and_delta_chat_as_the_table_says() ->
             }
         }
     }
-    family.bridge.stop().await
+    family.ends().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,7 +104,7 @@ async fn new_words_of_an_emote_keep_its_asterisk_on_delta_chat() -> Result<()> {
     family.ann.send_event(&family.room, "m.room.message", content).await?;
     let edited = family.hears(Who::Ben, "dances", |heard| heard.how == How::Edit).await?;
     assert_eq!((edited.words.as_str(), edited.details.about), ("* dances", Some(there)));
-    family.bridge.stop().await
+    family.ends().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,10 +129,13 @@ async fn new_words_and_end_of_a_poll_and_a_live_place_are_said_on_delta_chat() -
     let ended = family.hears(Who::Ben, "its end", |heard| heard.words.contains("has ended")).await?;
     let expected = ("📊 ended a poll: The poll has ended.", Some(&there));
     assert_eq!((ended.words.as_str(), ended.reply_to.as_ref()), expected);
+    let begun = json!({ "description": "on my way", "live": true, "timeout": 600_000 });
+    let me = family.ann.user_id();
+    let begun = family.ann.send_state(&family.room, "org.matrix.msc3672.beacon_info", me, begun).await?;
     for minute in 0..3 {
         let place = json!({ "uri": format!("geo:52.5,13.{minute}"), "description": "on my way" });
         let live = json!({ "org.matrix.msc3488.location": place,
-            "m.relates_to": { "rel_type": "m.reference", "event_id": "$begun:alpha.test" } });
+            "m.relates_to": { "rel_type": "m.reference", "event_id": begun } });
         send("org.matrix.msc3672.beacon", live).await?;
     }
     family.said(Who::Ann, "afterwards").await?;
@@ -140,7 +143,7 @@ async fn new_words_and_end_of_a_poll_and_a_live_place_are_said_on_delta_chat() -
     let places: Vec<_> =
         heard.iter().map(|heard| heard.words.as_str()).filter(|words| words.contains("geo:")).collect();
     assert_eq!(places, ["📍 [live place, carried once] on my way geo:52.5,13"]);
-    family.bridge.stop().await
+    family.ends().await
 }
 
 /// Messages to which something is done in one round by one of the two. They are said before the first.
@@ -254,5 +257,5 @@ async fn what_is_done_to_a_message_of_either_side_crosses_before_and_after_a_res
             deleted_of_anothers(&family, &doomed.liked).await?;
         }
     }
-    family.bridge.stop().await
+    family.ends().await
 }
