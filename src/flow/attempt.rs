@@ -13,9 +13,16 @@ use sealbridge_contract::{
 use super::{
     namesakes::Namesakes,
     table::{Table, TableHandle},
-    telling::FilesTold,
+    telling::Told,
 };
 use crate::store::{JournalError, Pending, SharedJournal};
+
+/// The fates of what never will be delivered.
+macro_rules! never {
+    () => {
+        Fate::GiveUp | Fate::OtherForm | Fate::WithoutFile(_) | Fate::TooLong { .. }
+    };
+}
 
 /// What came of an attempt.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,7 +65,7 @@ pub struct Attempts {
     tags: Arc<Tags>,
     namesakes: Namesakes,
     journal: SharedJournal,
-    files: FilesTold,
+    told: Told,
     /// What was enqueued before this may have been delivered by the service of which a backup was made.
     doubt: Timestamp,
     clock: Clock,
@@ -83,7 +90,7 @@ impl Attempts {
     ) -> Self {
         let tags = Arc::new(tags);
         let namesakes = Namesakes::new(SharedJournal::clone(&journal), Arc::clone(&tags));
-        Self { table, marks, tags, namesakes, journal, files: FilesTold::default(), doubt, clock }
+        Self { table, marks, tags, namesakes, journal, told: Told::default(), doubt, clock }
     }
 
     /// Tries once. May take as long as the transport's own timeouts.
@@ -118,10 +125,15 @@ impl Attempts {
                 Ok(receipt) => break Outcome::Delivered(receipt.id),
                 Err(Stop::Gate(outcome)) => break outcome,
                 // Each turn has one verb more, and there are not many.
-                Err(Stop::Form(verb, _)) if !forms.cannot.contains(&verb) => forms.cannot.push(verb),
+                Err(Stop::Form(verb, error)) if forms.cannot.iter().all(|(known, _)| *known != verb) => {
+                    forms.cannot.push((verb, error.cause));
+                }
                 Err(Stop::File(why, _)) if forms.without_file.is_none() => forms.without_file = Some(why),
                 Err(Stop::Form(_, error) | Stop::File(_, error) | Stop::Network(error)) => {
-                    break after_failure(transport, &slip, error);
+                    break match self.tell_if_too_long(pending, &error, &mut forms).await {
+                        Ok(()) => after_failure(transport, &slip, error),
+                        Err(error) => Outcome::Later(pause(slip.attempt), format!("its author can't be told: {error}")),
+                    };
                 }
             }
         };
@@ -160,11 +172,9 @@ impl Attempts {
         match transport.common().find(slip).await {
             Ok(Found::There(id)) => Some(Outcome::Delivered(id)),
             Ok(Found::NotThere) => None,
-            Err(DeliveryError { fate: Fate::GiveUp | Fate::OtherForm | Fate::WithoutFile(_), cause }) => {
-                Some(Outcome::Dead(format!(
-                    "nobody knows whether it was delivered, and it can't be looked for: {cause}; not sent again"
-                )))
-            }
+            Err(DeliveryError { fate: never!(), cause }) => Some(Outcome::Dead(format!(
+                "nobody knows whether it was delivered, and it can't be looked for: {cause}; not sent again"
+            ))),
             Err(DeliveryError { fate: Fate::Retry(after), cause }) => {
                 let after = after.unwrap_or_else(|| pause(slip.attempt));
                 Some(Outcome::Later(after, format!("looking for it failed: {cause}")))
@@ -175,12 +185,24 @@ impl Attempts {
         }
     }
 
-    /// Whoever sent a file hears that it stays behind.
-    async fn tell_of_file(&self, pending: &Pending, lost: &[Loss]) -> Result<(), JournalError> {
+    /// Whoever wrote what is too long hears of it. Nothing else is lost of what does not cross at all.
+    async fn tell_if_too_long(
+        &self,
+        pending: &Pending,
+        error: &DeliveryError,
+        forms: &mut Forms,
+    ) -> Result<(), JournalError> {
+        let Fate::TooLong { most } = error.fate else { return Ok(()) };
+        forms.lost = vec![Loss::TooLong(most)];
+        self.tell(pending, &forms.lost).await
+    }
+
+    /// Whoever sent a file hears that it stays behind, and whoever wrote too much that this does.
+    async fn tell(&self, pending: &Pending, lost: &[Loss]) -> Result<(), JournalError> {
         let now = self.clock.now();
-        let Some(word) = self.files.word(pending, lost, now) else { return Ok(()) };
+        let Some(word) = self.told.word(pending, lost, now) else { return Ok(()) };
         if self.journal.say(&word.at, word.notice(now), Some(&word.topic)).await? {
-            self.files.count(&word, pending.message.author(), now);
+            self.told.count(&word, pending.message.author(), now);
         }
         Ok(())
     }
@@ -228,12 +250,14 @@ impl Attempts {
         let crossing = match adapt(&pending.message, slip.clone(), &manner) {
             Adapted::Crosses(crossing) => crossing,
             Adapted::LeftOut(loss) => {
+                let why = loss.to_string();
                 lost.push(loss);
-                return Err(Stop::Gate(Outcome::LeftOut(loss.to_string())));
+                return Err(Stop::Gate(Outcome::LeftOut(why)));
             }
             Adapted::Rejected(loss) => {
+                let why = loss.to_string();
                 lost.push(loss);
-                return Err(Stop::Gate(Outcome::Dead(loss.to_string())));
+                return Err(Stop::Gate(Outcome::Dead(why)));
             }
         };
         // What is lost in this form is all that is lost.
@@ -245,7 +269,7 @@ impl Attempts {
         let verdict =
             judge(crossing.message(), Origin { sender: pending.trust, said: &pending.message }, &destination, &rule);
         if matches!(verdict, Verdict::Speak(_) | Verdict::Seal(_)) {
-            self.tell_of_file(pending, lost).await.map_err(not_told)?;
+            self.tell(pending, lost).await.map_err(not_told)?;
         }
         match (verdict, transport) {
             (Verdict::Refuse(why), _) => Err(Stop::Gate(Outcome::Dead(why.to_string()))),
@@ -269,8 +293,8 @@ impl Attempts {
 /// The forms in which a message was tried.
 #[derive(Default)]
 struct Forms {
-    /// What the transport said that it can't carry of it.
-    cannot: Vec<Verb>,
+    /// What the transport said that it can't carry of it, and why.
+    cannot: Vec<(Verb, String)>,
     /// Why it said that the file never will be there.
     without_file: Option<Absence>,
     /// What is lost in the last of them.
@@ -308,9 +332,9 @@ async fn look_for_erased(
     match transport.common().find(&Slip { delivery, enqueued_at, ..slip.clone() }).await {
         Ok(Found::There(id)) => Ok(id),
         Ok(Found::NotThere) => Err(never_crossed()),
-        Err(DeliveryError { fate: Fate::GiveUp | Fate::OtherForm | Fate::WithoutFile(_), cause }) => Err(
-            Outcome::Dead(format!("nobody knows whether what it deletes arrived, and it can't be looked for: {cause}")),
-        ),
+        Err(DeliveryError { fate: never!(), cause }) => Err(Outcome::Dead(format!(
+            "nobody knows whether what it deletes arrived, and it can't be looked for: {cause}"
+        ))),
         Err(DeliveryError { fate, cause }) => {
             let after = match fate {
                 Fate::Retry(Some(after)) => after,
@@ -357,7 +381,7 @@ fn not_told(error: JournalError) -> Stop {
 fn after_failure(transport: &AnyTransport, slip: &Slip, error: DeliveryError) -> Outcome {
     let abilities = transport.common().abilities();
     match error.fate {
-        Fate::GiveUp | Fate::OtherForm | Fate::WithoutFile(_) => Outcome::Dead(error.cause),
+        never!() => Outcome::Dead(error.cause),
         Fate::Retry(after) => Outcome::Later(after.unwrap_or_else(|| pause(slip.attempt)), error.cause),
         Fate::Unknown if abilities.deduplication == Deduplication::Never && !abilities.finds => {
             Outcome::Dead(format!("{}: nobody knows whether it was delivered; not sent again", error.cause))

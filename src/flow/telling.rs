@@ -9,7 +9,7 @@ use sealbridge_contract::{Address, Cleartext, Loss, Message, PersonId, RemoteId,
 
 use crate::store::Pending;
 
-/// For as long as this, in milliseconds, somebody's files are counted together.
+/// For as long as this, in milliseconds, what somebody is told of message by message is counted together.
 const TIME: i64 = 10 * 60_000;
 /// Of as many of them each is told; the rest is told of once.
 const MOST: u32 = 10;
@@ -34,7 +34,8 @@ impl Word {
     }
 }
 
-/// What is lost of a delivery that is done with, to be told once for each kind and link.
+/// What is lost of a delivery that is done with, to be told once for each kind and link, and for each reason why one of a
+/// kind that else crosses did not.
 pub(super) fn of_losses(pending: &Pending, to: &Address, lost: &[Loss]) -> Vec<Word> {
     let (Some((from, _)), Some(link)) = (&pending.from, &pending.link) else { return Vec::new() };
     let word = |loss: &Loss| Word {
@@ -43,18 +44,18 @@ pub(super) fn of_losses(pending: &Pending, to: &Address, lost: &[Loss]) -> Vec<W
         words: format!("Over the link {link}: {loss}."),
         about: None,
     };
-    lost.iter().filter(|loss| is_worth_telling(**loss)).map(word).collect()
+    lost.iter().filter(|loss| is_worth_telling(loss)).map(word).collect()
 }
 
-/// How many files of each person were told of lately.
+/// How much of each person was told of lately, message by message.
 #[derive(Debug, Default)]
-pub(super) struct FilesTold(Mutex<Lately>);
+pub(super) struct Told(Mutex<Lately>);
 
 #[derive(Debug, Default)]
 struct Lately {
     /// The number of this time.
     time: i64,
-    files: HashMap<(Address, PersonId), u32>,
+    words: HashMap<(Address, PersonId), u32>,
 }
 
 impl Lately {
@@ -63,27 +64,32 @@ impl Lately {
         if self.time != time {
             *self = Self { time, ..Self::default() };
         }
-        &mut self.files
+        &mut self.words
     }
 }
 
-impl FilesTold {
-    /// What to tell of the file that a delivery does without, in answer to its message, since somebody waits for each.
-    /// Once for each reason, however many conversations do not get it. To be told before its words are sent: their echo
-    /// may be what concludes it, and then nobody would tell.
+impl Told {
+    /// What to tell of the file that a delivery does without, or of words that are too long for it, in answer to its
+    /// message, since somebody waits for each. Once for each reason, however many conversations do not get it. To be
+    /// told before the words of a file are sent: their echo may be what concludes it, and then nobody would tell.
     pub(super) fn word(&self, pending: &Pending, lost: &[Loss], now: Timestamp) -> Option<Word> {
         let ((from, id), link) = (pending.from.as_ref()?, pending.link.as_ref()?);
-        let why = lost.iter().find_map(|loss| if let Loss::NoFile(why) = loss { Some(*why) } else { None })?;
+        let loss = lost.iter().find(|loss| matches!(loss, Loss::NoFile(_) | Loss::TooLong(_)))?;
+        let what = if matches!(loss, Loss::NoFile(_)) { "files" } else { "long messages" };
         let at = from.clone();
         let by = pending.message.author();
         if self.lock().at(now).get(&(at.clone(), by.clone())).is_some_and(|told| *told >= MOST) {
-            let topic = format!("more files {} {}", by.as_str(), now.0.div_euclid(TIME));
-            let words = "More files of one person did not cross. For some minutes they are not told of one by one.";
-            return Some(Word { at, topic, words: words.to_owned(), about: None });
+            let topic = format!("more {what} {} {}", by.as_str(), now.0.div_euclid(TIME));
+            let more = format!("More {what} of one person did not cross. ");
+            let words = more + "For some minutes they are not told of one by one.";
+            return Some(Word { at, topic, words, about: None });
         }
         // By its numbers, too: whatever takes less says something else.
-        let topic = format!("file {why:?} {}", id.as_str());
-        let words = format!("Over the link {link}: {}.", Loss::NoFile(why));
+        let topic = match loss {
+            Loss::NoFile(why) => format!("file {why:?} {}", id.as_str()),
+            loss => format!("{loss:?} {}", id.as_str()),
+        };
+        let words = format!("Over the link {link}: {loss}.");
         Some(Word { at, topic, words, about: Some(id.clone()) })
     }
 
@@ -99,11 +105,14 @@ impl FilesTold {
     }
 }
 
-/// Each file is told of by itself. What has no other form anywhere is told to nobody, nor that somebody is not called:
+/// Each file, and what is too long, is told of by itself. What has no other form anywhere is told to nobody, nor that somebody is not called:
 /// programs call whom they answer, and the name is there in any case.
-fn is_worth_telling(loss: Loss) -> bool {
+fn is_worth_telling(loss: &Loss) -> bool {
     use Verb::{Membership, Mention, NameAndPicture, Other, Timer};
-    !matches!(loss, Loss::NoFile(_) | Loss::Degraded(Timer | Membership | NameAndPicture | Other | Mention))
+    !matches!(
+        loss,
+        Loss::NoFile(_) | Loss::TooLong(_) | Loss::Degraded(Timer | Membership | NameAndPicture | Other | Mention)
+    )
 }
 
 #[cfg(test)]
@@ -137,7 +146,7 @@ mod tests {
 
     #[test]
     fn of_many_files_of_one_person_some_are_told_of_and_then_one_word_more() {
-        let told = FilesTold::default();
+        let told = Told::default();
         let lost = [Loss::NoFile(Absence::NotAsSaid)];
         let tell = |by: &str, number: u32, now: i64| {
             let (pending, now) = (pending(by, &format!("${number}")), Timestamp(now));
@@ -157,7 +166,7 @@ mod tests {
 
     #[test]
     fn each_reason_is_another_topic_and_words_of_our_own_are_told_to_nobody() {
-        let (told, now) = (FilesTold::default(), Timestamp(0));
+        let (told, now) = (Told::default(), Timestamp(0));
         let topic = |pending: &Pending, why| told.word(pending, &[Loss::NoFile(why)], now).map(|word| word.topic);
         let anns = pending("ann", "$1");
         let whys = [Absence::Refused, Absence::TooLarge { most: Some(1) }, Absence::TooLarge { most: Some(2) }];

@@ -112,7 +112,7 @@ impl From<DeliveryError> for Failure {
     fn from(error: DeliveryError) -> Self {
         let kind = match error.fate {
             Fate::Retry(_) | Fate::Unknown => FailureKind::Temporary,
-            Fate::GiveUp | Fate::OtherForm | Fate::WithoutFile(_) => FailureKind::Refused,
+            Fate::GiveUp | Fate::OtherForm | Fate::WithoutFile(_) | Fate::TooLong { .. } => FailureKind::Refused,
         };
         Self::new(kind, error.cause)
     }

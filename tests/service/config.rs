@@ -414,7 +414,7 @@ fn check_says_in_order_or_exits_with_the_code_for_the_config() {
     assert_eq!(good.status.code(), Some(0));
     let line: serde_json::Value = serde_json::from_slice(&good.stdout).expect("one object");
     let expected = serde_json::json!({
-        "config": "sealbridge.toml", "ok": true, "accounts": 1, "links": 0, "set_up": false,
+        "config": "sealbridge.toml", "ok": true, "remarks": [], "accounts": 1, "links": 0, "set_up": false,
     });
     assert_eq!(line, expected);
 
@@ -424,6 +424,26 @@ fn check_says_in_order_or_exits_with_the_code_for_the_config() {
     let line: serde_json::Value = serde_json::from_slice(&bad.stdout).expect("one object");
     assert_eq!((&line["error"]["kind"], &line["error"]["exit"]), (&"config".into(), &3.into()));
     assert!(String::from_utf8_lossy(&bad.stderr).contains("sealbridge.toml:1:2"));
+}
+
+#[test]
+fn check_remarks_on_what_a_link_lets_through_and_no_conversation_of_it_takes() {
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let remarks = |more: &str| {
+        let two = MINIMAL.replace("[accounts.a]", "[accounts.b]");
+        let link = "[links.l]\nends = [\"a/!room:example.org\", \"b/!room:example.org\"]";
+        let text = format!("{MINIMAL}{two}{link}\n{more}\n");
+        fs::write(folder.path().join("sealbridge.toml"), text).expect("a temporary folder takes a file");
+        let good = sealbridge(folder.path(), &["--json", "config", "check"]);
+        let line: serde_json::Value = serde_json::from_slice(&good.stdout).expect("one object");
+        assert_eq!(good.status.code(), Some(0), "{line}");
+        line["remarks"].clone()
+    };
+    assert_eq!(remarks(""), serde_json::json!([]), "the defaults are nobody's decision");
+    assert_eq!(remarks("most_bytes = \"20KiB\"\nmost_file = \"2GiB\""), serde_json::json!([]));
+    let words = "links.l: `most_bytes` is 1 MiB, and no conversation of it surely takes more than 32 KiB.";
+    let files = "links.l: `most_file` is 3 GiB, and no conversation of it surely takes more than 2 GiB.";
+    assert_eq!(remarks("most_bytes = \"1MiB\"\nmost_file = \"3GiB\""), serde_json::json!([words, files]));
 }
 
 #[test]

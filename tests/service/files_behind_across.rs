@@ -17,6 +17,7 @@ use sealbridge_lab::{
 };
 use serde_json::{Value, json};
 
+use crate::phones::matrix;
 use crate::trio::{Setting, Trio, Whom};
 
 /// What the small servers take, in bytes.
@@ -74,6 +75,20 @@ async fn start_again(trio: &mut Trio, words: &str) -> Result<()> {
     Ok(())
 }
 
+/// A file crosses whose small picture is too large for Bob's homeserver, and nobody is told of that.
+async fn small_picture_is_left_out(trio: &Trio, words: &str) -> Result<()> {
+    let noise = file("", 2 * SMALL).details.file.context("it has a file")?.content;
+    let small = json!({ "thumbnail": STANDARD.encode(noise) });
+    let sent = wrong_file(trio, words, &small).await?;
+    let heard = trio.hears(Whom::Bob, words, |heard| heard.words == words).await?;
+    ensure!(heard.details.file.is_some_and(|file| file.content == [7; 4000]), "Bob gets no file, or another");
+    let received = trio.bob.received();
+    let info = &matrix::content(&received, &heard.id).context("it has a content")?["info"];
+    ensure!(info["size"] == 4000 && info.get("thumbnail_file").is_none(), "Bob gets {info}");
+    assert_eq!(told(trio, Whom::Ann, &sent).await?, [""; 0]);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn file_that_only_a_far_server_refuses_stays_behind_and_its_sender_is_told_once() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
@@ -102,6 +117,8 @@ async fn file_that_only_a_far_server_refuses_stays_behind_and_its_sender_is_told
         hears_the_file(&trio, who, "one that fits", &content).await?;
     }
 
+    small_picture_is_left_out(&trio, "small picture too large").await?;
+
     // The homeserver does not say what it takes, and the bridge is killed once the words went.
     let silent = Fault::Answer { status: 404, body: json!({ "errcode": "M_UNRECOGNIZED", "error": "no" }) };
     proxy.add(Rule::new("GET", "/media/config", silent)?);
@@ -114,6 +131,7 @@ async fn file_that_only_a_far_server_refuses_stays_behind_and_its_sender_is_told
     hears_the_words(&trio, Whom::Bob, "\nanother too large", TOO_LARGE).await?;
     hears_the_words(&trio, Whom::Ben, "\nanother too large", TOO_LARGE).await?;
     is_told(&trio, Whom::Ann, &again, TOO_LARGE).await?;
+    small_picture_is_left_out(&trio, "small picture too large, and nobody says so").await?;
     start_again(&mut trio, "after another kill").await?;
     assert_eq!(told(&trio, Whom::Ann, &said).await?.len(), 2, "each reason is told once");
     assert_eq!(told(&trio, Whom::Ann, &again).await?.len(), 1, "one reason is told once, of whichever end");

@@ -5,6 +5,8 @@ use sealbridge_contract::conformance::{Details, How, Overheard, Sample, Say};
 use sealbridge_lab::bridge::Binary;
 use serde_json::json;
 
+use serde_json::json;
+
 use crate::phones::{Family, Said, Who};
 
 const PICTURE: &[u8] = include_bytes!("../../bridges/contract/src/conformance/cases/picture.png");
@@ -88,7 +90,61 @@ async fn every_kind_crosses_between_matrix_and_delta_chat_as_the_table_says() ->
             }
         }
     }
-    family.bridge.stop().await
+    family.ends().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_words_of_an_emote_keep_its_asterisk_on_delta_chat() -> Result<()> {
+    let Some(family) = Family::set(&binary()).await? else { return Ok(()) };
+    let waves = family.says(Who::Ann, say(How::Emote, "waves")).await?;
+    let there = family.hears(Who::Ben, "waves", |heard| heard.words == "* waves").await?.id;
+    let content = json!({
+        "msgtype": "m.emote", "body": "* dances", "m.new_content": { "msgtype": "m.emote", "body": "dances" },
+        "m.relates_to": { "rel_type": "m.replace", "event_id": waves.as_str() },
+    });
+    family.ann.send_event(&family.room, "m.room.message", content).await?;
+    let edited = family.hears(Who::Ben, "dances", |heard| heard.how == How::Edit).await?;
+    assert_eq!((edited.words.as_str(), edited.details.about), ("* dances", Some(there)));
+    family.ends().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_words_and_end_of_a_poll_and_a_live_place_are_said_on_delta_chat() -> Result<()> {
+    let Some(family) = Family::set(&binary()).await? else { return Ok(()) };
+    let poll = |question: &str| {
+        let text = |words: &str| json!({ "org.matrix.msc1767.text": words });
+        let answers = [text("Yes"), text("No")];
+        json!({ "org.matrix.msc3381.poll.start": { "question": text(question), "answers": answers } })
+    };
+    let send = async |kind: &str, content| family.ann.send_event(&family.room, kind, content).await;
+    let asked = send("org.matrix.msc3381.poll.start", poll("Tea?")).await?;
+    let there = family.hears(Who::Ben, "the poll", |heard| heard.words == "📊 Tea?\n1. Yes\n2. No").await?.id;
+    let mut new = json!({ "m.new_content": poll("Coffee?") });
+    new["m.relates_to"] = json!({ "rel_type": "m.replace", "event_id": asked });
+    send("org.matrix.msc3381.poll.start", new).await?;
+    let edited = family.hears(Who::Ben, "the new question", |heard| heard.how == How::Edit).await?;
+    assert_eq!((edited.words.as_str(), edited.details.about.as_ref()), ("📊 Coffee?\n1. Yes\n2. No", Some(&there)));
+    let end = json!({ "org.matrix.msc3381.poll.end": {}, "org.matrix.msc1767.text": "The poll has ended.",
+        "m.relates_to": { "rel_type": "m.reference", "event_id": asked } });
+    send("org.matrix.msc3381.poll.end", end).await?;
+    let ended = family.hears(Who::Ben, "its end", |heard| heard.words.contains("has ended")).await?;
+    let expected = ("📊 ended a poll: The poll has ended.", Some(&there));
+    assert_eq!((ended.words.as_str(), ended.reply_to.as_ref()), expected);
+    let begun = json!({ "description": "on my way", "live": true, "timeout": 600_000 });
+    let me = family.ann.user_id();
+    let begun = family.ann.send_state(&family.room, "org.matrix.msc3672.beacon_info", me, begun).await?;
+    for minute in 0..3 {
+        let place = json!({ "uri": format!("geo:52.5,13.{minute}"), "description": "on my way" });
+        let live = json!({ "org.matrix.msc3488.location": place,
+            "m.relates_to": { "rel_type": "m.reference", "event_id": begun } });
+        send("org.matrix.msc3672.beacon", live).await?;
+    }
+    family.said(Who::Ann, "afterwards").await?;
+    let heard = family.heard(Who::Ben).await?;
+    let places: Vec<_> =
+        heard.iter().map(|heard| heard.words.as_str()).filter(|words| words.contains("geo:")).collect();
+    assert_eq!(places, ["📍 [live place, carried once] on my way geo:52.5,13"]);
+    family.ends().await
 }
 
 /// Messages to which something is done in one round by one of the two. They are said before the first.
@@ -202,7 +258,7 @@ async fn what_is_done_to_a_message_of_either_side_crosses_before_and_after_a_res
             deleted_of_anothers(&family, &doomed.liked).await?;
         }
     }
-    family.bridge.stop().await
+    family.ends().await
 }
 
 #[tokio::test(flavor = "multi_thread")]

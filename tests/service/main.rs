@@ -10,6 +10,8 @@ mod config;
 mod deeds;
 mod diagnosis;
 mod egress;
+mod long_words;
+mod long_words_across;
 mod loops;
 mod lying;
 mod operator;

@@ -134,7 +134,7 @@ async fn what_stands_beside_a_file_from_matrix_crosses_whole_to_matrix_and_as_th
         let expected = if sent.msgtype == "m.image" { (30, 40, 0) } else { (0, 0, 0) };
         assert_eq!((seen.width, seen.height, seen.milliseconds), expected, "{words}");
     }
-    family.bridge.stop().await
+    family.ends().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,5 +160,5 @@ async fn what_a_phone_knows_of_a_file_is_told_on_matrix_and_what_it_does_not_kno
         assert_eq!(told(&content), Value::Object(expected), "{words}");
         assert!(content["info"].get("thumbnail_file").is_none(), "{words}");
     }
-    family.bridge.stop().await
+    family.ends().await
 }

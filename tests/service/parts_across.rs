@@ -90,7 +90,7 @@ async fn formatting_and_mentions_cross_as_the_table_says() -> Result<()> {
     family.says(Who::Ben, Say { words: words.clone(), ..Say::default() }).await?;
     let heard = hears(&family, Who::Ann, "coffee?").await?;
     assert_eq!((shown(&heard), heard.details.calls.as_slice()), ((How::Text, words.as_str()), [].as_slice()));
-    family.bridge.stop().await
+    family.ends().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +119,7 @@ async fn nobody_passes_for_somebody_who_is_there_on_either_network() -> Result<(
         let shown = shown(Who::Ann, &words).await?;
         ensure!(shown.starts_with(&format!("{name} (")), "{name} is shown as {shown}");
     }
-    family.bridge.stop().await
+    family.ends().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,7 +151,7 @@ async fn thread_is_one_on_matrix_and_answers_its_beginning_on_delta_chat() -> Re
         family.bridge.start().await?;
     }
     hears(&family, Who::Ann, "a reply to the message that began the thread").await.context("Ann is told")?;
-    family.bridge.stop().await
+    family.ends().await
 }
 
 /// Says it as clients do: whoever knows no threads sees an answer.
@@ -201,7 +201,7 @@ async fn what_changes_about_a_matrix_room_is_told_on_delta_chat_and_changes_noth
         told(&family, Who::Ben, "ann", words).await?;
     }
     ensure!(group(ben, *chat).await? == before, "the group itself was changed");
-    family.bridge.stop().await
+    family.ends_with_twice(&["joined the conversation"]).await
 }
 
 /// What the group is, in Ben's eyes, but for its messages.
@@ -234,7 +234,7 @@ async fn what_changes_about_a_delta_chat_group_is_told_on_matrix_and_changes_not
         told(&family, Who::Ann, "ben", words).await.context(method)?;
     }
     ensure!(room(&family).await? == before, "the room itself was changed");
-    family.bridge.stop().await
+    family.ends().await
 }
 
 /// What the room is, but for its messages. Nothing of it is encrypted, so nothing of the group may be in it.

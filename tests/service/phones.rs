@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use sealbridge_contract::{
     PersonId, RemoteId,
-    conformance::{Overheard, Say},
+    conformance::{How, Overheard, Say},
 };
 use sealbridge_lab::{
     DeltaPerson, Lab, MailServer, Person, Synapse,
@@ -163,6 +163,28 @@ impl Family {
         }
     }
 
+    /// Ends the scenario: everything that was said before has come by now, and none of it twice.
+    pub(crate) async fn ends(&self) -> Result<()> {
+        self.ends_with_twice(&[]).await
+    }
+
+    /// The same of a scenario in which Ben is told these words of two things that are alike.
+    pub(crate) async fn ends_with_twice(&self, words: &[&str]) -> Result<()> {
+        for who in [Who::Ann, Who::Ben] {
+            self.said(who, &format!("the last words of {who:?}")).await?;
+        }
+        for who in [Who::Ann, Who::Ben] {
+            let mut heard = self.heard(who).await?;
+            for words in words.iter().filter(|_| who == Who::Ben) {
+                let times = heard.iter().filter(|heard| heard.words == *words).count();
+                ensure!(times == 2, "{who:?} has {words:?} {times} times");
+                heard.retain(|heard| heard.words != *words);
+            }
+            nothing_is_there_twice(&format!("{who:?}"), &heard)?;
+        }
+        self.bridge.stop().await
+    }
+
     /// Words of one side, and what they are called at each: where they were said, and where they were heard.
     pub(crate) async fn said(&self, who: Who, words: &str) -> Result<Said> {
         let own = self.says(who, Say { words: words.to_owned(), ..Say::default() }).await?;
@@ -172,6 +194,26 @@ impl Family {
             Who::Ben => Said { to_ann: there, to_ben: own },
         })
     }
+}
+
+/// Everything that somebody has heard is there once: each message, file, notice, edit and deletion, and no reaction
+/// that was shown already. What one says twice on purpose is told apart by its words.
+pub(crate) fn nothing_is_there_twice(who: &str, heard: &[Overheard]) -> Result<()> {
+    for (at, one) in heard.iter().enumerate() {
+        let again = heard[..at].iter().rev().find(|other| is_the_same(one, other));
+        ensure!(again.is_none(), "{who} has twice: {one:?}, and {again:?}");
+    }
+    Ok(())
+}
+
+fn is_the_same(one: &Overheard, other: &Overheard) -> bool {
+    let file = |heard: &Overheard| heard.details.file.as_ref().map(|file| (file.name.clone(), file.content.clone()));
+    let reactions = one.how == How::Reaction || other.how == How::Reaction;
+    let alike = (one.how, &one.words, &one.reply_to) == (other.how, &other.words, &other.reply_to)
+        && (&one.details.about, &one.details.place) == (&other.details.about, &other.details.place)
+        && file(one) == file(other);
+    // What stands under a message may come back to what it was.
+    one.id == other.id || alike && !reactions
 }
 
 /// What somebody on Matrix hears, in the words of the kit.

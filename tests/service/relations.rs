@@ -360,6 +360,27 @@ async fn nobody_who_is_carried_passes_for_somebody_who_sits_there_or_for_the_bri
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reaction_that_the_network_refuses_is_told_of_as_this_one_and_others_cross_as_they_are() {
+    let scene = Scene::set("", "full").await;
+    let anns = scene.ann.say(&scene.room, "from ann");
+    let there = scene.ben_hears("from ann").await.id.clone();
+    for emoji in ["😀", "🎉"] {
+        scene.faults().next(Fault::RefuseForm, 1);
+        scene.ann.say_this(&scene.room, about(How::Reaction, &anns, "", &[emoji]));
+        scene.ben_hears(&format!("reacted {emoji}")).await;
+    }
+    let words = "Over the link both: One of the reactions did not cross as it is, but as encrypted words that name them: \
+                 somebody else reacts with this one already.";
+    scene.ann_hears(words).await;
+    scene.ann.say_this(&scene.room, about(How::Reaction, &anns, "", &["👍"]));
+    let is = |heard: &Heard| heard.how == How::Reaction && heard.more.about.as_ref() == Some(&there);
+    Scene::hears(&scene.ben, "the reaction", is).await;
+    let heard = scene.ann.heard();
+    let told: Vec<_> = heard.iter().map(|heard| heard.words.as_str()).filter(|told| told.contains("cross")).collect();
+    assert_eq!(told, [words], "each reason is told once, and nothing is said of others");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plain_network_gets_everything_in_words_and_the_sender_is_told_once() {
     let scene = Scene::set("", "plain").await;
     let anns = scene.ann.say(&scene.room, "from ann");

@@ -13,7 +13,7 @@ use sealbridge_lab::{
     demo,
 };
 
-use crate::phones::{PATIENCE, delta, founded, mail_account, matrix};
+use crate::phones::{PATIENCE, delta, founded, mail_account, matrix, nothing_is_there_twice};
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +137,17 @@ impl Trio {
         Ok(heard)
     }
 
+    /// Ends the scenario: everything that was said before has come by now, and none of it twice.
+    pub(crate) async fn ends(&self) -> Result<()> {
+        for who in Whom::ALL {
+            said(self, who, &format!("the last words of {who:?}")).await?;
+        }
+        for who in Whom::ALL {
+            nothing_is_there_twice(&format!("{who:?}"), &self.heard(who).await?)?;
+        }
+        self.bridge.stop().await
+    }
+
     /// What somebody hears first that is so.
     pub(crate) async fn hears(&self, who: Whom, what: &str, is: impl Fn(&Overheard) -> bool) -> Result<Overheard> {
         let give_up = Instant::now() + PATIENCE;
@@ -244,5 +255,5 @@ async fn words_files_and_what_is_done_to_them_cross_from_each_of_three_ends_to_b
         let own = heard.iter().filter(|heard| heard.words == format!("words of {who:?}")).count();
         ensure!(own == 0, "{who:?} hears themselves");
     }
-    trio.bridge.stop().await
+    trio.ends().await
 }

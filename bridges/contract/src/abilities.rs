@@ -212,14 +212,17 @@ pub fn table(sheets: &[Abilities]) -> String {
     let names: Vec<_> = sheets.iter().map(|sheet| sheet.network).collect();
     let mut table = format!("| | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
     for verb in Verb::ALL {
-        let cells: Vec<_> = sheets.iter().map(|sheet| cell(sheet.of(*verb), *verb)).collect();
+        let cells: Vec<_> = sheets.iter().map(|sheet| cell(sheet, *verb)).collect();
         table.push_str(&format!("| {} | {} |\n", verb.name(), cells.join(" | ")));
     }
     table
 }
 
-fn cell(ability: Ability, verb: Verb) -> String {
-    match (ability, verb.degraded()) {
+fn cell(sheet: &Abilities, verb: Verb) -> String {
+    let most = || crate::adapt::bytes(u64::try_from(sheet.most_bytes).unwrap_or(u64::MAX));
+    match (sheet.of(verb), verb.degraded()) {
+        (Ability::Full, _) if verb == Verb::Text => format!("full: within {}", most()),
+        (Ability::Within(limits), _) if verb == Verb::Text => format!("full: within {}; {limits}", most()),
         (Ability::Full, _) => "full".to_owned(),
         (Ability::Within(limits), _) => format!("full: {limits}"),
         (Ability::Partly(lost), _) => format!("partly: {lost}"),

@@ -66,6 +66,12 @@ pub enum Fate {
     /// It was not delivered, and with its file it never will be. It is put into words that say so and tried again at
     /// once, and whoever sent it is told.
     WithoutFile(Absence),
+    /// It was not delivered and never will be, since it is longer than what is taken: a dead letter, and whoever wrote it
+    /// is told.
+    TooLong {
+        /// The most that is taken, in bytes of what is sent, where that is known.
+        most: Option<u64>,
+    },
     /// Nobody knows whether it was delivered. It is tried again only if the network deduplicates, or after a look.
     Unknown,
 }
@@ -105,6 +111,12 @@ impl DeliveryError {
     #[must_use]
     pub fn without_file(why: Absence) -> Self {
         Self { fate: Fate::WithoutFile(why), cause: format!("its file does not cross: {why}") }
+    }
+
+    /// Not delivered, and never will be at this length.
+    #[must_use]
+    pub fn too_long(most: Option<u64>) -> Self {
+        Self { fate: Fate::TooLong { most }, cause: crate::adapt::longer_than(most) }
     }
 
     /// Nobody knows.

@@ -1,7 +1,7 @@
 //! What all parts of one account share.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, Mutex, OnceLock},
     time::Duration,
@@ -9,7 +9,7 @@ use std::{
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use sealbridge_contract::{
-    Clock, Context, ConversationId, DeliveryError, Fatal, Inbox, NotAccepted, PersonId, Spool,
+    Clock, Context, ConversationId, DeliveryError, Fatal, Inbox, NotAccepted, PersonId, RemoteId, Spool,
     audience::Book,
     inbox::{AccountStore, Audience, Incident},
     transport::{Health, StoreKey},
@@ -56,6 +56,8 @@ pub(crate) struct Core {
     pub(crate) signals: Signals,
     /// Of whom it was said already that they can't read, so that it is not said with every message.
     unreading: Mutex<BTreeSet<(OwnedRoomId, OwnedUserId)>>,
+    /// Live places that were told of, each with the event by which: it moves every few seconds.
+    live: Mutex<BTreeMap<(OwnedRoomId, OwnedUserId, RemoteId), RemoteId>>,
     online: watch::Sender<bool>,
     session: Session,
     folder: PathBuf,
@@ -177,6 +179,7 @@ impl Core {
             health: Mutex::new(Health { identity, ..Health::default() }),
             signals: Signals::default(),
             unreading: Mutex::default(),
+            live: Mutex::default(),
             online: watch::Sender::new(false),
             session,
             folder: context.folder,
@@ -233,6 +236,16 @@ impl Core {
             unsigned_devices: self.settings.trust == Trust::AnyDevice,
             backup_keys: self.settings.backup_keys == BackupKeys::Mark,
         }
+    }
+
+    /// Whether an event is the first that says where somebody is who shares that for a while.
+    pub(crate) fn begins_to_share(&self, room: &RoomId, by: &UserId, place: RemoteId, event: &RemoteId) -> bool {
+        const MOST: usize = 1000;
+        let mut live = self.live.lock().unwrap_or_else(|lock| lock.into_inner());
+        if live.len() >= MOST {
+            live.clear();
+        }
+        live.entry((room.to_owned(), by.to_owned(), place)).or_insert_with(|| event.clone()) == event
     }
 
     /// Tells a room, once, that somebody's devices are not trusted: their messages do not cross, and they get no keys.

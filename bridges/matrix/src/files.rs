@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sealbridge_contract::{
-    Cleared, DeliveryError, Slip, SpoolError, Spooled,
+    Cleared, DeliveryError, Fate, Slip, SpoolError, Spooled,
     inbox::StoreWrite,
     message::{Absence, Media},
 };
@@ -86,23 +86,23 @@ enum Upload {
 /// Uploads the files of a message, as far as the gate lets them through and as far as they are not there yet.
 pub(crate) async fn bring(core: &Core, cleared: &Cleared<'_>, slip: &Slip) -> Result<Option<Brought>, DeliveryError> {
     let Some(media) = cleared.message().media() else { return Ok(None) };
-    check_size(core, media).await?;
-    let thumbnail = match &media.thumbnail {
-        Some(thumbnail) => Some(bring_one(core, cleared, slip, &thumbnail.content).await?),
+    let most = core.http.most_file().await.map_err(|error| http_error(&error))?.unwrap_or(u64::MAX);
+    if media.size() > most {
+        return Err(DeliveryError::without_file(Absence::TooLarge { most: Some(most) }));
+    }
+    let thumbnail = match media.thumbnail.as_ref().filter(|thumbnail| thumbnail.content.size <= most) {
+        Some(thumbnail) => match bring_one(core, cleared, slip, &thumbnail.content).await {
+            // The file is what was meant.
+            Err(DeliveryError { fate: Fate::WithoutFile(_), .. }) => {
+                debug!("A small picture was left out.");
+                None
+            }
+            brought => Some(brought?),
+        },
         None => None,
     };
     let content = bring_one(core, cleared, slip, &media.content).await?;
     Ok(Some(Brought { content, thumbnail }))
-}
-
-async fn check_size(core: &Core, media: &Media) -> Result<(), DeliveryError> {
-    let most = core.http.most_file().await.map_err(|error| http_error(&error))?;
-    match most {
-        Some(most) if media.spooled().any(|spooled| spooled.size > most) => {
-            Err(DeliveryError::without_file(Absence::TooLarge { most: Some(most) }))
-        }
-        _ => Ok(()),
-    }
 }
 
 async fn bring_one(

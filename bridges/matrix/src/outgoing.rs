@@ -50,7 +50,7 @@ pub(crate) async fn deliver(core: &Core, message: Cleared<'_>, slip: &Slip) -> R
     let people = core.rooms.look(&room, |facts| Arc::clone(&facts.people)).unwrap_or_default();
     let is_there = |user: &UserId| people.joined.contains_key(user);
     let Some((kind, content)) = translate::content(message.message(), slip, uploads, &is_there) else {
-        return Err(DeliveryError::give_up("it is longer than what fits into a Matrix event"));
+        return Err(DeliveryError::too_long(u64::try_from(translate::MOST_PAYLOAD).ok()));
     };
     let Some(turn) = core.budget.turn(&room, PATIENCE).await else {
         return Err(DeliveryError::retry_after(
@@ -278,7 +278,7 @@ fn put_error(error: &HttpError, slip: &Slip) -> DeliveryError {
         | HttpErrorKind::Malformed
         | HttpErrorKind::Server { .. }
         | HttpErrorKind::Stranger { .. } => DeliveryError::unknown(cause),
-        HttpErrorKind::Client { status: 413, .. } => DeliveryError::give_up("the homeserver says that it is too long"),
+        HttpErrorKind::Client { status: 413, .. } => DeliveryError::too_long(None),
         // We may have been removed, or muted: the next sync or a person may change it.
         HttpErrorKind::Client { status: 401 | 403 | 404 | 408, .. } if slip.attempt < REFUSALS => {
             DeliveryError::retry_after(Duration::from_secs(2) * 2_u32.pow(slip.attempt.min(5)), cause)

@@ -96,6 +96,9 @@ pub(crate) async fn read(core: &Core, room: &RoomId, people: &People, raw: &RawV
     if opened.kind() == "m.room.redaction" {
         return Ok(later("it is not known yet what it deletes"));
     }
+    if reader.live().is_some_and(|place| !core.begins_to_share(room, opened.sender(), place, &opened.id)) {
+        return Ok(Read::Nothing);
+    }
     let file = match reader.needs() {
         Needs::Files(_) => return Ok(later("its file is not here yet")),
         Needs::Original(_) => return Ok(later("it is not known yet who wrote what it changes")),

@@ -35,8 +35,8 @@ pub struct Matrix {
 pub const ABILITIES: Abilities = Abilities {
     network: "matrix",
     verbs: &[
-        (Verb::Text, Ability::Full),
-        (Verb::Formatting, Ability::Full),
+        (Verb::Text, Ability::Within("up to 43 KiB with few line breaks, quotation marks and backslashes")),
+        (Verb::Formatting, Ability::Within("very long words cross without it")),
         (Verb::Emote, Ability::Full),
         (Verb::Notice, Ability::Full),
         (Verb::Mention, Ability::Within("only people who are in the room are called")),

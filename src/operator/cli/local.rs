@@ -4,11 +4,14 @@ use std::path::Path;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
+use sealbridge_contract::{Rule, adapt::bytes};
 
 use super::args::Arguments;
 use crate::{
-    config::{self, Config},
+    config::{self, Config, FixedLink},
     operator::{Failure, FailureKind, actions, output::Output},
+    store::LinkName,
+    transports,
 };
 
 type Found = Result<Option<FailureKind>, Failure>;
@@ -53,15 +56,40 @@ pub(super) fn check(file: &Path, config: &Config, output: Output) -> Found {
     } else {
         words.push_str("It is not set up yet: run `sealbridge init`.\n");
     }
+    let remarks: Vec<_> = config.links.iter().flat_map(|(name, link)| untakable(config, name, link)).collect();
+    for remark in &remarks {
+        words.push_str(&format!("{remark}\n"));
+    }
     let line = serde_json::json!({
         "config": file,
         "ok": true,
+        "remarks": remarks,
         "accounts": config.accounts.len(),
         "links": config.links.len(),
         "set_up": key.exists(),
     });
     output.outcome(&actions::Outcome { words, lines: vec![line], found: None });
     Ok(None)
+}
+
+/// What a link is told to let through, beyond the default, and no end of it takes.
+fn untakable(config: &Config, name: &LinkName, link: &FixedLink) -> Vec<String> {
+    let networks: Vec<_> = link.ends.iter().filter_map(|end| config.accounts.get(&end.account)).collect();
+    let sheets = transports::datasheets();
+    let sheets = || sheets.iter().filter(|sheet| networks.iter().any(|account| account.network() == sheet.network));
+    let words = sheets().map(|sheet| sheet.most_bytes as u64).max();
+    let files = sheets().map(|sheet| sheet.most_file).max();
+    let (said, usual) = (link.rule(false), Rule::default());
+    let most = [
+        ("most_bytes", said.most_bytes as u64, usual.most_bytes as u64, words),
+        ("most_file", said.most_file, usual.most_file, files),
+    ];
+    let beyond = most.into_iter().filter_map(|(key, said, usual, taken)| {
+        let taken = taken.filter(|taken| said > usual && said > *taken)?;
+        let (said, taken) = (bytes(said), bytes(taken));
+        Some(format!("links.{name}: `{key}` is {said}, and no conversation of it surely takes more than {taken}."))
+    });
+    beyond.collect()
 }
 
 pub(super) fn rotate(config: &Config, to: Option<&Path>, output: Output) -> Found {

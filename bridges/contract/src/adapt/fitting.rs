@@ -49,7 +49,7 @@ impl<'m, 'c> Fitting<'m, 'c> {
                     let kind = self.nearer_to_words(verb).ok_or(Loss::Rejected(verb))?;
                     self.change().kind = kind;
                 }
-                Ability::Full | Ability::Within(_) | Ability::Partly(_) => match self.obstacle(verb)? {
+                Ability::Full | Ability::Within(_) | Ability::Partly(_) => match self.obstacle(verb) {
                     None => return Ok(()),
                     Some(obstacle) => {
                         self.lose(obstacle);
@@ -83,8 +83,8 @@ impl<'m, 'c> Fitting<'m, 'c> {
     }
 
     fn in_the_way_of(&self, media: &Media) -> Option<Absence> {
-        let Manner { abilities, most_file, without_file, read_there, .. } = self.manner;
-        let most = abilities.most_file.min(*most_file);
+        let Manner { without_file, read_there, .. } = self.manner;
+        let most = self.most_file();
         match without_file {
             Some(why) => Some(*why),
             None if !read_there => Some(Absence::NotCarried),
@@ -92,16 +92,34 @@ impl<'m, 'c> Fitting<'m, 'c> {
         }
     }
 
+    fn most_file(&self) -> u64 {
+        self.manner.abilities.most_file.min(self.manner.most_file)
+    }
+
+    /// The file is what was meant; readers make small pictures of their own.
+    fn thumbnail(&mut self) {
+        let most = self.most_file();
+        let is_too_large = |media: &Media| media.thumbnail.as_ref().is_some_and(|small| small.content.size > most);
+        if self.now().media().is_some_and(is_too_large)
+            && let Kind::File(media) = &mut self.change().kind
+        {
+            media.thumbnail = None;
+        }
+    }
+
     /// What is in the way of this very message, though its kind is carried.
-    fn obstacle(&self, verb: Verb) -> Result<Option<Loss>, Loss> {
+    fn obstacle(&self, verb: Verb) -> Option<Loss> {
+        if let Some(why) = self.manner.refusal(verb) {
+            return Some(Loss::ThisOne(verb, why.to_owned()));
+        }
         match &self.now().kind {
             Kind::Reaction(reaction) if self.manner.abilities.reactions_in_clear && !reaction.is_standard() => {
-                Ok(Some(Loss::Degraded(verb)))
+                Some(Loss::ThisOne(verb, IN_CLEAR.to_owned()))
             }
             Kind::Edit(_) | Kind::Redaction(_) | Kind::Reaction(_) if self.slip.about.is_none() => {
-                Ok(Some(Loss::Unknown(verb)))
+                Some(Loss::Unknown(verb))
             }
-            _ => Ok(None),
+            _ => None,
         }
     }
 
@@ -166,6 +184,8 @@ impl<'m, 'c> Fitting<'m, 'c> {
 
     /// Leaves out, or puts into words, the parts that are not carried.
     pub(super) fn parts(&mut self) {
+        self.form_of_an_edit();
+        self.thumbnail();
         self.thread();
         self.reply();
         let body = self.now().body();
@@ -183,6 +203,24 @@ impl<'m, 'c> Fitting<'m, 'c> {
         // Nobody is told of this one: the message says as much without it.
         if self.now().portrait.is_some() && !self.native(Verb::Portrait) {
             self.change().portrait = None;
+        }
+    }
+
+    /// New words take the form in which the first ones crossed.
+    fn form_of_an_edit(&mut self) {
+        let Kind::Edit(edit) = &self.now().kind else { return };
+        let (verb, before) = match edit.form {
+            Form::Text => return,
+            Form::Emote => (Verb::Emote, "* "),
+            Form::Notice => (Verb::Notice, ""),
+        };
+        if self.native(verb) {
+            return;
+        }
+        self.lose_part(verb);
+        if let Kind::Edit(edit) = &mut self.change().kind {
+            edit.form = Form::Text;
+            edit.body = edit.body.after(before);
         }
     }
 
@@ -270,6 +308,9 @@ impl<'m, 'c> Fitting<'m, 'c> {
         }
     }
 }
+
+/// Why something is no reaction that others may be.
+const IN_CLEAR: &str = "a server would read it, so only emoji of Unicode's own list are reactions there";
 
 const EDIT_OF_UNKNOWN: &str = "[edit of a message that is not known here] ";
 

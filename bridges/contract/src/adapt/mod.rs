@@ -27,8 +27,9 @@ pub struct Manner<'a> {
     pub namesake: bool,
     /// Whether people read it there, and not another bridge that puts it into form by itself.
     pub read_there: bool,
-    /// What the transport said that it can't carry of this very message: see [`Fate::OtherForm`](crate::Fate::OtherForm).
-    pub cannot: &'a [Verb],
+    /// What the transport said that it can't carry of this very message, and why: see
+    /// [`Fate::OtherForm`](crate::Fate::OtherForm).
+    pub cannot: &'a [(Verb, String)],
 }
 
 /// What becomes of a message on its way to a destination.
@@ -70,16 +71,20 @@ impl Crossing<'_> {
 }
 
 /// Something that is not carried as it was meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Loss {
     /// It takes another form.
     Degraded(Verb),
+    /// This one takes another form, for a reason of its own; others cross as they are.
+    ThisOne(Verb, String),
     /// It is left out.
     Dropped(Verb),
     /// The message is refused.
     Rejected(Verb),
     /// Its file stays behind.
     NoFile(Absence),
+    /// The whole message stays behind: it is longer than this, in bytes of what is sent, where that is known.
+    TooLong(Option<u64>),
     /// What it is about is not known at the destination.
     Unknown(Verb),
 }
@@ -87,12 +92,14 @@ pub enum Loss {
 impl Loss {
     /// A word for each kind of loss, so that it is told once: `reaction/degraded`.
     #[must_use]
-    pub fn topic(self) -> String {
+    pub fn topic(&self) -> String {
         match self {
             Self::Degraded(verb) => format!("{verb:?}/degraded"),
+            Self::ThisOne(verb, why) => format!("{verb:?}/this-one/{why}"),
             Self::Dropped(verb) => format!("{verb:?}/dropped"),
             Self::Rejected(verb) => format!("{verb:?}/rejected"),
             Self::NoFile(why) => format!("file/{}", why.name()),
+            Self::TooLong(_) => "words/too-long".to_owned(),
             Self::Unknown(verb) => format!("{verb:?}/unknown"),
         }
     }
@@ -106,8 +113,15 @@ impl std::fmt::Display for Loss {
                 Some(how) => write!(f, "{} do not cross as they are, but as {how}", capital(verb.name())),
                 None => write!(f, "{} do not cross as they are", capital(verb.name())),
             },
+            Self::ThisOne(verb, why) => match verb.degraded() {
+                Some(how) => write!(f, "One of the {} did not cross as it is, but as {how}: {why}", verb.name()),
+                None => write!(f, "One of the {} did not cross as it is: {why}", verb.name()),
+            },
             Self::Dropped(verb) | Self::Rejected(verb) => write!(f, "{} do not cross", capital(verb.name())),
             Self::NoFile(why) => write!(f, "A file did not cross: {why}; {}", why.remedy()),
+            Self::TooLong(most) => {
+                write!(f, "A message did not cross: {}; a shorter one crosses", longer_than(*most))
+            }
             Self::Unknown(verb) => write!(
                 f,
                 "{} of messages that are not known at the other side cross as words that say so",
@@ -139,10 +153,22 @@ impl Manner<'_> {
         let ability = self.abilities.of(verb);
         match (verb, self.reactions) {
             (Verb::Reaction, Reactions::Off) => Ability::Drop,
-            _ if ability.is_native() && self.cannot.contains(&verb) => Ability::Degrade,
             (Verb::Reaction, Reactions::Text) if ability.is_native() => Ability::Degrade,
             _ => ability,
         }
+    }
+
+    /// Why this very message can't be what it is, though its kind is carried.
+    fn refusal(&self, verb: Verb) -> Option<&str> {
+        self.cannot.iter().find(|(refused, _)| *refused == verb).map(|(_, why)| why.as_str())
+    }
+}
+
+/// What is said of a message that is longer than `most` bytes, as it is sent.
+pub(crate) fn longer_than(most: Option<u64>) -> String {
+    match most {
+        Some(most) => format!("it is longer than {}, with everything that goes with its words", bytes(most)),
+        None => "it is longer than what the far server takes".to_owned(),
     }
 }
 

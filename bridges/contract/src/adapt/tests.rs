@@ -5,7 +5,7 @@ use crate::{
     Author, Body, ConversationId, Deduplication, DeliveryId, Kind, PersonId, RemoteId, Text, Timestamp,
     message::{
         Absence, Absent, Caveats, Change, Edit, FileName, Form, Location, Media, MediaType, Mention, Poll, Quote,
-        Reaction, Sort, Target,
+        Reaction, Sort, Target, Thumbnail,
     },
     spool::{SpoolId, Spooled},
 };
@@ -146,6 +146,23 @@ fn what_can_be_carried_is_left_as_it_is() {
 }
 
 #[test]
+fn new_words_take_the_form_in_which_the_first_ones_crossed() {
+    const WORDS_AND_EDITS: &[(Verb, Ability)] = &[(Verb::Text, Ability::Full), (Verb::Edit, Ability::Full)];
+    let edit = |form| said(Kind::Edit(Box::new(Edit { of: target(None), form, body: Body::plain("dances") })));
+    let cases = [
+        (WORDS_AND_EDITS, Form::Text, "Edit | dances |  | "),
+        (WORDS_AND_EDITS, Form::Emote, "Edit | * dances |  | Emote/degraded"),
+        (WORDS_AND_EDITS, Form::Notice, "Edit | dances |  | Notice/degraded"),
+        (EVERYTHING, Form::Emote, "Edit | dances |  | "),
+        (EVERYTHING, Form::Notice, "Edit | dances |  | "),
+        (NOTHING_BUT_WORDS, Form::Emote, "Text | * [edited] dances |  | Edit/degraded Emote/degraded"),
+    ];
+    for (verbs, form, expected) in cases {
+        check(edit(form), slip(Some("there")), &sheet(verbs), Reactions::Native, expected);
+    }
+}
+
+#[test]
 fn what_is_not_known_there_is_said_and_not_guessed() {
     let edit = Kind::Edit(Box::new(Edit { of: target(None), form: Form::Emote, body: Body::plain("new") }));
     let cases = [
@@ -168,8 +185,11 @@ fn reactions_follow_the_link_and_never_say_words_in_clear() {
     let as_words = "Notice | reacted 👍 to this message | there | Reaction/degraded";
     check(reaction("👍"), slip(Some("there")), &everything, Reactions::Text, as_words);
     check(reaction("👍"), slip(Some("there")), &everything, Reactions::Off, "left out: Reactions do not cross");
+    let why = "a server would read it, so only emoji of Unicode's own list are reactions there";
+    let secret = format!("Notice | reacted secret to this message | there | Reaction/this-one/{why}");
+    check(reaction("secret"), slip(Some("there")), &everything, Reactions::Native, &secret);
     let secret = "Notice | reacted secret to this message | there | Reaction/degraded";
-    check(reaction("secret"), slip(Some("there")), &everything, Reactions::Native, secret);
+    check(reaction("secret"), slip(Some("there")), &everything, Reactions::Text, secret);
 }
 
 #[test]
@@ -211,6 +231,25 @@ fn file_that_can_not_cross_is_said_in_words_with_the_reason() {
     for (caption, end) in [(None, ""), (Some(Body::plain("look")), "\nlook")] {
         let line = format!("{line}{end} |  | file/not-as-said");
         check(said(absent(caption)), slip(None), &sheet(NOTHING_BUT_WORDS), Reactions::Native, &line);
+    }
+}
+
+#[test]
+fn file_is_judged_without_its_small_picture_which_is_left_out_where_it_is_too_large() {
+    let (tags, abilities) = (Tags::new(Zeroizing::new([0; 32])), sheet(EVERYTHING));
+    for (file, small, kept) in [(900, 900, Some(true)), (900, 901, Some(false)), (1, 901, Some(false)), (901, 1, None)]
+    {
+        let spooled = |size| Spooled::new(SpoolId::random(), size, [0; 32], None);
+        let mime = || MediaType::new("image/png");
+        let media = Media::new(Sort::Image, FileName::new("cat.png"), mime(), spooled(file));
+        let thumbnail = Some(Thumbnail { mime: mime(), dimensions: None, content: spooled(small) });
+        let message = Cleartext::new(said(Kind::File(Box::new(Media { thumbnail, ..media }))));
+        let Adapted::Crosses(crossing) = adapt(&message, slip(None), &manner(&abilities, &tags)) else {
+            panic!("its words cross");
+        };
+        let media = crossing.message().0.media();
+        assert_eq!(media.map(|media| media.thumbnail.is_some()), kept, "{file} with {small}");
+        assert_eq!(crossing.lost.is_empty(), kept.is_some(), "nobody is told of a small picture");
     }
 }
 
@@ -328,6 +367,9 @@ fn every_loss_can_be_told_to_the_author() {
         assert_eq!(told, format!("A file did not cross: {reason}; {remedy}"));
         assert!(remedy.contains("cross"), "{told}");
     }
+    let told = Loss::TooLong(Some(45_000)).to_string();
+    assert!(told.starts_with("A message did not cross: it is longer than 43.9 KiB"), "{told}");
+    assert!(Loss::TooLong(None).to_string().ends_with("the far server takes; a shorter one crosses"));
     assert_eq!(bytes(100 << 20), "100 MiB");
     assert_eq!(bytes(1_500_000), "1.4 MiB");
 }
@@ -337,10 +379,15 @@ fn what_a_transport_can_not_say_of_one_message_crosses_in_the_next_form() {
     let tags = Tags::new(Zeroizing::new([0; 32]));
     let abilities = sheet(EVERYTHING);
     let message = Cleartext::new(said(Kind::Redaction(target(None))));
-    for (cannot, expected) in [(&[][..], Verb::Redaction), (&[Verb::Redaction], Verb::Notice)] {
+    let refused = [(Verb::Redaction, "it is another's".to_owned())];
+    for (cannot, expected) in [(&[][..], Verb::Redaction), (&refused, Verb::Notice)] {
         let manner = Manner { cannot, ..manner(&abilities, &tags) };
         let Adapted::Crosses(crossing) = adapt(&message, slip(Some("there")), &manner) else { panic!("it crosses") };
         assert_eq!(crossing.message().verb(), expected);
+        let lost: Vec<_> = crossing.lost.iter().map(Loss::to_string).collect();
+        let said = "One of the deletions did not cross as it is, but as a notice that a message was deleted: it is \
+                    another's";
+        assert_eq!(lost, if cannot.is_empty() { vec![] } else { vec![said] }, "it is true of this one alone");
         let named = if cannot.is_empty() { &crossing.slip.about } else { &crossing.slip.reply_to };
         assert_eq!(named.as_ref().map(RemoteId::as_str), Some("there"));
     }

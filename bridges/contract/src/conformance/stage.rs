@@ -275,7 +275,9 @@ impl<'h> Stage<'h> {
             };
             match answer {
                 // As the journey does: what can't be in this form is tried in the next.
-                Err(error) if error.fate == Fate::OtherForm && !cannot.contains(&verb) => cannot.push(verb),
+                Err(error) if error.fate == Fate::OtherForm && cannot.iter().all(|(known, _)| *known != verb) => {
+                    cannot.push((verb, error.cause));
+                }
                 Err(DeliveryError { fate: Fate::WithoutFile(why), .. }) if without_file.is_none() => {
                     without_file = Some(why);
                 }
@@ -294,7 +296,7 @@ impl<'h> Stage<'h> {
         &self,
         message: &Cleartext,
         slip: &Slip,
-        cannot: &[Verb],
+        cannot: &[(Verb, String)],
         without_file: Option<Absence>,
     ) -> Told<Result<(Verb, Result<Receipt, DeliveryError>), Loss>> {
         let tags = Tags::new(super::random_key());

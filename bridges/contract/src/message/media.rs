@@ -170,10 +170,10 @@ impl Media {
         std::iter::once(&self.content).chain(self.thumbnail.as_ref().map(|thumbnail| &thumbnail.content))
     }
 
-    /// Its bytes, with those of the thumbnail.
+    /// Its bytes. Those of its thumbnail are none of the file's: one that is too large is left out.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.spooled().map(|spooled| spooled.size).fold(0, u64::saturating_add)
+        self.content.size
     }
 
     pub(crate) fn copy(&self) -> Self {

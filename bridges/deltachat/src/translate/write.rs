@@ -44,7 +44,7 @@ pub(crate) fn written<'m>(
         _ => return Err(DeliveryError::give_up("Delta Chat does not carry this kind of message")),
     };
     if body.plain.len() > abilities.most_bytes {
-        return Err(DeliveryError::give_up("it is longer than Delta Chat carries"));
+        return Err(DeliveryError::too_long(u64::try_from(abilities.most_bytes).ok()));
     }
     if media.is_none() && body.plain.as_str().trim().is_empty() {
         return Err(DeliveryError::give_up("it has no words"));

@@ -22,6 +22,8 @@ pub enum Fault {
     LoseAnswer,
     /// The network refuses it for good.
     Refuse,
+    /// The network has no room for it in this form.
+    RefuseForm,
     /// The network refuses the file that it has, for good.
     RefuseFile,
     /// The network does not answer and did not take it; the attempt ends at its own time limit.
@@ -125,6 +127,7 @@ impl Faults {
             Some(Fault::Throttle(wait)) => Err(DeliveryError::retry_after(wait, "the network limits the rate")),
             Some(Fault::Unreachable) => Err(unreachable()),
             Some(Fault::Refuse) => Err(DeliveryError::give_up("the network refuses it")),
+            Some(Fault::RefuseForm) => Err(DeliveryError::other_form("somebody else reacts with this one already")),
             Some(Fault::RefuseFile) => Err(DeliveryError::without_file(Absence::Refused)),
             Some(Fault::LoseAnswer) => Ok(After::Lose),
             Some(Fault::HangAfterAccepting) => Ok(After::Hang),

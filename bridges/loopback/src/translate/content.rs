@@ -139,7 +139,7 @@ pub(crate) fn outgoing(message: &Message, slip: &Slip, abilities: &Abilities) ->
         _ => body.map(|body| again(&body.plain)).unwrap_or_default(),
     };
     if plain.len() > abilities.most_bytes {
-        return Err(DeliveryError::give_up("it is longer than the network carries"));
+        return Err(DeliveryError::too_long(u64::try_from(abilities.most_bytes).ok()));
     }
     Ok(Content {
         how,

@@ -13,7 +13,7 @@ pub(crate) use self::{
     media::{Brought, Files, Taken},
     read::{Needs, Reader},
     relation::{annotated, delivery, replaced},
-    write::{MOST_BYTES, Uploads, content},
+    write::{MOST_BYTES, MOST_PAYLOAD, Uploads, content},
 };
 
 /// The key, inside the ciphertext, of the delivery that an event is.

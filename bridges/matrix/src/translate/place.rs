@@ -46,6 +46,26 @@ pub(super) fn poll(content: &Value) -> Option<Poll> {
     Some(Poll { question, answers })
 }
 
+/// What is said of a poll that ends, with the words that its end has for those who see no polls.
+pub(super) fn end_of_poll(content: &Value) -> Text {
+    let words = text(content).or_else(|| content.get("body").and_then(Value::as_str).map(Text::new));
+    let words = words.filter(|words| !words.is_empty());
+    let colon = if words.is_some() { ": " } else { "" };
+    Text::joined(&["📊 ended a poll", colon, words.as_ref().map_or("", Text::as_str)])
+}
+
+/// The place from which somebody begins to share where they are.
+pub(super) fn live(content: &Value) -> Option<Location> {
+    let mut place = location(content, "")?;
+    let words = place.description.take().unwrap_or_default();
+    let space = if words.is_empty() { "" } else { " " };
+    place.description = Some(Text::joined(&[LIVE, space, words.as_str()]));
+    Some(place)
+}
+
+/// What becomes of a live place.
+const LIVE: &str = "[live place, carried once]";
+
 /// A text by itself, or the first of several forms of it.
 fn text(object: &Value) -> Option<Text> {
     let value = TEXT.iter().find_map(|key| object.get(*key))?;
@@ -67,6 +87,13 @@ mod tests {
         let place = location(&old, "The station").expect("it is a place");
         assert_eq!(place.description.as_ref().map(Text::as_str), Some("The station"));
         assert!(location(&json!({"geo_uri": "geo:100,200"}), "").is_none());
+    }
+
+    #[test]
+    fn live_place_says_that_it_is_carried_once() {
+        let content = json!({"org.matrix.msc3488.location": {"uri": "geo:3,4", "description": "on my way"}});
+        let place = live(&content).expect("it is a place");
+        assert_eq!(place.description.as_ref().map(Text::as_str), Some("[live place, carried once] on my way"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
     TRAIL,
     media::{self, Files, Taken},
     place,
-    relation::replaced,
+    relation::{referred, replaced},
     words::{self, event_id},
 };
 use crate::{profile, rooms::Appearance};
@@ -50,7 +50,7 @@ impl Reader<'_> {
         if self.kind == "m.reaction" {
             return Needs::Reactions;
         }
-        if !matches!(self.kind, "m.room.message" | "m.sticker") {
+        if !matches!(self.kind, "m.room.message" | "m.sticker") && !is_poll(self.kind) {
             return Needs::Nothing;
         }
         if let Some(original) = replaced(self.content) {
@@ -70,17 +70,23 @@ impl Reader<'_> {
         let mut looks = self.looks();
         let kind = match self.kind {
             "m.room.message" | "m.sticker" => self.said(&mut looks, file),
-            "m.poll.start" | "org.matrix.msc3381.poll.start" => {
-                place::poll(self.content).map_or(Kind::Unsupported { what: "a poll" }, Kind::Poll)
-            }
+            kind if is_poll(kind) => self.poll(),
+            "m.poll.end" | "org.matrix.msc3381.poll.end" => Kind::Notice(Body::plain(place::end_of_poll(self.content))),
             "m.location" => place::location(self.content, "").map_or(UNKNOWN_PLACE, Kind::Location),
+            "m.beacon" | "org.matrix.msc3672.beacon" => place::live(self.content).map_or(UNKNOWN_PLACE, Kind::Location),
             kind if says_nothing(kind) => return None,
             "m.call.invite" => Kind::Unsupported { what: "a call" },
             _ => Kind::Unsupported { what: "something" },
         };
         let caveats = Caveats { sender_not_proven: self.sender_not_proven, ..Caveats::default() };
-        let (reply_to, thread) = (words::answered(self.content), self.thread());
+        let ended = || self.kind.ends_with("poll.end").then(|| referred(self.content)).flatten().map(Target::new);
+        let (reply_to, thread) = (words::answered(self.content).or_else(ended), self.thread());
         Some(Cleartext::new(Message { reply_to, thread, trail: self.trail(), caveats, ..self.by(looks, kind) }))
+    }
+
+    /// Which sharing of a live place it belongs to, if it is one step of that.
+    pub(crate) fn live(&self) -> Option<RemoteId> {
+        matches!(self.kind, "m.beacon" | "org.matrix.msc3672.beacon").then(|| referred(self.content))?
     }
 
     /// Something that is told of the sender and has no content of its own.
@@ -97,6 +103,18 @@ impl Reader<'_> {
         let author = Author { id: PersonId::new(self.sender.as_str()), name: looks.name.map(Text::new) };
         let portrait = looks.picture.and_then(|picture| PictureId::new(picture.as_str()));
         Message { portrait, ..Message::of(author, self.sent_at, kind) }
+    }
+
+    /// A poll, or the new words of one. It crosses as words, so its edit does, too.
+    fn poll(&self) -> Kind {
+        let Some(of) = replaced(self.content) else {
+            return place::poll(self.content).map_or(Kind::Unsupported { what: "a poll" }, Kind::Poll);
+        };
+        let new = self.content.get("m.new_content").and_then(place::poll);
+        new.map_or(Kind::Unsupported { what: "an edit" }, |poll| {
+            let body = Body::plain(poll.readable());
+            Kind::Edit(Box::new(Edit { of: Target::new(of), form: Form::Text, body }))
+        })
     }
 
     fn said(&self, looks: &mut Appearance, file: Option<Result<&Taken, Absence>>) -> Kind {
@@ -152,6 +170,10 @@ fn words_of(form: Form, body: Body) -> Kind {
     }
 }
 
+fn is_poll(kind: &str) -> bool {
+    matches!(kind, "m.poll.start" | "org.matrix.msc3381.poll.start")
+}
+
 /// Steps of calls and polls that mean nothing to a reader.
 fn says_nothing(kind: &str) -> bool {
     matches!(
@@ -164,11 +186,7 @@ fn says_nothing(kind: &str) -> bool {
             | "m.call.hangup"
             | "m.call.reject"
             | "m.poll.response"
-            | "m.poll.end"
             | "org.matrix.msc3381.poll.response"
-            | "org.matrix.msc3381.poll.end"
-            | "m.beacon"
-            | "org.matrix.msc3672.beacon"
     )
 }
 
@@ -257,8 +275,42 @@ mod tests {
         }
         assert_eq!(words("m.poll.start", &json!({})).as_deref(), Some("a poll"));
         assert_eq!(words("m.call.invite", &json!({})).as_deref(), Some("a call"));
-        for nothing in ["m.call.candidates", "m.poll.response", "org.matrix.msc3381.poll.end"] {
+        let poll = |question: &str| {
+            json!({"org.matrix.msc3381.poll.start": {
+            "question": {"org.matrix.msc1767.text": question}, "answers": [{"org.matrix.msc1767.text": "Yes"}]}})
+        };
+        let mut edited =
+            json!({"m.new_content": poll("Coffee?"), "m.relates_to": {"rel_type": "m.replace", "event_id": "$e"}});
+        let words_of_edit = "edit of $e 📊 Coffee?\n1. Yes";
+        assert_eq!(words("org.matrix.msc3381.poll.start", &edited).as_deref(), Some(words_of_edit));
+        assert_eq!(words("m.poll.start", &edited).as_deref(), Some(words_of_edit));
+        edited["m.new_content"] = json!({});
+        assert_eq!(words("m.poll.start", &edited).as_deref(), Some("an edit"));
+        let end = json!({"m.relates_to": {"rel_type": "m.reference", "event_id": "$p"}, "org.matrix.msc3381.poll.end": {},
+            "org.matrix.msc1767.text": "The poll has ended. Top answer: Yes"});
+        let ended = "notice 📊 ended a poll: The poll has ended. Top answer: Yes";
+        assert_eq!(words("org.matrix.msc3381.poll.end", &end).as_deref(), Some(ended));
+        assert_eq!(words("m.poll.end", &json!({})).as_deref(), Some("notice 📊 ended a poll"));
+        let live = json!({"m.relates_to": {"rel_type": "m.reference", "event_id": "$b"},
+            "org.matrix.msc3488.location": {"uri": "geo:1,2", "description": "on my way"}});
+        for kind in ["m.beacon", "org.matrix.msc3672.beacon"] {
+            assert_eq!(words(kind, &live).as_deref(), Some("geo:1,2"));
+            assert_eq!(words(kind, &json!({})).as_deref(), Some("a location"));
+        }
+        for nothing in ["m.call.candidates", "m.poll.response", "org.matrix.msc3381.poll.response"] {
             assert_eq!(words(nothing, &json!({})), None);
+        }
+    }
+
+    #[test]
+    fn new_words_of_a_poll_wait_until_it_is_known_whose_it_is() {
+        let (sender, looks) = (UserId::parse("@ann:x").expect("it is a user id"), &Appearance::default());
+        let content = &json!({"m.new_content": {"m.poll": {}},
+            "m.relates_to": {"rel_type": "m.replace", "event_id": "$e"}});
+        for kind in ["m.poll.start", "org.matrix.msc3381.poll.start"] {
+            let (me, sent_at) = (&sender, Timestamp(1));
+            let reader = Reader { kind, content, sender: &sender, me, looks, sent_at, sender_not_proven: false };
+            assert!(matches!(reader.needs(), Needs::Original(of) if of.as_str() == "$e"), "{kind}");
         }
     }
 

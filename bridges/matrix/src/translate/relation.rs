@@ -18,6 +18,12 @@ pub(crate) fn replaced(content: &Value) -> Option<RemoteId> {
     (relation.get("rel_type")?.as_str()? == "m.replace").then(|| event_id(relation))?
 }
 
+/// The event that a content goes on with: the poll that ends, the live place that moves.
+pub(super) fn referred(content: &Value) -> Option<RemoteId> {
+    let relation = content.get("m.relates_to")?;
+    (relation.get("rel_type")?.as_str()? == "m.reference").then(|| event_id(relation))?
+}
+
 /// The message that a content reacts to, and the emoji.
 pub(crate) fn annotated(content: &Value) -> Option<(RemoteId, &str)> {
     let relation = content.get("m.relates_to")?;

@@ -1,7 +1,9 @@
 //! The outbox: what is on its way, and what became of it.
 
 use rusqlite::params;
-use sealbridge_contract::{Address, Cleartext, DeliveryId, Message, RemoteId, Timestamp, gate::Hold, inbox::Echo};
+use sealbridge_contract::{
+    Address, Cleartext, DeliveryId, Message, RemoteId, Target, Timestamp, gate::Hold, inbox::Echo,
+};
 
 use super::{
     super::{
@@ -50,7 +52,8 @@ pub(super) fn enqueue(ledger: &mut Ledger, from: &Address, id: &RemoteId, source
         ledger.woken.insert(routed.to.clone());
     }
     if let Some(words) = &routed.tell {
-        let notice = Cleartext::new(Message::notice(ledger.now(), words));
+        let reply_to = Some(Target::new(id.clone()));
+        let notice = Cleartext::new(Message { reply_to, ..Message::notice(ledger.now(), words) });
         say(ledger, from, &notice, Some(&format!("refused {}", id.as_str())))?;
     }
     Ok(())

@@ -87,7 +87,8 @@ pub(super) async fn too_long_is_refused_and_never_cut(stage: &mut Stage<'_>) -> 
             stage.remark("it crossed whole all the same");
         }
         Err(error) => {
-            all_hold(&[(error.fate == Fate::GiveUp, "it is refused with another fate than giving up")])?;
+            let told = matches!(error.fate, Fate::TooLong { .. });
+            all_hold(&[(told, "it is refused with another fate than that it is too long")])?;
             stage.unheard(&start).await?;
         }
     }
