@@ -5,8 +5,6 @@ use sealbridge_contract::conformance::{Details, How, Overheard, Sample, Say};
 use sealbridge_lab::bridge::Binary;
 use serde_json::json;
 
-use serde_json::json;
-
 use crate::phones::{Family, Said, Who};
 
 const PICTURE: &[u8] = include_bytes!("../../bridges/contract/src/conformance/cases/picture.png");
