@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use sealbridge_contract::conformance::{Details, How, Overheard, Sample, Say};
 use sealbridge_lab::bridge::Binary;
+use serde_json::json;
 
 use crate::phones::{Family, Said, Who};
 
@@ -210,5 +211,30 @@ async fn name_that_a_phone_gives_a_message_stands_on_matrix_beside_the_accounts_
     family.ben.send_with(family.chat, "it is me", None, Some("ann")).await?;
     let heard = family.hears(Who::Ann, "it", |heard| heard.words == "it is me").await?;
     assert_eq!(heard.author.as_deref(), Some("ann (via ben)"));
+    family.bridge.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_name_timer_and_description_that_a_group_got_meanwhile_is_told_on_matrix_as_it_was() -> Result<()> {
+    let Some(mut family) = Family::set(&binary()).await? else { return Ok(()) };
+    family.said(Who::Ben, "before").await?;
+    family.bridge.stop().await?;
+    for name in ["Hill", "Dale"] {
+        family.ben.rpc("set_chat_name", json!([family.chat, name])).await?;
+    }
+    for seconds in [86_400, 604_800] {
+        family.ben.rpc("set_chat_ephemeral_timer", json!([family.chat, seconds])).await?;
+    }
+    family.ben.rpc("set_chat_description", json!([family.chat, "who we are"])).await?;
+    family.bridge.start().await?;
+    for words in [
+        "named the conversation “Hill”",
+        "named the conversation “Dale”",
+        "set messages to disappear after 1 day",
+        "set messages to disappear after 1 week",
+        "[a new description of the conversation, which this bridge does not carry]",
+    ] {
+        family.hears(Who::Ann, words, |heard| heard.words.ends_with(words)).await?;
+    }
     family.bridge.stop().await
 }

@@ -28,6 +28,7 @@ use crate::{
         types::{Chat, SELF},
     },
     ids,
+    last_told::LastTold,
     readers::Rolls,
 };
 
@@ -84,6 +85,7 @@ pub(crate) struct Core {
     pub(crate) me: PersonId,
     pub(crate) book: Book,
     pub(crate) rolls: Rolls,
+    pub(crate) last_told: LastTold,
     moved: mpsc::UnboundedSender<ConversationId>,
     /// Conversations whose readers may be others now. Held by the one task that says so.
     pub(crate) moves: AsyncMutex<mpsc::UnboundedReceiver<ConversationId>>,
@@ -134,6 +136,7 @@ impl Core {
             me: identity.fingerprint,
             book,
             rolls: Rolls::default(),
+            last_told: LastTold::default(),
             moved,
             moves: AsyncMutex::new(moves),
             joined: broadcast::Sender::new(16),

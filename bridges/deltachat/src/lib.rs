@@ -24,6 +24,7 @@ mod ids;
 mod incoming;
 mod invite;
 mod joining;
+mod last_told;
 mod late;
 mod made;
 mod outgoing;

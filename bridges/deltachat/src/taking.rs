@@ -17,7 +17,9 @@ use crate::{
         Engine,
         types::{Download, Message, SELF, Timer},
     },
-    files, ids, late,
+    files, ids,
+    last_told::LastTold,
+    late,
     records::{self, Told},
     session::{Ended, insist},
     translate::{self, About, Read},
@@ -206,11 +208,30 @@ async fn change(core: &Core, engine: &Engine, message: &Message) -> Result<Optio
         "MemberAddedToGroup" | "MemberRemovedFromGroup" if whom <= SELF_AND_ENGINE => return Ok(None),
         "MemberAddedToGroup" => Change::Joined(author(core, engine, whom).await?),
         "MemberRemovedFromGroup" => Change::Left(author(core, engine, whom).await?),
-        "GroupNameChanged" => Change::Renamed(engine.chat(message.chat_id).await?.name),
+        "GroupNameChanged" => {
+            let said = translate::name_in(message.text.as_str()).map(Text::new);
+            let is_said = said.is_some();
+            let name = match said {
+                Some(name) => name,
+                None => engine.chat(message.chat_id).await?.name,
+            };
+            if !core.last_told.is_new(message, LastTold::NAME, Told::words(&name)) && !is_said {
+                return Ok(None);
+            }
+            Change::Renamed(name)
+        }
         "GroupImageChanged" => Change::Picture,
         "EphemeralTimerChanged" => {
-            let seconds = engine.timer(message.chat_id).await?;
-            Change::Timer((seconds > 0).then(|| Duration::from_secs(seconds.into())))
+            let said = translate::timer_in(message.text.as_str());
+            let timer = match said {
+                Some(timer) => timer,
+                None => Some(Duration::from_secs(engine.timer(message.chat_id).await?.into())).filter(|t| !t.is_zero()),
+            };
+            let value = Told::words(&Text::from(format!("{timer:?}")));
+            if !core.last_told.is_new(message, LastTold::TIMER, value) && said.is_none() {
+                return Ok(None);
+            }
+            Change::Timer(timer)
         }
         of => return Ok(translate::not_carried(of).map(|what| (by, About::NotCarried(what)))),
     };

@@ -143,3 +143,27 @@ async fn group_of_a_stranger_is_not_taken_for_ours_by_its_name() -> Result<()> {
     assert_eq!(asked(&bridge, "create_group_chat"), 1, "the one that was made is found again");
     Ok(())
 }
+
+#[tokio::test]
+async fn same_name_and_same_timer_are_told_once_where_the_engine_does_not_say_which_it_was() -> Result<()> {
+    let named = info("GroupNameChanged");
+    let timer = info("EphemeralTimerChanged");
+    let bridge = bridge().await?;
+    let all = json!({ "1": named, "2": named, "3": timer, "4": timer, "5": {} });
+    assert_eq!(told(&bridge, &all, "5@ann.test").await?, ["1@ann.test", "3@ann.test", "5@ann.test"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_of_several_names_and_timers_is_told_where_the_engine_says_which_it_was() -> Result<()> {
+    let mut named = info("GroupNameChanged");
+    named["text"] = json!("Group name changed from \"Family\" to \"Hill\" by ann.");
+    let mut timer = info("EphemeralTimerChanged");
+    timer["text"] = json!("Message deletion timer is set to 1 hour by ann.");
+    let bridge = bridge().await?;
+    let all =
+        json!({ "1": named, "2": info("GroupNameChanged"), "3": timer, "4": info("EphemeralTimerChanged"), "5": {} });
+    let names: Vec<_> = (1..=5).map(|number| format!("{number}@ann.test")).collect();
+    assert_eq!(told(&bridge, &all, "5@ann.test").await?, names);
+    Ok(())
+}
