@@ -8,9 +8,17 @@ use crate::{core::lock, engine::types::Message};
 /// So many are remembered; then all are forgotten, and one may be told once more.
 const MOST: usize = 4096;
 
-/// By chat and what of it: which message said it first, and what stands for it.
+/// By chat and what of it.
 #[derive(Debug, Default)]
-pub(crate) struct LastTold(Mutex<HashMap<(u32, u8), (u32, [u8; 16])>>);
+pub(crate) struct LastTold(Mutex<HashMap<(u32, u8), Last>>);
+
+#[derive(Debug)]
+struct Last {
+    /// The message that said it first.
+    first: u32,
+    /// What stands for it.
+    value: [u8; 16],
+}
 
 impl LastTold {
     pub(crate) const NAME: u8 = 0;
@@ -23,10 +31,10 @@ impl LastTold {
             all.clear();
         }
         let key = (by.chat_id, of);
-        if all.get(&key).is_some_and(|(first, last)| *last == value && *first < by.id) {
+        if all.get(&key).is_some_and(|last| last.value == value && last.first < by.id) {
             return false;
         }
-        all.insert(key, (by.id, value));
+        all.insert(key, Last { first: by.id, value });
         true
     }
 }
