@@ -5,6 +5,7 @@
 
 pub mod bridge;
 pub mod backlog;
+pub mod canaries;
 pub mod chaos;
 pub mod checker;
 pub mod debian;

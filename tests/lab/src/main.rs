@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{backlog, bench, chaos, demo, fuzz, outage, test, up};
+use commands::{backlog, bench, canaries, chaos, demo, fuzz, outage, test, up};
 
 /// Real servers and clients on loopback, for demonstrations and tests.
 #[derive(Debug, Parser)]
@@ -24,6 +24,8 @@ enum Command {
     Demo(demo::Demo),
     /// Kill the service again and again while people talk.
     Chaos(chaos::Chaos),
+    /// Say everything over three networks while things fail, and look everywhere for what is in clear.
+    Canaries(canaries::Canaries),
     /// Stop and kill a homeserver while people talk.
     Outage(outage::Outage),
     /// Let many messages wait while the service is down, and see them cross.
@@ -42,6 +44,7 @@ async fn main() -> ExitCode {
         Command::Up(up) => up.run().await,
         Command::Demo(demo) => demo.run().await,
         Command::Chaos(chaos) => chaos.run().await,
+        Command::Canaries(canaries) => canaries.run().await,
         Command::Outage(outage) => outage.run().await,
         Command::Backlog(backlog) => backlog.run().await,
         Command::Bench(bench) => bench.run().await,

@@ -15,7 +15,7 @@ use crate::paths;
 
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
 
-const SCRIPTS: [(&str, &str); 9] = [
+const SCRIPTS: [(&str, &str); 10] = [
     ("machine.py", include_str!("../python/machine.py")),
     ("sas.py", include_str!("../python/sas.py")),
     ("leash.py", include_str!("../python/leash.py")),
@@ -25,6 +25,7 @@ const SCRIPTS: [(&str, &str); 9] = [
     ("delta_person.py", include_str!("../python/delta_person.py")),
     ("echo.py", include_str!("../python/echo.py")),
     ("nio_person.py", include_str!("../python/nio_person.py")),
+    ("forms.py", include_str!("../python/forms.py")),
 ];
 
 /// A complete virtual environment.

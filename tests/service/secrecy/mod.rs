@@ -6,6 +6,7 @@
 
 mod canaries;
 mod control;
+mod wide;
 
 use std::{
     collections::BTreeSet,

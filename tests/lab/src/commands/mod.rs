@@ -2,6 +2,7 @@
 
 pub(crate) mod backlog;
 pub(crate) mod bench;
+pub(crate) mod canaries;
 pub(crate) mod chaos;
 pub(crate) mod demo;
 pub(crate) mod fuzz;

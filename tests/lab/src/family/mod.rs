@@ -174,28 +174,36 @@ pub async fn heard_on(phone: &DeltaPerson, chat: u32) -> Result<Vec<Heard>> {
 
 /// The account's section of the answers.
 async fn phones_account(mail: &MailServer, secret: &std::path::Path, group: &str) -> Result<String> {
+    account_on(mail, [mail.imaps(), mail.smtps()], secret, group).await
+}
+
+/// The same behind these ports of IMAP and SMTP.
+pub(crate) async fn account_on(
+    mail: &MailServer,
+    [imap, smtp]: [u16; 2],
+    secret: &std::path::Path,
+    group: &str,
+) -> Result<String> {
     let engine = tokio::task::spawn_blocking(Venv::ready).await??.delta_chat()?;
     let mailbox = mail.mailbox("bridge")?;
     std::fs::write(secret, &mailbox.password)?;
     Ok(format!(
         "[accounts.family]\nnetwork = \"deltachat\"\naddress = {:?}\npassword_file = {secret:?}\nengine = {engine:?}\n\
          certificate_checks = \"accept-invalid\"\ngroups = [{group:?}]\n\
-         imap = {{ server = \"localhost\", port = {} }}\nsmtp = {{ server = \"localhost\", port = {} }}\n",
+         imap = {{ server = \"localhost\", port = {imap} }}\nsmtp = {{ server = \"localhost\", port = {smtp} }}\n",
         mailbox.address,
-        mail.imaps(),
-        mail.smtps()
     ))
 }
 
 /// The invitation of a group among all that was shown: it alone names a group, with `x`.
-fn invitation(shown: &str) -> Option<String> {
+pub(crate) fn invitation(shown: &str) -> Option<String> {
     let in_a_link = |c: char| c.is_ascii_alphanumeric() || ":/.#&=%+-_~".contains(c);
     let links = shown.match_indices("https:").map(|(at, _)| shown[at..].split(|c| !in_a_link(c)).next());
     links.flatten().find(|link| link.contains("&x=")).map(str::to_owned)
 }
 
 /// The one encrypted conversation whose name begins so.
-async fn only_conversation(bridge: &Bridge, begins: &str) -> Result<String> {
+pub(crate) async fn only_conversation(bridge: &Bridge, begins: &str) -> Result<String> {
     let answer = bridge.cli(&["conversations", "list"]).await?.ok()?.stdout;
     let listed = answer.split('"').filter(|word| word.starts_with(begins)).map(str::to_owned);
     let listed: std::collections::BTreeSet<_> = listed.collect();

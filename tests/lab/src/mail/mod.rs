@@ -8,6 +8,7 @@ mod install;
 mod kept;
 mod relay;
 mod tls;
+mod wire;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -22,6 +23,7 @@ use tokio::sync::OnceCell;
 
 pub use kept::is_encrypted;
 pub use relay::Relay;
+pub use wire::Wire;
 
 use crate::fresh::{free_port, random_hex};
 use crate::leash::{Leash, Program};

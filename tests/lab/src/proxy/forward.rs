@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::rule::{Active, Fault};
-use super::{Seen, Shared};
+use super::{Seen, Shared, capture};
 
 pub(super) type Body = UnsyncBoxBody<Bytes, anyhow::Error>;
 
@@ -31,6 +31,12 @@ pub(super) async fn carry(shared: &Shared, request: http::Request<Incoming>) -> 
     let target = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let path = percent_decode_str(target).decode_utf8_lossy();
     shared.see(|| Seen { method: parts.method.to_string(), path: path.clone().into_owned(), body: body.clone() });
+
+    let captured = shared.capture();
+    if let Some(capture) = &captured {
+        let head = capture::head(&format!("{} {target}", parts.method), &parts.headers);
+        capture.keep(&[&head, &body[..], b"\r\n"].concat());
+    }
 
     let _pending = shared.pend(&path);
     let struck = strike(shared, parts.method.as_str(), &path).await;
@@ -100,6 +106,10 @@ pub(super) async fn carry(shared: &Shared, request: http::Request<Incoming>) -> 
             whole(rewrite(bytes, &struck.rewrites))
         }
         _ => stream_through(response),
+    };
+    let body = match captured {
+        Some(to) => capture::answer(to, capture::head(status.as_str(), &headers), body),
+        None => body,
     };
     let body = match struck.trickle {
         Some(speed) => slowly(body, speed),

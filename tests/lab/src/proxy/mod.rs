@@ -3,19 +3,21 @@
 //! Rules are added and removed while it runs. It knows HTTP, so a connection can be cut after the
 //! homeserver accepted a request, which is the case that no cut cable reproduces at will.
 
+mod capture;
 mod forward;
 mod rule;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicUsize, Ordering},
 };
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -25,6 +27,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use rule::{Active, Fault, Rule};
+
+use capture::Capture;
 
 /// Runs on the runtime that started it, and ends when it is dropped.
 #[derive(Debug)]
@@ -56,6 +60,8 @@ struct Shared {
     rules: Mutex<Vec<Active>>,
     /// `None` while nobody records.
     seen: Mutex<Option<Vec<Seen>>>,
+    /// `None` while nobody captures.
+    capture: Mutex<Option<Arc<Capture>>>,
     pending: AtomicUsize,
     begun: AtomicUsize,
     line: watch::Sender<Line>,
@@ -86,6 +92,7 @@ impl Proxy {
             client,
             rules: Mutex::default(),
             seen: Mutex::default(),
+            capture: Mutex::default(),
             pending: AtomicUsize::new(0),
             begun: AtomicUsize::new(0),
             line: watch::Sender::new(Line::Up),
@@ -142,6 +149,20 @@ impl Proxy {
         let mut seen = lock(&self.shared.seen);
         seen.as_mut().map(std::mem::take).unwrap_or_default()
     }
+
+    /// From now on adds every byte that goes through to a file: paths, heads and bodies of requests and of what the
+    /// homeserver answers. What comes compressed stands there as it came.
+    pub fn capture_into(&self, file: &Path) -> Result<()> {
+        *lock(&self.shared.capture) = Some(Arc::new(Capture::into_file(file)?));
+        Ok(())
+    }
+
+    /// Fails if something went through since then that is not in the file.
+    pub fn ensure_captured(&self) -> Result<()> {
+        let whole = lock(&self.shared.capture).as_ref().is_some_and(|capture| capture.is_whole());
+        ensure!(whole, "Not everything that went through the proxy was kept");
+        Ok(())
+    }
 }
 
 impl Drop for Proxy {
@@ -167,6 +188,10 @@ impl Shared {
             self.begun.fetch_add(1, Ordering::Relaxed);
             Pending(&self.pending)
         })
+    }
+
+    fn capture(&self) -> Option<Arc<Capture>> {
+        lock(&self.capture).clone()
     }
 
     fn see(&self, request: impl FnOnce() -> Seen) {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use aho_corasick::AhoCorasick;
 use anyhow::{Context, Result};
-use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
 use encodings::Needle;
 
@@ -119,6 +119,13 @@ impl Search {
                 self.look(&unpacked, &format!("{within}{kind}, "), depth - 1, found);
             }
         }
+        for at in bare_streams(bytes) {
+            let mut unpacked = Vec::new();
+            let _ = DeflateDecoder::new(&bytes[at..]).take(UNPACKED_LIMIT).read_to_end(&mut unpacked);
+            if !unpacked.is_empty() {
+                self.look(&unpacked, &format!("{within}deflate, "), depth - 1, found);
+            }
+        }
     }
 
     fn scan(&self, bytes: &[u8], within: &str, found: &mut Vec<(usize, String)>) {
@@ -152,6 +159,25 @@ fn without_soft_breaks(bytes: &[u8]) -> Option<Vec<u8>> {
         }
     }
     Some(joined)
+}
+
+/// Where a stream of deflate without a head of its own may begin. Nothing marks one, so it is tried where it is usual:
+/// at the start, behind the blank line that ends a head, and in each entry of a zip archive.
+fn bare_streams(bytes: &[u8]) -> Vec<usize> {
+    let mut starts = vec![0];
+    for at in 0..bytes.len() {
+        match &bytes[at..] {
+            [b'\r', b'\n', b'\r', b'\n', ..] => starts.push(at + 4),
+            [b'\n', b'\n', ..] => starts.push(at + 2),
+            [b'P', b'K', 3, 4, head @ ..] if head.len() >= 26 && head[4] == 8 => {
+                let length = |from: usize| usize::from(u16::from_le_bytes([head[from], head[from + 1]]));
+                starts.push(at + 30 + length(22) + length(24));
+            }
+            _ => {}
+        }
+    }
+    starts.retain(|at| *at < bytes.len());
+    starts
 }
 
 /// What a compressed stream at the start of these bytes holds, as far as it can be unpacked.

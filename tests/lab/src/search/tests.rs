@@ -3,7 +3,7 @@ use std::io::Write;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use flate2::Compression;
-use flate2::write::{GzEncoder, ZlibEncoder};
+use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 
 use super::*;
 
@@ -85,6 +85,15 @@ fn compressed_streams_are_looked_into() -> Result<()> {
     let mut twice = ZlibEncoder::new(Vec::new(), Compression::fast());
     twice.write_all(&gzip)?;
     check("zlib, gzip, raw", &twice.finish()?);
+    let mut bare = DeflateEncoder::new(Vec::new(), Compression::default());
+    bare.write_all(&among(CANARY))?;
+    let bare = bare.finish()?;
+    check("deflate, raw", &bare);
+    check("deflate, raw", &[b"HTTP/1.1 200\r\ncontent-encoding: deflate\r\n\r\n".to_vec(), bare.clone()].concat());
+    let mut entry = b"before PK\x03\x04\x14\0\0\0\x08\0".to_vec();
+    entry.extend([0; 16]);
+    entry.extend([4, 0, 2, 0]);
+    check("deflate, raw", &[entry, b"name??".to_vec(), bare].concat());
     Ok(())
 }
 

@@ -1,0 +1,237 @@
+//! Everything that is on stage: two homeservers, a mail server, what stands before them and keeps what passes, the
+//! service, and a person at each end.
+
+use std::{
+    fs::File,
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{
+    Words,
+    places::{Place, Shows},
+};
+use crate::{
+    DeltaPerson, Lab, MailServer, Person, Proxy,
+    bridge::{AccountPlan, Binary, Bridge, Plan},
+    demo::{Stage, invited},
+    family::{self, of_the_service},
+    mail::Wire,
+};
+
+const PATIENCE: Duration = Duration::from_secs(90);
+
+#[derive(Debug)]
+pub(super) struct Stand {
+    pub(super) lab: Lab,
+    pub(super) mail: MailServer,
+    pub(super) proxies: [Proxy; 2],
+    /// Before IMAP and SMTP.
+    pub(super) wires: [Wire; 2],
+    pub(super) bridge: Bridge,
+    /// One on each homeserver.
+    pub(super) people: [Arc<Person>; 2],
+    pub(super) rooms: [String; 2],
+    pub(super) phone: Arc<DeltaPerson>,
+    pub(super) chat: u32,
+    /// What passed, and what the service said of itself.
+    kept: TempDir,
+    /// Where the service may lay temporary files.
+    temporary: TempDir,
+}
+
+impl Stand {
+    pub(super) async fn set(binary: &Binary, stage: &Stage, words: &Words) -> Result<Self> {
+        stage.heading("Starting two homeservers and a mail server, each behind something that keeps what passes");
+        let (lab, mail) = tokio::try_join!(Lab::pair(), MailServer::start())?;
+        let proxies = [Proxy::before(lab.a.url()).await?, Proxy::before(lab.b.url()).await?];
+        let [kept, temporary] = ["kept", "temporary"]
+            .map(|what| tempfile::Builder::new().prefix(&format!("sealbridge-lab-{what}-")).tempdir());
+        let (kept, temporary) = (kept?, temporary?);
+        for (side, proxy) in proxies.iter().enumerate() {
+            proxy.capture_into(&kept_of(&kept, side))?;
+        }
+        let line = kept.path().join("mail");
+        std::fs::create_dir(&line)?;
+        let before = |port| Wire::before(&mail, port, &line);
+        let wires = [before(mail.imaps()).await?, before(mail.smtps()).await?];
+
+        let mut accounts = Vec::new();
+        for (server, (name, proxy)) in [&lab.a, &lab.b].into_iter().zip(["a", "b"].into_iter().zip(&proxies)) {
+            let account = AccountPlan::on(server, name).await?;
+            accounts.push(AccountPlan { homeserver: proxy.url().to_owned(), ..account });
+        }
+        let bots = [accounts[0].user.id.clone(), accounts[1].user.id.clone()];
+        let secret = tempfile::NamedTempFile::new()?;
+        let ports = [wires[0].port(), wires[1].port()];
+        let extra = family::account_on(&mail, ports, secret.path(), &format!("{}group", words.stem)).await?;
+        let mut bridge = Bridge::prepare(binary, &Plan { accounts, admin: None, extra })?;
+        bridge.set_env("SEALBRIDGE_LOG", "trace");
+        bridge.set_env("TMPDIR", &temporary.path().to_string_lossy());
+        let output = bridge.init().await?.ok()?.stdout;
+        let link = family::invitation(&output).context("init shows the group's invitation")?;
+        bridge.start().await?;
+
+        stage.heading("People join");
+        let (ann, bob, phone) = tokio::try_join!(
+            Person::new_on(&lab.a, "ann"),
+            Person::new_on(&lab.b, "bob"),
+            DeltaPerson::new_on(&mail, "ben"),
+        )?;
+        // Addresses are shown to mail servers, names are not.
+        phone.rpc("set_config", json!(["displayname", format!("{}ben", words.stem)])).await?;
+        let people = [Arc::new(ann), Arc::new(bob)];
+        let mut rooms = Vec::new();
+        for ((person, bot), shown) in people.iter().zip(&bots).zip(&words.shown) {
+            let path = format!("/_matrix/client/v3/profile/{}/displayname", person.user_id());
+            let (status, _) = person.http("PUT", &path, Some(json!({ "displayname": shown }))).await?;
+            ensure!(status == 200, "A person gets no name: {status}");
+            rooms.push(invited(person, &format!("{shown} room"), bot, Some(7)).await?);
+        }
+        let rooms = <[String; 2]>::try_from(rooms).ok().context("There are two rooms")?;
+        let ends = [format!("a/{}", rooms[0]), format!("b/{}", rooms[1])];
+        for end in &ends {
+            bridge.wait_conversation(end, PATIENCE).await?;
+        }
+        let chat = phone.join(&link).await?;
+        let group = family::only_conversation(&bridge, "family/").await?;
+        bridge.link("three", &[&ends[0], &ends[1], &group]).await?;
+        let told = |text: &str| text.contains("readable on the host");
+        for (person, room) in people.iter().zip(&rooms) {
+            person.wait_for(|m| m.room == *room && told(&m.body), PATIENCE).await?;
+        }
+        phone.wait_for(|seen| told(&seen.text), PATIENCE).await?;
+        let phone = Arc::new(phone);
+        Ok(Self { lab, mail, proxies, wires, bridge, people, rooms, phone, chat, kept, temporary })
+    }
+
+    /// The kernel would write none, whatever the service died of.
+    pub(super) fn ensure_no_core_dumps(&self) -> Result<()> {
+        let pid = self.bridge.pid().context("The service runs")?;
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits"))?;
+        let cores = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).context("No such limit")?;
+        let cores: Vec<_> = cores.split_whitespace().take(2).collect();
+        ensure!(cores == ["0", "0"], "The service may dump its memory: {cores:?}");
+        Ok(())
+    }
+
+    fn said_of_itself(&self) -> PathBuf {
+        self.kept.path().join("status")
+    }
+
+    /// Keeps what the service says of itself at this moment.
+    pub(super) async fn note_what_it_says(&self, commands: &[&[&str]]) -> Result<()> {
+        let mut file = File::options().create(true).append(true).open(self.said_of_itself())?;
+        for command in commands {
+            let answer = self.bridge.cli(command).await?;
+            writeln!(file, "{command:?}\n{}\n{}", answer.stdout, answer.stderr)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the other two ends have heard everything, or until nothing has come for a while. `marks`: who said
+    /// it, by end, and what.
+    pub(super) async fn missing(&self, marks: &[(usize, String)], stage: &Stage) -> Result<usize> {
+        let (mut last, mut since) = (usize::MAX, Instant::now());
+        let mut read_again = false;
+        loop {
+            let heard = [self.heard_on_matrix(0), self.heard_on_matrix(1), self.heard_on_the_phone().await?];
+            let missing = marks.iter().flat_map(|(end, mark)| {
+                let silent =
+                    heard.iter().enumerate().filter(move |(other, heard)| other != end && !heard.contains(mark));
+                silent.map(move |(other, _)| (mark, other))
+            });
+            let missing: Vec<_> = missing.collect();
+            if missing.len() != last {
+                (last, since) = (missing.len(), Instant::now());
+            }
+            if missing.is_empty() {
+                return Ok(0);
+            }
+            if since.elapsed() > PATIENCE / 3 {
+                if read_again {
+                    stage.line(&format!("never heard, and where: {:?}", &missing[..missing.len().min(8)]));
+                    return Ok(missing.len());
+                }
+                // Phones' engines pass over mail when their server goes away, and SECURITY.md says so.
+                self.phone.read_again().await?;
+                (read_again, since) = (true, Instant::now());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    fn heard_on_matrix(&self, end: usize) -> String {
+        format!("{:?}", self.people[end].received())
+    }
+
+    async fn heard_on_the_phone(&self) -> Result<String> {
+        let [mut heard, deeds] = [String::new(), format!("{:?}", self.phone.deeds().await?)];
+        for seen in self.phone.ever_seen().await? {
+            heard += &format!("{} {}\n", seen.text, seen.file_name.unwrap_or_default());
+        }
+        Ok(heard + &deeds)
+    }
+
+    /// Where is looked. `quiet`: everything has stopped.
+    pub(super) fn places(&self, quiet: bool) -> Result<Vec<Place>> {
+        let mut places = vec![Place::new("the service", of_the_service(&self.bridge)?, Shows::default())];
+        for (side, server) in [&self.lab.a, &self.lab.b].into_iter().enumerate() {
+            let shows = Shows { names: Some(side), reaction: true };
+            places.push(Place::new(&format!("homeserver {side}"), vec![server.data_dir().to_owned()], shows));
+            let line = format!("the line to homeserver {side}");
+            places.push(Place::new(&line, vec![self.kept_of(side)], shows));
+        }
+        places.push(Place::new("the mail server", vec![self.mail.data_dir().to_owned()], Shows::default()));
+        places.push(Place::new("the line to the mail server", vec![self.mail_line()], Shows::default()));
+        places.push(Place::new("what it says of itself", vec![self.said_of_itself()], Shows::default()));
+        places.push(Place::new("temporary files", vec![self.temporary.path().to_owned()], Shows::default()));
+        places.push(Place::new("shared memory", vec![PathBuf::from("/dev/shm")], Shows::default()));
+        if quiet {
+            for proxy in &self.proxies {
+                proxy.ensure_captured()?;
+            }
+            for wire in &self.wires {
+                ensure!(wire.captured()? > 0, "Nothing went over a wire to the mail server");
+            }
+            let log = self.bridge.log_text();
+            // What may say more than that, says it; libraries may not.
+            ensure!(log.contains("DEBUG"), "The service did not log at that level");
+        }
+        Ok(places)
+    }
+
+    pub(super) fn kept_of(&self, side: usize) -> PathBuf {
+        kept_of(&self.kept, side)
+    }
+
+    pub(super) fn mail_line(&self) -> PathBuf {
+        self.kept.path().join("mail")
+    }
+
+    /// Whether the journal and both homeservers have something in a log written ahead.
+    pub(super) fn writes_ahead(&self) -> Result<bool> {
+        let has = |file: PathBuf| file.metadata().is_ok_and(|it| it.len() > 0);
+        let wal = |folder: &Path, name: &str| has(folder.join(format!("{name}-wal")));
+        let servers = [&self.lab.a, &self.lab.b];
+        let ours = wal(&self.bridge.folder().join("state"), "journal.db");
+        Ok(ours && servers.iter().all(|server| wal(server.data_dir(), "homeserver.db")))
+    }
+
+    /// Stops the service and the servers, so that everything they had is on disk.
+    pub(super) async fn close(&self) -> Result<()> {
+        self.bridge.stop().await?;
+        self.lab.stop().await?;
+        self.mail.stop().await
+    }
+}
+
+fn kept_of(kept: &TempDir, side: usize) -> PathBuf {
+    kept.path().join(format!("homeserver-{side}"))
+}

@@ -1,0 +1,328 @@
+//! What people say, show and send: every kind in turn, each with words that nothing else has.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use super::{Options, REACTION, SPOTS, Words, stand::Stand};
+use crate::{
+    DeltaPerson, Person,
+    delta::{Attachment, Saying},
+    person::Text,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Words,
+    Formatted,
+    Link,
+    Emote,
+    Answer,
+    Edit,
+    Deleted,
+    File,
+    Picture,
+    Voice,
+    Sticker,
+    Place,
+    Poll,
+    Reaction,
+    /// The room or group gets another name.
+    Renaming,
+}
+
+use Kind::*;
+
+const ON_MATRIX: [Kind; 14] =
+    [Words, Formatted, Link, Emote, Answer, Edit, Deleted, File, Picture, Voice, Sticker, Place, Poll, Reaction];
+/// Delta Chat has no formatting, polls and emotes.
+const ON_THE_PHONE: [Kind; 10] = [Words, Link, Answer, Edit, Deleted, File, Picture, Place, Reaction, Renaming];
+
+const FACE: &[u8] = include_bytes!("../../../../bridges/contract/src/conformance/face.png");
+
+/// What was said.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    pub(super) messages: usize,
+    pub(super) kinds: usize,
+    pub(super) canaries: usize,
+    /// What must be heard at the other two ends, and at which end it was said.
+    pub(super) marks: Vec<(usize, String)>,
+}
+
+/// Three people who talk.
+#[derive(Debug)]
+pub(super) struct Talk {
+    said: Arc<AtomicUsize>,
+    tasks: Vec<JoinHandle<Result<Said>>>,
+}
+
+impl Talk {
+    pub(super) fn start(stand: &Stand, words: &Words, options: Options) -> Self {
+        let said = Arc::new(AtomicUsize::new(0));
+        let each = options.messages.div_ceil(3);
+        let mut tasks = Vec::new();
+        for end in [0, 1] {
+            let (person, room) = (Arc::clone(&stand.people[end]), stand.rooms[end].clone());
+            let speaker = OnMatrix { person, room, last: String::new(), reacted: String::new() };
+            tasks.push(tokio::spawn(speak(Speaker::Matrix(speaker), end, words, each, options.pause, &said)));
+        }
+        let speaker = OnThePhone { phone: Arc::clone(&stand.phone), chat: stand.chat, last: String::new() };
+        tasks.push(tokio::spawn(speak(Speaker::Phone(speaker), 2, words, each, options.pause, &said)));
+        Self { said, tasks }
+    }
+
+    pub(super) fn said(&self) -> usize {
+        self.said.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.tasks.iter().all(JoinHandle::is_finished)
+    }
+
+    pub(super) async fn end(self) -> Result<Said> {
+        let mut all = Said::default();
+        for task in self.tasks {
+            let one = task.await??;
+            all.messages += one.messages;
+            all.kinds += one.kinds;
+            all.canaries += one.canaries;
+            all.marks.extend(one.marks);
+        }
+        Ok(all)
+    }
+}
+
+enum Speaker {
+    Matrix(OnMatrix),
+    Phone(OnThePhone),
+}
+
+/// The words of one message. Each part has its own.
+struct Canaries {
+    lead: String,
+    made: usize,
+}
+
+impl Canaries {
+    fn next(&mut self, what: &str) -> String {
+        self.made += 1;
+        format!("{}{what}", self.lead)
+    }
+
+    /// Words without a space that begin with a canary, many times, behind leads of every length.
+    fn content(&mut self) -> Vec<u8> {
+        let canary = self.next("content");
+        (0..40).map(|at| format!("{at} {canary}\n")).collect::<String>().into_bytes()
+    }
+}
+
+fn speak(
+    speaker: Speaker,
+    end: usize,
+    words: &Words,
+    messages: usize,
+    pause: Duration,
+    count: &Arc<AtomicUsize>,
+) -> impl Future<Output = Result<Said>> + Send + use<> {
+    let (stem, count) = (words.stem.clone(), Arc::clone(count));
+    async move {
+        let mut speaker = speaker;
+        let mut said = Said::default();
+        let mut kinds = BTreeSet::new();
+        for number in 0..messages {
+            let mut canaries = Canaries { lead: format!("{stem}x{end}x{number}x"), made: 0 };
+            let (kind, mark) = match &mut speaker {
+                Speaker::Matrix(one) => {
+                    let kind = ON_MATRIX[number % ON_MATRIX.len()];
+                    (kind, one.say(kind, end, &mut canaries).await)
+                }
+                Speaker::Phone(one) => {
+                    let kind = ON_THE_PHONE[number % ON_THE_PHONE.len()];
+                    (kind, one.say(kind, &mut canaries).await)
+                }
+            };
+            said.marks.extend(mark.with_context(|| format!("{kind:?} at end {end}"))?.map(|mark| (end, mark)));
+            said.canaries += canaries.made;
+            said.messages += 1;
+            kinds.insert(kind);
+            count.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(pause).await;
+        }
+        said.kinds = kinds.len();
+        Ok(said)
+    }
+}
+
+struct OnMatrix {
+    person: Arc<Person>,
+    room: String,
+    /// The last plain words, which are answered and changed.
+    last: String,
+    /// What was reacted to: a homeserver takes each emoji once.
+    reacted: String,
+}
+
+impl OnMatrix {
+    /// Says it, and answers what has to be heard of it.
+    async fn say(&mut self, kind: Kind, end: usize, canaries: &mut Canaries) -> Result<Option<String>> {
+        let (person, room) = (&self.person, &self.room);
+        let words = canaries.next("words");
+        let text = Text { body: &words, ..Text::default() };
+        match kind {
+            Words => self.last = person.send_text(room, text).await?,
+            Formatted => {
+                let formatted = format!("{words} <b>{}</b>", canaries.next("bold"));
+                person.send_text(room, Text { formatted: Some(&formatted), ..text }).await?;
+            }
+            Link => {
+                let link = format!("{words} https://{}.example/{words}?q={words}", canaries.next("host"));
+                person.send(room, &link).await?;
+            }
+            Emote => drop(person.send_text(room, Text { msgtype: Some("m.emote"), ..text }).await?),
+            Answer => drop(person.send_text(room, Text { reply_to: Some(&self.last), ..text }).await?),
+            Edit => {
+                // What is changed has words of its own, which a phone shows no more.
+                let first = person.send(room, &canaries.next("first")).await?;
+                let content = json!({
+                    "msgtype": "m.text", "body": format!("* {words}"), "m.mentions": {},
+                    "m.new_content": { "msgtype": "m.text", "body": words, "m.mentions": {} },
+                    "m.relates_to": { "rel_type": "m.replace", "event_id": first },
+                });
+                person.send_event(room, "m.room.message", content).await?;
+            }
+            Deleted => {
+                let gone = person.send_text(room, text).await?;
+                person.redact(room, &gone).await?;
+                // Whoever deletes at once may be faster than the bridge.
+                return Ok(None);
+            }
+            File => self.show("text/plain", "txt", json!({ "msgtype": "m.file" }), &words, canaries).await?,
+            Picture => self.show("image/png", "png", json!({ "msgtype": "m.image" }), &words, canaries).await?,
+            Voice => {
+                let more = json!({ "msgtype": "m.audio", "voice": true });
+                self.show("audio/ogg", "ogg", more, &words, canaries).await?;
+            }
+            Sticker => self.show("image/png", "png", json!({ "kind": "m.sticker" }), &words, canaries).await?,
+            Place => {
+                let [latitude, longitude] = SPOTS[end];
+                let place = format!("geo:{latitude},{longitude}");
+                let content = json!({
+                    "msgtype": "m.location", "body": format!("{words} {place}"), "geo_uri": place,
+                    "org.matrix.msc3488.location": { "uri": place, "description": words },
+                });
+                person.send_event(room, "m.room.message", content).await?;
+            }
+            Poll => {
+                let text = |words: &str| json!({ "org.matrix.msc1767.text": words });
+                let answers = ["yes", "no"].map(|answer| text(&canaries.next(answer)));
+                let content = json!({
+                    "org.matrix.msc3381.poll.start": { "question": text(&words), "answers": answers }
+                });
+                person.send_event(room, "org.matrix.msc3381.poll.start", content).await?;
+            }
+            Reaction => {
+                canaries.made = 0;
+                if self.reacted != self.last {
+                    let relation = json!({ "rel_type": "m.annotation", "event_id": self.last, "key": REACTION });
+                    person.send_raw_plain(room, "m.reaction", json!({ "m.relates_to": relation })).await?;
+                    self.reacted.clone_from(&self.last);
+                }
+                return Ok(None);
+            }
+            Renaming => return Ok(None),
+        }
+        Ok(Some(words))
+    }
+
+    async fn show(&self, mime: &str, ending: &str, more: Value, words: &str, canaries: &mut Canaries) -> Result<()> {
+        let mut content = canaries.content();
+        if ending == "png" {
+            // Behind the picture's end, where whoever draws it does not look.
+            content = [FACE, &content].concat();
+        }
+        let mut extra = json!({ "body": words });
+        if more["voice"] == true {
+            extra["org.matrix.msc3245.voice"] = json!({});
+        }
+        let file = json!({
+            "room": self.room, "name": format!("{}.{ending}", canaries.next("file")), "mimetype": mime,
+            "msgtype": more["msgtype"].as_str().unwrap_or("m.image"),
+            "kind": more["kind"].as_str().unwrap_or("m.room.message"),
+            "data": STANDARD.encode(&content), "extra": extra,
+        });
+        self.person.call("send_file", file).await.map(drop)
+    }
+}
+
+struct OnThePhone {
+    phone: Arc<DeltaPerson>,
+    chat: u32,
+    /// The mail id of the last plain words.
+    last: String,
+}
+
+impl OnThePhone {
+    async fn say(&mut self, kind: Kind, canaries: &mut Canaries) -> Result<Option<String>> {
+        let (phone, chat) = (&self.phone, self.chat);
+        let words = canaries.next("words");
+        match kind {
+            Link => {
+                let link = format!("{words} https://{}.example/{words}?q={words}", canaries.next("host"));
+                phone.send(chat, &link).await?;
+            }
+            Answer => drop(phone.send_with(chat, &words, Some(&self.last), None).await?),
+            Edit => {
+                let first = phone.send(chat, &canaries.next("first")).await?;
+                phone.edit(&first.id, &words).await?;
+            }
+            Deleted => {
+                let gone = phone.send(chat, &words).await?;
+                phone.delete(&gone.id).await?;
+                return Ok(None);
+            }
+            File => self.show("File", "txt", canaries.content(), &words, canaries).await?,
+            Picture => {
+                let content = [FACE, &canaries.content()].concat();
+                self.show("Image", "png", content, &words, canaries).await?;
+            }
+            Place => {
+                let [latitude, longitude] = SPOTS[2].map(str::parse::<f64>);
+                let place = Some((latitude?, longitude?));
+                phone.say(chat, Saying { text: &words, place, ..Saying::default() }).await?;
+            }
+            Reaction => {
+                canaries.made = 0;
+                phone.react(&self.last, &[REACTION]).await?;
+                return Ok(None);
+            }
+            // The others are told of it in words.
+            Renaming => drop(phone.rpc("set_chat_name", json!([chat, words])).await?),
+            _ => self.last = phone.send(chat, &words).await?.id,
+        }
+        Ok(Some(words))
+    }
+
+    async fn show(
+        &self,
+        view: &str,
+        ending: &str,
+        content: Vec<u8>,
+        words: &str,
+        canaries: &mut Canaries,
+    ) -> Result<()> {
+        let name = format!("{}.{ending}", canaries.next("file"));
+        let file = Some(Attachment { view, name: &name, content: &content, plays: None });
+        self.phone.say(self.chat, Saying { text: words, file, ..Saying::default() }).await.map(drop)
+    }
+}
