@@ -31,8 +31,11 @@ pub(crate) struct Rooms {
     changing: Mutex<()>,
     changed: Notify,
     /// Who is in a room under which name, as of the people that stand beside it.
-    rolls: StdMutex<HashMap<OwnedRoomId, (Arc<People>, Arc<Roll>)>>,
+    rolls: StdMutex<HashMap<OwnedRoomId, RollOf>>,
 }
+
+/// The people of a room, and the roll that was made of them.
+type RollOf = (Arc<People>, Arc<Roll>);
 
 /// Changed facts that are not committed yet.
 #[derive(Debug, Default)]
