@@ -62,6 +62,9 @@ async fn who_floods_with_files_that_stay_behind_is_told_a_few_times_and_others_s
     let doras = dora.say_this(&scene.room, false_file());
     let is = |heard: &Heard| heard.reply_to.as_ref() == Some(&doras) && heard.words.as_str().contains("did not cross");
     Scene::hears(&scene.ann, "that dora is told", is).await;
+    // It is told before its words are sent.
+    let doras = |heard: &Heard| heard.author.as_ref().is_some_and(|author| author.as_str() == "dora");
+    Scene::hears(&scene.ben, "dora's words", doras).await;
     // Ten minutes may end in between, and no more than once.
     let told = told(&scene).len();
     assert!((12..=23).contains(&told), "{told}");
