@@ -37,7 +37,8 @@ async fn says(running: &Running, topic: &str, words: &str) -> Result<Finding> {
 async fn set() -> Result<Option<(Bot, Running, Proxy, &'static Lab)>> {
     let Some(lab) = Lab::shared().await? else { return Ok(None) };
     let proxy = Proxy::before(lab.a.url()).await?;
-    let bot = Bot::new(&lab.a, proxy.url(), json!({})).await?;
+    // What failed is tried again after an answer, and an answer that says nothing takes as long as this.
+    let bot = Bot::new(&lab.a, proxy.url(), json!({ "sync_timeout": "1s" })).await?;
     let running = bot.start().await?;
     crate::bot::until(|| running.matrix.health().connected.then_some(())).await?;
     Ok(Some((bot, running, proxy, lab)))
