@@ -1,21 +1,18 @@
 //! The service, assembled: journal, accounts, links and journey.
 
+mod host;
+
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    path::PathBuf,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 
-use async_trait::async_trait;
 use sealbridge_contract::{
-    AccountName, Address, AnyTransport, Clock, Context, Fatal, Flow, Inbox, Intake, RootKey, Rule, SealedInbox, Signal,
+    AccountName, Address, AnyTransport, Clock, Context, Fatal, Inbox, Intake, RootKey, Rule, SealedInbox, Signal,
     Timestamp, Vault, inbox::AccountStore, names::Tags, trail::MarkKey, transport::StoreKey,
 };
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -23,14 +20,10 @@ use crate::{
     backup::Restored,
     config::Config,
     flow::{
-        Desk, Dispatch, JourneyRouter, LaneState, TableHandle, Upkeep, attempt::Attempts, audience, breaker::Loop,
-        cooldown, namesakes, signals, upkeep::unless_full,
+        Desk, Dispatch, JourneyRouter, TableHandle, attempt::Attempts, breaker::Loop, cooldown, signals,
+        upkeep::unless_full,
     },
-    operator::{
-        Failure, FailureKind, admin,
-        chat::Chat,
-        host::{Account, Assembled, Host},
-    },
+    operator::{Failure, FailureKind, admin, host::Assembled},
     spool::SpoolFolder,
     store::{JournalError, Link, LinkEnd, LinkName, SharedJournal, sqlite::SqliteJournal},
 };
@@ -44,11 +37,6 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Told once in every linked conversation.
 const READABLE: &str = "This conversation is bridged. Messages are end-to-end encrypted up to the bridge on each side, \
                         and they are readable on the host of the operator who runs it.";
-
-/// Told to the operator, once.
-const RESTORED: &str = "This bridge goes on from a backup. What was said between the backup and its restoring, and what \
-                        waited when it was made, may have been carried already: it becomes a dead letter where nobody \
-                        can tell. `sealbridge dead-letters list` shows it.";
 
 /// The service. Opened once in a process; the journal's lock sees to it that there is no second one.
 pub struct Service {
@@ -393,128 +381,4 @@ fn private_folder(folder: &std::path::Path) -> std::io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
-}
-
-#[async_trait]
-impl Host for Service {
-    fn config(&self) -> &Config {
-        &self.config
-    }
-
-    fn journal(&self) -> SharedJournal {
-        Arc::clone(&self.journal)
-    }
-
-    fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    fn started_at(&self) -> Timestamp {
-        self.started_at
-    }
-
-    fn accounts(&self) -> Vec<Account> {
-        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = accounts.iter();
-        open.map(|(name, opened)| Account {
-            name: name.clone(),
-            transport: opened.transport.clone(),
-            stopped: opened.stopped.clone(),
-        })
-        .collect()
-    }
-
-    fn lanes(&self) -> BTreeMap<Address, LaneState> {
-        self.dispatch.lanes()
-    }
-
-    fn trouble(&self) -> Option<String> {
-        self.desk.trouble().map(str::to_owned)
-    }
-
-    async fn export(&self, account: &AccountName) -> Result<Option<PathBuf>, Failure> {
-        let section = self.config.accounts.get(account);
-        let open = self.accounts().into_iter().find(|open| open.name == *account).and_then(|open| open.transport);
-        let exported = match (open, section) {
-            (Some(transport), _) => transport.common().export().await,
-            (None, Some(section)) if section.is_set_up(&self.store_of(account)).await? => {
-                section.export(self.context(account)?).await
-            }
-            (None, _) => Ok(None),
-        };
-        Ok(exported?)
-    }
-
-    async fn links_changed(&self) -> Result<(), JournalError> {
-        self.follow_links().await
-    }
-}
-
-#[async_trait]
-impl Assembled for Service {
-    async fn is_set_up(&self, account: &AccountName) -> Result<bool, Failure> {
-        match self.config.accounts.get(account) {
-            Some(section) => Ok(section.is_set_up(&self.store_of(account)).await?),
-            None => Ok(false),
-        }
-    }
-
-    async fn setup(&self, account: &AccountName) -> Result<Box<dyn Flow>, Failure> {
-        let context = self.context(account)?;
-        let missing = || Failure::new(FailureKind::Config, format!("there is no account {account} in the config"));
-        Ok(self.config.accounts.get(account).ok_or_else(missing)?.setup(context))
-    }
-
-    async fn run(&self, stop: CancellationToken) -> Result<(), Failure> {
-        if let Some(room) = admin::room(self.journal.as_ref()).await? {
-            self.desk.set_admin(room);
-        }
-        self.open_accounts().await?;
-        self.release_held().await?;
-        namesakes::forget_unlinked(self.journal.as_ref(), &self.table.now()).await?;
-        info!(accounts = self.config.accounts.len(), links = self.table.now().links().count(), "Running.");
-        if let Some(restored) = Restored::of(&*self.journal).await? {
-            let topic = format!("restored/{}", restored.at.0);
-            unless_full(self.desk.tell_operator(RESTORED, Some(&topic)).await)?;
-        }
-        let stop = stop.child_token();
-        audience::freeze_unlooked(&self.table);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(Arc::clone(&self.dispatch).run(self.changes.subscribe(), stop.clone()));
-        let most = self.config.journal.most_payload.0;
-        let (journal, desk) = (Arc::clone(&self.journal), Arc::clone(&self.desk));
-        let upkeep = Upkeep::new(journal, self.spool.clone(), desk, self.clock.clone(), most);
-        tasks.spawn(upkeep.run(stop.clone()));
-        if let Some(signalled) = self.signalled.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let (table, journal) = (self.table.clone(), Arc::clone(&self.journal));
-            tasks.spawn(signals::pass_on(signalled, table, journal, self.clock.clone(), stop.clone()));
-        }
-        let (journal, desk) = (Arc::clone(&self.journal), Arc::clone(&self.desk));
-        let operator = self.config.admin.as_ref().map(|admin| admin.person.clone());
-        let watch = audience::Watch::new(journal, self.table.clone(), desk, self.changes.clone(), operator);
-        tasks.spawn(watch.run(stop.clone()));
-        if let Some(host) = self.this.get().and_then(Weak::upgrade) {
-            tasks.spawn(Chat::new(host).run(stop.clone()));
-        }
-        let breaker = self.watch_breaker(&stop);
-        let result = tokio::select! {
-            result = self.run_accounts(&stop) => result,
-            Some(ended) = tasks.join_next() => match ended {
-                Ok(ended) => ended.map_err(Failure::from),
-                Err(panic) => Err(Failure::new(FailureKind::Other, format!("a part of the service broke: {panic}"))),
-            },
-            Err(error) = breaker => Err(error.into()),
-        };
-        stop.cancel();
-        while tasks.join_next().await.is_some() {}
-        result
-    }
-
-    async fn close(&self) {
-        self.journal.close().await;
-    }
-
-    fn as_host(self: Arc<Self>) -> Arc<dyn Host> {
-        self
-    }
 }
