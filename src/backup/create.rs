@@ -45,7 +45,7 @@ impl Turn {
             return Err(Failure::new(FailureKind::Config, "there is no journal to make a backup of"));
         }
         let path = config.service.state.join("backup.lock");
-        let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+        let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
         let open = || {
             fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(&path)
         };
@@ -83,22 +83,32 @@ impl JournalCopy {
         remove(&path).map_err(|error| failed(&error))?;
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(|error| failed(&error))?;
-        let copied = copy(&config.journal_path(), &path).and_then(|()| super::version_of_journal(&path));
+        let copied = copy(&config.journal_path(), &path);
         fail::fail_point!("backup::copied");
         remove(&path).map_err(|error| failed(&error))?;
-        if copied.map_err(|error| failed(&error))? == 0 {
+        copied.map_err(|error| failed(&error))?;
+        // Of what was opened, whoever put something else in its place meanwhile.
+        if file.metadata().map_err(|error| failed(&error))?.len() == 0 {
             return Err(failed(&"the copy of it is empty"));
         }
         Ok(Self { file, taken: now })
     }
 }
 
-/// SQLite writes a whole, compact copy of one moment: nothing of what was deleted is in it.
-fn copy(journal: &Path, to: &Path) -> rusqlite::Result<()> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(journal, flags)?;
+/// SQLite writes a whole, compact copy of one moment: nothing of what was deleted is in it. A link in the journal's place
+/// is not followed; where the folder itself lies behind one, that is the operator's doing.
+fn copy(journal: &Path, to: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let (Some(folder), Some(name)) = (journal.parent(), journal.file_name()) else {
+        return Err("it has no name".into());
+    };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let connection = Connection::open_with_flags(folder.canonicalize()?.join(name), flags)?;
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // An empty file in the journal's place would be copied as an empty one.
+    if super::version_of_journal(&connection)? == 0 {
+        return Err("it is none".into());
+    }
     connection.execute("VACUUM INTO ?1", [to.to_string_lossy()])?;
     Ok(())
 }

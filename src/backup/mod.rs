@@ -30,11 +30,8 @@ use crate::{
 pub const FAILPOINTS: &[&str] = &["backup::copied", "backup::written", "backup::unpacked", "backup::ready"];
 
 /// Which version of the schema a journal has; 0 if it is none.
-fn version_of_journal(path: &Path) -> rusqlite::Result<u32> {
-    use rusqlite::{Connection, OpenFlags};
-    let connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+fn version_of_journal(journal: &rusqlite::Connection) -> rusqlite::Result<u32> {
+    journal.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
 /// The setting that says that the journal came out of a backup.

@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use rusqlite::{Connection, OpenFlags};
 use sealbridge_contract::{
     Address, Cleartext, Clock, DeliveryId, RemoteId, RootKey, SenderTrust, Timestamp, Vault, inbox::Parcel,
 };
@@ -126,7 +127,8 @@ impl Restoring {
         }
         // An empty file would be opened as a new journal.
         let journal = folder.join("journal.db");
-        if !journal.exists() || super::version_of_journal(&journal).unwrap_or_default() == 0 {
+        let opened = Connection::open_with_flags(&journal, OpenFlags::SQLITE_OPEN_READ_ONLY);
+        if !opened.and_then(|journal| super::version_of_journal(&journal)).is_ok_and(|version| version > 0) {
             return Err(misplaced(&file));
         }
         inner.ok_or_else(|| misplaced(&file))

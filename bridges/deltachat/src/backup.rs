@@ -3,11 +3,16 @@
 //! It writes and reads it by its own means, with its database locked under a key that only the journal's key gives. Files
 //! that people sent are in there as they lie in its folder anyway, in clear, for as long as the backup is being made.
 
-use std::{fmt::Write as _, os::unix::fs::DirBuilderExt as _, path::PathBuf, time::Duration};
+use std::{
+    fmt::Write as _,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use sealbridge_child::{CallError, Child};
 use sealbridge_contract::{
-    Context, DeliveryError, FlowError, NotAccepted, Timestamp,
+    Context, DeliveryError, Fatal, FlowError, NotAccepted, Timestamp,
     inbox::{AccountStore, StoreWrite},
     transport::StoreKey,
 };
@@ -85,11 +90,7 @@ pub async fn export(context: &Context, settings: &Settings) -> Result<Option<Pat
 }
 
 /// Has an engine write its account into a folder of its own within the account's.
-pub(crate) async fn write(
-    engine: &Engine,
-    account: &std::path::Path,
-    passphrase: &str,
-) -> Result<PathBuf, DeliveryError> {
+pub(crate) async fn write(engine: &Engine, account: &Path, passphrase: &str) -> Result<PathBuf, DeliveryError> {
     let folder = account.join(EXPORT);
     let failed = |error: &dyn std::fmt::Display| {
         DeliveryError::retry(format!("the engine does not export its account: {error}"))
@@ -102,6 +103,16 @@ pub(crate) async fn write(
     let written = entries.filter_map(Result::ok).map(|entry| entry.path());
     let mut written = written.filter(|path| path.extension().is_some_and(|ending| ending == "tar"));
     written.next().ok_or_else(|| failed(&"it says that it did, and there is no file"))
+}
+
+/// Removes what an engine was given of a backup, where a kill kept it from being removed at once.
+pub(crate) async fn sweep(store: &AccountStore, account: &Path) -> Result<(), Fatal> {
+    let file = account.join(IMPORT);
+    if !file.exists() || waits(store).await.map_err(|_| Fatal::Journal)? {
+        return Ok(());
+    }
+    files::erase(&file)
+        .map_err(|error| Fatal::Broken(format!("what a backup had of the engine can't be removed: {error}")))
 }
 
 /// Gives a new engine what the backup has of it. Whatever an earlier call began is begun anew.

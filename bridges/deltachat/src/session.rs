@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
+    backup,
     caution::Caution,
     changes::{self, Changed},
     core::{CURSOR, Core},
@@ -84,6 +85,7 @@ pub(crate) async fn run(core: &Arc<Core>, inbox: &Inbox, stop: &CancellationToke
 async fn receive(core: &Arc<Core>, inbox: &Inbox) -> Result<(), Fatal> {
     // No engine runs, so nothing reads what another process left for it.
     files::sweep(&core.folder)?;
+    backup::sweep(&core.store, &core.folder).await?;
     let program = engine::program(&core.settings.engine, &core.folder);
     let mut supervisor = Supervisor::new(program, Patience::default());
     let mut caution = Caution::default();

@@ -203,7 +203,13 @@ fn backups_are_made_one_at_a_time_and_an_empty_journal_is_none() {
     assert_eq!(bench.json(&["backup", "create", "c.backup", "--key", "backup.key"]).exit, 0);
     assert_eq!(fs::read(bench.path("precious")).expect("it is there"), b"precious");
     assert_eq!(mode(&bench.path("c.backup")), 0o600);
-    fs::write(bench.path("sealbridge-state/journal.db"), "").expect("there is room");
+    // Nor is another database read that lies behind the journal's name, or an empty file taken for one.
+    let (journal, elsewhere) = (bench.path("sealbridge-state/journal.db"), bench.path("elsewhere.db"));
+    fs::rename(&journal, &elsewhere).expect("it is there");
+    std::os::unix::fs::symlink(&elsewhere, &journal).expect("a link can be made");
+    assert_ne!(bench.json(&["backup", "create", "d.backup", "--key", "backup.key"]).exit, 0);
+    fs::remove_file(&journal).expect("it is there");
+    fs::write(&journal, "").expect("there is room");
     for left in ["journal.db-wal", "journal.db-shm"] {
         let _ = fs::remove_file(bench.path(STATE).join(left));
     }

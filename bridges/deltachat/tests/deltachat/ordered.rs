@@ -313,3 +313,20 @@ async fn batch_is_handed_in_early_when_its_files_have_taken_much_room() -> Resul
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn what_a_backup_had_of_the_engine_does_not_stay_once_the_engine_has_it() -> Result<()> {
+    let bridge = bridge().await?;
+    let file = bridge.folder.path().join("import.tar");
+    std::fs::write(&file, "what people sent")?;
+    // Until the engine has it, it stays.
+    store(&bridge).write(vec![StoreWrite::put("import", b"1".as_slice())]).await?;
+    let running = bridge.start().await?;
+    until("the engine runs", || asked(&bridge, "start_io") > 0).await?;
+    running.stop().await?;
+    assert!(file.exists());
+    store(&bridge).write(vec![StoreWrite::delete("import")]).await?;
+    let running = bridge.start().await?;
+    until("it is gone", || !file.exists()).await?;
+    running.stop().await
+}
