@@ -4,13 +4,14 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, PoisonError, Weak},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use sealbridge_contract::{AccountName, Address, Clock, Flow, Timestamp};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Service;
 use crate::{
@@ -25,6 +26,8 @@ use crate::{
     store::{JournalError, SharedJournal},
 };
 
+/// At the end no account is waited for longer.
+const FAREWELL: Duration = Duration::from_secs(10);
 /// Told to the operator, once.
 const RESTORED: &str = "This bridge goes on from a backup. What was said between the backup and its restoring, and what \
                         waited when it was made, may have been carried already: it becomes a dead letter where nobody \
@@ -131,9 +134,14 @@ impl Assembled for Service {
         if let Some(host) = self.this.get().and_then(Weak::upgrade) {
             tasks.spawn(Chat::new(host).run(stop.clone()));
         }
-        let breaker = self.watch_breaker(&stop);
+        let (breaker, accounts) = (self.watch_breaker(&stop), self.run_accounts(&stop));
+        tokio::pin!(accounts);
+        let mut all_ended = false;
         let result = tokio::select! {
-            result = self.run_accounts(&stop) => result,
+            result = &mut accounts => {
+                all_ended = true;
+                result
+            }
             Some(ended) = tasks.join_next() => match ended {
                 Ok(ended) => ended.map_err(Failure::from),
                 Err(panic) => Err(Failure::new(FailureKind::Other, format!("a part of the service broke: {panic}"))),
@@ -141,6 +149,10 @@ impl Assembled for Service {
             Err(error) = breaker => Err(error.into()),
         };
         stop.cancel();
+        // Each account may have something to write down and to say before the journal is closed.
+        if !all_ended && tokio::time::timeout(FAREWELL, accounts).await.is_err() {
+            warn!("An account did not end in time.");
+        }
         while tasks.join_next().await.is_some() {}
         result
     }

@@ -6,7 +6,8 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use sealbridge_lab::{
     bridge::{Binary, Bridge},
-    demo::{Scene, Stage},
+    demo::{Scene, Setting, Stage},
+    proxy::{Fault, Rule},
     servers,
 };
 
@@ -160,6 +161,51 @@ async fn second_copy_at_work_is_noticed_by_the_first_which_stops() -> Result<()>
         ensure!(code == 6 && scene.bridge.tail().contains("another copy of it was at work"), "{}", scene.bridge.tail());
         clone.kill().await?;
     }
+    scene.close().await
+}
+
+/// What the homeservers are told of it goes there.
+const AGE: &str = "/account_data/io.github.sealbridge.age";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orderly_end_tells_each_homeserver_what_moved_since() -> Result<()> {
+    if !servers::available().await {
+        return Ok(());
+    }
+    let setting = Setting { proxies: true, ..Setting::default() };
+    let mut scene = Scene::set_with(&Binary::at(env!("CARGO_BIN_EXE_sealbridge")), &Stage::new(true), setting).await?;
+    for round in 0..3 {
+        crosses(&scene, &format!("round {round}")).await?;
+        let told = scene.proxies.iter().map(|proxy| Ok(proxy.add(Rule::new("PUT", AGE, Fault::rewrite(|_| {}))?)));
+        let told = told.collect::<Result<Vec<_>>>()?;
+        scene.bridge.stop().await?;
+        ensure!(told.iter().all(|told| told.struck() == 1), "round {round}: {}", scene.bridge.tail());
+        ensure!(!scene.bridge.log_text().contains("another copy"), "{}", scene.bridge.tail());
+        scene.bridge.start().await?;
+    }
+    scene.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn number_that_a_homeserver_did_not_take_is_raised_again_for_what_moved_meanwhile() -> Result<()> {
+    if !servers::available().await {
+        return Ok(());
+    }
+    let setting = Setting { proxies: true, ..Setting::default() };
+    let mut scene = Scene::set_with(&Binary::at(env!("CARGO_BIN_EXE_sealbridge")), &Stage::new(true), setting).await?;
+    scene.bridge.stop().await?;
+    scene.bridge.set_env("FAILPOINT_MISLEAD", "age::soon");
+    scene.bridge.start().await?;
+    crosses(&scene, "before").await?;
+    let refused = scene.proxies[0].add(Rule::new("PUT", AGE, Fault::Fail(500))?);
+    let taken = scene.proxies[0].add(Rule::new("PUT", AGE, Fault::rewrite(|_| {}))?);
+    crosses(&scene, "so that it is raised").await?;
+    refused.wait_struck(1, PATIENCE).await?;
+    crosses(&scene, "and so that it has to be raised again").await?;
+    let before = taken.struck();
+    refused.remove();
+    // What was not taken, and then what moved since.
+    taken.wait_struck(before + 2, PATIENCE).await.with_context(|| scene.bridge.tail())?;
     scene.close().await
 }
 

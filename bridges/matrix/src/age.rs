@@ -255,7 +255,10 @@ pub(crate) async fn end(core: &Core, engine: &Engine) {
     }
     match tokio::time::timeout(FAREWELL, again(core, engine)).await {
         Ok(Ok(())) => {}
-        Ok(Err(Waits::Fatal(fatal))) => warn!(%fatal, "At the end another copy of the stores turns out to be at work."),
+        Ok(Err(Waits::Fatal(fatal @ Fatal::RolledBack(_)))) => {
+            warn!(%fatal, "At the end another copy of the stores turns out to be at work.");
+        }
+        Ok(Err(Waits::Fatal(fatal))) => warn!(%fatal, "How old the stores are could not be told at the end."),
         Ok(Err(Waits::Later(why))) => debug!(why, "How old the stores are is told at the next start."),
         Err(_) => debug!("How old the stores are is told at the next start."),
     }

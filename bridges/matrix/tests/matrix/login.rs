@@ -1,7 +1,13 @@
 //! Logging in: what is refused, and what goes on after a break.
 
-use anyhow::Result;
-use sealbridge_contract::{Fatal, FlowError};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use sealbridge_contract::{
+    AccountName, Fatal, FlowError, Intake,
+    conformance::MemoryIntake,
+    inbox::{AccountStore, StoreWrite},
+};
 use sealbridge_lab::{
     Lab, Person, Proxy,
     proxy::{Fault, Rule},
@@ -185,4 +191,38 @@ async fn another_homeserver_in_the_config_is_gone_to_and_loses_no_login() -> Res
     assert!(matches!(refusal(&error), Some(FlowError::Refused(words)) if words.contains("homeserver")), "{error:?}");
     bot.settings.homeserver = Some(lab.a.url().to_owned());
     bot.start().await?.stop().await
+}
+
+/// The device whose session is kept.
+async fn device(bot: &Bot) -> Result<Vec<u8>> {
+    let kept = bot.context().store.read("device").await?;
+    Ok(kept.context("It logged in")?.expose().to_vec())
+}
+
+#[tokio::test]
+async fn device_that_is_called_lost_is_not_used_until_somebody_logs_in_anew() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let mut bot = Bot::new(&lab.a, lab.a.url(), json!({})).await?;
+    let before = device(&bot).await?;
+    bot.context().store.write(vec![StoreWrite::put("device-lost", b"1".as_slice())]).await?;
+    let fatal = Matrix::connect(bot.context(), bot.settings.clone()).await.expect_err("its keys can't be used");
+    assert!(matches!(&fatal, Fatal::Auth(words) if words.contains("sealbridge init")), "{fatal}");
+    bot.set_up(&[]).await?;
+    assert_ne!(device(&bot).await?, before);
+    bot.connect().await.map(drop)
+}
+
+#[tokio::test]
+async fn what_a_backup_says_of_a_device_goes_with_the_first_login() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let intake: Arc<MemoryIntake> = Arc::default();
+    let shared: Arc<dyn Intake> = Arc::<MemoryIntake>::clone(&intake);
+    // The config that the backup was restored with names an account that nobody had logged in to.
+    let store = AccountStore::new(AccountName::parse("work").expect("a name"), shared);
+    store.write(sealbridge_matrix::restored()).await?;
+    let mut bot = Bot::with_intake(&lab.a, lab.a.url(), json!({}), intake).await?;
+    let first = device(&bot).await?;
+    bot.set_up(&[]).await?;
+    assert_eq!(device(&bot).await?, first, "a later look at it logs nobody out");
+    bot.connect().await.map(drop)
 }
