@@ -25,11 +25,13 @@ pub use load::{
     Flags, Kind, Known, PREFIX, Place, Position, Problem, Problems, Sources, check_keys, load, load_as, load_text,
     nearest, schema, variable_for,
 };
-pub use sections::{Admin, Commander, FixedLink, Format, Journal, Level, Log, Operator, Service, parse_address};
+pub use sections::{
+    Admin, Commander, FixedLink, Format, Journal, Level, Log, Notices, Operator, Service, Source, parse_address,
+};
 pub use show::{redacted, redacted_toml, sounds_secret};
 pub use units::{Period, Size};
 
-use crate::{store::LinkName, transports::AccountConfig};
+use crate::{notices::SourceName, store::LinkName, transports::AccountConfig};
 
 /// Everything the operator decides.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -50,6 +52,12 @@ pub struct Config {
     /// Links that commands can't remove.
     #[schemars(with = "BTreeMap<String, FixedLink>", default)]
     pub links: BTreeMap<LinkName, FixedLink>,
+    /// Where programs are heard.
+    #[schemars(default)]
+    pub notices: Notices,
+    /// Programs that bring notices, and where these are said.
+    #[schemars(with = "BTreeMap<String, Source>", default)]
+    pub sources: BTreeMap<SourceName, Source>,
     /// How much is kept, and for how long.
     #[schemars(default)]
     pub journal: Journal,
@@ -89,11 +97,27 @@ impl Config {
         self.service.state.join("accounts").join(account.as_str())
     }
 
+    /// The links that commands can't remove: those that are written as such, and those that carry what a source brings.
+    #[must_use]
+    pub fn fixed_links(&self) -> BTreeMap<LinkName, FixedLink> {
+        let carrying = self.sources.iter().flat_map(|(name, source)| {
+            let ends = source.to.iter().map(|to| vec![name.address(), to.clone()]);
+            let links = ends.map(|ends| FixedLink { new_members: source.new_members, ..FixedLink::of(ends) });
+            links.enumerate().map(|(number, link)| (name.link(number), link))
+        });
+        self.links.clone().into_iter().chain(carrying).collect()
+    }
+
     fn make_paths_absolute(&mut self, folder: &Path) {
         let service = &mut self.service;
         service.state = folder.join(&service.state);
         for path in [&mut service.root_key_file, &mut service.control_socket].into_iter().flatten() {
             *path = folder.join(&*path);
+        }
+        for source in self.sources.values_mut() {
+            for path in source.secret_files.iter_mut().chain(&mut source.template) {
+                *path = folder.join(&*path);
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ use tracing::{debug, error, warn};
 
 use super::{
     attempt::{Attempt, Attempts, Outcome},
+    outcomes::Outcomes,
     rest::Rest,
     table::TableHandle,
     telling,
@@ -55,6 +56,7 @@ pub struct Dispatch {
     journal: SharedJournal,
     table: TableHandle,
     attempts: Attempts,
+    outcomes: Arc<Outcomes>,
     clock: Clock,
     states: Mutex<BTreeMap<Address, LaneState>>,
     delivered: std::sync::atomic::AtomicU64,
@@ -65,7 +67,13 @@ impl Dispatch {
     #[must_use]
     pub fn new(journal: SharedJournal, table: TableHandle, attempts: Attempts, clock: Clock) -> Arc<Self> {
         let (states, delivered) = (Mutex::new(BTreeMap::new()), std::sync::atomic::AtomicU64::new(0));
-        Arc::new(Self { journal, table, attempts, clock, states, delivered })
+        Arc::new(Self { journal, table, attempts, outcomes: Arc::default(), clock, states, delivered })
+    }
+
+    /// Those who wait for what becomes of a message.
+    #[must_use]
+    pub fn outcomes(&self) -> Arc<Outcomes> {
+        Arc::clone(&self.outcomes)
     }
 
     /// What each lane that exists is doing.
@@ -266,6 +274,7 @@ impl Lane {
                     .await?;
                 }
             }
+            dispatch.outcomes.note(&pending, &self.at, &outcome);
             match self.conclude(dispatch, pending, outcome, settling, stop).await? {
                 Next::GoOn => {}
                 next => return Ok(next),

@@ -8,7 +8,7 @@ use std::{
 
 use sealbridge_contract::{
     Address, AnyTransport, Cleartext, Clock, DeliveryId, Origin, PersonId, Refusal, RemoteId, Rule, SenderTrust,
-    Timestamp, Verdict,
+    Timestamp, Verb, Verdict,
     adapt::bytes,
     gate::Hold,
     inbox::{Incoming, Parcel},
@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     config::Operator,
+    notices,
     store::{FirstVerdict, Link, LinkName, Routed, Router, Said},
 };
 
@@ -129,8 +130,11 @@ impl Router for JourneyRouter {
     fn route(&self, from: &Address, _id: &RemoteId, message: &Cleartext, trust: SenderTrust) -> Vec<Routed> {
         let table = self.table.now();
         let ours = self.is_ours(message);
+        // Of what is said where notices are, those who brought them hear what is done to them, and nothing else.
+        let heard = |to: &Address| !notices::is_source(to) || message.verb() == Verb::Reaction;
         let mut routes: Vec<_> = table
             .listeners(from, message.sent_at())
+            .filter(|(_, to, _)| heard(to))
             .map(|(link, to, rule)| {
                 let verdict = match () {
                     () if ours => FirstVerdict::Echo,

@@ -3,14 +3,14 @@
 mod host;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 
 use sealbridge_contract::{
-    AccountName, Address, AnyTransport, Clock, Context, Fatal, Inbox, Intake, RootKey, Rule, SealedInbox, Signal,
-    Timestamp, Vault, inbox::AccountStore, names::Tags, trail::MarkKey, transport::StoreKey,
+    AccountName, Address, AnyTransport, Clock, Context, Fatal, Inbox, Intake, OperatorRun, RootKey, Rule, SealedInbox,
+    Signal, Timestamp, Vault, inbox::AccountStore, names::Tags, trail::MarkKey, transport::StoreKey,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -18,11 +18,12 @@ use tracing::{error, info, warn};
 
 use crate::{
     backup::Restored,
-    config::Config,
+    config::{Config, FixedLink},
     flow::{
         Desk, Dispatch, JourneyRouter, TableHandle, attempt::Attempts, breaker::Loop, cooldown, signals,
         upkeep::unless_full,
     },
+    notices,
     operator::{Failure, FailureKind, admin, host::Assembled},
     spool::SpoolFolder,
     store::{JournalError, Link, LinkEnd, LinkName, SharedJournal, sqlite::SqliteJournal},
@@ -34,6 +35,9 @@ const DAY: i64 = 24 * 3_600_000;
 const REST: Duration = Duration::from_secs(5);
 /// How often the rests of paused links are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// Told once in every conversation in which nothing but notices is said.
+const NOTICED: &str = "Programs of the bridge's operator write into this conversation. What is said here is end-to-end \
+                       encrypted up to the bridge, and readable on the host of the operator who runs it.";
 /// Told once in every linked conversation.
 const READABLE: &str = "This conversation is bridged. Messages are end-to-end encrypted up to the bridge on each side, \
                         and they are readable on the host of the operator who runs it.";
@@ -60,8 +64,8 @@ pub struct Service {
 }
 
 /// The rule of a link, by the config.
-fn rule(config: &Config, link: &Link) -> Rule {
-    let rule = config.links.get(&link.name).map_or_else(Rule::default, |fixed| fixed.rule(false));
+fn rule(config: &Config, fixed: &BTreeMap<LinkName, FixedLink>, link: &Link) -> Rule {
+    let rule = fixed.get(&link.name).map_or_else(Rule::default, |fixed| fixed.rule(false));
     let marks = link.ends.iter().filter_map(|end| config.accounts.get(&end.at.account));
     let accept_not_proven = rule.accept_not_proven || marks.into_iter().any(|a| a.accepts_not_proven());
     Rule { accept_not_proven, ..rule }
@@ -92,8 +96,8 @@ impl Service {
         let tags = Tags::new(vault.key_for("name tags v1"));
         let stores = config.accounts.keys().map(|name| (name.clone(), vault.key_for(&format!("account store {name}"))));
         let keys = Keys { stores: stores.collect() };
-        let rules = Arc::clone(&config);
-        let table = TableHandle::new(Arc::new(move |link: &Link| rule(&rules, link)));
+        let (rules, fixed) = (Arc::clone(&config), config.fixed_links());
+        let table = TableHandle::new(Arc::new(move |link: &Link| rule(&rules, &fixed, link)));
         let router = Arc::new(JourneyRouter::new(table.clone(), for_router, config.operator.clone(), clock.clone()));
         let spool = config.service.state.join("spool");
         let spool = SpoolFolder::open(&spool, vault.key_for("spool v1"), config.journal.most_files.0)
@@ -168,6 +172,7 @@ impl Service {
     async fn follow_config(&self) -> Result<(), Failure> {
         // What an operator says in the admin room is for the bridge alone.
         let admin = admin::room(&*self.journal).await?;
+        let declared = self.config.fixed_links();
         for (name, fixed) in &self.config.links {
             if let Some(room) = fixed.ends.iter().find(|at| Some(*at) == admin.as_ref()) {
                 return Err(Failure::refused(format!(
@@ -176,10 +181,10 @@ impl Service {
             }
         }
         let known = self.journal.links().await?;
-        for gone in known.iter().filter(|link| link.fixed && !self.config.links.contains_key(&link.name)) {
+        for gone in known.iter().filter(|link| link.fixed && !declared.contains_key(&link.name)) {
             self.journal.remove_link(&gone.name).await?;
         }
-        for (name, fixed) in &self.config.links {
+        for (name, fixed) in &declared {
             let before = known.iter().find(|link| link.name == *name);
             let since =
                 |at: &Address| before.and_then(|link| link.ends.iter().find(|end| end.at == *at)).map(|end| end.since);
@@ -201,9 +206,14 @@ impl Service {
         let mut told = self.told.lock().await;
         let table = self.table.now();
         let new: HashSet<_> = table.links().flat_map(|link| &link.ends).map(|end| &end.at).collect();
-        let new: Vec<_> = new.into_iter().filter(|at| !told.contains(*at)).collect();
+        let new: Vec<_> = new.into_iter().filter(|at| !told.contains(*at) && !notices::is_source(at)).collect();
+        let is_noticed = |link: &Link| link.ends.iter().any(|end| notices::is_source(&end.at));
         // All at once, so that they share their commits: at the start every end is new.
-        let words = new.iter().map(|at| self.desk.tell(at, READABLE, Some("readable-on-host")));
+        let words = new.iter().map(|at| {
+            let only_notices = table.links_of(at).all(|(link, _)| is_noticed(link));
+            let words = if only_notices { (NOTICED, "noticed-on-host") } else { (READABLE, "readable-on-host") };
+            self.desk.tell(at, words.0, Some(words.1))
+        });
         futures_util::future::try_join_all(words).await?;
         told.extend(new.into_iter().cloned());
         self.changes.send_modify(|count| *count += 1);
@@ -217,7 +227,10 @@ impl Service {
             let transport = accounts.get(name).and_then(|opened| opened.transport.clone());
             (name.clone(), transport)
         });
-        self.table.accounts_are(transports.collect());
+        let sources: Arc<dyn OperatorRun> =
+            Arc::new(notices::Account::new(self.config.sources.keys().cloned().collect()));
+        let sources = (notices::account(), Some(AnyTransport::OperatorRun(sources)));
+        self.table.accounts_are(transports.chain([sources]).collect());
         self.changes.send_modify(|count| *count += 1);
     }
 

@@ -172,7 +172,7 @@ fn what_does_not_fit_together_is_told() {
     let one_end = format!("{MINIMAL}[links.l]\nends = [\"a/!x\"]\n");
     check(&one_end, &[], &[("5:1", "two ends or more")]);
     let twice = format!("{MINIMAL}[links.l]\nends = [\"a/!x\", \"a/!x\"]\n");
-    check(&twice, &[], &[("5:17", "in the link already")]);
+    check(&twice, &[], &[("5:17", "in the list already")]);
     let admin = format!("[admin]\naccount = \"aa\"\nperson = \"@p:x\"\n{MINIMAL}");
     check(&admin, &[], &[("2:1", "did you mean `a`?")]);
     check("[accounts.Home]\nnetwork = \"matrix\"\n", &[], &[("1:11", "an account name has")]);

@@ -9,6 +9,7 @@ mod telling;
 use std::{
     collections::BTreeMap,
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -23,8 +24,12 @@ pub use self::{
     names::variable_for,
     problems::{Place, Position, Problem, Problems},
 };
-use super::{Admin, Config, FixedLink, Format, Journal, Level, Log, Operator, Service};
-use crate::{store::LinkName, transports::AccountConfig};
+use super::{Admin, Config, FixedLink, Format, Journal, Level, Log, Notices, Operator, Service, Source};
+use crate::{
+    notices::{self, SourceName},
+    store::LinkName,
+    transports::AccountConfig,
+};
 
 /// What every variable of the config starts with.
 pub const PREFIX: &str = "SEALBRIDGE_";
@@ -66,6 +71,10 @@ struct Raw {
     accounts: BTreeMap<String, Value>,
     #[serde(default)]
     links: BTreeMap<String, FixedLink>,
+    #[serde(default)]
+    notices: Notices,
+    #[serde(default)]
+    sources: BTreeMap<String, Source>,
     #[serde(default)]
     journal: Journal,
     #[serde(default)]
@@ -203,6 +212,9 @@ impl<'a> Loading<'a> {
                 self.problem(&path, words);
             }
             match AccountName::parse(&name) {
+                Ok(name) if name == notices::account() => {
+                    self.problem(&path, "this is the name under which notices come: name the account otherwise".into());
+                }
                 Ok(name) => drop(accounts.insert(name, account)),
                 Err(error) => self.problem(&path, error.to_string()),
             }
@@ -214,10 +226,17 @@ impl<'a> Loading<'a> {
                 Err(words) => self.problem(&format!("links.{name}"), words),
             }
         }
+        let mut sources = BTreeMap::new();
+        for (name, source) in raw.sources {
+            match SourceName::parse(&name) {
+                Ok(name) => drop(sources.insert(name, source)),
+                Err(words) => self.problem(&format!("sources.{name}"), words),
+            }
+        }
         let mut log = raw.log;
         log.level = Level::louder(log.level, self.sources.flags.verbose);
-        let Raw { service, admin, operator, journal, .. } = raw;
-        let mut config = Config { service, admin, operator, accounts, links, journal, log };
+        let Raw { service, admin, operator, notices, journal, .. } = raw;
+        let mut config = Config { service, admin, operator, accounts, links, notices, sources, journal, log };
         // The file's own path is made absolute, since the parent of a bare name is an empty path.
         let file = std::path::absolute(&self.sources.file).unwrap_or_else(|_| self.sources.file.clone());
         config.make_paths_absolute(file.parent().unwrap_or(Path::new("/")));
@@ -231,22 +250,32 @@ impl<'a> Loading<'a> {
                 nearest(account.as_str(), &names).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
             format!("there is no account `{account}`{meant}")
         };
-        for (name, link) in &config.links {
-            let path = format!("links.{name}");
-            if link.ends.len() < 2 {
-                self.problem(&format!("{path}.ends"), "a link has two ends or more".into());
-            }
-            for (index, end) in link.ends.iter().enumerate() {
-                let path = format!("{path}.ends[{index}]");
+        let links = config.links.iter().map(|(name, link)| (format!("links.{name}.ends"), &link.ends));
+        let sources = config.sources.iter().map(|(name, source)| (format!("sources.{name}.to"), &source.to));
+        for (path, ends) in links.chain(sources) {
+            for (index, end) in ends.iter().enumerate() {
+                let path = format!("{path}[{index}]");
                 match config.accounts.get(&end.account).map(|account| account.check_conversation(&end.conversation)) {
                     None => self.problem(&path, no_such(&end.account)),
                     Some(Err(why)) => self.problem(&path, format!("{why}; `sealbridge conversations list` shows it")),
                     Some(Ok(())) => {}
                 }
-                if link.ends[..index].contains(end) {
-                    self.problem(&path, "this conversation is in the link already".into());
+                if ends[..index].contains(end) {
+                    self.problem(&path, "this conversation is in the list already".into());
                 }
             }
+        }
+        for (name, link) in &config.links {
+            if link.ends.len() < 2 {
+                self.problem(&format!("links.{name}.ends"), "a link has two ends or more".into());
+            }
+            if name.as_str().starts_with(notices::LINKS) {
+                let words = "links with such a name are those of sources: name this one otherwise";
+                self.problem(&format!("links.{name}"), words.into());
+            }
+        }
+        for (name, source) in &config.sources {
+            self.check_source(name, source, config.notices.listen);
         }
         if let Some(admin) = &config.admin
             && !config.accounts.contains_key(&admin.account)
@@ -267,6 +296,25 @@ impl<'a> Loading<'a> {
             self.problem("operator.level", words);
         }
     }
+
+    fn check_source(&mut self, name: &SourceName, source: &Source, listen: Option<SocketAddr>) {
+        if source.to.is_empty() {
+            self.problem(&format!("sources.{name}.to"), "a source is said in one conversation or more".into());
+        }
+        if source.secret_files.len() > Source::MOST_SECRETS {
+            let words = format!("{} secrets are valid at once, and no more", Source::MOST_SECRETS);
+            self.problem(&format!("sources.{name}.secret_files"), words);
+        }
+        if source.secret_files.is_empty() && listen.is_some_and(|at| !at.ip().is_loopback()) {
+            let words = "a source without a secret is taken from this machine alone: name a secret, or let \
+                         `notices.listen` be a loopback address";
+            self.problem(&format!("sources.{name}.secret_files"), words.into());
+        }
+        if source.most_per_minute == 0 {
+            self.problem(&format!("sources.{name}.most_per_minute"), "more than nothing".into());
+        }
+    }
+
     /// Looks for bounds under which nothing could be carried, or nothing be told apart.
     fn check_bounds(&mut self, config: &Config) {
         let journal = &config.journal;

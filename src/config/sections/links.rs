@@ -55,6 +55,21 @@ fn most_file() -> Size {
 }
 
 impl FixedLink {
+    /// A link of these conversations, with everything else as it is by default.
+    #[must_use]
+    pub fn of(ends: Vec<Address>) -> Self {
+        Self {
+            ends,
+            accept_not_proven: false,
+            most_hops: most_hops(),
+            most_bytes: most_bytes(),
+            most_file: most_file(),
+            reactions: Reactions::default(),
+            signals: false,
+            new_members: NewMembers::default(),
+        }
+    }
+
     /// What the gate is told of it.
     #[must_use]
     pub fn rule(&self, paused: bool) -> Rule {
@@ -86,14 +101,14 @@ pub fn parse_address(text: &str) -> Result<Address, String> {
 }
 
 /// Conversations as people write them.
-mod as_text {
+pub(super) mod as_text {
     use super::{Address, Deserialize, Deserializer, Serializer, de, parse_address};
 
-    pub(super) fn serialize<S: Serializer>(ends: &[Address], to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::config) fn serialize<S: Serializer>(ends: &[Address], to: S) -> Result<S::Ok, S::Error> {
         to.collect_seq(ends.iter().map(ToString::to_string))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Address>, D::Error> {
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Address>, D::Error> {
         /// One of them, so that what is wrong with it is told with its place in the list.
         struct Written(Address);
 

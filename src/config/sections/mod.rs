@@ -4,6 +4,7 @@ mod admin;
 mod journal;
 mod links;
 mod log;
+mod notices;
 mod operator;
 mod service;
 
@@ -11,5 +12,6 @@ pub use admin::Admin;
 pub use journal::Journal;
 pub use links::{FixedLink, parse_address};
 pub use log::{Format, Level, Log};
+pub use notices::{Notices, Source};
 pub use operator::{Commander, Operator};
 pub use service::Service;

@@ -153,6 +153,8 @@ impl Place {
             operator: Default::default(),
             accounts,
             links: links.collect::<Result<_>>()?,
+            notices: Default::default(),
+            sources: Default::default(),
             journal: Journal::default(),
             log: Log::default(),
         })

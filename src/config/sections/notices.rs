@@ -1,0 +1,78 @@
+//! `[notices]` and `[sources.NAME]`: what is heard from programs, and where it is said.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use schemars::JsonSchema;
+use sealbridge_contract::{Address, Rule, gate::NewMembers};
+use serde::{Deserialize, Serialize};
+
+use super::links::as_text;
+use crate::{
+    config::units::{Period, Size},
+    notices::Dialect,
+};
+
+/// Where programs are heard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Notices {
+    /// The address at which requests are heard, without TLS: a loopback address, or one that only a reverse proxy of
+    /// yours reaches. Without it none are.
+    #[schemars(with = "Option<String>")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// How long a request waits for its notice to arrive. After that it is answered that it is kept and goes on its way.
+    pub answer_within: Period,
+    /// The largest request.
+    pub most_body: Size,
+}
+
+impl Default for Notices {
+    fn default() -> Self {
+        Self { listen: None, answer_within: Period(Duration::from_secs(10)), most_body: Size(16 << 20) }
+    }
+}
+
+/// Somebody's program that brings notices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// How it says what it says.
+    pub format: Dialect,
+    /// The conversations in which it is said: `account/conversation`.
+    #[schemars(with = "Vec<String>")]
+    #[serde(with = "as_text")]
+    pub to: Vec<Address>,
+    /// Files with its secret; two while the secret is being changed. Only their owner may read them. Without any, requests
+    /// are taken from this machine alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_files: Vec<PathBuf>,
+    /// Under which name its notices appear. By default the source's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// A template of your own, in the place of the one for its format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<PathBuf>,
+    /// How many requests it may make in a minute. Beyond that it is told to come later.
+    #[serde(default = "most_per_minute")]
+    pub most_per_minute: u32,
+    /// What becomes of people who come to its conversations: as in a link.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub new_members: NewMembers,
+}
+
+fn most_per_minute() -> u32 {
+    600
+}
+
+impl Source {
+    /// As many secrets are valid at once, so that one can be changed without a gap.
+    pub const MOST_SECRETS: usize = 2;
+
+    /// What the gate is told of it.
+    #[must_use]
+    pub fn rule(&self, paused: bool) -> Rule {
+        Rule { paused, new_members: self.new_members, ..Rule::default() }
+    }
+}

@@ -1,0 +1,289 @@
+//! Where notices become messages: committed durably with their deliveries, once for each name that their sender gave
+//! them, and followed until they are where they are to be.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, Mac as _};
+use sealbridge_contract::{
+    AccountName, Address, Arrival, Arrived, Batch, Cleartext, Clock, DeliveryId, Destination, Intake, Kind, Message,
+    NotAccepted, RemoteId, SecretBytes, SenderTrust, Target,
+    gate::{Encryption, Hold, Refusal},
+    inbox::{Incoming, Keep, StoreWrite},
+};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use super::{SourceName, account, following::Following, standing::Standing};
+use crate::{
+    flow::{Outcomes, TableHandle, table::Table},
+    store::SharedJournal,
+};
+
+/// For how long the same name is the same notice.
+pub const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+/// As many names are remembered at most, of all sources.
+const MOST_REMEMBERED: usize = 200_000;
+/// Where they are kept in the account's own store.
+const NAMES: &str = "name/";
+
+/// Why nothing is kept of a notice.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// Nothing can be kept now, or its conversation can't be spoken to now: it may be sent again.
+    #[error("{0}")]
+    NotNow(String),
+    /// It may be said in none of its conversations.
+    #[error("{0}")]
+    ByPolicy(String),
+    /// Its sender gave the same name to something else.
+    #[error("this idempotency key was used for something else")]
+    Conflict,
+}
+
+/// What a sender gave a name to.
+#[derive(Serialize, Deserialize)]
+struct Remembered {
+    ids: Vec<RemoteId>,
+    /// A digest of all of it, under a key.
+    what: String,
+}
+
+/// A name that a sender gave.
+#[derive(Clone, Copy, Debug)]
+pub struct Named<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// All that it names, so that another thing under the same name is seen.
+    pub what: &'a [u8],
+}
+
+/// Takes notices.
+pub struct Desk {
+    intake: Arc<dyn Intake>,
+    journal: SharedJournal,
+    table: TableHandle,
+    outcomes: Arc<Outcomes>,
+    account: AccountName,
+    key: Zeroizing<[u8; 32]>,
+    /// One by one, so that the same name twice at once is seen.
+    naming: tokio::sync::Mutex<()>,
+    clock: Clock,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("notices::Desk")
+    }
+}
+
+impl Desk {
+    /// A desk that commits through `intake`.
+    #[must_use]
+    pub fn new(
+        intake: Arc<dyn Intake>,
+        journal: SharedJournal,
+        table: TableHandle,
+        outcomes: Arc<Outcomes>,
+        key: Zeroizing<[u8; 32]>,
+        clock: Clock,
+    ) -> Self {
+        Self { intake, journal, table, outcomes, account: account(), key, naming: tokio::sync::Mutex::default(), clock }
+    }
+
+    /// The clock by which notices are dated.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// What a message is called that is still to be taken.
+    #[must_use]
+    pub fn fresh_id() -> RemoteId {
+        RemoteId::new(DeliveryId::random().to_string())
+    }
+
+    /// Commits the messages of a notice, with `writes` into the account's own store, and follows them. One of the same
+    /// name that was taken before is followed in its place.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: nothing was kept.
+    pub async fn take(
+        &self,
+        source: &SourceName,
+        messages: Vec<(RemoteId, Message)>,
+        named: Option<Named<'_>>,
+        mut writes: Vec<StoreWrite>,
+    ) -> Result<Following, NotTaken> {
+        let Some(named) = named else { return self.commit(source, messages, writes, None).await };
+        let (key, what) = (self.name_key(source, named.name), self.digest(&["what", source.as_str()], named.what));
+        let _one_by_one = self.naming.lock().await;
+        if let Some(known) = self.remembered(&key).await? {
+            if known.what != what {
+                return Err(NotTaken::Conflict);
+            }
+            return Ok(self.follow_again(source, known.ids).await);
+        }
+        let ids = messages.iter().map(|(id, _)| id.clone()).collect();
+        let known = serde_json::to_vec(&Remembered { ids, what }).expect("texts");
+        writes.push(StoreWrite::put(&key, SecretBytes::new(known)));
+        self.commit(source, messages, writes, Some(key)).await
+    }
+
+    async fn commit(
+        &self,
+        source: &SourceName,
+        messages: Vec<(RemoteId, Message)>,
+        writes: Vec<StoreWrite>,
+        name: Option<String>,
+    ) -> Result<Following, NotTaken> {
+        let (from, table) = (source.address(), self.table.now());
+        let to = self.may_be_said(&table, &from)?;
+        let ids: Vec<_> = messages.iter().map(|(id, _)| id.clone()).collect();
+        // Before the commit, since what becomes of it may be known at once.
+        let waiter = self.outcomes.wait_for(from, ids.clone());
+        self.hand_in(source, messages, writes).await?;
+        Ok(Following::new(source.clone(), ids, to, waiter, name))
+    }
+
+    async fn hand_in(
+        &self,
+        source: &SourceName,
+        messages: Vec<(RemoteId, Message)>,
+        store: Vec<StoreWrite>,
+    ) -> Result<(), NotTaken> {
+        let arrival = |(id, message)| {
+            let message = Cleartext::new(message);
+            // It is the operator's own source, and its secret was asked for.
+            let incoming = Incoming { id, message, trust: SenderTrust::Proven, identity: None, once: None };
+            Arrival { conversation: source.conversation(), what: Arrived::Message(incoming) }
+        };
+        let arrivals = messages.into_iter().map(arrival).collect();
+        let batch = Batch { arrivals, store, ..Batch::default() };
+        self.intake.accept(&self.account, batch).await.map_err(not_now)
+    }
+
+    /// Takes a notice back that waits for what may never come: whoever brought it is told so, and may bring it again.
+    /// What of it is under way all the same is deleted where it arrives.
+    ///
+    /// # Errors
+    /// [`NotTaken::NotNow`]: it was not taken back.
+    pub async fn take_back(&self, following: &Following) -> Result<(), NotTaken> {
+        let source = following.source();
+        let deletion = |id: &RemoteId| {
+            let kind = Kind::Redaction(Target::new(id.clone()));
+            (Self::fresh_id(), Message::of(super::author(source, None), self.clock.now(), kind))
+        };
+        let deletions = following.ids().iter().map(deletion).collect();
+        let forgotten = following.name().map(StoreWrite::delete).into_iter().collect();
+        self.hand_in(source, deletions, forgotten).await
+    }
+
+    /// Where a notice of a source may be said, or is worth waiting for.
+    fn may_be_said(&self, table: &Table, from: &Address) -> Result<Vec<Address>, NotTaken> {
+        let now = self.clock.now();
+        let to: Vec<_> = table.listeners(from, now).map(|(_, to, _)| to.clone()).collect();
+        let mut refused = None;
+        for at in &to {
+            match may_speak(table, at) {
+                Ok(()) => return Ok(to),
+                // What may be mended by waiting is said rather than what may not.
+                Err(why @ NotTaken::NotNow(_)) => refused = Some(why),
+                Err(why) => refused = refused.or(Some(why)),
+            }
+        }
+        Err(refused.unwrap_or_else(|| NotTaken::NotNow("the source leads nowhere yet".into())))
+    }
+
+    /// How a notice stands by the journal. `None`: it is not known, or not any more.
+    ///
+    /// # Errors
+    /// [`NotTaken::NotNow`]: the journal does not say now.
+    pub async fn standing(&self, source: &SourceName, id: &RemoteId) -> Result<Option<Standing>, NotTaken> {
+        let facts = self.journal.why(&source.address(), id).await;
+        let facts = facts.map_err(|_| NotTaken::NotNow("the journal does not answer".into()))?;
+        Ok((!facts.is_empty()).then(|| Standing::of(&facts)))
+    }
+
+    async fn follow_again(&self, source: &SourceName, ids: Vec<RemoteId>) -> Following {
+        let waiter = self.outcomes.wait_for(source.address(), ids.clone());
+        let mut following = Following::new(source.clone(), ids.clone(), Vec::new(), waiter, None);
+        for id in &ids {
+            if let Ok(facts) = self.journal.why(&source.address(), id).await {
+                following.learn(id, &facts);
+            }
+        }
+        following
+    }
+
+    /// Forgets names that are too old.
+    ///
+    /// # Errors
+    /// [`NotAccepted`].
+    pub async fn prune(&self) -> Result<usize, NotAccepted> {
+        self.intake.prune(&self.account, NAMES, Keep { most: MOST_REMEMBERED, within: REMEMBERED }).await
+    }
+
+    async fn remembered(&self, key: &str) -> Result<Option<Remembered>, NotTaken> {
+        let known = self.intake.read(&self.account, key).await.map_err(not_now)?;
+        // What can't be read names nothing any more.
+        Ok(known.and_then(|known| serde_json::from_slice(known.expose()).ok()))
+    }
+
+    fn name_key(&self, source: &SourceName, name: &str) -> String {
+        format!("{NAMES}{}", self.digest(&["name", source.as_str()], name.as_bytes()))
+    }
+
+    /// A digest that nobody can make without our key, so that what is kept says nothing of what was sent.
+    pub(super) fn digest(&self, about: &[&str], what: &[u8]) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.key.as_slice()).expect("HMAC takes a key of any length");
+        for part in about {
+            mac.update(part.as_bytes());
+            mac.update(&[0]);
+        }
+        mac.update(what);
+        URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+    }
+}
+
+fn not_now(error: NotAccepted) -> NotTaken {
+    NotTaken::NotNow(match error {
+        NotAccepted::Full => "the journal is full; there is no room until something is delivered".into(),
+        NotAccepted::Stopping | NotAccepted::Failed => error.to_string(),
+    })
+}
+
+/// Whether a conversation may be spoken to, as far as that is known now.
+fn may_speak(table: &Table, at: &Address) -> Result<(), NotTaken> {
+    let Some(destination) = table.destination(at, false) else {
+        return Err(NotTaken::NotNow(Hold::AccountNotRunning.to_string()));
+    };
+    match destination {
+        Destination::EndToEnd(encryption) => match encryption {
+            // Where somebody has to look at who reads, it is kept until they did.
+            Encryption::Pinned | Encryption::Frozen => Ok(()),
+            Encryption::Unknown => Err(NotTaken::NotNow(Hold::EncryptionUnknown.to_string())),
+            Encryption::Absent => Err(NotTaken::ByPolicy(Refusal::NotEncrypted.to_string())),
+            Encryption::Violated => Err(NotTaken::ByPolicy(Hold::EncryptionViolated.to_string())),
+            Encryption::Replaced => Err(NotTaken::ByPolicy(Hold::ConversationReplaced.to_string())),
+            Encryption::Left => Err(NotTaken::ByPolicy(Hold::NotInConversation.to_string())),
+            Encryption::Muted => Err(NotTaken::ByPolicy(Hold::NotAllowedToSpeak.to_string())),
+        },
+        Destination::OperatorRun(_) | Destination::Carrier(_) => Ok(()),
+    }
+}
+
+/// Whether what a notice waits for may never come by itself, and how its sender is told.
+#[must_use]
+pub fn hopeless(hold: Hold) -> Option<NotTaken> {
+    match hold {
+        Hold::Paused | Hold::AudienceChanged => None,
+        Hold::EncryptionUnknown | Hold::AccountNotRunning | Hold::PeerKeyMissing | Hold::ChannelNotPrivate => {
+            Some(NotTaken::NotNow(hold.to_string()))
+        }
+        Hold::EncryptionViolated | Hold::ConversationReplaced | Hold::NotInConversation | Hold::NotAllowedToSpeak => {
+            Some(NotTaken::ByPolicy(hold.to_string()))
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What sources are called, and where what they bring comes from.
+
+use std::fmt;
+
+use sealbridge_contract::{AccountName, Address, ConversationId, PersonId};
+use serde::{Deserialize, Serialize};
+
+use crate::store::LinkName;
+
+/// The account from which notices come. No login may have this name.
+pub const ACCOUNT: &str = "notices";
+/// How the names of links begin that carry what a source brings.
+pub const LINKS: &str = "notices-";
+
+/// The name of a source: `[sources.NAME]` in the config. It stands in addresses, so its alphabet is small.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SourceName(AccountName);
+
+/// The account from which notices come.
+#[must_use]
+pub fn account() -> AccountName {
+    AccountName::parse(ACCOUNT).expect("the name is one")
+}
+
+/// Whether a conversation is a source.
+#[must_use]
+pub fn is_source(at: &Address) -> bool {
+    at.account.as_str() == ACCOUNT
+}
+
+impl SourceName {
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// A sentence that says what a name is.
+    pub fn parse(name: &str) -> Result<Self, String> {
+        AccountName::parse(name).map(Self).map_err(|_| {
+            "a source's name has 1 to 32 of the characters a-z, 0-9, - and _, and starts with a letter".into()
+        })
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// As the conversation from which its notices come.
+    #[must_use]
+    pub fn conversation(&self) -> ConversationId {
+        ConversationId::new(self.as_str())
+    }
+
+    /// The same with its account.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        Address { account: account(), conversation: self.conversation() }
+    }
+
+    /// As the author of its notices. No network can give such an id to a person.
+    #[must_use]
+    pub fn person(&self) -> PersonId {
+        PersonId::new(format!("{ACCOUNT}/{self}"))
+    }
+
+    /// The link that carries its notices to its conversation with this number.
+    #[must_use]
+    pub fn link(&self, number: usize) -> LinkName {
+        let name = if number == 0 { format!("{LINKS}{self}") } else { format!("{LINKS}{self}.{}", number + 1) };
+        LinkName::parse(&name).expect("a source's name is short and visible")
+    }
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl TryFrom<String> for SourceName {
+    type Error = String;
+    fn try_from(name: String) -> Result<Self, String> {
+        Self::parse(&name)
+    }
+}
+
+impl From<SourceName> for String {
+    fn from(name: SourceName) -> Self {
+        name.0.into()
+    }
+}

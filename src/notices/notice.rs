@@ -1,0 +1,110 @@
+//! What a sender posted, and what is in it.
+
+use std::fmt;
+
+use http::{HeaderMap, Method};
+use sealbridge_contract::{SecretBytes, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One request, whole, as its sender made it. It holds words of the sender, so nothing of it is shown.
+pub struct Posted<'a> {
+    /// How.
+    pub method: &'a Method,
+    /// Where, behind the source's own path; empty, or it begins with `/`.
+    pub path: &'a str,
+    /// What stands behind the `?`.
+    pub query: Option<&'a str>,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Its body.
+    pub body: &'a [u8],
+    /// When it came.
+    pub at: Timestamp,
+}
+
+impl fmt::Debug for Posted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Posted({} bytes)", self.body.len())
+    }
+}
+
+/// How much a notice matters. In order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// It may be read some day.
+    Low,
+    /// It is news.
+    #[default]
+    Info,
+    /// Something may become wrong.
+    Warning,
+    /// Something is wrong, and a person must act.
+    Critical,
+}
+
+/// One notice of a request.
+pub struct Notice {
+    /// What its template sees. Texts in it are the sender's and are escaped wherever they become HTML.
+    pub values: Value,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What its sender calls it, so that the same one twice is said once.
+    pub id: Option<String>,
+    /// What goes on, if it is news of something that begins, changes and ends.
+    pub incident: Option<Incident>,
+    /// The sender's name of an earlier notice whose place it takes.
+    pub instead_of: Option<String>,
+    /// What is attached to it.
+    pub attachments: Vec<Attachment>,
+}
+
+impl fmt::Debug for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notice").field("severity", &self.severity).finish_non_exhaustive()
+    }
+}
+
+/// Something that begins, changes and ends, as far as one request tells of it.
+pub struct Incident {
+    /// What it is called by its sender in every request about it (Alertmanager: `groupKey`).
+    pub group: String,
+    /// What is told of each of its alerts. One that is not named here is as it was: a request tells what changed.
+    pub alerts: Vec<Alert>,
+}
+
+/// One alert of an incident.
+pub struct Alert {
+    /// What it is called in every request.
+    pub fingerprint: String,
+    /// It goes on; else it is over.
+    pub firing: bool,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What its template sees.
+    pub values: Value,
+}
+
+impl fmt::Debug for Incident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Incident({} alerts)", self.alerts.len())
+    }
+}
+
+impl fmt::Debug for Alert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Alert").field("firing", &self.firing).finish_non_exhaustive()
+    }
+}
+
+/// A file that came with a notice.
+#[derive(Debug)]
+pub struct Attachment {
+    /// Its name, as the sender gave it.
+    pub name: String,
+    /// Its type, if the sender gave one.
+    pub mime: Option<String>,
+    /// What is in it.
+    pub content: SecretBytes,
+}
