@@ -7,6 +7,7 @@ pub mod backup;
 pub mod config;
 pub mod confine;
 pub mod flow;
+pub mod metrics;
 pub mod notices;
 pub mod operator;
 pub mod service;

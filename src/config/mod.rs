@@ -26,7 +26,8 @@ pub use load::{
     nearest, schema, variable_for,
 };
 pub use sections::{
-    Admin, Commander, FixedLink, Format, Journal, Level, Log, Notices, Operator, Service, Source, parse_address,
+    Admin, Commander, FixedLink, Format, Journal, Level, Listener, Log, Notices, Operator, Service, Source,
+    parse_address,
 };
 pub use show::{redacted, redacted_toml, sounds_secret};
 pub use units::{Period, Size};
@@ -58,6 +59,12 @@ pub struct Config {
     /// Programs that bring notices, and where these are said.
     #[schemars(with = "BTreeMap<String, Source>", default)]
     pub sources: BTreeMap<SourceName, Source>,
+    /// Where machines ask whether the service is alive and ready: `/healthz` and `/readyz`.
+    #[schemars(default)]
+    pub health: Listener,
+    /// Where machines ask what the service counts: `/metrics`.
+    #[schemars(default)]
+    pub metrics: Listener,
     /// How much is kept, and for how long.
     #[schemars(default)]
     pub journal: Journal,

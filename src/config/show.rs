@@ -49,7 +49,7 @@ fn redact(value: &mut Value) {
 pub fn sounds_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let words = ["password", "passphrase", "token", "secret", "credential", "private_key", "recovery_key"];
-    !name.ends_with("_file") && words.iter().any(|word| name.contains(word))
+    !name.ends_with("_file") && !name.ends_with("_files") && words.iter().any(|word| name.contains(word))
 }
 
 fn without_userinfo(text: &str) -> Option<String> {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort, PathBeneath, PathFd,
     RestrictionStatus, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
     make_bitflags,
 };
@@ -54,6 +54,8 @@ struct Reach {
     reads: Vec<PathBuf>,
     /// Programs, and folders of programs.
     runs: Vec<PathBuf>,
+    /// Ports that are listened at.
+    ports: Vec<u16>,
 }
 
 /// How much of it is in force.
@@ -97,6 +99,8 @@ fn reach(config: &Config) -> Reach {
     let mut reach = Reach { writes: vec![config.service.state.clone()], ..Reach::default() };
     // Whoever throws something away writes there.
     reach.writes.push("/dev/null".into());
+    let listens = [config.notices.listen, config.health.listen, config.metrics.listen];
+    reach.ports.extend(listens.into_iter().flatten().map(|at| at.port()));
     reach.sockets.extend(config.control_path().parent().map(Path::to_owned));
     reach.reads.extend(SYSTEM.iter().map(PathBuf::from));
     reach.reads.extend(CERTIFICATES.iter().filter_map(env::var_os).map(PathBuf::from));
@@ -134,6 +138,9 @@ fn enforce(reach: &Reach) -> Result<Level, RulesetError> {
             let access = if path.is_dir() { access } else { access & AccessFs::from_file(newest) };
             rules = rules.add_rule(PathBeneath::new(opened, access))?;
         }
+    }
+    for port in &reach.ports {
+        rules = rules.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
     }
     let RestrictionStatus { ruleset, .. } = rules.restrict_self()?;
     Ok(match ruleset {

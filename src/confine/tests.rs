@@ -39,6 +39,7 @@ fn try_everything(folder: &Path) {
         sockets: vec![place("socket")],
         reads: vec![place("readable"), "/etc".into(), "/usr".into(), "/lib".into(), "/lib64".into(), "/dev".into()],
         runs: programs::of(&place("engine")),
+        ports: Vec::new(),
     };
     // The control: all of it can be done before.
     fs::write(elsewhere.join("before"), "x").expect("nothing is confined yet");

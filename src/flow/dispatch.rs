@@ -4,7 +4,10 @@
 use std::{
     collections::{BTreeMap, HashMap},
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,7 +29,10 @@ use super::{
     table::TableHandle,
     telling,
 };
-use crate::store::{JournalError, Pending, SharedJournal};
+use crate::{
+    metrics::Meters,
+    store::{JournalError, Pending, SharedJournal},
+};
 
 /// How many deliveries a lane takes into memory at first. Each time that all of them arrive, it takes twice as many.
 const AT_FIRST: usize = 16;
@@ -38,6 +44,8 @@ const SETTLING: usize = 64;
 const BREAKS: u32 = 3;
 /// How long a lane that waits for its destination sleeps before it looks again, if nothing wakes it.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often there is a sign of life while nothing is to be done.
+const BEAT: Duration = Duration::from_secs(2);
 
 /// What a lane waits for, for `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -57,6 +65,8 @@ pub struct Dispatch {
     table: TableHandle,
     attempts: Attempts,
     outcomes: Arc<Outcomes>,
+    meters: Arc<Meters>,
+    beat: AtomicBool,
     clock: Clock,
     states: Mutex<BTreeMap<Address, LaneState>>,
     delivered: std::sync::atomic::AtomicU64,
@@ -67,7 +77,29 @@ impl Dispatch {
     #[must_use]
     pub fn new(journal: SharedJournal, table: TableHandle, attempts: Attempts, clock: Clock) -> Arc<Self> {
         let (states, delivered) = (Mutex::new(BTreeMap::new()), std::sync::atomic::AtomicU64::new(0));
-        Arc::new(Self { journal, table, attempts, outcomes: Arc::default(), clock, states, delivered })
+        Arc::new(Self {
+            journal,
+            table,
+            attempts,
+            outcomes: Arc::default(),
+            meters: Arc::new(Meters::new()),
+            beat: AtomicBool::new(true),
+            clock,
+            states,
+            delivered,
+        })
+    }
+
+    /// What is counted of deliveries.
+    #[must_use]
+    pub fn meters(&self) -> Arc<Meters> {
+        Arc::clone(&self.meters)
+    }
+
+    /// Whether the lanes were looked after since this was asked last.
+    #[must_use]
+    pub fn beats(&self) -> bool {
+        self.beat.swap(false, Ordering::Relaxed)
     }
 
     /// Those who wait for what becomes of a message.
@@ -134,8 +166,11 @@ impl Dispatch {
                 };
                 running.spawn(run.run(stop.child_token()));
             }
+            self.beat.store(true, Ordering::Relaxed);
             tokio::select! {
                 () = stop.cancelled() => break,
+                // So that it can be told that nothing hangs here.
+                () = tokio::time::sleep(BEAT) => {}
                 woken = self.journal.woken() => awake = woken,
                 Some(ended) = running.join_next() => match ended {
                     Ok((lane, result)) => {
@@ -275,6 +310,8 @@ impl Lane {
                 }
             }
             dispatch.outcomes.note(&pending, &self.at, &outcome);
+            let since = dispatch.clock.now().since(pending.enqueued_at);
+            dispatch.meters.attempted(&self.at.account, &outcome, since);
             match self.conclude(dispatch, pending, outcome, settling, stop).await? {
                 Next::GoOn => {}
                 next => return Ok(next),

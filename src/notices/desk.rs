@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::{SourceName, account, following::Following, standing::Standing};
+use super::{Origin, account, following::Following, standing::Standing};
 use crate::{
     flow::{Outcomes, TableHandle, table::Table},
     store::SharedJournal,
@@ -23,6 +23,8 @@ use crate::{
 
 /// For how long the same name is the same notice.
 pub const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+/// After this long without news the journal is asked.
+const SOON: Duration = Duration::from_millis(250);
 /// As many names are remembered at most, of all sources.
 const MOST_REMEMBERED: usize = 200_000;
 /// Where they are kept in the account's own store.
@@ -111,45 +113,53 @@ impl Desk {
     /// [`NotTaken`]: nothing was kept.
     pub async fn take(
         &self,
-        source: &SourceName,
+        origin: &Origin,
         messages: Vec<(RemoteId, Message)>,
         named: Option<Named<'_>>,
         mut writes: Vec<StoreWrite>,
     ) -> Result<Following, NotTaken> {
-        let Some(named) = named else { return self.commit(source, messages, writes, None).await };
-        let (key, what) = (self.name_key(source, named.name), self.digest(&["what", source.as_str()], named.what));
+        let Some(named) = named else { return self.commit(origin, messages, writes, None).await };
+        let (key, what) = (self.name_key(origin, named.name), self.digest("what", origin, named.what));
         let _one_by_one = self.naming.lock().await;
         if let Some(known) = self.remembered(&key).await? {
             if known.what != what {
                 return Err(NotTaken::Conflict);
             }
-            return Ok(self.follow_again(source, known.ids).await);
+            return Ok(self.follow_again(origin, known.ids).await);
         }
         let ids = messages.iter().map(|(id, _)| id.clone()).collect();
         let known = serde_json::to_vec(&Remembered { ids, what }).expect("texts");
         writes.push(StoreWrite::put(&key, SecretBytes::new(known)));
-        self.commit(source, messages, writes, Some(key)).await
+        self.commit(origin, messages, writes, Some(key)).await
+    }
+
+    /// Whether something of this origin may be said anywhere, as far as that is known now.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: why not.
+    pub fn may_be_taken(&self, origin: &Origin) -> Result<(), NotTaken> {
+        self.may_be_said(&self.table.now(), origin.address()).map(drop)
     }
 
     async fn commit(
         &self,
-        source: &SourceName,
+        origin: &Origin,
         messages: Vec<(RemoteId, Message)>,
         writes: Vec<StoreWrite>,
         name: Option<String>,
     ) -> Result<Following, NotTaken> {
-        let (from, table) = (source.address(), self.table.now());
-        let to = self.may_be_said(&table, &from)?;
+        let table = self.table.now();
+        let to = self.may_be_said(&table, origin.address())?;
         let ids: Vec<_> = messages.iter().map(|(id, _)| id.clone()).collect();
         // Before the commit, since what becomes of it may be known at once.
-        let waiter = self.outcomes.wait_for(from, ids.clone());
-        self.hand_in(source, messages, writes).await?;
-        Ok(Following::new(source.clone(), ids, to, waiter, name))
+        let waiter = self.outcomes.wait_for(origin.address().clone(), ids.clone());
+        self.hand_in(origin, messages, writes).await?;
+        Ok(Following::new(origin.clone(), ids, to, waiter, name))
     }
 
     async fn hand_in(
         &self,
-        source: &SourceName,
+        origin: &Origin,
         messages: Vec<(RemoteId, Message)>,
         store: Vec<StoreWrite>,
     ) -> Result<(), NotTaken> {
@@ -157,7 +167,7 @@ impl Desk {
             let message = Cleartext::new(message);
             // It is the operator's own source, and its secret was asked for.
             let incoming = Incoming { id, message, trust: SenderTrust::Proven, identity: None, once: None };
-            Arrival { conversation: source.conversation(), what: Arrived::Message(incoming) }
+            Arrival { conversation: origin.address().conversation.clone(), what: Arrived::Message(incoming) }
         };
         let arrivals = messages.into_iter().map(arrival).collect();
         let batch = Batch { arrivals, store, ..Batch::default() };
@@ -170,14 +180,42 @@ impl Desk {
     /// # Errors
     /// [`NotTaken::NotNow`]: it was not taken back.
     pub async fn take_back(&self, following: &Following) -> Result<(), NotTaken> {
-        let source = following.source();
+        let origin = following.origin();
         let deletion = |id: &RemoteId| {
             let kind = Kind::Redaction(Target::new(id.clone()));
-            (Self::fresh_id(), Message::of(super::author(source, None), self.clock.now(), kind))
+            (Self::fresh_id(), Message::of(origin.author(), self.clock.now(), kind))
         };
         let deletions = following.ids().iter().map(deletion).collect();
         let forgotten = following.name().map(StoreWrite::delete).into_iter().collect();
-        self.hand_in(source, deletions, forgotten).await
+        self.hand_in(origin, deletions, forgotten).await
+    }
+
+    /// Follows a notice until it is certain everywhere what became of it, and no longer than `within`. One that waits
+    /// everywhere for what may never come is taken back.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: it was taken back.
+    pub async fn follow(&self, following: &mut Following, within: Duration) -> Result<Standing, NotTaken> {
+        let early = within.min(SOON);
+        let mut standing = following.until_certain(early).await;
+        if !standing.is_final() && following.hopeless().is_none() {
+            // What was refused or held in the moment of its commit makes no attempt that would be told of.
+            self.learn(following).await;
+            standing = following.until_certain(within - early).await;
+        }
+        if let Some(why) = following.hopeless() {
+            self.take_back(following).await?;
+            return Err(why);
+        }
+        Ok(standing)
+    }
+
+    async fn learn(&self, following: &mut Following) {
+        for id in following.ids().to_vec() {
+            if let Ok(facts) = self.journal.why(following.origin().address(), &id).await {
+                following.learn(&id, &facts);
+            }
+        }
     }
 
     /// Where a notice of a source may be said, or is worth waiting for.
@@ -200,20 +238,16 @@ impl Desk {
     ///
     /// # Errors
     /// [`NotTaken::NotNow`]: the journal does not say now.
-    pub async fn standing(&self, source: &SourceName, id: &RemoteId) -> Result<Option<Standing>, NotTaken> {
-        let facts = self.journal.why(&source.address(), id).await;
+    pub async fn standing(&self, origin: &Origin, id: &RemoteId) -> Result<Option<Standing>, NotTaken> {
+        let facts = self.journal.why(origin.address(), id).await;
         let facts = facts.map_err(|_| NotTaken::NotNow("the journal does not answer".into()))?;
         Ok((!facts.is_empty()).then(|| Standing::of(&facts)))
     }
 
-    async fn follow_again(&self, source: &SourceName, ids: Vec<RemoteId>) -> Following {
-        let waiter = self.outcomes.wait_for(source.address(), ids.clone());
-        let mut following = Following::new(source.clone(), ids.clone(), Vec::new(), waiter, None);
-        for id in &ids {
-            if let Ok(facts) = self.journal.why(&source.address(), id).await {
-                following.learn(id, &facts);
-            }
-        }
+    async fn follow_again(&self, origin: &Origin, ids: Vec<RemoteId>) -> Following {
+        let waiter = self.outcomes.wait_for(origin.address().clone(), ids.clone());
+        let mut following = Following::again(origin.clone(), ids, waiter);
+        self.learn(&mut following).await;
         following
     }
 
@@ -231,14 +265,14 @@ impl Desk {
         Ok(known.and_then(|known| serde_json::from_slice(known.expose()).ok()))
     }
 
-    fn name_key(&self, source: &SourceName, name: &str) -> String {
-        format!("{NAMES}{}", self.digest(&["name", source.as_str()], name.as_bytes()))
+    fn name_key(&self, origin: &Origin, name: &str) -> String {
+        format!("{NAMES}{}", self.digest("name", origin, name.as_bytes()))
     }
 
     /// A digest that nobody can make without our key, so that what is kept says nothing of what was sent.
-    pub(super) fn digest(&self, about: &[&str], what: &[u8]) -> String {
+    pub(super) fn digest(&self, about: &str, origin: &Origin, what: &[u8]) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.key.as_slice()).expect("HMAC takes a key of any length");
-        for part in about {
+        for part in [about, origin.address().conversation.as_str()] {
             mac.update(part.as_bytes());
             mac.update(&[0]);
         }

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use sealbridge_contract::{Address, RemoteId};
+use sealbridge_contract::{Address, RemoteId, gate::Hold};
 
 use super::{
-    SourceName,
+    Origin,
     desk::{NotTaken, hopeless},
     standing::Standing,
 };
@@ -25,7 +25,7 @@ enum Known {
 /// A notice that is followed.
 #[derive(Debug)]
 pub struct Following {
-    source: SourceName,
+    origin: Origin,
     /// The names of its messages; it is called by the first.
     ids: Vec<RemoteId>,
     known: BTreeMap<Address, Vec<Known>>,
@@ -38,20 +38,25 @@ pub struct Following {
 
 impl Following {
     pub(super) fn new(
-        source: SourceName,
+        origin: Origin,
         ids: Vec<RemoteId>,
         to: Vec<Address>,
         waiter: Waiter,
         name: Option<String>,
     ) -> Self {
         let known = to.into_iter().map(|at| (at, vec![Known::OnItsWay; ids.len()])).collect();
-        Self { source, ids, known, waiter, name, again: false }
+        Self { origin, ids, known, waiter, name, again: false }
     }
 
-    /// Who brought it.
+    /// One that was taken before. Where it is to be said, the journal knows.
+    pub(super) fn again(origin: Origin, ids: Vec<RemoteId>, waiter: Waiter) -> Self {
+        Self { origin, ids, known: BTreeMap::new(), waiter, name: None, again: true }
+    }
+
+    /// Where it comes from.
     #[must_use]
-    pub fn source(&self) -> &SourceName {
-        &self.source
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// What its messages are called here.
@@ -76,20 +81,23 @@ impl Following {
         self.name.as_deref()
     }
 
-    /// Takes in what the journal knows of one of its messages, which was taken before.
+    /// Takes in what the journal knows of one of its messages.
     pub(super) fn learn(&mut self, id: &RemoteId, facts: &[Fact]) {
-        self.again = true;
         let Some(place) = self.ids.iter().position(|known| known == id) else { return };
         for fact in facts {
             let Some(to) = &fact.to else { continue };
             let why = || fact.reason.clone().unwrap_or_else(|| fact.state.to_owned());
             let known = match (fact.state, &fact.delivered_as) {
                 ("delivered" | "echo", Some(id)) => Known::Became(Became::Arrived(id.clone())),
-                ("queued" | "held" | "waiting" | "delivered" | "echo", _) => Known::OnItsWay,
+                ("held", _) => Known::Became(Became::Waits(Hold::Paused)),
+                ("queued" | "waiting" | "delivered" | "echo", _) => Known::OnItsWay,
                 _ => Known::Became(Became::Refused(why())),
             };
             let all = self.known.entry(to.clone()).or_insert_with(|| vec![Known::OnItsWay; self.ids.len()]);
-            all[place] = known;
+            // What was told meanwhile is newer than what was asked.
+            if matches!(all[place], Known::OnItsWay) {
+                all[place] = known;
+            }
         }
     }
 

@@ -9,22 +9,19 @@ mod account;
 pub mod desk;
 mod dialect;
 mod following;
+mod incidents;
+pub mod markup;
 mod name;
 mod notice;
+mod server;
 mod standing;
-
-use sealbridge_contract::{Author, Text};
 
 pub use account::Account;
 pub use desk::{Desk, NotTaken};
 pub use dialect::Dialect;
 pub use following::Following;
-pub use name::{ACCOUNT, LINKS, SourceName, account, is_source};
+pub use incidents::{Acknowledged, Known, KnownAlert, Step};
+pub use name::{ACCOUNT, LINKS, Origin, SourceName, account, is_operator, is_source};
 pub use notice::{Alert, Attachment, Incident, Notice, Posted, Severity};
+pub use server::{Answers, Server};
 pub use standing::Standing;
-
-/// The author of what a source brings, under the name that its operator gave it.
-#[must_use]
-pub fn author(source: &SourceName, name: Option<&str>) -> Author {
-    Author { id: source.person(), name: Some(Text::new(name.unwrap_or(source.as_str()))) }
-}

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sealbridge_contract::{AccountName, Address, ConversationId, PersonId};
+use sealbridge_contract::{AccountName, Address, Author, ConversationId, PersonId, Text};
 use serde::{Deserialize, Serialize};
 
 use crate::store::LinkName;
@@ -11,6 +11,52 @@ use crate::store::LinkName;
 pub const ACCOUNT: &str = "notices";
 /// How the names of links begin that carry what a source brings.
 pub const LINKS: &str = "notices-";
+
+/// How conversations of that account begin from which the operator's own words come: `sealbridge send`.
+const OPERATOR: &str = "send/";
+
+/// Whether the operator's own words come from a conversation.
+#[must_use]
+pub fn is_operator(at: &Address) -> bool {
+    is_source(at) && at.conversation.as_str().starts_with(OPERATOR)
+}
+
+/// Where notices come from, and under which name they appear.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    address: Address,
+    person: PersonId,
+    name: Option<String>,
+}
+
+impl Origin {
+    /// What a source brings, under the name that its operator gave it.
+    #[must_use]
+    pub fn source(source: &SourceName, name: Option<&str>) -> Self {
+        let name = name.unwrap_or(source.as_str()).to_owned();
+        Self { address: source.address(), person: source.person(), name: Some(name) }
+    }
+
+    /// What the operator says in a conversation. It appears as the bridge's own.
+    #[must_use]
+    pub fn operator(to: &Address) -> Self {
+        let conversation = ConversationId::new(format!("{OPERATOR}{to}"));
+        let address = Address { account: account(), conversation };
+        Self { address, person: PersonId::new(Author::BRIDGE), name: None }
+    }
+
+    /// The conversation from which they come.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Their author.
+    #[must_use]
+    pub fn author(&self) -> Author {
+        Author { id: self.person.clone(), name: self.name.as_deref().map(Text::new) }
+    }
+}
 
 /// The name of a source: `[sources.NAME]` in the config. It stands in addresses, so its alphabet is small.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

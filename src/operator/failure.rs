@@ -34,6 +34,8 @@ pub enum FailureKind {
     Unreachable,
     /// What must hold does not, so it is not done.
     Refused,
+    /// It is kept, and goes on by itself.
+    Kept,
     /// It may work later.
     Temporary,
 }
@@ -49,6 +51,7 @@ impl FailureKind {
             Self::Auth => 4,
             Self::Unreachable => 5,
             Self::Refused => 6,
+            Self::Kept => 7,
             // EX_TEMPFAIL of sysexits.h.
             Self::Temporary => 75,
         }

@@ -4,13 +4,15 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use sealbridge_contract::{AccountName, Address, AnyTransport, Clock, Flow, RootKey, Timestamp};
+use sealbridge_contract::{AccountName, Address, AnyTransport, Clock, Flow, RootKey, Spool, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use crate::{
     config::Config,
     flow::LaneState,
+    metrics::Meters,
+    notices::Desk,
     store::{JournalError, SharedJournal},
 };
 
@@ -29,6 +31,14 @@ pub trait Host: Send + Sync {
     fn accounts(&self) -> Vec<Account>;
     /// What the lanes are doing that have something to do.
     fn lanes(&self) -> BTreeMap<Address, LaneState>;
+    /// What is counted while it happens.
+    fn meters(&self) -> Arc<Meters> {
+        Arc::default()
+    }
+    /// Whether what runs the lanes gave a sign of life since this was asked last.
+    fn beats(&self) -> bool {
+        true
+    }
     /// What is wrong with the service as a whole.
     fn trouble(&self) -> Option<String>;
     /// Writes what a backup needs of an account and the journal does not have: see
@@ -37,6 +47,14 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// [`Failure`]: there is no such file.
     async fn export(&self, account: &AccountName) -> Result<Option<PathBuf>, Failure>;
+    /// Where the operator's own words are taken, to be carried like every other.
+    fn notices(&self) -> Option<Arc<Desk>> {
+        None
+    }
+    /// Where files lie on their way.
+    fn spool(&self) -> Option<Arc<dyn Spool>> {
+        None
+    }
     /// Does what a change of the links brings with it. Called after each, when it is in force already.
     ///
     /// # Errors

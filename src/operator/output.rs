@@ -48,6 +48,11 @@ impl Output {
         let _ = writeln!(err, "{on}{words}{off}");
     }
 
+    /// Whether somebody looks at what is going on.
+    pub(super) fn shows_bars(self) -> bool {
+        !self.json && io::stderr().is_terminal()
+    }
+
     /// Shows how an action ended.
     pub(super) fn outcome(self, outcome: &Outcome) {
         if self.json {
@@ -91,7 +96,7 @@ impl Output {
         match step {
             StepFrame::Show { words } | StepFrame::Done { words } => self.say(("", words, "")),
             StepFrame::Progress { words } => self.say((dim, words, off)),
-            StepFrame::Ask { .. } => {}
+            StepFrame::Ask { .. } | StepFrame::Piece { .. } => {}
             StepFrame::Invitation { to, how, link, picture } => {
                 self.say(("", &format!("{picture}\nInvitation to {to}. {how}"), ""));
                 self.say((bold, link, off));

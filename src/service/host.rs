@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use sealbridge_contract::{AccountName, Address, Clock, Flow, Timestamp};
+use sealbridge_contract::{AccountName, Address, Clock, Flow, Spool, Timestamp};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -18,6 +18,8 @@ use crate::{
     backup::Restored,
     config::Config,
     flow::{LaneState, Upkeep, audience, namesakes, signals, upkeep::unless_full},
+    metrics::Meters,
+    notices,
     operator::{
         Failure, FailureKind, admin,
         chat::Chat,
@@ -66,6 +68,14 @@ impl Host for Service {
         self.dispatch.lanes()
     }
 
+    fn meters(&self) -> Arc<Meters> {
+        self.dispatch.meters()
+    }
+
+    fn beats(&self) -> bool {
+        self.dispatch.beats()
+    }
+
     fn trouble(&self) -> Option<String> {
         self.desk.trouble().map(str::to_owned)
     }
@@ -81,6 +91,14 @@ impl Host for Service {
             (None, _) => Ok(None),
         };
         Ok(exported?)
+    }
+
+    fn notices(&self) -> Option<Arc<notices::Desk>> {
+        Some(Arc::clone(&self.notices))
+    }
+
+    fn spool(&self) -> Option<Arc<dyn Spool>> {
+        Some(Arc::new(self.spool.clone()))
     }
 
     async fn links_changed(&self) -> Result<(), JournalError> {

@@ -54,6 +54,7 @@ pub struct Service {
     router: Arc<JourneyRouter>,
     signalled: Mutex<Option<mpsc::Receiver<(Address, Signal)>>>,
     dispatch: Arc<Dispatch>,
+    notices: Arc<notices::Desk>,
     spool: SpoolFolder,
     accounts: Mutex<HashMap<AccountName, Opened>>,
     started_at: Timestamp,
@@ -93,6 +94,7 @@ impl Service {
         crate::testing::follow_clock_file(&clock);
         let vault = Vault::new(root);
         let [for_router, for_attempts] = [(); 2].map(|()| MarkKey::new(vault.key_for("loop marks v1")));
+        let for_notices = vault.key_for("notices v1");
         let tags = Tags::new(vault.key_for("name tags v1"));
         let stores = config.accounts.keys().map(|name| (name.clone(), vault.key_for(&format!("account store {name}"))));
         let keys = Keys { stores: stores.collect() };
@@ -117,6 +119,14 @@ impl Service {
         let (signals, signalled) = signals::line();
         let desk = Desk::new(Arc::clone(&journal), table.clone(), signals, config.operator.clone(), clock.clone());
         let dispatch = Dispatch::new(Arc::clone(&journal), table.clone(), attempts, clock.clone());
+        let notices = notices::Desk::new(
+            Arc::clone(&desk) as Arc<dyn Intake>,
+            Arc::clone(&journal),
+            table.clone(),
+            dispatch.outcomes(),
+            for_notices,
+            clock.clone(),
+        );
         let service = Arc::new(Self {
             config,
             journal,
@@ -129,6 +139,7 @@ impl Service {
             router,
             signalled: Mutex::new(Some(signalled)),
             dispatch,
+            notices: Arc::new(notices),
             spool,
             accounts: Mutex::default(),
             this: OnceLock::new(),
@@ -173,10 +184,10 @@ impl Service {
         // What an operator says in the admin room is for the bridge alone.
         let admin = admin::room(&*self.journal).await?;
         let declared = self.config.fixed_links();
-        for (name, fixed) in &self.config.links {
+        for (name, fixed) in &declared {
             if let Some(room) = fixed.ends.iter().find(|at| Some(*at) == admin.as_ref()) {
                 return Err(Failure::refused(format!(
-                    "{room} is the admin room, and what is said there goes nowhere else: take it out of [links.{name}]"
+                    "{room} is the admin room, and what is said there goes nowhere else: take it out of the link `{name}`"
                 )));
             }
         }

@@ -307,6 +307,12 @@ fn example_parses_and_shows_the_defaults() {
             ("/accounts/family", "password_file"),
             ("/accounts/family", "groups"),
             ("/operator/admins/anna", "key"),
+            ("/notices", "listen"),
+            ("/sources/prometheus", "secret_files"),
+            ("/sources/prometheus", "name"),
+            ("/sources/prometheus", "template"),
+            ("/health", "listen"),
+            ("/metrics", "listen"),
         ];
         for (section, key) in examples {
             shown.pointer_mut(section).and_then(|section| section.as_object_mut()?.remove(key));

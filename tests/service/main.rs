@@ -14,6 +14,7 @@ mod long_words;
 mod long_words_across;
 mod loops;
 mod lying;
+mod notices;
 mod operator;
 mod kinds_across;
 mod media_across;

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::Text;
+use crate::{SecretBytes, Text};
 
 /// What a surface shows or asks next.
 #[derive(Debug)]
@@ -27,6 +27,9 @@ pub enum Step {
     },
     /// Emoji to be compared with the other side's, by a person; the flow waits for [`Answer::Yes`] or [`Answer::No`].
     Compare(Vec<Emoji>),
+    /// The next piece of a file that somebody sends, of no more than [`Answer::LARGEST_PIECE`] bytes; an empty one is its
+    /// end. The flow waits for an [`Answer::Piece`]. Files are counted from zero.
+    Piece(usize),
     /// Done, and how it ended.
     Done(String),
 }
@@ -73,6 +76,13 @@ pub enum Answer {
     Yes,
     /// They don't match; or: stop.
     No,
+    /// To [`Step::Piece`].
+    Piece(SecretBytes),
+}
+
+impl Answer {
+    /// The largest piece of a file that is taken at once, in bytes.
+    pub const LARGEST_PIECE: usize = 1 << 20;
 }
 
 /// Why a flow ended before it was done.

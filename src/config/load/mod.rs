@@ -24,7 +24,7 @@ pub use self::{
     names::variable_for,
     problems::{Place, Position, Problem, Problems},
 };
-use super::{Admin, Config, FixedLink, Format, Journal, Level, Log, Notices, Operator, Service, Source};
+use super::{Admin, Config, FixedLink, Format, Journal, Level, Listener, Log, Notices, Operator, Service, Source};
 use crate::{
     notices::{self, SourceName},
     store::LinkName,
@@ -75,6 +75,10 @@ struct Raw {
     notices: Notices,
     #[serde(default)]
     sources: BTreeMap<String, Source>,
+    #[serde(default)]
+    health: Listener,
+    #[serde(default)]
+    metrics: Listener,
     #[serde(default)]
     journal: Journal,
     #[serde(default)]
@@ -235,8 +239,9 @@ impl<'a> Loading<'a> {
         }
         let mut log = raw.log;
         log.level = Level::louder(log.level, self.sources.flags.verbose);
-        let Raw { service, admin, operator, notices, journal, .. } = raw;
-        let mut config = Config { service, admin, operator, accounts, links, notices, sources, journal, log };
+        let Raw { service, admin, operator, notices, health, metrics, journal, .. } = raw;
+        let mut config =
+            Config { service, admin, operator, accounts, links, notices, sources, health, metrics, journal, log };
         // The file's own path is made absolute, since the parent of a bare name is an empty path.
         let file = std::path::absolute(&self.sources.file).unwrap_or_else(|_| self.sources.file.clone());
         config.make_paths_absolute(file.parent().unwrap_or(Path::new("/")));

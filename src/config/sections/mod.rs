@@ -3,6 +3,7 @@
 mod admin;
 mod journal;
 mod links;
+mod listeners;
 mod log;
 mod notices;
 mod operator;
@@ -11,6 +12,7 @@ mod service;
 pub use admin::Admin;
 pub use journal::Journal;
 pub use links::{FixedLink, parse_address};
+pub use listeners::Listener;
 pub use log::{Format, Level, Log};
 pub use notices::{Notices, Source};
 pub use operator::{Commander, Operator};

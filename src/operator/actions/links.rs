@@ -178,7 +178,7 @@ fn must_be_encrypted(host: &dyn Host, at: &Address) -> Result<(), Failure> {
 }
 
 /// What an operator says in the admin room is for the bridge alone.
-async fn must_not_be_the_admin_room(host: &dyn Host, at: &Address) -> Result<(), Failure> {
+pub(super) async fn must_not_be_the_admin_room(host: &dyn Host, at: &Address) -> Result<(), Failure> {
     if admin::room(&*host.journal()).await?.as_ref() == Some(at) {
         return Err(Failure::refused(format!("{at} is the admin room, and what is said there goes nowhere else")));
     }

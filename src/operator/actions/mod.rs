@@ -7,6 +7,7 @@ mod doctor;
 mod letters;
 mod links;
 mod room;
+mod send;
 mod status;
 
 use std::{fmt, sync::Arc};
@@ -15,6 +16,7 @@ pub use doctor::{Check, CheckState, diagnosis, journal_does_not_open, on_disk, s
 use sealbridge_contract::{
     AccountName, Address, Answer, AnyTransport, Flow, PersonId, RemoteId, Step, audience::Identity,
 };
+pub use send::{Content, MOST_FILES, NamedFile, Sending, answer as content};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -157,6 +159,8 @@ pub enum Action {
         /// What it is called there.
         message: RemoteId,
     },
+    /// The operator says something in a conversation.
+    Send(Sending),
     /// What a backup needs of the accounts and the journal does not have is written into files, for whoever makes it.
     PrepareBackup,
     /// Identities are compared by people.
@@ -218,6 +222,7 @@ impl Action {
             Self::Why { .. } => "why",
             Self::RetryHere { .. } => "retry_here",
             Self::RetryMessage { .. } => "retry_message",
+            Self::Send(_) => "send",
             Self::PrepareBackup => "prepare_backup",
             Self::Verify { .. } => "verify",
         }
@@ -226,7 +231,7 @@ impl Action {
     /// Whether it goes on in steps that a person watches, rather than being done at once.
     #[must_use]
     pub fn has_steps(&self) -> bool {
-        matches!(self, Self::Verify { .. })
+        matches!(self, Self::Verify { .. } | Self::Send(_))
     }
 
     /// Whether it needs accounts that are open, rather than the journal alone.
@@ -260,6 +265,7 @@ impl Action {
             | Self::ListTrust
             | Self::ShowTrust { .. }
             | Self::ForgetTrust { .. }
+            | Self::Send(_)
             | Self::Verify { .. } => true,
         }
     }
@@ -295,6 +301,7 @@ impl Action {
             | Self::Approve { .. }
             | Self::ForgetTrust { .. }
             | Self::PrepareBackup
+            | Self::Send(_)
             | Self::Verify { .. } => true,
         }
     }
@@ -375,6 +382,7 @@ pub struct Performance {
 enum State {
     Start,
     Flow(Box<dyn Flow>),
+    Send(send::Saying),
     Finished,
 }
 
@@ -417,7 +425,11 @@ impl Performance {
             };
             return Ok(Progress::Step(Step::Progress(words)));
         }
+        if let (State::Start, Action::Send(sending)) = (&self.state, &self.action) {
+            self.state = State::Send(send::Saying::new(Arc::clone(&self.host), sending.clone()));
+        }
         match &mut self.state {
+            State::Send(saying) => saying.next(answer).await,
             State::Start => do_at_once(&*self.host, &self.action).await.map(Progress::Done),
             State::Flow(flow) => match flow.next(answer).await? {
                 Step::Done(words) => {
@@ -468,7 +480,7 @@ async fn do_at_once(host: &dyn Host, action: &Action) -> Result<Outcome, Failure
         Action::RetryHere { at, number } => room::retry_here(host, at, *number).await,
         Action::RetryMessage { at, message } => room::retry_message(host, at, message).await,
         Action::PrepareBackup => backup::prepare(host).await,
-        Action::Verify { .. } => Err(Failure::other("comparing takes more than one step")),
+        Action::Verify { .. } | Action::Send(_) => Err(Failure::other("this takes more than one step")),
     }
 }
 

@@ -65,6 +65,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         answers: Option<PathBuf>,
     },
+    Send(super::send::Send),
     /// Our logins.
     #[command(subcommand)]
     Account(Account),

@@ -13,6 +13,7 @@ mod local;
 mod login;
 mod questions;
 mod run;
+mod send;
 
 use std::{
     env,
@@ -110,6 +111,10 @@ fn carry_out(arguments: Arguments, open: Open, output: Output) -> Result<Option<
             let workers = workers(config.accounts.len());
             confine(&config)?;
             runtime(Some(workers))?.block_on(run::run(Arc::new(config), key, open))
+        }
+        Command::Send(what) => {
+            let config = Arc::new(load(&global)?);
+            runtime(Some(1))?.block_on(send::send(config, what, open, output))
         }
         asked => {
             let config = Arc::new(load(&global)?);

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
+    metrics::{self, watchdog},
     operator::{Failure, FailureKind, Open, control::Server},
 };
 
@@ -23,13 +24,16 @@ pub(super) async fn run(config: Arc<Config>, key: RootKey, open: Open) -> Result
             }
         }
         let control = Server::bind(&config.control_path()).await?;
+        let listeners = metrics::bind(&config).await?;
         let commands = control.serve(Arc::clone(&service).as_host(), stop.clone());
+        let asked = listeners.serve(Arc::clone(&service).as_host(), stop.clone());
+        let told = watchdog::tell(Arc::clone(&service).as_host(), stop.clone());
         let running = async {
             let ended = service.run(stop.clone()).await;
             stop.cancel();
             ended
         };
-        let ((), ended) = tokio::join!(commands, running);
+        let ((), (), (), ended) = tokio::join!(commands, asked, told, running);
         ended
     };
     let ended = served.await;

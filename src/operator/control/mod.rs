@@ -9,7 +9,8 @@ mod server;
 
 use std::{io, path::Path};
 
-use sealbridge_contract::{Answer, Invitation, Step, Text, steps::Emoji};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sealbridge_contract::{Answer, Invitation, SecretBytes, Step, Text, steps::Emoji};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use zeroize::Zeroizing;
@@ -46,6 +47,8 @@ pub enum AnswerFrame {
     Yes,
     /// No.
     No,
+    /// A piece of a file, in base64.
+    Piece(String),
 }
 
 /// From the service to the command.
@@ -106,6 +109,11 @@ pub enum StepFrame {
         /// Which.
         emoji: Vec<EmojiFrame>,
     },
+    /// The next piece of a file is wanted.
+    Piece {
+        /// Of which, counted from zero.
+        file: usize,
+    },
     /// The end of a flow.
     Done {
         /// How it ended.
@@ -126,7 +134,7 @@ impl StepFrame {
     /// Whether it waits for an answer.
     #[must_use]
     pub fn waits(&self) -> bool {
-        matches!(self, Self::Ask { .. } | Self::Compare { .. })
+        matches!(self, Self::Ask { .. } | Self::Compare { .. } | Self::Piece { .. })
     }
 }
 
@@ -139,6 +147,7 @@ impl From<Step> for StepFrame {
             Step::Invitation(invitation) => Self::from(&invitation),
             Step::Secret { label, value, .. } => Self::Secret { label, value: value.as_str().to_owned() },
             Step::Compare(emoji) => Self::Compare { emoji: emoji.iter().map(EmojiFrame::from).collect() },
+            Step::Piece(file) => Self::Piece { file },
             Step::Done(words) => Self::Done { words },
             // The contract may grow a step before this surface can show it; saying so is better than to wait for ever.
             _ => Self::Show { words: "(a step that this version can't show)".into() },
@@ -169,6 +178,10 @@ impl From<AnswerFrame> for Answer {
             AnswerFrame::Text(words) => Self::Text(Text::new(words)),
             AnswerFrame::Yes => Self::Yes,
             AnswerFrame::No => Self::No,
+            // What is no base64 is no piece; an end that comes too soon would be taken for the whole file.
+            AnswerFrame::Piece(piece) => {
+                STANDARD.decode(piece).map_or(Self::No, |piece| Self::Piece(SecretBytes::new(piece)))
+            }
         }
     }
 }
@@ -179,6 +192,7 @@ impl From<Answer> for AnswerFrame {
             Answer::Text(words) => Self::Text(words.as_str().to_owned()),
             Answer::Yes => Self::Yes,
             Answer::No => Self::No,
+            Answer::Piece(piece) => Self::Piece(STANDARD.encode(piece.expose())),
         }
     }
 }

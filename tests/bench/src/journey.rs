@@ -155,6 +155,8 @@ impl Place {
             links: links.collect::<Result<_>>()?,
             notices: Default::default(),
             sources: Default::default(),
+            health: Default::default(),
+            metrics: Default::default(),
             journal: Journal::default(),
             log: Log::default(),
         })

@@ -10,7 +10,10 @@ use super::{
     },
     Reader,
 };
-use crate::store::{LaneReport, LinkName, Pending, Spoken};
+use crate::{
+    notices,
+    store::{LaneReport, LinkName, Pending, Spoken},
+};
 
 /// The head of a lane, and the numbers of those that do not open.
 #[derive(Default)]
@@ -168,6 +171,10 @@ fn relate(reader: &Reader, lane: i64, pending: &mut Pending, before: &[Pending])
             }
             // Its words were taken back, and must not come along in a quotation.
             Named::Erased(..) => answers_erased |= message.reply_to() == Some(target),
+            // The operator names what they answer as it is called where the answer goes.
+            Named::Unknown if notices::is_operator(from) && message.about() != Some(target) => {
+                *name = Some(target.clone())
+            }
             Named::Pending(_) | Named::Unknown => {}
         }
     }

@@ -1,0 +1,228 @@
+//! One incident, one message: what is kept of something that began, changes and ends. Pure: a request in, what is to be
+//! said out.
+
+use std::collections::BTreeMap;
+
+use sealbridge_contract::{RemoteId, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Alert, Incident, Severity};
+
+/// So many alerts of one incident are kept apart; of more, those that ended first are forgotten first.
+const MOST_ALERTS: usize = 200;
+
+/// An incident that goes on. Kept locked, since it has the sender's words in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Known {
+    /// The message that it is.
+    pub root: RemoteId,
+    /// Since when it is known.
+    pub since: Timestamp,
+    /// What the last request said of it as a whole.
+    pub values: Value,
+    /// Its alerts, by what their sender calls them.
+    pub alerts: BTreeMap<String, KnownAlert>,
+    /// How often it was told again without news since the last news.
+    pub repeats: u32,
+    /// Who said that they look after it.
+    pub acknowledged: Option<Acknowledged>,
+}
+
+/// One alert, as it was told last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KnownAlert {
+    /// It goes on.
+    pub firing: bool,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What its template sees.
+    pub values: Value,
+    /// Since when it is so.
+    pub since: Timestamp,
+}
+
+/// Who said that they look after an incident. A server could have made that up, so it changes nothing but words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    /// Under which name they appear.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What a request changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It begins: a message of its own.
+    Begins,
+    /// Some of its alerts began, ended or changed: its message is edited, and a reply in its thread says what changed.
+    Changes {
+        /// Those that began.
+        began: Vec<String>,
+        /// Those that ended.
+        ended: Vec<String>,
+    },
+    /// Nothing is new: its message says how often.
+    Repeats,
+    /// All of it is over.
+    Ends {
+        /// The alerts that ended last.
+        ended: Vec<String>,
+    },
+    /// Something is over that is not known: it is said for itself.
+    EndsUnknown,
+}
+
+impl Known {
+    /// Takes in what a request tells. `root` is what its message will be called if it begins.
+    #[must_use]
+    pub fn hear(
+        known: Option<Self>,
+        incident: &Incident,
+        values: &Value,
+        root: RemoteId,
+        now: Timestamp,
+    ) -> (Step, Self) {
+        let is_new = known.is_none();
+        let fresh =
+            || Self { root, since: now, values: Value::Null, alerts: BTreeMap::new(), repeats: 0, acknowledged: None };
+        let mut known = known.unwrap_or_else(fresh);
+        known.values = values.clone();
+        let (mut began, mut ended, mut changed) = (Vec::new(), Vec::new(), false);
+        for alert in &incident.alerts {
+            let before = known.alerts.get(&alert.fingerprint);
+            let was_firing = before.is_some_and(|before| before.firing);
+            changed |= before.is_none_or(|before| before.severity != alert.severity);
+            match (was_firing, alert.firing) {
+                (false, true) => began.push(alert.fingerprint.clone()),
+                (true, false) => ended.push(alert.fingerprint.clone()),
+                _ => {}
+            }
+            let since = before.filter(|_| was_firing == alert.firing).map_or(now, |before| before.since);
+            let (firing, severity, values) = (alert.firing, alert.severity, alert.values.clone());
+            known.alerts.insert(alert.fingerprint.clone(), KnownAlert { firing, severity, values, since });
+        }
+        known.forget_some();
+        let step = match () {
+            () if is_new && known.firing() == 0 => Step::EndsUnknown,
+            () if is_new => Step::Begins,
+            () if known.firing() == 0 => Step::Ends { ended },
+            () if began.is_empty() && ended.is_empty() && !changed => Step::Repeats,
+            () => Step::Changes { began, ended },
+        };
+        match &step {
+            Step::Repeats => known.repeats += 1,
+            // Whoever looks after it has not seen what began since.
+            Step::Changes { began, .. } if !began.is_empty() => (known.repeats, known.acknowledged) = (0, None),
+            _ => known.repeats = 0,
+        }
+        (step, known)
+    }
+
+    /// How many alerts go on.
+    #[must_use]
+    pub fn firing(&self) -> usize {
+        self.alerts.values().filter(|alert| alert.firing).count()
+    }
+
+    /// How much it matters: as much as the worst that goes on, or that went on if all is over.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        let over = self.firing() == 0;
+        let counts = self.alerts.values().filter(|alert| over || alert.firing);
+        counts.map(|alert| alert.severity).max().unwrap_or_default()
+    }
+
+    /// Its alerts as they are now, in the order of their names.
+    #[must_use]
+    pub fn course(&self) -> Vec<Alert> {
+        let alert = |(fingerprint, known): (&String, &KnownAlert)| Alert {
+            fingerprint: fingerprint.clone(),
+            firing: known.firing,
+            severity: known.severity,
+            values: known.values.clone(),
+        };
+        self.alerts.iter().map(alert).collect()
+    }
+
+    fn forget_some(&mut self) {
+        while self.alerts.len() > MOST_ALERTS {
+            let first = self.alerts.iter().min_by_key(|(_, alert)| (alert.firing, alert.since));
+            let Some(first) = first.map(|(fingerprint, _)| fingerprint.clone()) else { break };
+            self.alerts.remove(&first);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn incident(alerts: &[(&str, bool)]) -> Incident {
+        let alert = |(name, firing): &(&str, bool)| Alert {
+            fingerprint: (*name).to_owned(),
+            firing: *firing,
+            severity: Severity::Warning,
+            values: json!({ "name": name }),
+        };
+        Incident { group: "g".into(), alerts: alerts.iter().map(alert).collect() }
+    }
+
+    fn hear(known: Option<Known>, alerts: &[(&str, bool)], at: i64) -> (Step, Known) {
+        Known::hear(known, &incident(alerts), &Value::Null, RemoteId::new(format!("root-{at}")), Timestamp(at))
+    }
+
+    #[test]
+    fn windows_of_differences_lose_no_resolution() {
+        // As Alertmanager tells of two alerts that end one after the other: each request has only what changed.
+        let (step, known) = hear(None, &[("a", true), ("b", true)], 1);
+        assert_eq!(step, Step::Begins);
+        let (step, known) = hear(Some(known), &[("a", false), ("b", true)], 2);
+        assert_eq!(step, Step::Changes { began: vec![], ended: vec!["a".into()] });
+        assert_eq!((known.firing(), known.alerts["b"].since), (1, Timestamp(1)));
+        let (step, known) = hear(Some(known), &[("b", false)], 3);
+        assert_eq!(step, Step::Ends { ended: vec!["b".into()] });
+        assert_eq!((known.firing(), known.alerts.len()), (0, 2));
+        assert_eq!(known.root, RemoteId::new("root-1"));
+    }
+
+    #[test]
+    fn what_is_told_again_is_counted_and_said_once() {
+        let (_, known) = hear(None, &[("a", true)], 1);
+        let (step, known) = hear(Some(known), &[("a", true)], 2);
+        assert_eq!((step, known.repeats), (Step::Repeats, 1));
+        let (step, known) = hear(Some(known), &[("b", true)], 3);
+        assert_eq!((step, known.repeats), (Step::Changes { began: vec!["b".into()], ended: vec![] }, 0));
+    }
+
+    #[test]
+    fn whoever_looks_after_it_has_not_seen_what_began_since() {
+        let (_, known) = hear(None, &[("a", true), ("b", true)], 1);
+        let acknowledged = Some(Acknowledged { by: "Ann".into(), at: Timestamp(2) });
+        let known = Known { acknowledged: acknowledged.clone(), ..known };
+        let (_, known) = hear(Some(known), &[("a", false)], 3);
+        assert_eq!(known.acknowledged, acknowledged, "less is wrong than they know");
+        let (_, known) = hear(Some(known), &[("c", true)], 4);
+        assert_eq!(known.acknowledged, None);
+    }
+
+    #[test]
+    fn end_of_what_is_not_known_is_said_for_itself() {
+        assert_eq!(hear(None, &[("a", false)], 1).0, Step::EndsUnknown);
+    }
+
+    #[test]
+    fn incident_without_end_takes_no_more_than_its_room() {
+        let mut known = None;
+        for number in 0..3 * MOST_ALERTS {
+            let name = format!("alert {number}");
+            known = Some(hear(known, &[(&name, true)], number as i64).1);
+        }
+        let known = known.expect("it is known");
+        assert_eq!(known.alerts.len(), MOST_ALERTS);
+        assert!(known.alerts.contains_key(&format!("alert {}", 3 * MOST_ALERTS - 1)), "the newest is kept");
+    }
+}

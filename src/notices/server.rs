@@ -1,0 +1,137 @@
+//! HTTP as far as it knows nothing of notices: connections, limits of time and size, and one answer for each request.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::body::{Body, to_bytes};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::operator::{Failure, FailureKind};
+
+/// So many connections at once. Whoever comes beyond that waits in the system's queue.
+const MOST_CONNECTIONS: usize = 1024;
+/// How long a sender may take for its headers, and for its body.
+const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+const BODY_WITHIN: Duration = Duration::from_secs(60);
+/// How long requests that are under way may still take when the service stops.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Whoever answers requests.
+pub trait Answers: Send + Sync + 'static {
+    /// Answers one.
+    fn answer(&self, from: SocketAddr, head: Parts, body: Bytes) -> impl Future<Output = Response<Vec<u8>>> + Send;
+}
+
+/// An address that is listened at.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    most_body: usize,
+}
+
+impl Server {
+    /// Binds it.
+    ///
+    /// # Errors
+    /// [`FailureKind::Config`]: it is taken, or is none of this machine's.
+    pub async fn bind(at: SocketAddr, most_body: u64) -> Result<Self, Failure> {
+        let listener = TcpListener::bind(at).await.map_err(|error| {
+            Failure::new(FailureKind::Config, format!("`notices.listen`: {at} can't be listened at: {error}"))
+        })?;
+        Ok(Self { listener, most_body: usize::try_from(most_body).unwrap_or(usize::MAX) })
+    }
+
+    /// Answers until `stop`.
+    pub async fn serve(self, answers: Arc<impl Answers>, stop: CancellationToken) {
+        let (room, tasks) = (Arc::new(Semaphore::new(MOST_CONNECTIONS)), TaskTracker::new());
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = accept(&self.listener, &room) => accepted,
+            };
+            let (stream, from, permit) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "Requests are not accepted.");
+                    // Out of file descriptors, most likely: without a pause this would spin.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let (answers, stop, most_body) = (Arc::clone(&answers), stop.clone(), self.most_body);
+            tasks.spawn(async move {
+                let _permit = permit;
+                let service = service_fn(move |request| {
+                    let answers = Arc::clone(&answers);
+                    async move { Ok::<_, Infallible>(one(&*answers, from, most_body, request).await) }
+                });
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEADERS_WITHIN)
+                    .serve_connection(TokioIo::new(stream), service);
+                tokio::pin!(connection);
+                let ended = tokio::select! {
+                    ended = &mut connection => ended,
+                    () = stop.cancelled() => {
+                        connection.as_mut().graceful_shutdown();
+                        match tokio::time::timeout(FAREWELL, connection).await {
+                            Ok(ended) => ended,
+                            Err(_) => return,
+                        }
+                    }
+                };
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "A connection ended early.");
+                }
+            });
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+type Accepted = (tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
+
+async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> std::io::Result<Accepted> {
+    let permit = Arc::clone(room).acquire_owned().await.map_err(std::io::Error::other)?;
+    let (stream, from) = listener.accept().await?;
+    // An answer is one small piece.
+    let _ = stream.set_nodelay(true);
+    Ok((stream, from, permit))
+}
+
+async fn one(answers: &impl Answers, from: SocketAddr, most: usize, request: Request<Incoming>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let body = match tokio::time::timeout(BODY_WITHIN, to_bytes(Body::new(body), most)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(error)) if is_too_large(&error) => {
+            return plain(StatusCode::PAYLOAD_TOO_LARGE, &format!("the request is larger than {most} bytes\n"));
+        }
+        Ok(Err(_)) => return plain(StatusCode::BAD_REQUEST, "the request ended early\n"),
+        Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the request took too long\n"),
+    };
+    answers.answer(from, head, body).await.map(Body::from)
+}
+
+fn is_too_large(error: &axum::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("length limit exceeded") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn plain(status: StatusCode, words: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(words.to_owned()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}

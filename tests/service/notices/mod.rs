@@ -1,0 +1,3 @@
+//! What no person wrote: words of the operator, of pipes and of programs, into encrypted conversations.
+
+mod sending;
