@@ -39,6 +39,8 @@ pub enum Dialect {
     UptimeKuma,
     /// Words, a form or any JSON.
     Raw,
+    /// A mail, whole.
+    Mail,
 }
 
 impl Dialect {
@@ -59,6 +61,7 @@ impl Dialect {
         (Self::Cloudevents, "cloudevents"),
         (Self::UptimeKuma, "uptime-kuma"),
         (Self::Raw, "raw"),
+        (Self::Mail, "mail"),
     ];
 
     /// Its name in the config.

@@ -8,9 +8,12 @@
 mod account;
 pub mod desk;
 mod dialect;
+pub mod dialects;
 mod following;
 mod incidents;
 pub mod markup;
+#[cfg(test)]
+mod fixture;
 mod name;
 mod notice;
 mod server;

@@ -1,0 +1,156 @@
+//! Whatever is posted: words, a form, a file, or any JSON. Without a template of the operator's own it is shown as well as
+//! may be guessed: what looks like a title and a text, or else the values with their names.
+
+use http::Method;
+use sealbridge_contract::SecretBytes;
+use serde_json::Value;
+
+use super::{
+    Refused, fields,
+    request::{self, Sort},
+    saying::{Field, Saying, Words},
+    xml,
+};
+use crate::notices::{Attachment, Notice, Posted, Severity};
+
+/// So many values are shown of JSON that is not known.
+const MOST_VALUES: usize = 20;
+/// They are looked for so deep.
+const DEEPEST: usize = 4;
+
+/// Reads anything.
+pub(super) fn read(posted: &Posted<'_>) -> Result<Vec<Notice>, Refused> {
+    request::only(posted, &[Method::POST, Method::PUT], "POST or PUT")?;
+    let mut files = Vec::new();
+    let mut saying = match request::sort(posted) {
+        Sort::Json => anything(request::json(posted)?),
+        Sort::Form => anything(form_or_json(posted)?),
+        Sort::Multipart => {
+            let (fields, attached) = request::multipart(posted)?;
+            files = attached;
+            anything(request::object(fields))
+        }
+        Sort::Xml => anything(xml::read(request::text(posted)?)?),
+        Sort::Html => said(Words::html(request::text(posted)?)),
+        Sort::Markdown => said(Words::markdown(request::text(posted)?)),
+        Sort::Text => said(Words::plain(request::text(posted)?.trim_end())),
+        Sort::Unsaid | Sort::Other => match std::str::from_utf8(posted.body) {
+            Ok(text) => unsaid(text),
+            Err(_) => {
+                files.push(file(posted));
+                Saying::default()
+            }
+        },
+    };
+    if let Some(title) = request::header(posted, "x-title").or_else(|| request::header(posted, "title")) {
+        saying.title = fields::one_line(&title);
+    }
+    let severity = match request::header(posted, "x-severity").as_deref().map(str::trim) {
+        Some(given) => named(given).ok_or(Refused::Unreadable("the severity is low, info, warning or critical"))?,
+        None => guessed(&saying.body),
+    };
+    if saying.is_empty() && files.is_empty() && saying.body.as_object().is_none_or(serde_json::Map::is_empty) {
+        return Err(Refused::Senseless("the request says nothing"));
+    }
+    Ok(vec![saying.notice_with(severity, files)])
+}
+
+/// A severity by our own name for it.
+pub(in crate::notices) fn named(word: &str) -> Option<Severity> {
+    serde_json::from_value(Value::String(word.to_ascii_lowercase())).ok()
+}
+
+fn guessed(body: &Value) -> Severity {
+    ["severity", "level", "priority"].iter().find_map(|key| named(&fields::text(body, key))).unwrap_or_default()
+}
+
+fn said(words: Words) -> Saying {
+    let mut saying = Saying::default();
+    saying.say(words);
+    saying
+}
+
+/// `curl -d` says of everything that it is a form, so JSON is seen as what it is, and words too.
+pub(super) fn form_or_json(posted: &Posted<'_>) -> Result<Value, Refused> {
+    if posted.body.trim_ascii_start().starts_with(b"{")
+        && let Ok(value) = request::json_object(posted)
+    {
+        return Ok(value);
+    }
+    // Words have no `=`, or are posted as what they are.
+    if !posted.body.contains(&b'=') {
+        return request::text(posted).map(|words| Value::String(words.to_owned()));
+    }
+    request::form(posted).map(request::object)
+}
+
+fn unsaid(text: &str) -> Saying {
+    match serde_json::from_str::<Value>(text) {
+        Ok(value) if value.is_object() || value.is_array() => anything(value),
+        _ => said(Words::plain(text.trim_end())),
+    }
+}
+
+fn file(posted: &Posted<'_>) -> Attachment {
+    let mime = Some(request::media_type(posted)).filter(|mime| !mime.is_empty());
+    let name = request::header(posted, "x-filename").or_else(|| request::header(posted, "filename"));
+    let name = name.map_or_else(|| "file".to_owned(), |name| fields::one_line(&name));
+    Attachment { name, mime, content: SecretBytes::from(posted.body) }
+}
+
+/// JSON of which nothing is known.
+pub(super) fn anything(body: Value) -> Saying {
+    let mut saying = Saying::default();
+    if let Value::String(words) = &body {
+        saying.say(Words::plain(words));
+        return saying;
+    }
+    let first = |keys: &[&str]| {
+        let found = keys.iter().map(|key| fields::text(&body, key)).find(|text| !text.trim().is_empty());
+        found.unwrap_or_default()
+    };
+    let title = first(&["title", "subject", "headline"]);
+    let text =
+        first(&["message", "text", "msg", "content", "body", "detailedMessage.markdown", "description", "summary"]);
+    if !text.is_empty() {
+        saying.title = fields::one_line(&title);
+        saying.say(Words::plain(&text));
+    } else {
+        saying.title = fields::one_line(&title);
+        let mut found = Vec::new();
+        values("", &body, DEEPEST, &mut found);
+        let more = found.len().saturating_sub(MOST_VALUES);
+        let shown = found.into_iter().take(MOST_VALUES).filter(|(_, value)| *value != title);
+        saying.fields = shown.map(|(name, value)| Field { name, value, html: String::new() }).collect();
+        if more > 0 {
+            saying.footer = format!("and {more} more values");
+        }
+    }
+    saying.body = body;
+    saying
+}
+
+fn values(name: &str, value: &Value, deeper: usize, found: &mut Vec<(String, String)>) {
+    let inside =
+        |key: &str| if name.is_empty() { fields::one_line(key) } else { format!("{name}.{}", fields::one_line(key)) };
+    match value {
+        Value::Object(object) if deeper > 0 => {
+            object.iter().for_each(|(key, value)| values(&inside(key), value, deeper - 1, found));
+        }
+        Value::Array(list) if deeper > 0 => {
+            let simple: Vec<_> = list.iter().map(fields::words).filter(|words| !words.is_empty()).collect();
+            if simple.len() == list.len() && !list.is_empty() {
+                found.push((name.to_owned(), fields::one_line(&simple.join(", "))));
+            } else {
+                let numbered = list.iter().enumerate();
+                numbered.for_each(|(at, value)| values(&inside(&(at + 1).to_string()), value, deeper - 1, found));
+            }
+        }
+        other => {
+            let words = fields::one_line(&fields::words(other));
+            if !words.is_empty() {
+                found.push((name.to_owned(), words));
+            }
+        }
+    }
+}
