@@ -18,6 +18,7 @@ mod name;
 mod notice;
 mod server;
 mod standing;
+pub mod wording;
 
 pub use account::Account;
 pub use desk::{Desk, NotTaken};

@@ -126,7 +126,11 @@ pub fn read(dialect: Dialect, posted: &Posted<'_>) -> Result<Vec<Notice>, Refuse
     Ok(notices)
 }
 
+pub(super) use fields::{name, one_line};
 pub use mail::read as read_mail;
+pub(super) use raw::named as severity;
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

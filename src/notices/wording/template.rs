@@ -1,0 +1,229 @@
+//! A template that was read, and its limits.
+
+use std::io;
+
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, context, syntax::SyntaxConfig};
+use serde_json::Value;
+
+use super::{Faulty, Trouble, Words, filters, own::File};
+use crate::notices::{
+    Dialect, Notice,
+    dialects::{self, markup},
+};
+
+/// How much work a template may be: about so many steps, or 64 times as many bytes.
+const FUEL: u64 = 400_000;
+/// How much a template may write, in bytes.
+const MOST_OUTPUT: usize = 128 * 1024;
+
+const COMMON: &str = include_str!("common.toml");
+const ALERTS: &str = include_str!("alerts.toml");
+
+/// A template for the notices of a source.
+pub struct Template {
+    environment: Environment<'static>,
+    fields: Vec<&'static str>,
+}
+
+impl std::fmt::Debug for Template {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Template").field("fields", &self.fields).finish_non_exhaustive()
+    }
+}
+
+impl Template {
+    /// Ours for a dialect.
+    #[must_use]
+    pub fn of(dialect: Dialect) -> Self {
+        Self::parse(Self::text_of(dialect)).expect("our own templates are templates")
+    }
+
+    /// The file of ours for a dialect, to begin one of one's own with.
+    #[must_use]
+    pub fn text_of(dialect: Dialect) -> &'static str {
+        match dialect {
+            Dialect::Alertmanager | Dialect::Grafana | Dialect::UptimeKuma => ALERTS,
+            _ => COMMON,
+        }
+    }
+
+    /// Reads a file of the operator's own.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
+    pub fn parse(text: &str) -> Result<Self, Faulty> {
+        let file = File::parse(text)?;
+        let mut environment = environment();
+        let mut fields = Vec::new();
+        for (field, template) in file.templates() {
+            let added = environment.add_template_owned(field, template.to_owned());
+            added.map_err(|error| Faulty::Template(error.to_string()))?;
+            if let Some(unknown) = unknown_name(&environment, field) {
+                return Err(unknown);
+            }
+            fields.push(field);
+        }
+        Ok(Self { environment, fields })
+    }
+
+    /// Lets the operator's own template say how much a notice matters, and what it is called.
+    ///
+    /// # Errors
+    /// [`Trouble`]: the notice is as it was read.
+    pub fn prepare(&self, notice: &mut Notice) -> Result<(), Trouble> {
+        let context = super::context::notice(notice);
+        if self.fields.contains(&"severity") {
+            let said = self.render_one("severity", &context)?;
+            let said = said.trim();
+            if !said.is_empty() {
+                let named = dialects::severity(said);
+                notice.severity = named.ok_or(Trouble("`severity` is none of low, info, warning, critical".into()))?;
+            }
+        }
+        if self.fields.contains(&"id") {
+            let said = self.render_one("id", &context)?;
+            notice.id = dialects::name(said.trim()).or(notice.id.take());
+        }
+        Ok(())
+    }
+
+    /// What a template prints that is not there, and what goes wrong with it, for whoever writes one.
+    #[must_use]
+    pub fn check(&self, notice: &Notice) -> Vec<String> {
+        let context = match &notice.incident {
+            None => super::context::notice(notice),
+            Some(incident) => {
+                let course = super::Course {
+                    values: &notice.values,
+                    alerts: &incident.alerts,
+                    acknowledged: None,
+                    silenced_until: None,
+                };
+                super::context::change(&course, &incident.alerts.iter().collect::<Vec<_>>())
+            }
+        };
+        let mut strict = self.environment.clone();
+        strict.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+        let mut found = Vec::new();
+        for field in &self.fields {
+            let Ok(template) = strict.get_template(field) else { continue };
+            let mut absent: Vec<_> = template.undeclared_variables(true).into_iter().collect();
+            absent.retain(|name| !has(&context, name) && !self.is_global(name));
+            absent.sort();
+            found.extend(absent.into_iter().map(|name| format!("`{field}`: {name} is not there")));
+            if let Err(error) = render(&strict, field, &context) {
+                found.push(told(&error).to_string());
+            }
+        }
+        found
+    }
+
+    fn is_global(&self, name: &str) -> bool {
+        self.environment.globals().any(|(global, _)| global == name)
+    }
+
+    pub(super) fn render(&self, context: Value) -> Result<Words, Trouble> {
+        self.both("plain", "html", &context)
+    }
+
+    /// The words of a change. A template without them has ours.
+    pub(super) fn render_change(&self, context: Value) -> Result<Words, Trouble> {
+        if self.fields.iter().any(|field| field.starts_with("change_")) {
+            return self.both("change_plain", "change_html", &context);
+        }
+        Self::of(Dialect::Alertmanager).both("change_plain", "change_html", &context)
+    }
+
+    fn both(&self, plain: &str, html: &str, context: &Value) -> Result<Words, Trouble> {
+        let one = |field: &str| {
+            let known = self.fields.contains(&field);
+            known.then(|| self.render_one(field, context)).transpose()
+        };
+        let (plain, html) = (one(plain)?, one(html)?);
+        let plain = plain.or_else(|| html.as_deref().map(markup::html_to_text)).unwrap_or_default();
+        if plain.trim().is_empty() {
+            return Err(Trouble("the template says nothing".into()));
+        }
+        Ok(Words { plain, html })
+    }
+
+    fn render_one(&self, field: &str, context: &Value) -> Result<String, Trouble> {
+        render(&self.environment, field, context).map_err(|error| told(&error))
+    }
+}
+
+/// What went wrong, without what a sender wrote, which a library's own words may show.
+fn told(error: &Error) -> Trouble {
+    let why = match error.kind() {
+        ErrorKind::WriteFailure => "it writes too much".to_owned(),
+        ErrorKind::OutOfFuel => "it is too much work".to_owned(),
+        kind => kind.to_string(),
+    };
+    let at = error.line().map(|line| format!(", line {line}")).unwrap_or_default();
+    Trouble(format!("the template fails: `{}`{at}: {why}", error.name().unwrap_or("?")))
+}
+
+fn render(environment: &Environment<'static>, field: &str, values: &Value) -> Result<String, Error> {
+    let template = environment.get_template(field)?;
+    let mut out = Bounded(Vec::new());
+    template.render_captured_to(minijinja::Value::from(minijinja::value::Serde(values)), &mut out)?;
+    String::from_utf8(out.0).map_err(|_| Error::new(ErrorKind::WriteFailure, "no text"))
+}
+
+/// Takes so much, and no more.
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MOST_OUTPUT {
+            return Err(io::Error::other("too much"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    environment.set_syntax(syntax.expect("these signs are the usual ones"));
+    environment.set_auto_escape_callback(
+        |field| {
+            if field.ends_with("html") { AutoEscape::Html } else { AutoEscape::None }
+        },
+    );
+    environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+    environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(100);
+    // By this a sender's words would become HTML; by that a template would show everything that it was given.
+    environment.remove_filter("safe");
+    environment.remove_global("debug");
+    filters::add(&mut environment);
+    environment
+}
+
+/// A filter, test or function that there is not, which would otherwise be seen only when a notice comes to it.
+fn unknown_name(environment: &Environment<'static>, field: &str) -> Option<Faulty> {
+    let template = environment.get_template(field).ok()?;
+    let error = template.render(context!()).err()?;
+    let unknown =
+        matches!(error.kind(), ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction);
+    unknown.then(|| Faulty::Template(error.to_string()))
+}
+
+/// Whether a name leads to something: `body.repository.name`. Within what may be there and is not now, any name does.
+fn has(context: &Value, name: &str) -> bool {
+    let mut value = context;
+    for key in name.split('.') {
+        match value.get(key) {
+            Some(Value::Null) => return true,
+            Some(inner) => value = inner,
+            None => return false,
+        }
+    }
+    true
+}
