@@ -17,6 +17,7 @@ mod fixture;
 mod name;
 mod notice;
 mod server;
+pub mod proof;
 mod standing;
 pub mod wording;
 
