@@ -6,6 +6,7 @@
 //! A step that reads a request does no I/O and knows nothing of the journey.
 
 mod account;
+pub mod answers;
 pub mod desk;
 mod dialect;
 pub mod dialects;
