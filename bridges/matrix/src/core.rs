@@ -30,6 +30,7 @@ use crate::{
     notices::{Notices, Telling},
     portraits::Portraits,
     readers::Seen,
+    register::Admissions,
     rooms::Rooms,
     session_store::Keeper,
 };
@@ -220,13 +221,14 @@ impl Core {
     }
 
     /// Opens the crypto store and makes sure that the device is ours.
-    pub(crate) async fn open(&self) -> Result<&Engine, OpenError> {
+    pub(crate) async fn open(self: &Arc<Self>) -> Result<&Engine, OpenError> {
         let _single = self.opening.lock().await;
         if let Some(engine) = self.engine.get() {
             return Ok(engine);
         }
         let engine = open_engine(&self.session, self.http.clone(), &self.folder, &self.store_key).await?;
         engine.set_readers(self.settings.trust.readers());
+        engine.set_register(Arc::new(Admissions::of(self)));
         Ok(self.engine.get_or_init(|| engine))
     }
 

@@ -44,6 +44,7 @@ mod profile;
 mod prune;
 mod readers;
 mod reading;
+mod register;
 mod rooms;
 mod session_store;
 mod setup;
@@ -86,7 +87,7 @@ pub fn is_master_key(key: &str) -> bool {
 
 /// Ways in which a test build leads its own engine to do what it must never do, to see that the egress guard stops it;
 /// the last puts the guard to sleep, for the control.
-pub const MISLEADING: &[&str] = &["matrix::cleartext", "matrix::stray-key", "matrix::no-guard"];
+pub const MISLEADING: &[&str] = &["matrix::cleartext", "matrix::stray-key", "matrix::stray-reader", "matrix::no-guard"];
 
 /// Places where how old the stores are is written down, for the test of deaths in between; the last has it written at
 /// once rather than after a minute.

@@ -1,6 +1,6 @@
 //! Delivers: a turn of the account's allowance, the room's lane, the keys, the ciphertext, the wire.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use ruma::{
     OwnedEventId, OwnedTransactionId, OwnedUserId, RoomId, TransactionId, UserId,
@@ -15,12 +15,11 @@ use crate::{
     deeds,
     engine::{
         Audience, Class, DeviceFacts, EncryptError, EncryptedContent, HttpError, HttpErrorKind, PrepareError,
-        RoomSettings, Withholding,
+        RoomSettings, Whom, Withholding,
     },
     files,
     intake::{MUTED, this_time},
-    portraits,
-    readers::{self, Whom},
+    portraits, readers,
     rooms::Facts,
     translate::{self, Uploads},
 };
@@ -181,7 +180,12 @@ pub(crate) async fn encrypt(
             return Err(DeliveryError::retry("the room can't be spoken to now"));
         };
         fail::fail_point!("matrix::before-share");
-        let ready = match lane.prepare(&members, &settings, |audience| note(core, room, audience, whom)).await {
+        let mut noted = false;
+        let approve = |audience: &Audience| match std::mem::replace(&mut noted, true) {
+            false => note(core, room, audience, whom),
+            true => still_read(core, room, audience, whom),
+        };
+        let ready = match lane.prepare(&members, &settings, approve).await {
             Ok(ready) => ready,
             Err(PrepareError::AudienceMoved | PrepareError::Refused) => continue,
             Err(error) => return Err(prepare_error(core, room, &error)),
@@ -199,7 +203,8 @@ pub(crate) async fn encrypt(
 fn audience(core: &Core, room: &RoomId, whom: Whom) -> Option<(Vec<OwnedUserId>, RoomSettings)> {
     let trust = core.settings.trust;
     let speakable = |facts: &Facts| {
-        (facts.encryption() == Encryption::Pinned).then(|| (Arc::clone(&facts.people), facts.settings(trust)))
+        let settings = || RoomSettings { whom, ..facts.settings(trust) };
+        (facts.encryption() == Encryption::Pinned).then(|| (Arc::clone(&facts.people), settings()))
     };
     let (people, settings) = core.rooms.look(room, speakable).flatten()?;
     Some((core.readers(room, &people, whom), settings))
@@ -225,6 +230,13 @@ fn note(core: &Core, room: &RoomId, audience: &Audience, whom: Whom) -> bool {
     // Each of them is looked at, whatever is found of the others.
     let odd = audience.people.values().filter(|person| !core.observe(person)).count();
     odd == 0 || whom == Whom::Everybody
+}
+
+/// Whether everybody may still read for whom a key was made: people leave, and are forgotten, while it is on its way.
+fn still_read(core: &Core, room: &RoomId, audience: &Audience, whom: Whom) -> bool {
+    let people = core.rooms.look(room, |facts| Arc::clone(&facts.people)).unwrap_or_default();
+    let readers: BTreeSet<OwnedUserId> = core.readers(room, &people, whom).into_iter().collect();
+    audience.people.keys().all(|user| readers.contains(user))
 }
 
 fn prepare_error(core: &Core, room: &RoomId, error: &PrepareError) -> DeliveryError {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use matrix_sdk_crypto::{CryptoStoreError, Device, UserIdentity};
-use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use ruma::{OwnedDeviceId, OwnedUserId, RoomId, UserId};
 
 use super::Engine;
 
@@ -15,6 +15,23 @@ pub enum Readers {
     CrossSigned,
     /// Every device that the homeserver names. A lying homeserver can add some.
     AnyDevice,
+}
+
+/// Whom a room key is made for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Whom {
+    /// Those who were admitted.
+    #[default]
+    Admitted,
+    /// Everybody in the room: the steps of a comparison are no secret, and whoever lost their identity must get them.
+    /// Nothing else is encrypted with such a key.
+    Everybody,
+}
+
+/// What is known of who may read where. The egress guard asks it of each recipient of a room key, whoever chose them.
+pub trait Register: Send + Sync {
+    /// Whether somebody who is known so may have the key of a room. Asked of others than ourselves.
+    fn may_read(&self, room: &RoomId, person: &Person, whom: Whom) -> bool;
 }
 
 /// Everybody in a room, with every device, and whether it can read.

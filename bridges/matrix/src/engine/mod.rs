@@ -30,7 +30,7 @@ pub(crate) use self::http::{DECLINING, LEAVING};
 use self::{age::AGE, lane::is_clear};
 pub use self::{
     attachment::{Attachment, AttachmentError, Reserved},
-    audience::{Audience, DeviceFacts, Person, Readers, Withholding},
+    audience::{Audience, DeviceFacts, Person, Readers, Register, Whom, Withholding},
     decrypt::{DecryptError, Decrypted, Distrust, Position, SenderProof, SenderTrust, message_position},
     error::EngineError,
     http::{

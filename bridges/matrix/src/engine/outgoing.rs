@@ -23,7 +23,7 @@ use ruma::{
 use serde_json::value::RawValue;
 use tracing::{instrument, warn};
 
-use super::{Class, Engine, EngineError, HttpError, HttpErrorKind, Retries, error::contained, retrying};
+use super::{Class, Engine, EngineError, HttpError, HttpErrorKind, Retries, error::contained, http::Errand, retrying};
 
 /// How long the server may wait for other servers' answers to a key query or claim.
 pub(super) const REMOTE_KEYS: Duration = Duration::from_secs(6);
@@ -173,7 +173,7 @@ impl Engine {
     /// read needs no new session.
     async fn send_admitted(&self, request: &ToDeviceRequest) -> Result<(), EngineError> {
         if request.event_type != ToDeviceEventType::RoomEncrypted {
-            return self.send_to_device(request).await;
+            return self.send_to_device(request, Errand::Upkeep).await;
         }
         let mut admitted = request.clone();
         for (user, devices) in &request.messages {
@@ -192,20 +192,20 @@ impl Engine {
             let nothing = send_event_to_device::v3::Response::new();
             return self.mark(self.machine().mark_request_as_sent(&request.txn_id, &nothing)).await;
         }
-        self.send_to_device(&admitted).await
+        self.send_to_device(&admitted, Errand::Upkeep).await
     }
 
-    pub(super) async fn send_to_device(&self, request: &ToDeviceRequest) -> Result<(), EngineError> {
+    pub(super) async fn send_to_device(&self, request: &ToDeviceRequest, errand: Errand) -> Result<(), EngineError> {
         let wire = send_event_to_device::v3::Request::new_raw(
             request.event_type.clone(),
             request.txn_id.clone(),
             astray(&request.messages).unwrap_or_else(|| request.messages.clone()),
         );
-        let answer = self.http().send_any(wire, Class::Short).await?;
+        let answer = self.http().send_to_device(wire, errand).await?;
         self.mark(self.machine().mark_request_as_sent(&request.txn_id, &answer)).await
     }
 
-    /// For steps that the machine has already taken and can't make again.
+    /// For steps that the machine has already taken and can't make again. No room key is among them.
     pub(super) async fn send_to_device_patiently(&self, request: &ToDeviceRequest) -> Result<(), EngineError> {
         let wire = send_event_to_device::v3::Request::new_raw(
             request.event_type.clone(),
@@ -213,7 +213,7 @@ impl Engine {
             request.messages.clone(),
         );
         let http = self.http();
-        retrying(Retries::default(), || http.send_any(wire.clone(), Class::Short)).await?;
+        retrying(Retries::default(), || http.send_to_device(wire.clone(), Errand::Upkeep)).await?;
         Ok(())
     }
 

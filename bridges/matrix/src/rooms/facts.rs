@@ -11,7 +11,11 @@ use sealbridge_contract::{Author, PersonId, Text, audience::Roll, gate::Encrypti
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{config::Trust, engine::RoomSettings, event::Envelope};
+use crate::{
+    config::Trust,
+    engine::{RoomSettings, Whom},
+    event::Envelope,
+};
 
 const MEGOLM: &str = "m.megolm.v1.aes-sha2";
 const WEEK: u64 = 7 * 24 * 3600 * 1000;
@@ -162,6 +166,7 @@ impl Facts {
     pub(crate) fn settings(&self, trust: Trust) -> RoomSettings {
         let pin = self.pin.unwrap_or(Pin { rotation_ms: WEEK, rotation_messages: 100 });
         RoomSettings {
+            whom: Whom::Admitted,
             readers: trust.readers(),
             rotation_messages: pin.rotation_messages,
             rotation_period: Duration::from_millis(pin.rotation_ms),

@@ -1,6 +1,10 @@
 //! One engine with an account of its own, a sync position, and as little of a client around it as the tests need.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use ruma::{
     DeviceId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, TransactionId, UserId,
@@ -15,8 +19,8 @@ use ruma::{
     presence::PresenceState,
 };
 use sealbridge_matrix::engine::{
-    Audience, Class, DecryptError, Decrypted, Engine, Fed, RoomSettings, SenderTrust, Session, StoreKey, SyncPart,
-    discover, log_in, new_device_id,
+    Audience, Class, DecryptError, Decrypted, Engine, Fed, Person, Register, RoomSettings, SenderTrust, Session,
+    StoreKey, SyncPart, Whom, discover, log_in, new_device_id,
 };
 use secrecy::SecretString;
 use serde_json::{json, value::RawValue};
@@ -32,9 +36,26 @@ pub(crate) struct Peer {
     pub(crate) since: Option<String>,
     pub(crate) trust: SenderTrust,
     pub(crate) settings: RoomSettings,
+    pub(crate) outsiders: Arc<Outsiders>,
     pub(crate) account: Account,
     pub(crate) folder: TempDir,
     key: [u8; 32],
+}
+
+/// Who may read nowhere. The engine alone knows no rooms, so everybody else may.
+#[derive(Default)]
+pub(crate) struct Outsiders(Mutex<BTreeSet<OwnedUserId>>);
+
+impl Outsiders {
+    pub(crate) fn are(&self, users: impl IntoIterator<Item = OwnedUserId>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = users.into_iter().collect();
+    }
+}
+
+impl Register for Outsiders {
+    fn may_read(&self, _: &RoomId, person: &Person, _: Whom) -> bool {
+        !self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&person.user)
+    }
 }
 
 /// What a sync brought to one room.
@@ -83,8 +104,10 @@ impl Peer {
         let key = *StoreKey::generate()?.as_bytes();
         let store_key = StoreKey::from_bytes(&key);
         let engine = Engine::open(&session, http, folder.path(), &store_key).await?;
+        let outsiders = Arc::new(Outsiders::default());
+        engine.set_register(Arc::clone(&outsiders) as Arc<dyn Register>);
         let (trust, settings) = (SenderTrust::default(), RoomSettings::default());
-        Ok(Self { engine, session, since: None, trust, settings, account, folder, key })
+        Ok(Self { engine, session, since: None, trust, settings, outsiders, account, folder, key })
     }
 
     pub(crate) fn password(&self) -> SecretString {
@@ -105,11 +128,12 @@ impl Peer {
 
     /// Dies without another word and comes back from what is on disk.
     pub(crate) async fn restart(self) -> Outcome<Self> {
-        let Self { engine, session, since, trust, settings, account, folder, key } = self;
+        let Self { engine, session, since, trust, settings, outsiders, account, folder, key } = self;
         drop(engine);
         let http = session.http()?;
         let engine = Engine::open(&session, http, folder.path(), &StoreKey::from_bytes(&key)).await?;
-        Ok(Self { engine, session, since, trust, settings, account, folder, key })
+        engine.set_register(Arc::clone(&outsiders) as Arc<dyn Register>);
+        Ok(Self { engine, session, since, trust, settings, outsiders, account, folder, key })
     }
 
     /// An encrypted room with these others in it.

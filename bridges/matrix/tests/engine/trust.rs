@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use sealbridge_matrix::engine::{DecryptError, Distrust, PrepareError, Readers, SenderProof, Withholding};
+use sealbridge_matrix::engine::{
+    DecryptError, Distrust, EncryptError, HttpErrorKind, PrepareError, Readers, SenderProof, Stop, Whom, Withholding,
+};
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
@@ -105,6 +107,76 @@ async fn refused_audience_gets_no_key() -> Outcome {
 
     alice.send(&room, "approved").await?;
     assert_eq!(bodies(&bob.sync_until(&room, 1).await?), ["approved"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_of_a_room_leaves_only_for_those_whom_the_register_lets_read_whoever_chose_them() -> Outcome {
+    let Some(server) = server().await else {
+        return Ok(());
+    };
+    let alice = Peer::new(&server, "alice").await?;
+    let mut bob = Peer::new(&server, "bob").await?;
+    let carol = Peer::new(&server, "carol").await?;
+    let room = alice.room_with(&[&bob, &carol]).await?;
+    let members = alice.members(&room).await?;
+    alice.outsiders.are([carol.user()]);
+    let mut lane = alice.engine.lane(&room).await;
+    let stopped = lane.prepare(&members, &alice.settings, |_| true).await.map(drop);
+    drop(lane);
+    let is_stopped =
+        matches!(&stopped, Err(PrepareError::Http(error)) if error.kind == HttpErrorKind::Stopped(Stop::Outsider));
+    assert!(is_stopped, "{stopped:?}");
+    assert_eq!(alice.engine.http().watch().stopped.get(&Stop::Outsider), Some(&1));
+    let answer = bob.ask(Duration::ZERO).await?;
+    let (fed, _) = bob.take(&room, &answer).await?;
+    assert!(fed.room_keys.is_empty(), "the key left all the same");
+    alice.outsiders.are([]);
+    alice.send(&room, "to all").await?;
+    assert_eq!(bodies(&bob.sync_until(&room, 1).await?), ["to all"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_but_steps_of_a_comparison_is_encrypted_with_a_key_that_everybody_gets() -> Outcome {
+    let Some(server) = server().await else {
+        return Ok(());
+    };
+    let mut alice = Peer::new(&server, "alice").await?;
+    let bob = Peer::new(&server, "bob").await?;
+    let room = alice.room_with(&[&bob]).await?;
+    let members = alice.members(&room).await?;
+    alice.settings.whom = Whom::Everybody;
+    let mut lane = alice.engine.lane(&room).await;
+    let ready = lane.prepare(&members, &alice.settings, |_| true).await?;
+    let words = serde_json::value::to_raw_value(&json!({ "msgtype": "m.text", "body": "secret" }))?;
+    let refused = ready.encrypt("m.room.message", &words).await.map(drop);
+    assert!(matches!(refused, Err(EncryptError::ForEverybody)), "{refused:?}");
+    let ready = lane.prepare(&members, &alice.settings, |_| true).await?;
+    ready.encrypt("m.key.verification.cancel", &words).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn audience_that_is_refused_while_its_key_is_about_to_leave_gets_no_key() -> Outcome {
+    let Some(server) = server().await else {
+        return Ok(());
+    };
+    let alice = Peer::new(&server, "alice").await?;
+    let bob = Peer::new(&server, "bob").await?;
+    let room = alice.room_with(&[&bob]).await?;
+    let members = alice.members(&room).await?;
+    let mut lane = alice.engine.lane(&room).await;
+    let mut looks = 0;
+    let approve = |_: &sealbridge_matrix::engine::Audience| {
+        looks += 1;
+        looks == 1
+    };
+    let refused = lane.prepare(&members, &alice.settings, approve).await.map(drop);
+    assert!(matches!(refused, Err(PrepareError::AudienceMoved)), "{refused:?}");
+    let answer = bob.ask(Duration::ZERO).await?;
+    let (fed, _) = bob.take(&room, &answer).await?;
+    assert!(fed.room_keys.is_empty(), "the key left all the same");
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! plain HTTP to loopback only.
 
 mod class;
+mod errand;
 mod error;
 mod exchange;
 mod guard;
@@ -26,7 +27,10 @@ use ruma::{
     OwnedEventId, RoomId, TransactionId,
     api::{
         SupportedVersions,
-        client::{discovery::get_supported_versions, message::send_message_event, session::refresh_token},
+        client::{
+            discovery::get_supported_versions, message::send_message_event, session::refresh_token,
+            to_device::send_event_to_device,
+        },
     },
     serde::Raw,
 };
@@ -35,7 +39,6 @@ use tokio::sync::{Mutex, OnceCell};
 use tracing::{debug, instrument};
 use url::Url;
 
-pub(super) use self::guard::Doorkeeper;
 pub(crate) use self::guard::{DECLINING, LEAVING};
 pub use self::{
     class::Class,
@@ -45,6 +48,7 @@ pub use self::{
     retry::{Retries, retrying},
     tokens::{KeepFailed, TokenKeeper, Tokens},
 };
+pub(super) use self::{errand::Errand, guard::Doorkeeper};
 use self::{
     exchange::{is_loopback, read},
     guard::Guard,
@@ -146,7 +150,6 @@ impl Http {
         self.inner.guard.stopped().await;
     }
 
-    /// Names who knows which devices may get keys.
     /// What time it is by the homeserver's clock, in milliseconds since the epoch and to the second.
     #[must_use]
     pub fn its_time(&self) -> Option<i64> {
@@ -156,6 +159,7 @@ impl Http {
         i64::try_from(said.as_millis()).ok()
     }
 
+    /// Names who knows which devices may get keys.
     pub(super) fn set_doorkeeper(&self, doorkeeper: Arc<dyn Doorkeeper>) {
         self.inner.guard.set_doorkeeper(doorkeeper);
     }
@@ -220,12 +224,30 @@ impl Http {
         Ok(self.send_any(request, Class::Short).await?.event_id)
     }
 
+    /// Sends messages to devices, and says to the guard what for. Without an errand none leaves that is encrypted.
+    pub(super) async fn send_to_device(
+        &self,
+        request: send_event_to_device::v3::Request,
+        errand: Errand,
+    ) -> Result<send_event_to_device::v3::Response, HttpError> {
+        self.send_on(request, Class::Short, Some(errand)).await
+    }
+
     pub(super) async fn send_any<R: OnWire>(&self, request: R, class: Class) -> Result<R::IncomingResponse, HttpError> {
+        self.send_on(request, class, None).await
+    }
+
+    async fn send_on<R: OnWire>(
+        &self,
+        request: R,
+        class: Class,
+        errand: Option<Errand>,
+    ) -> Result<R::IncomingResponse, HttpError> {
         let tokens = self.tokens();
-        match self.attempt(request.clone(), class, tokens.as_ref()).await {
+        match self.attempt(request.clone(), class, tokens.as_ref(), errand.clone()).await {
             Err(HttpError { kind: HttpErrorKind::UnknownToken { soft_logout: true } }) if self.can_refresh() => {
                 self.refresh_unless_newer(tokens.as_ref()).await?;
-                self.attempt(request, class, self.tokens().as_ref()).await
+                self.attempt(request, class, self.tokens().as_ref(), errand).await
             }
             result => result,
         }
@@ -236,6 +258,7 @@ impl Http {
         request: R,
         class: Class,
         tokens: Option<&Tokens>,
+        errand: Option<Errand>,
     ) -> Result<R::IncomingResponse, HttpError> {
         let versions = if R::NEEDS_VERSIONS {
             self.versions().await?
@@ -243,7 +266,10 @@ impl Http {
             Arc::new(SupportedVersions { versions: [].into(), features: [].into() })
         };
         let token = tokens.map(|tokens| tokens.access.expose_secret());
-        let request = request.into_http(self.inner.homeserver.as_str(), token, &versions)?;
+        let mut request = request.into_http(self.inner.homeserver.as_str(), token, &versions)?;
+        if let Some(errand) = errand {
+            request.extensions_mut().insert(errand);
+        }
         read(self.exchange(request, class).await?)
     }
 
@@ -270,7 +296,7 @@ impl Http {
             return Err(HttpErrorKind::UnknownToken { soft_logout: false }.into());
         };
         let request = refresh_token::v3::Request::new(old.expose_secret().to_owned());
-        let answer = self.attempt(request, Class::Short, None).await?;
+        let answer = self.attempt(request, Class::Short, None, None).await?;
         let tokens =
             Tokens { access: answer.access_token.into(), refresh: answer.refresh_token.map(Into::into).or(Some(old)) };
         keeper.keep(&tokens).await.map_err(|KeepFailed| HttpErrorKind::NotKept)?;

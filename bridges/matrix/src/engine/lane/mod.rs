@@ -6,6 +6,7 @@ mod channels;
 mod content;
 mod relation;
 mod settings;
+mod step;
 
 use std::{
     collections::BTreeSet,
@@ -27,7 +28,7 @@ pub use self::{
     content::EncryptedContent,
     settings::{EncryptError, PrepareError, RoomSettings},
 };
-use super::{Audience, Engine, EngineError, error::contained};
+use super::{Audience, Engine, EngineError, Whom, error::contained, http::Errand};
 
 /// A room key that was seen to be in order is used without looking again for at most this long, since it may expire by
 /// its age meanwhile.
@@ -82,14 +83,14 @@ impl Engine {
 }
 
 impl Lane {
-    /// Makes sure that every reader has the room key. `approve` sees the exact audience before anything is sent to it;
-    /// when it refuses, the key is thrown away.
+    /// Makes sure that every reader has the room key. `approve` sees the exact audience before anything is sent to it,
+    /// and again before each further message with the key; when it refuses, the key is thrown away.
     #[instrument(level = "debug", skip_all)]
     pub async fn prepare(
         &mut self,
         members: &[OwnedUserId],
         settings: &RoomSettings,
-        approve: impl FnOnce(&Audience) -> bool + Send,
+        mut approve: impl FnMut(&Audience) -> bool + Send,
     ) -> Result<Ready<'_>, PrepareError> {
         let members: BTreeSet<OwnedUserId> = members.iter().cloned().collect();
         let engine = self.engine.clone();
@@ -128,12 +129,14 @@ impl Lane {
             return Err(PrepareError::Refused);
         }
         for request in &requests {
-            // Devices may go, or change their key, while the messages before this one leave, or since a try before.
-            if !engine.still_admits(request).await.map_err(EngineError::from)? {
+            // Devices and people may go, or change their key, while the messages before this one leave, or since a try
+            // before.
+            if !engine.still_admits(request).await.map_err(EngineError::from)? || !approve(&audience) {
                 engine.throw_away(&self.room).await?;
                 return Err(PrepareError::AudienceMoved);
             }
-            engine.send_to_device(request).await?;
+            let errand = Errand::RoomKey { room: self.room.clone(), whom: settings.whom };
+            engine.send_to_device(request, errand).await?;
         }
         if !requests.is_empty() {
             // A new key of ours wants to be backed up.
@@ -207,6 +210,9 @@ impl Ready<'_> {
     #[instrument(level = "debug", skip_all)]
     pub async fn encrypt(self, event_type: &str, content: &RawValue) -> Result<EncryptedContent, EncryptError> {
         relation::check(content)?;
+        if self.settings.whom == Whom::Everybody && !step::is_step(event_type, content) {
+            return Err(EncryptError::ForEverybody);
+        }
         let Self { lane, members, settings, moves, checked, audience } = self;
         lane.state.settled = None;
         let content = Raw::from_json(content.to_owned());

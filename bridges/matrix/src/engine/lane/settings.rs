@@ -7,11 +7,12 @@ use matrix_sdk_crypto::{
 };
 use ruma::{OwnedUserId, events::room::history_visibility::HistoryVisibility};
 
-use super::super::{EngineError, HttpError, Readers};
+use super::super::{EngineError, HttpError, Readers, Whom};
 
 /// Who gets the room key, and when it is replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomSettings {
+    pub whom: Whom,
     pub readers: Readers,
     pub rotation_messages: u64,
     pub rotation_period: Duration,
@@ -22,6 +23,7 @@ pub struct RoomSettings {
 impl Default for RoomSettings {
     fn default() -> Self {
         Self {
+            whom: Whom::Admitted,
             readers: Readers::CrossSigned,
             rotation_messages: 100,
             rotation_period: Duration::from_secs(7 * 24 * 3600),
@@ -91,6 +93,8 @@ pub enum EncryptError {
     Relation,
     #[error("the content is not a JSON object")]
     NotAnObject,
+    #[error("it is not what everybody in the room may read")]
+    ForEverybody,
     /// The room key ran out between preparing and encrypting. Prepare and encrypt again.
     #[error("the room key has expired")]
     Expired,

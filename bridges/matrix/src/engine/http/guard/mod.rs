@@ -3,7 +3,7 @@
 //! Every request passes it, whoever made it. It trusts no type and no library: it reads what is about to leave, and
 //! what is not on its list stays here. It knows nothing of how a message came about, so it catches mistakes of ours
 //! and of the libraries alike. What it can't tell is whether ciphertext is ciphertext of the right thing: it sees the
-//! form, and to whom it goes.
+//! form, and to whom it goes. Which room a key is of is said beside the request; who may have it, it finds out itself.
 
 mod rules;
 
@@ -21,15 +21,16 @@ use async_trait::async_trait;
 use ruma::{DeviceId, UserId};
 use tokio::sync::Notify;
 
-use super::error::HttpError;
+use super::{Errand, error::HttpError};
 pub use rules::Stop;
 pub(crate) use rules::{DECLINING, LEAVING};
 
 /// Who may be sent an encrypted to-device message, by what is known locally.
 #[async_trait]
 pub(in super::super) trait Doorkeeper: Send + Sync {
-    /// Whether this device may get room keys, and its curve25519 key is `key`, in base64.
-    async fn admits(&self, user: &UserId, device: &DeviceId, key: &str) -> bool;
+    /// Refuses a device that may not get room keys or whose curve25519 key is not `key`, in base64, and for the key of a
+    /// room whoever may not read there.
+    async fn admits(&self, errand: &Errand, user: &UserId, device: &DeviceId, key: &str) -> Result<(), Stop>;
 }
 
 /// What the guard has seen.
@@ -75,7 +76,7 @@ impl Guard {
         // In a test build alone: what a homeserver gets from a service whose guard sleeps.
         fail::fail_point!("matrix::no-guard", |_| Ok(()));
         let judged = match rules::judge(request.method(), request.uri(), request.body()) {
-            Ok(recipients) => self.admits_all(&recipients).await,
+            Ok(recipients) => self.admits_all(request.extensions().get(), &recipients).await,
             Err(stop) => Err(stop),
         };
         self.note(start, judged)
@@ -87,15 +88,14 @@ impl Guard {
         self.note(start, rules::judge_upload(request.method(), request.url(), request.headers()))
     }
 
-    async fn admits_all(&self, recipients: &[rules::Recipient]) -> Result<(), Stop> {
+    async fn admits_all(&self, errand: Option<&Errand>, recipients: &[rules::Recipient]) -> Result<(), Stop> {
         if recipients.is_empty() {
             return Ok(());
         }
         let doorkeeper = self.doorkeeper.get().ok_or(Stop::UnknownRecipient)?;
+        let errand = errand.ok_or(Stop::UnknownRecipient)?;
         for rules::Recipient { user, device, key } in recipients {
-            if !doorkeeper.admits(user, device, key).await {
-                return Err(Stop::UnknownRecipient);
-            }
+            doorkeeper.admits(errand, user, device, key).await?;
         }
         Ok(())
     }

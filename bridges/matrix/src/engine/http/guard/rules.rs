@@ -37,6 +37,8 @@ pub enum Stop {
     ClearToDevice,
     #[error("keys would go to a device that may not have them")]
     UnknownRecipient,
+    #[error("a room's key would go to somebody who may not read there")]
+    Outsider,
     #[error("a secret would lie at the homeserver in clear")]
     ClearSecret,
     #[error("a file is not sent as what it is: bytes that mean nothing")]
