@@ -11,7 +11,9 @@ const REDACTED: &str = "(redacted)";
 #[must_use]
 pub fn redacted(config: &Config) -> Value {
     let mut config = config.clone();
-    config.service.root_key_file = Some(config.root_key_path());
+    if !config.service.root_key_in_keyring {
+        config.service.root_key_file = Some(config.root_key_path());
+    }
     config.service.control_socket = Some(config.control_path());
     let mut value = serde_json::to_value(config).expect("a config is texts, numbers and tables with text keys");
     redact(&mut value);

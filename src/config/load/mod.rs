@@ -322,6 +322,10 @@ impl<'a> Loading<'a> {
 
     /// Looks for bounds under which nothing could be carried, or nothing be told apart.
     fn check_bounds(&mut self, config: &Config) {
+        if config.service.root_key_in_keyring && config.service.root_key_file.is_some() {
+            let words = "the root key is in the keyring or in a file: take `root_key_file` away".to_owned();
+            self.problem("service.root_key_in_keyring", words);
+        }
         let journal = &config.journal;
         let sizes = [("most_payload", journal.most_payload), ("most_files", journal.most_files)];
         let periods = [("unreadable_for", journal.unreadable_for), ("keep_lines_for", journal.keep_lines_for)];

@@ -1,10 +1,13 @@
-//! The root key: 32 random bytes in base64, in a file that only its owner reads, or in a credential.
+//! The root key: 32 random bytes in base64, in a file that only its owner reads, in a credential, or in the desktop's
+//! keyring.
 //!
 //! It opens one thing: the inner key, which lies locked in the state folder and opens all the rest. So the root key can
 //! be changed without a message being touched, and the moment at which one file takes another's place decides which of
 //! two keys it is. Both are made once, by `init`: nothing here makes a second one for a journal that exists, since that
 //! would lock it for ever.
 
+mod home;
+mod keyring;
 mod rotate;
 
 use std::{
@@ -21,6 +24,7 @@ use zeroize::Zeroizing;
 use super::{Config, secrets};
 use crate::operator::{Failure, FailureKind};
 
+use home::Home;
 pub use rotate::{FAILPOINTS, Rotated, rotate};
 
 /// The credential's name.
@@ -58,19 +62,28 @@ pub fn load_or_begin(config: &Config) -> Result<RootKey, Failure> {
     load(config)
 }
 
-/// Makes the root key if there is none and there is no journal yet. Says whether it did.
+/// Makes the root key if there is none and there is no journal yet. Says where, if it did.
 ///
 /// # Errors
-/// [`FailureKind::Config`] if there is a journal without a key, or the file can't be written.
-pub fn create(config: &Config) -> Result<bool, Failure> {
-    let path = config.root_key_path();
-    if path.exists() || config.journal_exists() || secrets::read_credential(CREDENTIAL)?.is_some() {
-        return load_or_begin(config).map(|_| false);
+/// [`FailureKind::Config`] if there is a journal without a key, or the key can't be kept; [`FailureKind::Temporary`] if
+/// the keyring is locked.
+pub fn create(config: &Config) -> Result<Option<String>, Failure> {
+    let home = Home::of(config)?;
+    if config.journal_exists() || home.read()?.is_some() {
+        return load_or_begin(config).map(|_| None);
     }
     let root = RootKey::random();
-    write_new(&path, &text_of(&root))?;
+    home.keep(&text_of(&root))?;
     begin(config, &root)?;
-    Ok(true)
+    Ok(Some(home.holder()))
+}
+
+/// Whether there is a root key, be it one that opens the journal or not.
+///
+/// # Errors
+/// As [`load`], if that can't be seen.
+pub fn is_made(config: &Config) -> Result<bool, Failure> {
+    Ok(Home::of(config)?.read()?.is_some())
 }
 
 /// What opens the journal, for a backup. Never the root key: that stays where it is.
@@ -102,16 +115,24 @@ pub struct Taken {
 /// # Errors
 /// [`FailureKind::Config`] if there is a root key that can't be read, or the files can't be written.
 pub fn take_over(config: &Config, folder: &Path, inner: &RootKey) -> Result<Taken, Failure> {
-    let path = config.root_key_path();
-    let there = path.exists() || secrets::read_credential(CREDENTIAL)?.is_some();
-    let (root, from) = if there { outer(config)? } else { (RootKey::random(), path.display().to_string()) };
-    write_new(&folder.join(INNER), &Inner::lock(&root, inner).text())?;
-    if !there {
-        // One that lies in the state folder comes there with it.
-        let inside = path.strip_prefix(&config.service.state).map(|name| folder.join(name));
-        write_new(inside.as_deref().unwrap_or(&path), &text_of(&root))?;
+    let home = Home::of(config)?;
+    let from = home.holder();
+    if let Some(text) = home.read()? {
+        let root = parse(&text, &from)?;
+        write_new(&folder.join(INNER), &Inner::lock(&root, inner).text())?;
+        return Ok(Taken { from, made: false });
     }
-    Ok(Taken { from, made: !there })
+    let root = RootKey::random();
+    write_new(&folder.join(INNER), &Inner::lock(&root, inner).text())?;
+    match &home {
+        // One that lies in the state folder comes there with it.
+        Home::File(path) => {
+            let inside = path.strip_prefix(&config.service.state).map(|name| folder.join(name));
+            write_new(inside.as_deref().unwrap_or(path), &text_of(&root))?;
+        }
+        home => home.keep(&text_of(&root))?,
+    }
+    Ok(Taken { from, made: true })
 }
 
 /// Makes the inner key where there is neither one nor a journal.
@@ -132,24 +153,10 @@ fn begin(config: &Config, root: &RootKey) -> Result<(), Failure> {
 
 /// The root key, and where it comes from.
 fn outer(config: &Config) -> Result<(RootKey, String), Failure> {
-    if let Some(text) = secrets::read_credential(CREDENTIAL)? {
-        let from = format!("the credential {CREDENTIAL}");
-        return Ok((parse(&text, &from)?, from));
-    }
-    let path = config.root_key_path();
-    let from = path.display().to_string();
-    if !path.exists() {
-        let words = if config.journal_exists() {
-            format!(
-                "the root key {from} is missing, and without it the journal does not open: put it back from where you keep \
-                 a copy"
-            )
-        } else {
-            format!("there is no root key at {from}: run `sealbridge init`")
-        };
-        return Err(Failure::new(FailureKind::Config, words));
-    }
-    Ok((parse(&secrets::read_file(&path)?, &from)?, from))
+    let home = Home::of(config)?;
+    let text = home.read()?.ok_or_else(|| home.missing(config))?;
+    let from = home.holder();
+    Ok((parse(&text, &from)?, from))
 }
 
 /// The inner key, locked by the root key that has this number.

@@ -9,7 +9,7 @@ use std::{
 
 use sealbridge_contract::RootKey;
 
-use super::{CREDENTIAL, Inner, load, outer, parse, sync_folder_of, text_of, unwritten, write_new};
+use super::{Inner, home::Home, load, outer, parse, sync_folder_of, text_of, unwritten};
 use crate::{
     config::{Config, secrets},
     operator::{Failure, FailureKind},
@@ -21,8 +21,10 @@ pub const FAILPOINTS: &[&str] = &["key::before", "key::written", "key::locked", 
 /// What was done.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rotated {
-    /// Where the root key lies that opens the journal now.
-    pub file: PathBuf,
+    /// What holds the root key that opens the journal now, in words.
+    pub holder: String,
+    /// Its file, if it is in one.
+    pub file: Option<PathBuf>,
     /// The number of that key.
     pub number: String,
     /// The number of the one that opened it before, and opens nothing any more; `None` if an earlier call did it all.
@@ -37,12 +39,8 @@ pub struct Rotated {
 /// is named; [`FailureKind::Config`] otherwise.
 pub fn rotate(config: &Config, to: Option<&Path>) -> Result<Rotated, Failure> {
     let _kept_out = keep_services_out(config)?;
-    let path = config.root_key_path();
-    if to.is_none() && secrets::read_credential(CREDENTIAL)?.is_some() {
-        let words =
-            "the root key comes from a credential: name a file for the new one with --to, and make a credential of it";
-        return Err(Failure::usage(words));
-    }
+    let home = to.map_or_else(|| Home::of(config), |to| Ok(Home::File(to.to_owned())))?;
+    home.can_change()?;
     if let Some(done) = to.map(|to| done_before(config, to)).transpose()?.flatten() {
         return Ok(done);
     }
@@ -55,34 +53,30 @@ pub fn rotate(config: &Config, to: Option<&Path>) -> Result<Rotated, Failure> {
     })?;
     let root = RootKey::random();
     let new = Inner::lock(&root, &inner);
-    let target = to.map_or_else(|| next(&path), Path::to_owned);
-    if to.is_none() && target.exists() {
-        // Of a call that ended before this key was in force: `load` would have taken it otherwise.
-        fs::remove_file(&target).map_err(|error| unwritten(&target, &error))?;
+    let text = text_of(&root);
+    match to {
+        Some(_) => home.keep(&text)?,
+        None => home.keep_next(&text)?,
     }
-    write_new(&target, &text_of(&root))?;
     fail::fail_point!("key::written");
     let place = config.inner_key_path();
     replace_inner(&place, &new).map_err(|error| unwritten(&place, &error))?;
     fail::fail_point!("key::replaced");
     if to.is_none() {
-        put_in_place(&target, &path).map_err(|error| unwritten(&path, &error))?;
+        home.take_next(&text)?;
     }
     fail::fail_point!("key::named");
-    Ok(Rotated { file: to.map_or(path, Path::to_owned), number: new.root, before: Some(old.root) })
+    Ok(Rotated { holder: home.holder(), file: home.file(), number: new.root, before: Some(old.root) })
 }
 
 /// Goes on with a call that was killed between the moment and the end. `None` if there was none.
 pub(super) fn finish(config: &Config, locked: &Inner) -> Option<Result<RootKey, Failure>> {
-    let path = config.root_key_path();
-    let next = next(&path);
-    if secrets::read_credential(CREDENTIAL).ok()?.is_some() || !next.exists() {
-        return None;
-    }
-    let new = secrets::read_file(&next).and_then(|text| parse(&text, &next.display().to_string())).ok()?;
+    let home = Home::of(config).ok()?;
+    let text = home.next().ok()??;
+    let new = parse(&text, &home.holder()).ok()?;
     let inner = locked.unlock(&new)?;
     tracing::warn!(number = %locked.root, "A change of the root key was cut short after it was in force. It is finished.");
-    Some(put_in_place(&next, &path).map(|()| inner).map_err(|error| unwritten(&path, &error)))
+    Some(home.take_next(&text).map(|()| inner))
 }
 
 /// Whether `to` holds the key that is in force already: a call before this one was cut short.
@@ -93,7 +87,8 @@ fn done_before(config: &Config, to: &Path) -> Result<Option<Rotated>, Failure> {
     let key = parse(&secrets::read_file(to)?, &to.display().to_string())?;
     match Inner::read(config)? {
         Some(inner) if inner.unlock(&key).is_some() => {
-            Ok(Some(Rotated { file: to.to_owned(), number: inner.root, before: None }))
+            let holder = to.display().to_string();
+            Ok(Some(Rotated { holder, file: Some(to.to_owned()), number: inner.root, before: None }))
         }
         _ => {
             let words = format!("{} is there already, and does not open the journal: name another file", to.display());
@@ -116,11 +111,6 @@ fn keep_services_out(config: &Config) -> Result<File, Failure> {
     Ok(file)
 }
 
-/// Where the new key lies until it has its name.
-fn next(path: &Path) -> PathBuf {
-    path.with_added_extension("new")
-}
-
 fn replace_inner(place: &Path, new: &Inner) -> io::Result<()> {
     let half = place.with_added_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&half)?;
@@ -131,7 +121,7 @@ fn replace_inner(place: &Path, new: &Inner) -> io::Result<()> {
 }
 
 /// Gives a file the name of another, and overwrites what had it: with the old key it would still open.
-fn put_in_place(from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn put_in_place(from: &Path, to: &Path) -> io::Result<()> {
     let old = OpenOptions::new().write(true).open(to);
     fs::rename(from, to)?;
     sync_folder_of(to)?;

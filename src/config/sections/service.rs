@@ -15,6 +15,9 @@ pub struct Service {
     /// `sealbridge-root-key`, if the service manager gives one, goes before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root_key_file: Option<PathBuf>,
+    /// Whether the root key is in the desktop's keyring (Secret Service), read by `secret-tool`, and in no file. The
+    /// credential goes before it.
+    pub root_key_in_keyring: bool,
     /// The Unix socket on which the commands talk to the running service. Default: `control.sock` in the state folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control_socket: Option<PathBuf>,
@@ -24,6 +27,12 @@ pub struct Service {
 
 impl Default for Service {
     fn default() -> Self {
-        Self { state: "sealbridge-state".into(), root_key_file: None, control_socket: None, confine: true }
+        Self {
+            state: "sealbridge-state".into(),
+            root_key_file: None,
+            root_key_in_keyring: false,
+            control_socket: None,
+            confine: true,
+        }
     }
 }

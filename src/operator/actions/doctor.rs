@@ -39,7 +39,8 @@ fn check(topic: impl Into<String>, state: CheckState, words: impl Into<String>) 
 }
 
 pub(super) async fn doctor(host: &dyn Host) -> Result<Outcome, Failure> {
-    let mut checks = on_disk(host.config());
+    let config = host.config();
+    let mut checks = vec![state_folder(&config.service.state), root_key_of_the_running(config), disk(config)];
     let mut found = None;
     for (name, account) in &host.config().accounts {
         let topic = format!("account {name}");
@@ -124,9 +125,21 @@ fn state_folder(state: &Path) -> Check {
     }
 }
 
+/// The running service can't ask the keyring: it runs nothing but its engines.
+fn root_key_of_the_running(config: &Config) -> Check {
+    if config.service.root_key_in_keyring {
+        return check("root key", CheckState::Ok, "the desktop's keyring gave it when the service began");
+    }
+    root_key(config)
+}
+
 fn root_key(config: &Config) -> Check {
+    let fine = match config.service.root_key_in_keyring {
+        true => "in the desktop's keyring, which is unlocked",
+        false => "readable, by its owner alone",
+    };
     match crate::config::root_key::load(config) {
-        Ok(_) => check("root key", CheckState::Ok, "readable, by its owner alone"),
+        Ok(_) => check("root key", CheckState::Ok, fine),
         Err(failure) => check("root key", CheckState::Bad, failure.words),
     }
 }

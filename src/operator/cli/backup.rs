@@ -90,7 +90,7 @@ pub(super) async fn restore(global: &super::Global, (file, key): (&Path, &Path),
     let state = &config.service.state;
     let key_words = match done.root_key.made {
         true => {
-            format!("Made the root key {}. Keep a copy: without it the journal does not open.\n", done.root_key.from)
+            format!("Made the root key: {}. Keep a copy: without it the journal does not open.\n", done.root_key.from)
         }
         false => format!("The root key is the one of {}.\n", done.root_key.from),
     };

@@ -54,14 +54,8 @@ pub(super) async fn init(
     let config = Arc::new(config::load(&sources(global, path.clone())?)?);
     log_quietly(global, &config)?;
     files::private_folder(&config.service.state)?;
-    if root_key::create(&config)? {
-        show(
-            output,
-            format!(
-                "Made the root key {}. Keep a copy: without it the journal does not open.",
-                config.root_key_path().display()
-            ),
-        );
+    if let Some(holder) = root_key::create(&config)? {
+        show(output, format!("Made the root key: {holder}. Keep a copy: without it the journal does not open."));
     }
     let service = open(Arc::clone(&config), root_key::load(&config)?).await?;
     let setting = Setting { path: &path, config: &config, service: Arc::clone(&service), output, interactive };

@@ -49,9 +49,9 @@ pub(super) fn show(config: &Config, output: Output) -> Found {
 
 /// The config is in order once it is loaded; the files that it names are looked at here.
 pub(super) fn check(file: &Path, config: &Config, output: Output) -> Found {
-    let key = config.root_key_path();
+    let made = config::root_key::is_made(config)?;
     let mut words = format!("{} is in order.\n", file.display());
-    if key.exists() || config.journal_exists() {
+    if made || config.journal_exists() {
         config::root_key::load(config)?;
     } else {
         words.push_str("It is not set up yet: run `sealbridge init`.\n");
@@ -66,7 +66,7 @@ pub(super) fn check(file: &Path, config: &Config, output: Output) -> Found {
         "remarks": remarks,
         "accounts": config.accounts.len(),
         "links": config.links.len(),
-        "set_up": key.exists(),
+        "set_up": made,
     });
     output.outcome(&actions::Outcome { words, lines: vec![line], found: None });
     Ok(None)
@@ -94,18 +94,19 @@ fn untakable(config: &Config, name: &LinkName, link: &FixedLink) -> Vec<String> 
 
 pub(super) fn rotate(config: &Config, to: Option<&Path>, output: Output) -> Found {
     let done = config::root_key::rotate(config, to)?;
-    let file = done.file.display();
+    let file = &done.holder;
     let words = match &done.before {
         Some(before) => format!(
-            "The journal opens with the new root key in {file}, which has the number {}. The old one, number {before}, opens \
+            "The journal opens with the new root key, {file}, which has the number {}. The old one, number {before}, opens \
              nothing any more. Keep a copy of the new one: without it the journal does not open.\n",
             done.number
         ),
         None => {
-            format!("The journal opens with the root key in {file} already, which has the number {}.\n", done.number)
+            format!("The journal opens with the root key, {file}, already, which has the number {}.\n", done.number)
         }
     };
-    let line = serde_json::json!({ "file": done.file, "number": done.number, "before": done.before });
+    let line =
+        serde_json::json!({ "file": done.file, "holder": done.holder, "number": done.number, "before": done.before });
     output.outcome(&actions::Outcome { words, lines: vec![line], found: None });
     Ok(None)
 }

@@ -15,6 +15,7 @@ pub mod faketime;
 pub mod family;
 mod fresh;
 mod install;
+pub mod keyring;
 pub mod leash;
 pub mod mail;
 pub mod node;

@@ -32,6 +32,7 @@ conversations = ["room"]
 /// A folder in which an operator works.
 pub(super) struct Bench {
     folder: TempDir,
+    variables: Vec<(String, String)>,
 }
 
 /// What a command said.
@@ -59,7 +60,16 @@ impl Said {
 impl Bench {
     pub(super) fn new() -> Self {
         // The path of a socket is short, and a temporary folder's may not be.
-        Self { folder: TempDir::with_prefix_in("sb", "/tmp").expect("a temporary folder can be made") }
+        Self {
+            folder: TempDir::with_prefix_in("sb", "/tmp").expect("a temporary folder can be made"),
+            variables: Vec::new(),
+        }
+    }
+
+    /// From now on every command has this in its environment, which is empty else.
+    pub(super) fn set_env(&mut self, name: &str, value: &str) {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.to_owned(), value.to_owned()));
     }
 
     /// With the two accounts set up.
@@ -86,6 +96,7 @@ impl Bench {
     pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sealbridge"));
         command.args(arguments).current_dir(self.folder.path()).env_clear().stdin(Stdio::null());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 

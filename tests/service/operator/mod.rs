@@ -7,5 +7,6 @@ mod commands;
 mod confined;
 mod control;
 mod init;
+mod keyring;
 mod keys;
 mod logs;
