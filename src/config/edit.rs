@@ -2,7 +2,9 @@
 
 use super::load::too_deep;
 use sealbridge_contract::AccountName;
-use toml_edit::{DocumentMut, Item, Table, ser, value};
+use toml_edit::{Array, DocumentMut, Item, Table, ser, value};
+
+use crate::notices::SourceName;
 
 /// The text with one more account.
 ///
@@ -36,6 +38,39 @@ pub fn with_setting(text: &str, account: &AccountName, key: &str, setting: &str)
     let section =
         section.and_then(Item::as_table_like_mut).ok_or_else(|| format!("there is no [accounts.{account}]"))?;
     section.insert(key, value(setting));
+    Ok(document.to_string())
+}
+
+/// The text with one more source.
+///
+/// # Errors
+/// In words, if it is not written in a way that can be added to.
+pub fn with_source(text: &str, name: &SourceName, section: &toml::Table) -> Result<String, String> {
+    let mut document = read(text)?;
+    let sources = document.entry("sources").or_insert_with(|| {
+        let mut sources = Table::new();
+        sources.set_implicit(true);
+        Item::Table(sources)
+    });
+    let sources = sources.as_table_mut().ok_or("`sources` is not a section")?;
+    if sources.contains_key(name.as_str()) {
+        return Err(format!("there is a [sources.{name}] already"));
+    }
+    let mut table = ser::to_document(section).map_err(|error| error.to_string())?.into_table();
+    table.decor_mut().set_prefix("\n");
+    sources.insert(name.as_str(), Item::Table(table));
+    Ok(document.to_string())
+}
+
+/// The text with other secrets of a source that it has.
+///
+/// # Errors
+/// In words, if it is not written in a way that can be added to.
+pub fn with_secrets(text: &str, name: &SourceName, files: &[String]) -> Result<String, String> {
+    let mut document = read(text)?;
+    let section = document.get_mut("sources").and_then(|sources| sources.get_mut(name.as_str()));
+    let section = section.and_then(Item::as_table_like_mut).ok_or_else(|| format!("there is no [sources.{name}]"))?;
+    section.insert("secret_files", value(Array::from_iter(files.iter().map(String::as_str))));
     Ok(document.to_string())
 }
 
@@ -87,6 +122,18 @@ mod tests {
         let text = with_setting(TEXT, &name("a"), "password_file", "/p").expect("it can be added to");
         assert_eq!(text, TEXT.replace("\"@bot:a.test\"\n", "\"@bot:a.test\"\npassword_file = \"/p\"\n"));
         assert!(with_setting(TEXT, &name("b"), "x", "y").is_err());
+    }
+
+    #[test]
+    fn source_is_added_and_its_secrets_are_changed_and_nothing_else_is() {
+        let source = SourceName::parse("prom").expect("a name");
+        let section: toml::Table = toml::from_str("format = \"raw\"\nsecret_files = [\"/a\"]\n").expect("TOML");
+        let text = with_source(TEXT, &source, &section).expect("it can be added to");
+        assert!(TEXT.lines().all(|line| text.contains(line)), "{text}");
+        let text = with_secrets(&text, &source, &["/b".into(), "/a".into()]).expect("it is there");
+        let read: toml::Table = toml::from_str(&text).expect("it is TOML");
+        assert_eq!(read["sources"]["prom"]["secret_files"], toml::Value::from(vec!["/b", "/a"]));
+        assert!(with_source(&text, &source, &section).is_err() && with_secrets(TEXT, &source, &[]).is_err());
     }
 
     #[test]

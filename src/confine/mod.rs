@@ -101,6 +101,9 @@ fn reach(config: &Config) -> Reach {
     reach.writes.push("/dev/null".into());
     let listens = [config.notices.listen, config.health.listen, config.metrics.listen];
     reach.ports.extend(listens.into_iter().flatten().map(|at| at.port()));
+    for source in config.sources.values() {
+        reach.reads.extend(source.secret_files.iter().chain(&source.template).cloned());
+    }
     reach.sockets.extend(config.control_path().parent().map(Path::to_owned));
     reach.reads.extend(SYSTEM.iter().map(PathBuf::from));
     reach.reads.extend(CERTIFICATES.iter().filter_map(env::var_os).map(PathBuf::from));

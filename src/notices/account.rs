@@ -1,15 +1,21 @@
 //! The sources as an account of their own, so that what they bring goes the way of every message.
 
+use std::sync::{Arc, OnceLock};
+
 use async_trait::async_trait;
 use sealbridge_contract::{
-    Abilities, Ability, Cleared, ConversationId, Deduplication, DeliveryError, Fatal, Flow, Found, Inbox, OperatorRun,
-    PersonId, Receipt, RemoteId, Slip, Transport, Verb,
+    Abilities, Ability, Cleared, ConversationId, Deduplication, DeliveryError, Fatal, Flow, Found, Inbox, Kind,
+    OperatorRun, PersonId, Receipt, RemoteId, Slip, Transport, Verb,
     gate::{Encryption, OperatorRunFacts},
+    names,
     transport::{ConversationInfo, Health},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{ACCOUNT, SourceName};
+use super::{ACCOUNT, Intake, SourceName};
+
+/// By which reactions somebody says that they look after something.
+const ACKNOWLEDGES: &[&str] = &["✅", "☑", "✔", "👀", "👍"];
 
 /// What a source takes: nothing is sent to it. What is said of its notices ends here.
 const ABILITIES: Abilities = Abilities {
@@ -32,13 +38,14 @@ const ABILITIES: Abilities = Abilities {
 #[derive(Debug)]
 pub struct Account {
     sources: Vec<SourceName>,
+    intake: Arc<OnceLock<Arc<Intake>>>,
 }
 
 impl Account {
-    /// The account of these sources.
+    /// The account of these sources. What is said of their notices goes to `intake`, once there is one.
     #[must_use]
-    pub fn new(sources: Vec<SourceName>) -> Self {
-        Self { sources }
+    pub fn new(sources: Vec<SourceName>, intake: Arc<OnceLock<Arc<Intake>>>) -> Self {
+        Self { sources, intake }
     }
 }
 
@@ -86,7 +93,16 @@ impl OperatorRun for Account {
         OperatorRunFacts { declared: true, host_allowed: true, private_channel: true }
     }
 
-    async fn deliver(&self, _message: Cleared<'_>, slip: &Slip) -> Result<Receipt, DeliveryError> {
+    async fn deliver(&self, message: Cleared<'_>, slip: &Slip) -> Result<Receipt, DeliveryError> {
+        let message = message.message();
+        if let (Kind::Reaction(reaction), Some(about)) = (&message.kind, &slip.about) {
+            let intake = self.intake.get().ok_or_else(|| DeliveryError::retry("the sources are not read yet"))?;
+            let looks_after =
+                reaction.all.iter().any(|emoji| ACKNOWLEDGES.contains(&emoji.as_str().trim_end_matches('\u{fe0f}')));
+            let by = names::of(&message.author);
+            let reacted = intake.reacted(slip.to.as_str(), about, by.as_str(), looks_after).await;
+            reacted.map_err(|why| DeliveryError::retry(why.to_string()))?;
+        }
         Ok(Receipt { id: RemoteId::new(slip.delivery.to_string()) })
     }
 }

@@ -265,6 +265,14 @@ impl Desk {
         Ok(known.and_then(|known| serde_json::from_slice(known.expose()).ok()))
     }
 
+    /// What is kept under a key of the account's own store.
+    ///
+    /// # Errors
+    /// [`NotTaken::NotNow`]: the journal does not say now.
+    pub(super) async fn kept(&self, key: &str) -> Result<Option<SecretBytes>, NotTaken> {
+        self.intake.read(&self.account, key).await.map_err(not_now)
+    }
+
     fn name_key(&self, origin: &Origin, name: &str) -> String {
         format!("{NAMES}{}", self.digest("name", origin, name.as_bytes()))
     }

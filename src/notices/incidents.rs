@@ -27,6 +27,10 @@ pub struct Known {
     pub repeats: u32,
     /// Who said that they look after it.
     pub acknowledged: Option<Acknowledged>,
+    /// Until when nothing more is told of it, by somebody's word.
+    pub silenced_until: Option<Timestamp>,
+    /// What was said of it beside its message, so that a reply to any of that is a reply to it.
+    pub said: Vec<RemoteId>,
 }
 
 /// One alert, as it was told last.
@@ -85,8 +89,16 @@ impl Known {
         now: Timestamp,
     ) -> (Step, Self) {
         let is_new = known.is_none();
-        let fresh =
-            || Self { root, since: now, values: Value::Null, alerts: BTreeMap::new(), repeats: 0, acknowledged: None };
+        let fresh = || Self {
+            root,
+            since: now,
+            values: Value::Null,
+            alerts: BTreeMap::new(),
+            repeats: 0,
+            acknowledged: None,
+            silenced_until: None,
+            said: Vec::new(),
+        };
         let mut known = known.unwrap_or_else(fresh);
         known.values = values.clone();
         let (mut began, mut ended, mut changed) = (Vec::new(), Vec::new(), false);

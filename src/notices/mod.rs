@@ -7,18 +7,21 @@
 
 mod account;
 pub mod answers;
+mod brought;
 pub mod desk;
 mod dialect;
 pub mod dialects;
 mod following;
 mod incidents;
+mod intake;
 pub mod markup;
 #[cfg(test)]
 mod fixture;
 mod name;
 mod notice;
-mod server;
 pub mod proof;
+mod server;
+pub mod silence;
 mod standing;
 pub mod wording;
 
@@ -27,6 +30,7 @@ pub use desk::{Desk, NotTaken};
 pub use dialect::Dialect;
 pub use following::Following;
 pub use incidents::{Acknowledged, Known, KnownAlert, Step};
+pub use intake::{Intake, Silenced};
 pub use name::{ACCOUNT, LINKS, Origin, SourceName, account, is_operator, is_source};
 pub use notice::{Alert, Attachment, Incident, Notice, Posted, Severity};
 pub use server::{Answers, Server};

@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     flow::LaneState,
     metrics::Meters,
-    notices::Desk,
+    notices::{Desk, Intake},
     store::{JournalError, SharedJournal},
 };
 
@@ -49,6 +49,10 @@ pub trait Host: Send + Sync {
     async fn export(&self, account: &AccountName) -> Result<Option<PathBuf>, Failure>;
     /// Where the operator's own words are taken, to be carried like every other.
     fn notices(&self) -> Option<Arc<Desk>> {
+        None
+    }
+    /// Where sources are heard.
+    fn sources(&self) -> Option<Arc<Intake>> {
         None
     }
     /// Where files lie on their way.

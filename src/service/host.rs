@@ -97,12 +97,31 @@ impl Host for Service {
         Some(Arc::clone(&self.notices))
     }
 
+    fn sources(&self) -> Option<Arc<notices::Intake>> {
+        self.brought.get().map(Arc::clone)
+    }
+
     fn spool(&self) -> Option<Arc<dyn Spool>> {
         Some(Arc::new(self.spool.clone()))
     }
 
     async fn links_changed(&self) -> Result<(), JournalError> {
         self.follow_links().await
+    }
+}
+
+impl Service {
+    /// Reads the secrets and templates of the sources, and binds the address at which they are heard, if there is one.
+    async fn hear_sources(&self) -> Result<(Arc<notices::Intake>, Option<notices::Server>), Failure> {
+        let (desk, spool): (_, Arc<dyn Spool>) = (Arc::clone(&self.notices), Arc::new(self.spool.clone()));
+        let intake = notices::Intake::new(&self.config, desk, spool, self.dispatch.meters())?;
+        let intake = Arc::clone(self.brought.get_or_init(|| Arc::new(intake)));
+        let section = &self.config.notices;
+        let server = match section.listen {
+            Some(at) => Some(notices::Server::bind(at, section.most_body.0).await?),
+            None => None,
+        };
+        Ok((intake, server))
     }
 }
 
@@ -152,6 +171,19 @@ impl Assembled for Service {
         if let Some(host) = self.this.get().and_then(Weak::upgrade) {
             tasks.spawn(Chat::new(host).run(stop.clone()));
         }
+        let (intake, heard) = self.hear_sources().await?;
+        if let Some(server) = heard {
+            let (intake, stop) = (Arc::clone(&intake), stop.clone());
+            tasks.spawn(async move {
+                server.serve(intake, stop).await;
+                Ok(())
+            });
+        }
+        let tidied = stop.clone();
+        tasks.spawn(async move {
+            intake.tidy(tidied).await;
+            Ok(())
+        });
         let (breaker, accounts) = (self.watch_breaker(&stop), self.run_accounts(&stop));
         tokio::pin!(accounts);
         let mut all_ended = false;

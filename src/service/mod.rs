@@ -55,6 +55,8 @@ pub struct Service {
     signalled: Mutex<Option<mpsc::Receiver<(Address, Signal)>>>,
     dispatch: Arc<Dispatch>,
     notices: Arc<notices::Desk>,
+    /// Where sources are heard, once the service runs.
+    brought: Arc<OnceLock<Arc<notices::Intake>>>,
     spool: SpoolFolder,
     accounts: Mutex<HashMap<AccountName, Opened>>,
     started_at: Timestamp,
@@ -140,6 +142,7 @@ impl Service {
             signalled: Mutex::new(Some(signalled)),
             dispatch,
             notices: Arc::new(notices),
+            brought: Arc::default(),
             spool,
             accounts: Mutex::default(),
             this: OnceLock::new(),
@@ -238,8 +241,8 @@ impl Service {
             let transport = accounts.get(name).and_then(|opened| opened.transport.clone());
             (name.clone(), transport)
         });
-        let sources: Arc<dyn OperatorRun> =
-            Arc::new(notices::Account::new(self.config.sources.keys().cloned().collect()));
+        let names = self.config.sources.keys().cloned().collect();
+        let sources: Arc<dyn OperatorRun> = Arc::new(notices::Account::new(names, Arc::clone(&self.brought)));
         let sources = (notices::account(), Some(AnyTransport::OperatorRun(sources)));
         self.table.accounts_are(transports.chain([sources]).collect());
         self.changes.send_modify(|count| *count += 1);

@@ -311,6 +311,7 @@ fn example_parses_and_shows_the_defaults() {
             ("/sources/prometheus", "secret_files"),
             ("/sources/prometheus", "name"),
             ("/sources/prometheus", "template"),
+            ("/sources/prometheus", "api"),
             ("/health", "listen"),
             ("/metrics", "listen"),
         ];

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use sealbridge::{config, service::Service};
+use sealbridge::{config, operator::Host, service::Service};
 use sealbridge_contract::RootKey;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ pub(crate) const ROOT: [u8; 32] = [5; 32];
 /// One that runs until it is stopped.
 pub(crate) struct Running {
     stop: CancellationToken,
+    host: Arc<dyn Host>,
     task: JoinHandle<()>,
 }
 
@@ -22,12 +23,17 @@ impl Running {
         let config = config::load_text(Path::new("test.toml"), text).expect("the config is sound");
         let service = Service::open(Arc::new(config), RootKey::new(ROOT)).await.expect("the journal opens");
         let stop = CancellationToken::new();
-        let token = stop.clone();
+        let (token, host) = (stop.clone(), Arc::clone(&service).as_host());
         let task = tokio::spawn(async move {
             service.run(token).await.expect("it runs until it is stopped");
             service.close().await;
         });
-        Self { stop, task }
+        Self { stop, host, task }
+    }
+
+    /// As its operator's commands see it.
+    pub(crate) fn host(&self) -> Arc<dyn Host> {
+        Arc::clone(&self.host)
     }
 
     /// Stops it in order.

@@ -315,6 +315,9 @@ impl<'a> Loading<'a> {
                          `notices.listen` be a loopback address";
             self.problem(&format!("sources.{name}.secret_files"), words.into());
         }
+        if let Some(Err(words)) = source.api.as_deref().map(notices::silence::address) {
+            self.problem(&format!("sources.{name}.api"), words);
+        }
         if source.most_per_minute == 0 {
             self.problem(&format!("sources.{name}.most_per_minute"), "more than nothing".into());
         }

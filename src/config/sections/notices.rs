@@ -53,6 +53,9 @@ pub struct Source {
     /// A template of your own, in the place of the one for its format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<PathBuf>,
+    /// Where its Alertmanager is asked for silences, for `!seal silence`: over TLS, or on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<String>,
     /// How many requests it may make in a minute. Beyond that it is told to come later.
     #[serde(default = "most_per_minute")]
     pub most_per_minute: u32,

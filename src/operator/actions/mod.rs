@@ -8,9 +8,10 @@ mod letters;
 mod links;
 mod room;
 mod send;
+mod sources;
 mod status;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 pub use doctor::{Check, CheckState, diagnosis, journal_does_not_open, on_disk, service_not_running};
 use sealbridge_contract::{
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Failure, FailureKind, Host, audit};
-use crate::{config::nearest, store::LinkName};
+use crate::{config::nearest, notices::SourceName, store::LinkName};
 
 /// What an operator can ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +160,22 @@ pub enum Action {
         /// What it is called there.
         message: RemoteId,
     },
+    /// An alert is silenced where it comes from.
+    Silence {
+        /// Where it is told of.
+        at: Address,
+        /// By which message.
+        message: RemoteId,
+        /// For how long, in milliseconds.
+        for_ms: u64,
+        /// Who wants it.
+        by: PersonId,
+    },
+    /// A word is said in a source's conversations, as if it had brought it.
+    TestSource {
+        /// Its name.
+        name: SourceName,
+    },
     /// The operator says something in a conversation.
     Send(Sending),
     /// What a backup needs of the accounts and the journal does not have is written into files, for whoever makes it.
@@ -222,6 +239,8 @@ impl Action {
             Self::Why { .. } => "why",
             Self::RetryHere { .. } => "retry_here",
             Self::RetryMessage { .. } => "retry_message",
+            Self::Silence { .. } => "silence",
+            Self::TestSource { .. } => "test_source",
             Self::Send(_) => "send",
             Self::PrepareBackup => "prepare_backup",
             Self::Verify { .. } => "verify",
@@ -265,6 +284,8 @@ impl Action {
             | Self::ListTrust
             | Self::ShowTrust { .. }
             | Self::ForgetTrust { .. }
+            | Self::Silence { .. }
+            | Self::TestSource { .. }
             | Self::Send(_)
             | Self::Verify { .. } => true,
         }
@@ -301,6 +322,8 @@ impl Action {
             | Self::Approve { .. }
             | Self::ForgetTrust { .. }
             | Self::PrepareBackup
+            | Self::Silence { .. }
+            | Self::TestSource { .. }
             | Self::Send(_)
             | Self::Verify { .. } => true,
         }
@@ -479,6 +502,10 @@ async fn do_at_once(host: &dyn Host, action: &Action) -> Result<Outcome, Failure
         Action::Why { at, message, by, brief } => room::why(host, at, message, by.as_ref(), *brief).await,
         Action::RetryHere { at, number } => room::retry_here(host, at, *number).await,
         Action::RetryMessage { at, message } => room::retry_message(host, at, message).await,
+        Action::Silence { at, message, for_ms, by } => {
+            sources::silence(host, at, message, Duration::from_millis(*for_ms), by.as_str()).await
+        }
+        Action::TestSource { name } => sources::test_source(host, name).await,
         Action::PrepareBackup => backup::prepare(host).await,
         Action::Verify { .. } | Action::Send(_) => Err(Failure::other("this takes more than one step")),
     }

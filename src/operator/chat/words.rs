@@ -4,7 +4,8 @@ use sealbridge_contract::{Address, PersonId, RemoteId, audience::Identity};
 
 use super::permit::Place;
 use crate::{
-    config::{nearest, parse_address},
+    config::{Period, nearest, parse_address},
+    notices::silence::LONGEST,
     operator::{Action, Place as Of},
     store::LinkName,
 };
@@ -54,6 +55,7 @@ pub(super) const WORDS: &[Word] = &[
         Needs::Admin,
         retry,
     ),
+    word("silence", "TIME", "silences the alert that you reply to, such as `4h`", Needs::Admin, silence),
     word("audience", "[LINK]", "everybody who can read this link", Needs::Moderator, audience),
     word("approve", "[LINK] PERSON [--key KEY]", "lets somebody who is new, or changed, read", Needs::Admin, approve),
     word("pause", "[LINK]", "holds what comes in", Needs::Admin, pause),
@@ -143,6 +145,16 @@ fn retry(scene: &Scene<'_>, arguments: &[&str]) -> Result<Ask, String> {
         ([], Some(message), _) => Action::RetryMessage { at: at(), message: message.clone() },
         _ => return Err("Say it as a reply to the message, or with the number of the dead letter.".into()),
     }))
+}
+
+fn silence(scene: &Scene<'_>, arguments: &[&str]) -> Result<Ask, String> {
+    let (Some(message), [long]) = (scene.reply_to, arguments) else {
+        return Err("Say it as a reply to the alert, with how long: `!seal silence 4h`.".into());
+    };
+    let long = Period::parse(long).map(|period| period.0).filter(|long| !long.is_zero() && *long <= LONGEST);
+    let long = long.ok_or("How long is written `30m`, `4h` or `2d`, up to 30 days.")?;
+    let for_ms = u64::try_from(long.as_millis()).unwrap_or(u64::MAX);
+    Ok(Ask::one(Action::Silence { at: scene.at.clone(), message: message.clone(), for_ms, by: scene.by.clone() }))
 }
 
 fn pause(scene: &Scene<'_>, arguments: &[&str]) -> Result<Ask, String> {

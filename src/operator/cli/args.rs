@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use sealbridge_contract::{AccountName, Address, PersonId, RemoteId, audience::Identity};
 
+use super::sources::Sources;
 use crate::{
     config::{Format, parse_address},
     operator::{Action, Failure, Place},
@@ -21,6 +22,7 @@ Exit codes:
    4  a password, token or session is not accepted
    5  a network, or the running service, can't be reached
    6  refused by policy: not encrypted, not verified, not allowed
+   7  kept, and goes on its way by itself
   75  it may work later
 
 The config is the file given with --config, or the first of ./sealbridge.toml,
@@ -66,6 +68,12 @@ pub(super) enum Command {
         answers: Option<PathBuf>,
     },
     Send(super::send::Send),
+    /// Programs that bring notices.
+    #[command(subcommand)]
+    Sources(super::sources::Sources),
+    /// How notices look.
+    #[command(subcommand)]
+    Templates(super::sources::Templates),
     /// Our logins.
     #[command(subcommand)]
     Account(Account),
@@ -409,6 +417,7 @@ impl Command {
                 let people = people.into_iter().map(PersonId::new).collect();
                 Action::Approve { of: link.0, people, key: key.map(Identity::new), from: None }
             }
+            Self::Sources(Sources::Test { name }) => Action::TestSource { name: name.0 },
             Self::Account(Account::List) => Action::ListAccounts,
             Self::Conversations(Conversations::Invite { conversation }) => Action::Invite { at: conversation },
             Self::Conversations(Conversations::List { account }) => {

@@ -14,6 +14,7 @@ mod login;
 mod questions;
 mod run;
 mod send;
+mod sources;
 
 use std::{
     env,
@@ -111,6 +112,16 @@ fn carry_out(arguments: Arguments, open: Open, output: Output) -> Result<Option<
             let workers = workers(config.accounts.len());
             confine(&config)?;
             runtime(Some(workers))?.block_on(run::run(Arc::new(config), key, open))
+        }
+        Command::Sources(sources::Sources::List) => sources::list(&load(&global)?, output),
+        Command::Sources(sources::Sources::Add { name, format, to }) => {
+            sources::add(&global, &name.0, format, to, output)
+        }
+        Command::Sources(sources::Sources::Rotate { name }) => sources::rotate(&global, &name.0, output),
+        Command::Templates(sources::Templates::Test(test)) => sources::test(&global, &test, output),
+        Command::Templates(sources::Templates::Show { format }) => {
+            sources::show(format, output);
+            Ok(None)
         }
         Command::Send(what) => {
             let config = Arc::new(load(&global)?);

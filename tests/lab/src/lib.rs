@@ -3,6 +3,7 @@
 //! Everything started here dies with the process that started it, however that process ends, and
 //! leaves no file behind outside the build directory.
 
+pub mod alerts;
 pub mod bridge;
 pub mod backlog;
 pub mod canaries;
@@ -14,6 +15,7 @@ pub mod demo;
 pub mod faketime;
 pub mod family;
 mod fresh;
+pub mod http;
 mod install;
 pub mod keyring;
 pub mod leash;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{ALICE, BOB, SOON, Stage, in_sync, strikes, with_state};
 
 /// Takes the event out of a sync answer, wherever it stands.
-fn without_encryption(answer: &mut Map<String, Value>) {
+pub(super) fn without_encryption(answer: &mut Map<String, Value>) {
     let rooms = answer.get_mut("rooms").and_then(Value::as_object_mut);
     for rooms in rooms.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
         for part in rooms.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut) {

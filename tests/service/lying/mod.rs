@@ -8,6 +8,7 @@
 mod answers;
 mod encryption;
 mod messages;
+mod notices;
 mod people;
 
 use std::{fmt::Write as _, time::Duration};

@@ -1,3 +1,5 @@
 //! What no person wrote: words of the operator, of pipes and of programs, into encrypted conversations.
 
+mod alerts;
+mod requests;
 mod sending;

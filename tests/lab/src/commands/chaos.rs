@@ -5,22 +5,23 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::Result;
 use clap::Args;
 use sealbridge_lab::{
+    alerts,
     bridge::{Binary, Build},
     chaos,
     demo::Stage,
     family,
 };
 
-use super::With;
+use super::Show;
 
 #[derive(Debug, Args)]
 pub(crate) struct Chaos {
     /// How often.
     #[arg(long, default_value_t = 200)]
     kills: usize,
-    /// Talk with another network at the far end, and kill what it needs, too.
-    #[arg(long, value_name = "NETWORK")]
-    with: Option<With>,
+    /// Talk with another network at the far end, and kill what it needs, too; or let programs post.
+    #[arg(long, value_name = "WHAT")]
+    with: Option<Show>,
     /// Print one JSON object as the last line of standard output; the rest goes to standard error.
     #[arg(long)]
     json: bool,
@@ -39,7 +40,12 @@ impl Chaos {
                 stage.report(sentence(outcome.is_clean()), &outcome)?;
                 outcome.is_clean()
             }
-            Some(With::Deltachat) => {
+            Some(Show::Notifications) => {
+                let outcome = alerts::chaos::run(&binary, &stage, options).await?;
+                stage.report(sentence(outcome.is_clean()), &outcome)?;
+                outcome.is_clean()
+            }
+            Some(Show::Deltachat) => {
                 let outcome = family::chaos::run(&binary, &stage, options).await?;
                 stage.report(&outcome.sentence(), &outcome)?;
                 outcome.is_clean()

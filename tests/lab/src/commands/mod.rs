@@ -19,6 +19,15 @@ pub(crate) enum With {
     Deltachat,
 }
 
+/// What else is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Show {
+    /// Delta Chat, on phones and a mail server.
+    Deltachat,
+    /// Alerts of a real Alertmanager in an encrypted room.
+    Notifications,
+}
+
 /// A line for the person at the terminal.
 pub(crate) fn say(line: &str) {
     // With nobody left to read there is nothing to do about it.

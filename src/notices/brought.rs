@@ -1,0 +1,276 @@
+//! What a source brings, made into messages: words by its template, files through the spool, and one message for each
+//! incident, which is edited as it goes on.
+
+use std::sync::Arc;
+
+use sealbridge_contract::{
+    Body, Kind, Media, Message, RemoteId, SecretBytes, Spool, Target,
+    inbox::StoreWrite,
+    message::{Edit, FileName, Form, MediaType, Sort},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    Acknowledged, Alert, Attachment, Desk, Incident, Known, NotTaken, Notice, Origin, Severity, Step,
+    wording::{self, Course, Template, Worded, Words},
+};
+
+/// Where incidents that go on are kept in the account's own store, and where it is written of which incident a message is.
+const INCIDENTS: &str = "incident/";
+const ROOTS: &str = "root/";
+/// A reply to so many of the last things that were said of an incident is a reply to it.
+const MOST_SAID: usize = 30;
+
+/// Messages that are to be taken, and what is to be remembered with them.
+#[derive(Debug, Default)]
+pub(super) struct Messages {
+    /// With the name of each. The first is what the notice is called by.
+    pub(super) messages: Vec<(RemoteId, Message)>,
+    /// What is to be remembered.
+    pub(super) writes: Vec<StoreWrite>,
+}
+
+/// Of which incident a message is.
+#[derive(Serialize, Deserialize)]
+struct Root {
+    /// Its key in the store.
+    incident: String,
+}
+
+/// Makes messages of what one source brings.
+#[derive(Debug)]
+pub(super) struct Author {
+    origin: Origin,
+    template: Template,
+}
+
+impl Author {
+    /// Who makes messages with this template.
+    #[must_use]
+    pub(super) fn new(origin: Origin, template: Template) -> Self {
+        Self { origin, template }
+    }
+
+    /// Where they come from.
+    #[must_use]
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Lets the source's template say how much a notice matters, and what it is called.
+    pub(super) fn prepare(&self, notice: &mut Notice) {
+        if let Err(trouble) = self.template.prepare(notice) {
+            tracing::warn!(source = ?self.origin.address(), %trouble, "A template does not do its work.");
+        }
+    }
+
+    /// The messages of a notice.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: a file can't be kept now, or the journal does not answer.
+    pub(super) async fn messages(
+        &self,
+        desk: &Desk,
+        spool: &Arc<dyn Spool>,
+        notice: Notice,
+    ) -> Result<Messages, NotTaken> {
+        let mut made = match &notice.incident {
+            Some(incident) => self.of_incident(desk, &notice.values, incident).await?,
+            None => self.of_words(desk, &notice),
+        };
+        for attachment in notice.attachments {
+            let media = keep(&**spool, attachment).await?;
+            let message = Message::of(self.origin.author(), desk.clock().now(), Kind::File(Box::new(media)));
+            made.messages.push((Desk::fresh_id(), message));
+        }
+        Ok(made)
+    }
+
+    fn of_words(&self, desk: &Desk, notice: &Notice) -> Messages {
+        let body = self.body(wording::word(&self.template, notice));
+        let kind = match &notice.instead_of {
+            Some(earlier) => edit(RemoteId::new(earlier), notice.severity, body),
+            None => said(notice.severity, body),
+        };
+        let message = Message::of(self.origin.author(), desk.clock().now(), kind);
+        Messages { messages: vec![(Desk::fresh_id(), message)], writes: Vec::new() }
+    }
+
+    fn body(&self, worded: Worded) -> Body {
+        if let Some(trouble) = worded.trouble {
+            tracing::warn!(source = ?self.origin.address(), %trouble, "A template failed, and a summary is said.");
+        }
+        let Words { plain, html } = worded.words;
+        Body { html: html.map(Into::into), ..Body::plain(plain) }
+    }
+
+    async fn of_incident(&self, desk: &Desk, values: &Value, incident: &Incident) -> Result<Messages, NotTaken> {
+        let key = format!("{INCIDENTS}{}", desk.digest("incident", &self.origin, incident.group.as_bytes()));
+        let (now, fresh) = (desk.clock().now(), Desk::fresh_id());
+        let known = desk.kept(&key).await?.and_then(|kept| serde_json::from_slice(kept.expose()).ok());
+        let (step, mut known) = Known::hear(known, incident, values, fresh, now);
+        let alerts = known.course();
+        let course = course(&known, &alerts);
+        let (root, severity) = (known.root.clone(), known.severity());
+        let words = self.body(wording::root(&self.template, &course));
+        let author = || self.origin.author();
+        let (mut messages, mut news) = (Vec::new(), None);
+        match &step {
+            Step::Begins | Step::EndsUnknown => {
+                messages.push((root.clone(), Message::of(author(), now, said(severity, words))));
+            }
+            Step::Repeats => {
+                messages.push((Desk::fresh_id(), Message::of(author(), now, edit(root.clone(), severity, words))))
+            }
+            Step::Changes { began, ended } => {
+                let changed: Vec<_> = changed(&alerts, began.iter().chain(ended));
+                messages.push((Desk::fresh_id(), Message::of(author(), now, edit(root.clone(), severity, words))));
+                if !changed.is_empty() {
+                    let id = Desk::fresh_id();
+                    messages.push((id.clone(), self.news(desk, &course, &changed, &root, severity)));
+                    news = Some(id);
+                }
+            }
+            Step::Ends { ended } => {
+                let changed: Vec<_> = changed(&alerts, ended.iter());
+                messages.push((Desk::fresh_id(), Message::of(author(), now, edit(root.clone(), severity, words))));
+                messages.push((Desk::fresh_id(), self.news(desk, &course, &changed, &root, Severity::Info)));
+            }
+        }
+        let mut writes = Vec::new();
+        match step {
+            Step::EndsUnknown => {}
+            Step::Ends { .. } => {
+                writes.extend(known.said.iter().chain([&root]).map(|id| StoreWrite::delete(pointer(id))));
+                writes.push(StoreWrite::delete(key));
+            }
+            _ => {
+                let root = serde_json::to_vec(&Root { incident: key.clone() }).expect("a text");
+                for id in news.iter().chain([&known.root]) {
+                    writes.push(StoreWrite::put(pointer(id), SecretBytes::new(root.clone())));
+                }
+                known.said.extend(news);
+                if known.said.len() > MOST_SAID {
+                    writes.push(StoreWrite::delete(pointer(&known.said.remove(0))));
+                }
+                writes.push(StoreWrite::put(key, kept(&known)));
+            }
+        }
+        Ok(Messages { messages, writes })
+    }
+
+    /// What changed, in the thread of the incident's message, so that whoever reads the room is called to it: an edit
+    /// calls nobody.
+    fn news(
+        &self,
+        desk: &Desk,
+        course: &Course<'_>,
+        changed: &[&Alert],
+        root: &RemoteId,
+        severity: Severity,
+    ) -> Message {
+        let body = self.body(wording::change(&self.template, course, changed));
+        let message = Message::of(self.origin.author(), desk.clock().now(), said(severity, body));
+        Message { thread: Some(Target::new(root.clone())), ..message }
+    }
+
+    /// Somebody says that they look after an incident, or with `looks_after` false no longer. `None`: nothing changes by it.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: the journal does not answer.
+    pub(super) async fn acknowledged(
+        &self,
+        desk: &Desk,
+        about: &RemoteId,
+        by: &str,
+        looks_after: bool,
+    ) -> Result<Option<Messages>, NotTaken> {
+        let Some((key, known)) = self.incident(desk, about).await? else { return Ok(None) };
+        let now = desk.clock().now();
+        // Whoever takes their word back takes nobody else's.
+        let by_them = known.acknowledged.as_ref().is_some_and(|who| who.by == by);
+        if by_them == looks_after {
+            return Ok(None);
+        }
+        let acknowledged = looks_after.then(|| Acknowledged { by: by.to_owned(), at: now });
+        Ok(Some(self.as_it_is(desk, key, &Known { acknowledged, ..known })))
+    }
+
+    /// The incident that a message is about, and its key. `None`: none that goes on.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: the journal does not answer.
+    pub(super) async fn incident(&self, desk: &Desk, about: &RemoteId) -> Result<Option<(String, Known)>, NotTaken> {
+        let root = desk.kept(&pointer(about)).await?;
+        let Some(root) = root.and_then(|kept| serde_json::from_slice::<Root>(kept.expose()).ok()) else {
+            return Ok(None);
+        };
+        let known = desk.kept(&root.incident).await?;
+        let known = known.and_then(|kept| serde_json::from_slice::<Known>(kept.expose()).ok());
+        Ok(known.map(|known| (root.incident, known)))
+    }
+
+    /// The incident's message as it is to be now, and what is kept of it.
+    #[must_use]
+    pub(super) fn as_it_is(&self, desk: &Desk, key: String, known: &Known) -> Messages {
+        let alerts = known.course();
+        let words = self.body(wording::root(&self.template, &course(known, &alerts)));
+        let message =
+            Message::of(self.origin.author(), desk.clock().now(), edit(known.root.clone(), known.severity(), words));
+        Messages { messages: vec![(Desk::fresh_id(), message)], writes: vec![StoreWrite::put(key, kept(known))] }
+    }
+}
+
+fn course<'a>(known: &'a Known, alerts: &'a [Alert]) -> Course<'a> {
+    let acknowledged = known.acknowledged.as_ref().map(|who| (who.by.as_str(), who.at));
+    Course { values: &known.values, alerts, acknowledged, silenced_until: known.silenced_until }
+}
+
+fn pointer(id: &RemoteId) -> String {
+    format!("{ROOTS}{}", id.as_str())
+}
+
+fn changed<'a, 'n>(alerts: &'a [Alert], names: impl Iterator<Item = &'n String>) -> Vec<&'a Alert> {
+    names.filter_map(|name| alerts.iter().find(|alert| alert.fingerprint == *name)).collect()
+}
+
+fn kept(known: &Known) -> SecretBytes {
+    SecretBytes::new(serde_json::to_vec(known).expect("texts, numbers and lists"))
+}
+
+/// A person is to act: it is said as people say things, so that their devices sound. Everything else is a notice.
+fn form(severity: Severity) -> Form {
+    if severity == Severity::Critical { Form::Text } else { Form::Notice }
+}
+
+fn said(severity: Severity, body: Body) -> Kind {
+    if form(severity) == Form::Text { Kind::Text(body) } else { Kind::Notice(body) }
+}
+
+fn edit(of: RemoteId, severity: Severity, body: Body) -> Kind {
+    Kind::Edit(Box::new(Edit { of: Target::new(of), form: form(severity), body }))
+}
+
+async fn keep(spool: &dyn Spool, attachment: Attachment) -> Result<Media, NotTaken> {
+    let content = attachment.content.expose();
+    let full = |error: sealbridge_contract::SpoolError| NotTaken::NotNow(format!("a file can't be kept: {error}"));
+    let mut writer = spool.create(content.len() as u64).await.map_err(full)?;
+    writer.write(content).await.map_err(full)?;
+    let spooled = writer.finish(None).await.map_err(full)?;
+    let name = FileName::new(&attachment.name);
+    Ok(media(name, attachment.mime.as_deref(), spooled))
+}
+
+/// A file by its name, and its type if somebody said one.
+pub(crate) fn media(name: FileName, mime: Option<&str>, spooled: sealbridge_contract::Spooled) -> Media {
+    let guessed = || mime_guess::from_path(name.as_str()).first_or_octet_stream().essence_str().to_owned();
+    let mime = MediaType::new(&mime.map_or_else(guessed, str::to_owned));
+    let sort = match mime.as_str().split('/').next() {
+        Some("image") => Sort::Image,
+        Some("video") => Sort::Video,
+        Some("audio") => Sort::Audio,
+        _ => Sort::File,
+    };
+    Media::new(sort, name, mime, spooled)
+}

@@ -1,0 +1,439 @@
+//! Requests of sources: whose they are, whether they may be believed, what they say, and what they are answered.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
+use sealbridge_contract::{Body, Clock, Kind, Message, RemoteId, SecretBytes, Spool, Timestamp};
+use tokio::sync::Semaphore;
+use url::Url;
+
+use super::{
+    Desk, Dialect, Known, NotTaken, Origin, Posted, SourceName, Standing,
+    answers::{DELIVERIES, Outcome, answer},
+    brought::{Author, Messages},
+    desk::Named,
+    dialects::{self},
+    proof::{self, Rules},
+    server::Answers,
+    silence,
+    wording::Template,
+};
+use crate::{
+    config::{self, Config, secrets},
+    metrics::{Meters, Requested},
+    operator::{Failure, FailureKind},
+};
+
+/// So many requests of one source are under way at once, so that one that floods does not delay the others.
+const AT_ONCE: usize = 64;
+/// When whoever is told to come again may do so.
+const AGAIN: Duration = Duration::from_secs(5);
+/// So many signatures are remembered, of all sources, so that none is taken twice.
+const MOST_SIGNATURES: usize = 100_000;
+
+/// Takes requests.
+pub struct Intake {
+    desk: Arc<Desk>,
+    spool: Arc<dyn Spool>,
+    meters: Arc<Meters>,
+    sources: BTreeMap<SourceName, Source>,
+    within: Duration,
+    signatures: Mutex<HashMap<String, Timestamp>>,
+}
+
+/// Whether an incident was silenced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Silenced {
+    /// It is.
+    Yes,
+    /// No Alertmanager is named for its source.
+    NoApi,
+    /// Nothing goes on that could be.
+    NoAlert,
+    /// Alertmanager did not do it, and why.
+    Refused(String),
+}
+
+/// One source, as it runs.
+struct Source {
+    dialect: Dialect,
+    author: Author,
+    secrets: Vec<SecretBytes>,
+    rules: Rules,
+    api: Option<Url>,
+    room: Semaphore,
+    pace: Mutex<Pace>,
+    /// Incidents are told one after the other.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// How many more requests a source may make now.
+struct Pace {
+    per_minute: u32,
+    left: f64,
+    at: Timestamp,
+}
+
+impl Pace {
+    fn takes(&mut self, now: Timestamp) -> bool {
+        let most = f64::from(self.per_minute);
+        let gained = now.since(self.at).as_secs_f64() * most / 60.0;
+        (self.left, self.at) = ((self.left + gained).min(most), now);
+        let takes = self.left >= 1.0;
+        if takes {
+            self.left -= 1.0;
+        }
+        takes
+    }
+}
+
+impl std::fmt::Debug for Intake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Intake").field("sources", &self.sources.len()).finish_non_exhaustive()
+    }
+}
+
+impl Intake {
+    /// Reads the secrets and templates of the sources that the config names.
+    ///
+    /// # Errors
+    /// [`FailureKind::Config`]: one can't be read, or is none.
+    pub fn new(config: &Config, desk: Arc<Desk>, spool: Arc<dyn Spool>, meters: Arc<Meters>) -> Result<Self, Failure> {
+        let now = desk.clock().now();
+        let mut sources = BTreeMap::new();
+        for (name, section) in &config.sources {
+            let failed = |failure: Failure| failure.while_doing(&format!("[sources.{name}]"));
+            sources.insert(name.clone(), Source::open(name, section, now).map_err(failed)?);
+        }
+        let within = config.notices.answer_within.0;
+        Ok(Self { desk, spool, meters, sources, within, signatures: Mutex::default() })
+    }
+
+    /// The source of a request, and what stands behind its own path. A source has the path of its name; beside it stand
+    /// the paths that senders have built in, at which a source is found by its secret.
+    fn find<'a>(
+        &'a self,
+        path: &'a str,
+        posted: impl Fn(&'a str) -> Posted<'a>,
+    ) -> Option<(&'a SourceName, &'a Source, &'a str)> {
+        let inner = path.strip_prefix('/')?;
+        let (first, rest) = inner.find('/').map_or((inner, ""), |at| inner.split_at(at));
+        let named = SourceName::parse(first).ok().and_then(|name| self.sources.get_key_value(&name));
+        if let Some((name, source)) = named {
+            return Some((name, source, rest));
+        }
+        let (dialects, rest): (&[Dialect], &str) = match first {
+            "webhook" => (&[Dialect::Hookshot], rest),
+            "message" if rest.is_empty() => (&[Dialect::Gotify], path),
+            "api" if rest.starts_with("/webhooks/") => (&[Dialect::Discord], &rest["/webhooks".len()..]),
+            "services" => (&[Dialect::Slack], rest),
+            // Its topics stand in the first place of a path, and a message as JSON has none.
+            _ => (&[Dialect::Ntfy], path),
+        };
+        let proven =
+            |source: &Source| proof::check(source.dialect, &posted(rest), &source.secrets, &source.rules).is_ok();
+        let mut of_dialect = self.sources.iter().filter(|(_, source)| dialects.contains(&source.dialect));
+        of_dialect.find(|(_, source)| proven(source)).map(|(name, source)| (name, source, rest))
+    }
+
+    async fn bring(&self, source: &Source, from: SocketAddr, posted: &Posted<'_>, at_once: bool) -> Outcome {
+        let not_now = |why: &str| Outcome::NotNow { retry_after: AGAIN, why: why.to_owned() };
+        if !source.pace.lock().unwrap_or_else(PoisonError::into_inner).takes(posted.at) {
+            return Outcome::TooMany { retry_after: AGAIN };
+        }
+        let Ok(_room) = source.room.try_acquire() else {
+            return not_now("too many requests of this source are under way");
+        };
+        let once = match self.prove(source, from, posted) {
+            Ok(once) => once,
+            Err(outcome) => return outcome,
+        };
+        let mut notices = match dialects::read(source.dialect, posted) {
+            Ok(notices) => notices,
+            Err(refused) => return Outcome::Refused(refused),
+        };
+        notices.iter_mut().for_each(|notice| source.author.prepare(notice));
+        if notices.is_empty() {
+            return Outcome::Silent;
+        }
+        // What its sender names it is what all of the request is called by.
+        let given = posted.headers.get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
+        let ids: Option<Vec<_>> = notices.iter().map(|notice| notice.id.clone()).collect();
+        let name = given.or_else(|| ids.map(|ids| ids.join("\n"))).filter(|name| !name.is_empty());
+        let named = name.as_deref().map(|name| Named { name, what: posted.body });
+        let mut following = {
+            let _turn = source.turn.lock().await;
+            let mut all = Messages::default();
+            for notice in notices {
+                match source.author.messages(&self.desk, &self.spool, notice).await {
+                    Ok(made) => {
+                        all.messages.extend(made.messages);
+                        all.writes.extend(made.writes);
+                    }
+                    Err(why) => return of_not_taken(why),
+                }
+            }
+            match self.desk.take(source.author.origin(), all.messages, named, all.writes).await {
+                Ok(following) => following,
+                Err(why) => return of_not_taken(why),
+            }
+        };
+        if let Some(once) = once {
+            self.signatures.lock().unwrap_or_else(PoisonError::into_inner).insert(once, posted.at);
+        }
+        let id = following.id().to_owned();
+        if at_once {
+            return Outcome::Queued { id };
+        }
+        match self.desk.follow(&mut following, self.within).await {
+            Ok(standing) => of_standing(id, standing),
+            Err(why) => of_not_taken(why),
+        }
+    }
+
+    /// Whether a request may be believed. What it may be known by is said, so that it is taken once.
+    fn prove(&self, source: &Source, from: SocketAddr, posted: &Posted<'_>) -> Result<Option<String>, Outcome> {
+        if source.secrets.is_empty() {
+            let here = from.ip().to_canonical().is_loopback() && !came_through(posted.headers);
+            return if here { Ok(None) } else { Err(Outcome::NotProven) };
+        }
+        let proven = proof::check(source.dialect, posted, &source.secrets, &source.rules);
+        let Some(once) = proven.map_err(|_| Outcome::NotProven)?.once else { return Ok(None) };
+        let mut known = self.signatures.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_SIGNATURES {
+            let window = source.rules.window;
+            known.retain(|_, at| posted.at.since(*at) < 2 * window);
+        }
+        Ok(Some(once))
+    }
+
+    async fn look_up(&self, id: &str) -> Response<Vec<u8>> {
+        for source in self.sources.values() {
+            match self.desk.standing(source.author.origin(), &RemoteId::new(id)).await {
+                Ok(Some(standing)) => return told(id, &standing),
+                Ok(None) => {}
+                Err(_) => return json(StatusCode::SERVICE_UNAVAILABLE, &serde_json::json!({ "error": "not now" })),
+            }
+        }
+        json(StatusCode::NOT_FOUND, &serde_json::json!({ "error": "nothing is known of such a delivery" }))
+    }
+
+    /// Forgets names that are too old, now and then, until `stop`.
+    pub async fn tidy(&self, stop: tokio_util::sync::CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(600)) => {}
+            }
+            if let Err(error) = self.desk.prune().await {
+                tracing::debug!(%error, "Old names of notices are not forgotten yet.");
+            }
+        }
+    }
+
+    /// Somebody reacts to a notice.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: it is not kept.
+    pub async fn reacted(&self, source: &str, about: &RemoteId, by: &str, looks_after: bool) -> Result<(), NotTaken> {
+        let Some(source) = SourceName::parse(source).ok().and_then(|name| self.sources.get(&name)) else {
+            return Ok(());
+        };
+        let _turn = source.turn.lock().await;
+        if let Some(made) = source.author.acknowledged(&self.desk, about, by, looks_after).await? {
+            self.desk.take(source.author.origin(), made.messages, None, made.writes).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that a source is tried, where it is heard. `None`: there is no such source.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: nothing was kept.
+    pub async fn test(&self, name: &SourceName) -> Result<Option<Standing>, NotTaken> {
+        let Some(source) = self.sources.get(name) else { return Ok(None) };
+        let words = format!("This is a test of the source {name}, by its operator.");
+        let message =
+            Message::of(source.author.origin().author(), self.clock().now(), Kind::Notice(Body::plain(words)));
+        let mut following =
+            self.desk.take(source.author.origin(), vec![(Desk::fresh_id(), message)], None, Vec::new()).await?;
+        self.desk.follow(&mut following, self.within).await.map(Some)
+    }
+
+    /// Somebody silences an incident for a while, where it comes from.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: the journal does not answer.
+    pub async fn silence(
+        &self,
+        source: &SourceName,
+        about: &RemoteId,
+        long: Duration,
+        by: &str,
+    ) -> Result<Silenced, NotTaken> {
+        let Some(source) = self.sources.get(source) else { return Ok(Silenced::NoAlert) };
+        let Some(api) = &source.api else { return Ok(Silenced::NoApi) };
+        let _turn = source.turn.lock().await;
+        let Some((key, known)) = source.author.incident(&self.desk, about).await? else { return Ok(Silenced::NoAlert) };
+        let labels = silence::common_labels(&known.course());
+        // A silence without a label would be one of everything.
+        if labels.is_empty() {
+            return Ok(Silenced::NoAlert);
+        }
+        let now = self.clock().now();
+        let until = now.plus(long);
+        if let Err(why) = silence::silence(api, &labels, (now, until), by).await {
+            return Ok(Silenced::Refused(why));
+        }
+        let made = source.author.as_it_is(&self.desk, key, &Known { silenced_until: Some(until), ..known });
+        self.desk.take(source.author.origin(), made.messages, None, made.writes).await?;
+        Ok(Silenced::Yes)
+    }
+
+    /// The clock by which requests are dated.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        self.desk.clock()
+    }
+}
+
+impl Source {
+    fn open(name: &SourceName, section: &config::Source, now: Timestamp) -> Result<Self, Failure> {
+        let mut secrets = Vec::new();
+        for file in &section.secret_files {
+            let secret = secrets::read_file(file)?;
+            if secret.is_empty() {
+                return Err(Failure::new(FailureKind::Config, format!("{} is empty", file.display())));
+            }
+            secrets.push(SecretBytes::new(secret.as_bytes().to_vec()));
+        }
+        let template = match &section.template {
+            None => Template::of(section.format),
+            Some(file) => {
+                let failed =
+                    |why: String| Failure::new(FailureKind::Config, format!("the template {}: {why}", file.display()));
+                let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+                Template::parse(&text).map_err(|error| failed(error.to_string()))?
+            }
+        };
+        let wrong = |why: String| Failure::new(FailureKind::Config, format!("`api`: {why}"));
+        let api = section.api.as_deref().map(silence::address).transpose().map_err(wrong)?;
+        Ok(Self {
+            dialect: section.format,
+            author: Author::new(Origin::source(name, section.name.as_deref()), template),
+            secrets,
+            rules: Rules::default(),
+            api,
+            room: Semaphore::new(AT_ONCE),
+            pace: Mutex::new(Pace {
+                per_minute: section.most_per_minute,
+                left: f64::from(section.most_per_minute),
+                at: now,
+            }),
+            turn: tokio::sync::Mutex::default(),
+        })
+    }
+}
+
+impl Answers for Intake {
+    async fn answer(&self, from: SocketAddr, head: Parts, body: Bytes) -> Response<Vec<u8>> {
+        let path = head.uri.path();
+        if let Some(id) = path.strip_prefix(DELIVERIES) {
+            return self.look_up(id).await;
+        }
+        let at = self.clock().now();
+        let posted = |path| Posted {
+            method: &head.method,
+            path,
+            query: head.uri.query(),
+            headers: &head.headers,
+            body: &body,
+            at,
+        };
+        let Some((name, source, rest)) = self.find(path, posted) else {
+            return json(StatusCode::NOT_FOUND, &serde_json::json!({ "error": "there is no such source" }));
+        };
+        let posted = posted(rest);
+        let outcome = self.bring(source, from, &posted, wants_no_waiting(&head.headers)).await;
+        self.meters.requested(name.as_str(), counted(&outcome));
+        if !matches!(outcome, Outcome::Arrived { .. } | Outcome::Queued { .. } | Outcome::Silent) {
+            tracing::warn!(source = %name, status = %outcome.status(source.dialect), "A request was not taken.");
+        }
+        answer(source.dialect, &posted, &outcome)
+    }
+}
+
+/// `Prefer: respond-async` (RFC 7240).
+fn wants_no_waiting(headers: &HeaderMap) -> bool {
+    let mut preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    preferences.any(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case("respond-async")))
+}
+
+/// Whether a request came through a proxy, or out of a browser: then it is not from a program of this machine, whatever its
+/// address says.
+fn came_through(headers: &HeaderMap) -> bool {
+    const SIGNS: &[&str] = &[
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-real-ip",
+        "via",
+        "origin",
+        "sec-fetch-site",
+        "sec-fetch-mode",
+    ];
+    SIGNS.iter().any(|name| headers.contains_key(*name))
+}
+
+fn of_not_taken(why: NotTaken) -> Outcome {
+    match why {
+        NotTaken::NotNow(why) => Outcome::NotNow { retry_after: AGAIN, why },
+        NotTaken::ByPolicy(why) => Outcome::ByPolicy { why },
+        NotTaken::Conflict => Outcome::Conflict,
+    }
+}
+
+fn of_standing(id: String, standing: Standing) -> Outcome {
+    match () {
+        () if !standing.waits.is_empty() => Outcome::Queued { id },
+        () if !standing.arrived.is_empty() => Outcome::Arrived { id, events: standing.arrived.into_values().collect() },
+        () => {
+            Outcome::ByPolicy { why: standing.refused.into_values().next().unwrap_or_else(|| "it goes nowhere".into()) }
+        }
+    }
+}
+
+fn counted(outcome: &Outcome) -> Requested {
+    match outcome {
+        Outcome::Arrived { .. } => Requested::Arrived,
+        Outcome::Queued { .. } => Requested::Kept,
+        Outcome::Silent => Requested::Silent,
+        Outcome::Refused(_) | Outcome::NotProven | Outcome::ByPolicy { .. } | Outcome::Conflict => Requested::Refused,
+        Outcome::TooMany { .. } | Outcome::NotNow { .. } => Requested::NotNow,
+    }
+}
+
+/// How a delivery stands, without naming a conversation: whoever has its name may ask.
+fn told(id: &str, standing: &Standing) -> Response<Vec<u8>> {
+    let state = match () {
+        () if !standing.waits.is_empty() => "queued",
+        () if !standing.arrived.is_empty() => "arrived",
+        () => "refused",
+    };
+    let whys: Vec<_> = standing.waits.values().chain(standing.refused.values()).collect();
+    let events: Vec<_> = standing.arrived.values().collect();
+    json(StatusCode::OK, &serde_json::json!({ "id": id, "status": state, "event_ids": events, "why": whys }))
+}
+
+fn json(status: StatusCode, value: &serde_json::Value) -> Response<Vec<u8>> {
+    let mut response = Response::new(value.to_string().into_bytes());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

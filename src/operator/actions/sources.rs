@@ -1,0 +1,64 @@
+//! What is done with sources: an alert that somebody replies to is silenced where it comes from, and a source is tried.
+
+use std::time::Duration;
+
+use sealbridge_contract::{Address, RemoteId};
+
+use super::Outcome;
+use crate::{
+    config::Period,
+    notices::{NotTaken, Origin, Silenced, SourceName},
+    operator::{Failure, FailureKind, Host},
+};
+
+/// Silences the alert that a message of a conversation is about.
+pub(super) async fn silence(
+    host: &dyn Host,
+    at: &Address,
+    message: &RemoteId,
+    long: Duration,
+    by: &str,
+) -> Result<Outcome, Failure> {
+    let intake = host.sources().ok_or_else(|| Failure::refused("no source is heard here"))?;
+    let here = host.config().sources.iter().filter(|(_, source)| source.to.contains(at));
+    for (name, _) in here {
+        let origin = Origin::source(name, None);
+        let Some(about) = host.journal().called(at, message, origin.address()).await? else { continue };
+        return match intake.silence(name, &about, long, by).await {
+            Ok(Silenced::Yes) => {
+                let words = format!("Silenced for {}.", Period(long));
+                let line = serde_json::json!({ "silenced": true, "source": name, "for_ms": long.as_millis() });
+                Ok(Outcome::new(words, vec![line]))
+            }
+            Ok(Silenced::NoApi) => {
+                let words = format!("no Alertmanager is named for this source: set `api` in [sources.{name}]");
+                Err(Failure::refused(words))
+            }
+            Ok(Silenced::NoAlert) => Err(Failure::usage("nothing goes on there that could be silenced")),
+            Ok(Silenced::Refused(why)) => Err(Failure::new(FailureKind::Unreachable, why)),
+            Err(why) => Err(Failure::new(FailureKind::Temporary, why.to_string())),
+        };
+    }
+    Err(Failure::usage("that message is no alert; say it as a reply to one"))
+}
+
+/// Says a word in a source's conversations, as if it had brought it.
+pub(super) async fn test_source(host: &dyn Host, name: &SourceName) -> Result<Outcome, Failure> {
+    let intake = host.sources().ok_or_else(|| Failure::refused("no source is heard here"))?;
+    let standing = intake.test(name).await.map_err(|why| match why {
+        NotTaken::NotNow(why) => Failure::new(FailureKind::Temporary, format!("not said, and nothing was kept: {why}")),
+        why => Failure::refused(format!("not said: {why}")),
+    })?;
+    let Some(standing) = standing else {
+        return Err(Failure::usage(format!("the running service has no source `{name}`")));
+    };
+    let line = serde_json::json!({ "source": name, "standing": standing });
+    if let Some((at, why)) = standing.refused.iter().next() {
+        return Err(Failure::refused(format!("not said in {at}: {why}")));
+    }
+    if let Some((at, why)) = standing.waits.iter().next() {
+        return Err(Failure::new(FailureKind::Kept, format!("it is kept, and waits at {at}: {why}")));
+    }
+    let places: Vec<_> = standing.arrived.keys().map(String::as_str).collect();
+    Ok(Outcome::new(format!("Said in {}.", places.join(", ")), vec![line]))
+}

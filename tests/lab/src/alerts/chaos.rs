@@ -1,0 +1,226 @@
+//! Programs post into encrypted rooms while the service is killed again and again. What a program was told is kept, once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Serialize;
+
+use crate::{
+    bridge::Binary,
+    chaos::{self, Options, percentile},
+    demo::{Scene, Stage},
+    http::{free_port, request},
+};
+
+/// Rooms, each with a source of its own.
+const ROOMS: usize = 8;
+/// Programs that post at once. The last of them is `curl`, with its own way to try again.
+const PROGRAMS: usize = 8;
+/// Each of them rests so long between two requests, so that there are about twenty requests a second.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How soon a program tries again that was not told anything, or to come later.
+const AGAIN: Duration = Duration::from_millis(150);
+/// So long after the last kill everything has to be there.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// So long a named place may not be reached before the process is killed where it stands.
+const NOT_REACHED: Duration = Duration::from_secs(4);
+
+/// What came of it. The names of these fields are kept: scripts rely on them.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// How often it was killed.
+    pub kills: usize,
+    /// Notices that programs were told to be there or to be kept.
+    pub taken: usize,
+    /// How many of these were told to be there.
+    pub told_arrived: usize,
+    /// Requests that got no answer, or were told to come again; each was made again under the same key.
+    pub tried_again: usize,
+    /// Notices in their rooms.
+    pub heard: usize,
+    /// Taken and never heard.
+    pub lost: usize,
+    /// Heard again.
+    pub duplicated: usize,
+    /// Events that somebody could not read at the end.
+    pub undecryptable: usize,
+    /// From the start of the process to the first answer that takes a notice, median.
+    pub recovery_p50_ms: u64,
+    /// The same, 95th percentile.
+    pub recovery_p95_ms: u64,
+}
+
+impl Outcome {
+    /// Whether everything is as promised.
+    pub fn is_clean(&self) -> bool {
+        self.heard == self.taken && self.taken > 0 && self.lost + self.duplicated + self.undecryptable == 0
+    }
+}
+
+/// What the programs did.
+#[derive(Debug, Default)]
+struct Done {
+    taken: Vec<(usize, String)>,
+    arrived: usize,
+}
+
+/// Kills it `options.kills` times, half of them at random moments and half at the named places in turn. `binary` has
+/// failpoints.
+pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Outcome> {
+    let places: Vec<_> =
+        chaos::places(binary).await?.into_iter().filter(|place| !place.starts_with("matrix::")).collect();
+    let mut scene = Scene::set(binary, stage).await?;
+    let ann = Arc::clone(&scene.people[0]);
+    let mut rooms = Vec::new();
+    for number in 0..ROOMS {
+        rooms.push(ann.create_encrypted_room(&format!("Alerts {number}"), &[&scene.bots[0]]).await?);
+    }
+    for room in &rooms {
+        scene.bridge.wait_conversation(&format!("a/{room}"), Duration::from_secs(30)).await?;
+    }
+    scene.bridge.stop().await?;
+    let port = free_port()?;
+    let mut config = fs::OpenOptions::new().append(true).open(scene.bridge.config())?;
+    write!(config, "\n[notices]\nlisten = \"127.0.0.1:{port}\"\nanswer_within = \"2s\"\n")?;
+    for (number, room) in rooms.iter().enumerate() {
+        write!(config, "[sources.room{number}]\nformat = \"raw\"\nto = [\"a/{room}\"]\nmost_per_minute = 100000\n")?;
+    }
+    drop(config);
+    scene.bridge.start().await?;
+
+    stage.heading(&format!("{} kills while {PROGRAMS} programs post into {ROOMS} encrypted rooms", options.kills));
+    let (stop, again, first) =
+        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let programs: Vec<_> = (0..PROGRAMS)
+        .map(|program| {
+            let (stop, again, first, run) =
+                (Arc::clone(&stop), Arc::clone(&again), Arc::clone(&first), scene.run.clone());
+            tokio::spawn(async move { post(program, port, &run, &stop, &again, &first).await })
+        })
+        .collect();
+    let mut recoveries = Vec::new();
+    for turn in 0..options.kills {
+        if turn % 2 == 0 {
+            let place = &places[turn / 2 % places.len()];
+            scene.bridge.stop().await?;
+            scene.bridge.set_env("FAILPOINT_KILL_AT", &format!("{place}={}", 3 + turn / 2 % 5));
+            scene.bridge.spawn().await?;
+            // What is never come to is killed where it stands.
+            let _ = scene.bridge.wait_exit(NOT_REACHED).await;
+        } else {
+            tokio::time::sleep(options.pause * u32::try_from(1 + turn % 5).unwrap_or(1)).await;
+        }
+        scene.bridge.kill().await?;
+        scene.bridge.unset_env("FAILPOINT_KILL_AT");
+        let (before, begun) = (first.load(Ordering::Relaxed), Instant::now());
+        scene.bridge.spawn().await?;
+        while first.load(Ordering::Relaxed) == before {
+            ensure!(begun.elapsed() < PATIENCE, "nothing is taken any more\n{}", scene.bridge.tail());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        recoveries.push(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
+        if (turn + 1) % 10 == 0 {
+            stage.line(&format!("{} kills", turn + 1));
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut all = Done::default();
+    for program in programs {
+        let done = program.await??;
+        all.taken.extend(done.taken);
+        all.arrived += done.arrived;
+    }
+
+    // Everything that was taken is there before long.
+    let wanted: BTreeSet<_> = all.taken.iter().map(|(room, tag)| (rooms[*room].clone(), tag.clone())).collect();
+    let tag_of = |body: &str| body.split_whitespace().find(|word| word.starts_with("notice-")).map(str::to_owned);
+    let count = || {
+        let mut count: BTreeMap<(String, String), usize> = BTreeMap::new();
+        for message in ann.messages().iter().filter(|message| rooms.contains(&message.room) && message.encrypted) {
+            if let Some(tag) = tag_of(&message.body) {
+                *count.entry((message.room.clone(), tag)).or_default() += 1;
+            }
+        }
+        count
+    };
+    let begun = Instant::now();
+    while wanted.iter().any(|one| !count().contains_key(one)) && begun.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let heard = count();
+    recoveries.sort_unstable();
+    let outcome = Outcome {
+        kills: options.kills,
+        taken: wanted.len(),
+        told_arrived: all.arrived,
+        tried_again: again.load(Ordering::Relaxed),
+        heard: wanted.iter().filter(|one| heard.contains_key(*one)).count(),
+        lost: wanted.iter().filter(|one| !heard.contains_key(*one)).count(),
+        duplicated: heard.values().map(|count| count - 1).sum::<usize>()
+            + heard.keys().filter(|one| !wanted.contains(*one)).count(),
+        undecryptable: ann.undecryptable().len(),
+        recovery_p50_ms: percentile(&recoveries, 50),
+        recovery_p95_ms: percentile(&recoveries, 95),
+    };
+    Ok(outcome)
+}
+
+/// One program: it posts, and posts the same again until it is told that it was taken.
+async fn post(
+    program: usize,
+    port: u16,
+    run: &str,
+    stop: &AtomicBool,
+    again: &AtomicUsize,
+    first: &AtomicUsize,
+) -> Result<Done> {
+    let mut done = Done::default();
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let room = (program + number) % ROOMS;
+        let tag = format!("notice-{run}-{program}-{number}");
+        let url = format!("http://127.0.0.1:{port}/room{room}");
+        let status = loop {
+            let status = if program + 1 == PROGRAMS { curl(&url, &tag).await? } else { client(&url, &tag).await };
+            match status {
+                Some(status @ (200 | 202)) => break status,
+                // It did not answer, or said to come again.
+                None | Some(503) => {
+                    again.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(AGAIN).await;
+                }
+                Some(other) => anyhow::bail!("{url} answers {other}"),
+            }
+        };
+        first.fetch_add(1, Ordering::Relaxed);
+        done.arrived += usize::from(status == 200);
+        done.taken.push((room, tag));
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(done)
+}
+
+async fn client(url: &str, tag: &str) -> Option<u16> {
+    request("POST", url, &[("idempotency-key", tag)], tag.to_owned()).await.ok().map(|answer| answer.status)
+}
+
+async fn curl(url: &str, tag: &str) -> Result<Option<u16>> {
+    let header = format!("Idempotency-Key: {tag}");
+    let output = tokio::process::Command::new("curl")
+        .args(["-sS", "--max-time", "30", "-o", "/dev/null", "-w", "%{http_code}", "-H", &header, "-d", tag, url])
+        .output()
+        .await
+        .context("Run curl")?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().parse().ok().filter(|status| *status != 0))
+}

@@ -1,0 +1,357 @@
+//! What programs post, heard in conversations in memory: a service in this process, and requests as they come over the
+//! wire.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc, time::Duration};
+
+use sealbridge_contract::{AccountName, ConversationId, RemoteId, gate::Encryption};
+use sealbridge_lab::http::{Answered, free_port, request};
+use sealbridge_loopback::{Heard, How, LoopbackHub, LoopbackPerson, More, Saying, Says};
+use serde_json::{Value, json};
+
+use crate::running::Running;
+
+const SOON: Duration = Duration::from_secs(20);
+const SECRET: &str = "correct horse battery staple";
+
+/// Ann in an encrypted conversation with the account `a`, in which sources speak.
+struct Scene {
+    folder: tempfile::TempDir,
+    hub: LoopbackHub,
+    ann: LoopbackPerson,
+    room: ConversationId,
+    port: u16,
+    sections: String,
+    running: Option<Running>,
+}
+
+fn account() -> AccountName {
+    AccountName::parse("a").expect("a name")
+}
+
+impl Scene {
+    /// `sections`: the config's sources, with `SECRET` and `OLD` for files with secrets.
+    async fn set(sections: &str, says: Says) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let hub = LoopbackHub::fresh("alerts");
+        let room = hub.conversation("room", says);
+        let ann = hub.person("ann");
+        ann.join(&room);
+        hub.join(&account(), &room);
+        for (name, secret) in [("secret", SECRET), ("old", "the one before")] {
+            let file = folder.path().join(name);
+            fs::write(&file, format!("{secret}\n")).expect("it is written");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is private");
+        }
+        let place = |name: &str| format!("{:?}", folder.path().join(name));
+        let sections = sections.replace("SECRET", &place("secret")).replace("OLD", &place("old"));
+        let port = free_port().expect("a port");
+        let mut scene = Self { folder, hub, ann, room, port, sections, running: None };
+        scene.start().await;
+        scene
+    }
+
+    async fn start(&mut self) {
+        let text = format!(
+            "[service]\nstate = {:?}\n[notices]\nlisten = \"127.0.0.1:{}\"\nanswer_within = \"2s\"\nmost_body = \"64KiB\"\n\
+             [accounts.a]\nnetwork = \"loopback\"\nhub = \"{}\"\nconversations = [\"room\"]\n{}",
+            self.state(),
+            self.port,
+            self.hub.name(),
+            self.sections,
+        );
+        let running = Running::start(&text).await;
+        let host = running.host();
+        self.running = Some(running);
+        // It listens, and knows its conversation, a moment after it has begun to run.
+        let begun = tokio::time::Instant::now();
+        let knows = || {
+            let transport = host.accounts().into_iter().find_map(|account| account.transport);
+            let known = transport.map(|transport| transport.common().conversations()).unwrap_or_default();
+            known.iter().any(|one| one.encryption != Encryption::Unknown)
+        };
+        while !knows() || tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
+            assert!(begun.elapsed() < SOON, "it does not come up");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn stop(&mut self) {
+        self.running.take().expect("it runs").stop().await;
+    }
+
+    fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Answered {
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        request("POST", &url, headers, body).await.expect("it is answered")
+    }
+
+    /// What Ann heard of sources, first what was said first; the bridge's own words left out.
+    fn heard(&self) -> Vec<Arc<Heard>> {
+        self.ann.heard().into_iter().filter(|heard| heard.author.is_some()).collect()
+    }
+
+    async fn hears(&self, what: &str, is: impl Fn(&Heard) -> bool) -> Arc<Heard> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            if let Some(heard) = self.heard().into_iter().find(|heard| is(heard)) {
+                return heard;
+            }
+            assert!(begun.elapsed() < SOON, "Ann does not hear {what}: {:?}", self.heard());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+const RAW: &str = "[sources.job]\nformat = \"raw\"\nto = [\"a/room\"]\n";
+const GUARDED: &str =
+    "[sources.job]\nformat = \"raw\"\nto = [\"a/room\"]\nsecret_files = [SECRET, OLD]\nname = \"Nightly job\"\n";
+const ALERTS: &str = "[sources.prom]\nformat = \"alertmanager\"\nto = [\"a/room\"]\n";
+
+fn bearer(secret: &str) -> String {
+    format!("Bearer {secret}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notice_is_there_when_its_sender_is_told_so() {
+    let mut scene = Scene::set(GUARDED, Says::Encrypted).await;
+    let answer = scene.post("/job", &[("authorization", &bearer(SECRET))], "the disk is full").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let heard = scene.heard();
+    assert!(heard.len() == 1 && heard[0].words.as_str().contains("the disk is full"), "{heard:?}");
+    assert_eq!(heard[0].author.as_ref().map(|name| name.as_str()), Some("Nightly job"));
+    assert_eq!(answer.json()["event_ids"], json!([heard[0].id.as_str()]));
+    let id = answer.json()["id"].as_str().expect("a name").to_owned();
+    let url = format!("http://127.0.0.1:{}/api/v1/deliveries/{id}", scene.port);
+    let standing = request("GET", &url, &[], "").await.expect("it is answered");
+    assert_eq!((standing.status, standing.json()["status"].as_str()), (200, Some("arrived")), "{standing:?}");
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_shows_no_secret_is_not_heard_and_two_secrets_are_good_while_one_is_changed() {
+    let mut scene = Scene::set(GUARDED, Says::Encrypted).await;
+    let wrong: [&[(&str, &str)]; 4] = [
+        &[],
+        &[("authorization", "Bearer ")],
+        &[("authorization", "Bearer correct horse")],
+        &[("authorization", "Basic eDp5")],
+    ];
+    for headers in wrong {
+        let answer = scene.post("/job", headers, "let me in").await;
+        assert_eq!(answer.status, 401, "{headers:?} {answer:?}");
+        assert!(!answer.body.contains("horse") && !answer.body.contains("let me in"), "{answer:?}");
+    }
+    for secret in [SECRET, "the one before"] {
+        assert_eq!(scene.post("/job", &[("authorization", &bearer(secret))], format!("by {secret}")).await.status, 200);
+    }
+    assert_eq!(scene.heard().len(), 2);
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn source_without_a_secret_hears_programs_of_this_machine_and_neither_proxies_nor_browsers() {
+    let mut scene = Scene::set(RAW, Says::Encrypted).await;
+    for header in [
+        ("x-forwarded-for", "203.0.113.7"),
+        ("forwarded", "for=203.0.113.7"),
+        ("origin", "https://evil.example"),
+        ("sec-fetch-site", "cross-site"),
+    ] {
+        assert_eq!(scene.post("/job", &[header], "from elsewhere").await.status, 401, "{header:?}");
+    }
+    assert_eq!(scene.post("/job", &[], "from here").await.status, 200);
+    assert_eq!(scene.post("/nobody", &[], "x").await.status, 404);
+    assert_eq!(scene.post("/job", &[], vec![b'x'; 70_000]).await.status, 413);
+    assert_eq!(scene.heard().len(), 1);
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn same_name_is_said_once_and_not_given_to_something_else() {
+    let mut scene = Scene::set(RAW, Says::Encrypted).await;
+    let key = [("idempotency-key", "backup-7")];
+    let first = scene.post("/job", &key, "backup 7 failed").await;
+    assert_eq!(first.status, 200, "{first:?}");
+    // Also after a restart.
+    scene.stop().await;
+    scene.start().await;
+    let again = scene.post("/job", &key, "backup 7 failed").await;
+    assert_eq!((again.status, again.json()), (200, first.json()));
+    assert_eq!(scene.post("/job", &key, "backup 8 failed").await.status, 409);
+    assert_eq!(scene.heard().len(), 1);
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_said_where_nothing_is_encrypted_and_the_sender_is_told() {
+    let mut scene = Scene::set(RAW, Says::Plain).await;
+    let answer = scene.post("/job", &[], "a secret").await;
+    assert_eq!(answer.status, 409, "{answer:?}");
+    assert!(answer.body.contains("not encrypted"), "{answer:?}");
+    assert!(scene.heard().is_empty());
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notice_that_takes_long_is_kept_and_can_be_looked_up() {
+    let mut scene = Scene::set(RAW, Says::Encrypted).await;
+    scene.hub.faults(&account()).set_reachable(false);
+    let answer = scene.post("/job", &[], "for later").await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let place = answer.header("location").expect("where to look").to_owned();
+    let url = format!("http://127.0.0.1:{}{place}", scene.port);
+    let look = || async { request("GET", &url, &[], "").await.expect("it is answered").json()["status"].clone() };
+    assert_eq!(look().await, "queued");
+    // Kept means kept.
+    scene.stop().await;
+    scene.hub.faults(&account()).set_reachable(true);
+    scene.start().await;
+    scene.hears("what was kept", |heard| heard.words.as_str().contains("for later")).await;
+    let begun = tokio::time::Instant::now();
+    while look().await != "arrived" {
+        assert!(begun.elapsed() < SOON, "{}", look().await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let now = scene.post("/job", &[("prefer", "respond-async")], "at once").await;
+    assert_eq!(now.status, 202, "{now:?}");
+    scene.hears("what was not waited for", |heard| heard.words.as_str().contains("at once")).await;
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_floods_is_told_to_come_later_and_delays_nobody() {
+    let sections = format!("{RAW}most_per_minute = 5\n{}", RAW.replace("job", "calm"));
+    let mut scene = Scene::set(&sections, Says::Encrypted).await;
+    let mut statuses = Vec::new();
+    for number in 0..8 {
+        let answer = scene.post("/job", &[], format!("flood {number}")).await;
+        if answer.status == 503 {
+            assert!(answer.header("retry-after").is_some(), "{answer:?}");
+        }
+        statuses.push(answer.status);
+    }
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 503, 503, 503]);
+    assert_eq!(scene.post("/calm", &[], "a word").await.status, 200);
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_journal_keeps_nothing_and_says_so() {
+    let sections = format!("{RAW}[journal]\nmost_payload = \"1KiB\"\n");
+    let mut scene = Scene::set(&sections, Says::Encrypted).await;
+    scene.hub.faults(&account()).set_reachable(false);
+    let mut taken = 0;
+    let full = loop {
+        let answer = scene.post("/job", &[("prefer", "respond-async")], format!("{taken} {}", "x".repeat(200))).await;
+        match answer.status {
+            202 => taken += 1,
+            _ => break answer,
+        }
+        assert!(taken < 100, "it never is full");
+    };
+    assert_eq!(full.status, 503, "{full:?}");
+    assert!(full.header("retry-after").is_some());
+    scene.hub.faults(&account()).set_reachable(true);
+    let begun = tokio::time::Instant::now();
+    while scene.heard().len() < taken {
+        assert!(begun.elapsed() < SOON, "{} of {taken}", scene.heard().len());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    scene.stop().await;
+}
+
+fn alerts(states: &[(&str, &str)]) -> String {
+    let alert = |(name, status): &(&str, &str)| {
+        json!({
+            "status": status, "fingerprint": name,
+            "labels": { "alertname": "Disk", "instance": name, "severity": "critical" },
+            "annotations": { "summary": format!("{name} is full") },
+            "startsAt": "2026-01-01T00:00:00Z", "endsAt": "0001-01-01T00:00:00Z", "generatorURL": "",
+        })
+    };
+    let firing = states.iter().any(|(_, status)| *status == "firing");
+    let body = json!({
+        "version": "4", "groupKey": "{}:{alertname=\"Disk\"}", "truncatedAlerts": 0, "receiver": "room",
+        "status": if firing { "firing" } else { "resolved" },
+        "groupLabels": { "alertname": "Disk" }, "commonLabels": { "alertname": "Disk" }, "commonAnnotations": {},
+        "externalURL": "http://alerts.example", "alerts": states.iter().map(alert).collect::<Vec<Value>>(),
+    });
+    body.to_string()
+}
+
+/// The messages of an incident, and what was done to the first of them.
+fn split(heard: &[Arc<Heard>]) -> (Vec<&Arc<Heard>>, Vec<&Arc<Heard>>) {
+    heard.iter().partition(|heard| heard.how != How::Edit)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_incident_is_one_message_that_changes_and_what_changes_is_said_in_its_thread() {
+    let mut scene = Scene::set(ALERTS, Says::Encrypted).await;
+    let json = [("content-type", "application/json")];
+    let post = async |scene: &Scene, states: &[(&str, &str)]| {
+        let answer = scene.post("/prom", &json, alerts(states)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    post(&scene, &[("db-1", "firing"), ("db-2", "firing")]).await;
+    let root = scene.hears("the alert", |heard| heard.words.as_str().contains("db-1")).await;
+    assert!(root.words.as_str().contains("db-2") && root.how == How::Text, "a person is to act: {root:?}");
+
+    // Told again, it is the same; the second alert's end is not lost, though the next request is silent of it.
+    post(&scene, &[("db-1", "firing"), ("db-2", "firing")]).await;
+    scene.stop().await;
+    scene.start().await;
+    post(&scene, &[("db-1", "firing"), ("db-2", "resolved")]).await;
+    let heard = scene.heard();
+    let (said, edits) = split(&heard);
+    assert_eq!((said.len(), edits.len()), (2, 2), "{heard:?}");
+    assert!(edits.iter().all(|edit| edit.more.about.as_ref() == Some(&root.id)), "{edits:?}");
+    assert_eq!(said[1].more.thread.as_ref(), Some(&root.id), "{:?}", said[1]);
+    assert!(said[1].words.as_str().contains("db-2") && !said[1].words.as_str().contains("db-1"), "{:?}", said[1]);
+
+    // Ann says that she looks after it; it is said that servers could make that up.
+    let more = More { about: Some(root.id.clone()), emoji: vec!["✅".into()], ..More::default() };
+    scene.ann.say_this(&scene.room, Saying::words("").how(How::Reaction).more(more));
+    let acknowledged = |heard: &Heard| heard.how == How::Edit && heard.words.as_str().contains("ann");
+    scene.hears("that Ann looks after it", acknowledged).await;
+
+    post(&scene, &[("db-1", "resolved")]).await;
+    let end = scene.hears("the end", |heard| heard.how == How::Edit && heard.words.as_str().contains("Resolved")).await;
+    assert!(end.html.as_ref().is_some_and(|html| html.as_str().contains("data-mx-color")), "{end:?}");
+    // What begins after the end is another incident.
+    post(&scene, &[("db-1", "firing")]).await;
+    let roots = scene.heard().into_iter().filter(|heard| heard.how == How::Text && heard.more.thread.is_none()).count();
+    assert_eq!(roots, 2, "{:?}", scene.heard());
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_of_a_sender_calls_nobody_and_reaches_no_log_and_no_file_in_clear() {
+    let mut scene = Scene::set(ALERTS, Says::Encrypted).await;
+    let canary = "canary-7f3a @room <b onmouseover=x>";
+    let body = alerts(&[(canary, "firing")]);
+    assert_eq!(scene.post("/prom", &[("content-type", "application/json")], body).await.status, 200);
+    let heard = scene.hears("the alert", |heard| heard.words.as_str().contains("canary-7f3a")).await;
+    assert!(
+        heard.more.calls.is_empty()
+            && !heard.html.as_ref().is_some_and(|html| html.as_str().contains("<b onmouseover")),
+        "{heard:?}"
+    );
+    scene.stop().await;
+    for file in fs::read_dir(scene.state()).expect("a folder").map(|file| file.expect("a file").path()) {
+        let bytes = fs::read(&file).unwrap_or_default();
+        assert!(!bytes.windows(11).any(|part| part == b"canary-7f3a"), "{}", file.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn id_that_is_none_is_known_to_nobody() {
+    let mut scene = Scene::set(RAW, Says::Encrypted).await;
+    for id in [RemoteId::new("x").as_str().to_owned(), "../../etc".into(), "a".repeat(5000)] {
+        let url = format!("http://127.0.0.1:{}/api/v1/deliveries/{id}", scene.port);
+        assert_eq!(request("GET", &url, &[], "").await.expect("it is answered").status, 404);
+    }
+    scene.stop().await;
+}
