@@ -3,6 +3,11 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc, time::Duration};
 
+use sealbridge::{
+    metrics,
+    notices::SourceName,
+    operator::{Action, Actor, Progress, perform},
+};
 use sealbridge_contract::{AccountName, ConversationId, RemoteId, gate::Encryption};
 use sealbridge_lab::http::{Answered, free_port, request};
 use sealbridge_loopback::{Heard, How, LoopbackHub, LoopbackPerson, More, Saying, Says};
@@ -11,7 +16,7 @@ use serde_json::{Value, json};
 use crate::running::Running;
 
 const SOON: Duration = Duration::from_secs(20);
-const SECRET: &str = "correct horse battery staple";
+const SECRET: &str = "correct-horse-battery-staple";
 
 /// Ann in an encrypted conversation with the account `a`, in which sources speak.
 struct Scene {
@@ -136,7 +141,7 @@ async fn whoever_shows_no_secret_is_not_heard_and_two_secrets_are_good_while_one
     let wrong: [&[(&str, &str)]; 4] = [
         &[],
         &[("authorization", "Bearer ")],
-        &[("authorization", "Bearer correct horse")],
+        &[("authorization", "Bearer correct-horse")],
         &[("authorization", "Basic eDp5")],
     ];
     for headers in wrong {
@@ -352,6 +357,91 @@ async fn id_that_is_none_is_known_to_nobody() {
     for id in [RemoteId::new("x").as_str().to_owned(), "../../etc".into(), "a".repeat(5000)] {
         let url = format!("http://127.0.0.1:{}/api/v1/deliveries/{id}", scene.port);
         assert_eq!(request("GET", &url, &[], "").await.expect("it is answered").status, 404);
+    }
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_that_senders_have_built_in_find_their_source_by_its_secret() {
+    let source = |name: &str, format: &str| {
+        format!("[sources.{name}]\nformat = \"{format}\"\nto = [\"a/room\"]\nsecret_files = [SECRET]\n")
+    };
+    let sections: String =
+        [("hook", "hookshot"), ("chat", "discord"), ("push", "gotify"), ("topics", "ntfy"), ("work", "slack")]
+            .map(|(name, format)| source(name, format))
+            .concat();
+    let mut scene = Scene::set(&sections, Says::Encrypted).await;
+    let json = ("content-type", "application/json");
+    let bearer = bearer(SECRET);
+    let posts: [(&str, String, Vec<(&str, &str)>, &str, u16, &str); 6] = [
+        ("hookshot", format!("/webhook/{SECRET}"), vec![json], r#"{"text":"by hookshot","username":"CI"}"#, 200, ""),
+        ("discord", format!("/api/webhooks/1/{SECRET}"), vec![json], r#"{"content":"by discord"}"#, 204, ""),
+        (
+            "gotify",
+            format!("/message?token={SECRET}"),
+            vec![json],
+            r#"{"message":"by gotify","title":"T","priority":8}"#,
+            200,
+            "appid",
+        ),
+        ("ntfy's topic", "/disk".into(), vec![("authorization", &bearer)], "by ntfy", 200, "\"event\":\"message\""),
+        (
+            "ntfy's JSON",
+            "/".into(),
+            vec![("authorization", &bearer), json],
+            r#"{"topic":"disk","message":"by ntfy, JSON"}"#,
+            200,
+            "\"topic\":\"disk\"",
+        ),
+        ("slack", format!("/services/T0/B0/{SECRET}"), vec![json], r#"{"text":"by slack"}"#, 200, "ok"),
+    ];
+    for (what, path, headers, body, status, part) in &posts {
+        let answer = scene.post(path, headers, *body).await;
+        assert!(answer.status == *status && answer.body.contains(part), "{what}: {answer:?}");
+        let wrong = scene
+            .post(
+                &path.replace(SECRET, "another"),
+                &headers.iter().filter(|(name, _)| *name != "authorization").copied().collect::<Vec<_>>(),
+                *body,
+            )
+            .await;
+        assert!([401, 404].contains(&wrong.status), "{what}: {wrong:?}");
+    }
+    for words in ["by hookshot", "by discord", "by gotify", "by ntfy", "by ntfy, JSON", "by slack"] {
+        scene.hears(words, |heard| heard.words.as_str().contains(words)).await;
+    }
+    assert_eq!(scene.heard().len(), posts.len(), "{:?}", scene.heard());
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn source_can_be_tried_and_what_is_counted_names_no_room_and_no_person() {
+    let mut scene = Scene::set(GUARDED, Says::Encrypted).await;
+    let host = scene.running.as_ref().expect("it runs").host();
+    let action = |name: &str| Action::TestSource { name: SourceName::parse(name).expect("a name") };
+    let done = perform(Arc::clone(&host), Actor::Local { uid: 0 }, action("job")).next(None).await;
+    assert!(matches!(&done, Ok(Progress::Done(outcome)) if outcome.words.contains("a/room")), "{done:?}");
+    scene.hears("the test", |heard| heard.words.as_str().contains("test of the source job")).await;
+    assert!(perform(Arc::clone(&host), Actor::Local { uid: 0 }, action("nobody")).next(None).await.is_err());
+    assert_eq!(scene.post("/job", &[], "without a secret").await.status, 401);
+
+    assert_eq!(metrics::ready(&*host).await, Ok(()));
+    let text = metrics::text(&*host).await.expect("the journal answers");
+    for line in [
+        "sealbridge_account_up{account=\"a\"} 1",
+        "sealbridge_notice_requests_total{source=\"job\",outcome=\"refused\"} 1",
+        "sealbridge_deliveries_total{account=\"a\",outcome=\"delivered\"}",
+        "sealbridge_queue_depth 0",
+        "# EOF",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("room") && !text.contains("ann"), "{text}");
+    scene.hub.faults(&account()).set_reachable(false);
+    let begun = tokio::time::Instant::now();
+    while metrics::ready(&*host).await.is_ok() {
+        assert!(begun.elapsed() < SOON, "it is ready though it hears nothing");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     scene.stop().await;
 }
