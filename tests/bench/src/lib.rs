@@ -8,6 +8,7 @@ pub mod echo;
 mod figures;
 pub mod hundred;
 pub mod journey;
+pub mod notices;
 pub mod outcome;
 mod person;
 mod progress;
@@ -40,6 +41,8 @@ pub struct Options {
     pub journey: journey::Options,
     /// Delta Chat.
     pub deltachat: deltachat::Options,
+    /// Programs that post.
+    pub notices: notices::Options,
 }
 
 impl Options {
@@ -50,6 +53,7 @@ impl Options {
         hundred: hundred::Options { rooms: 100, starts: 9 },
         journey: journey::Options { messages: 20_000, rounds: 5, links: 1000, settled: 1_000_000 },
         deltachat: deltachat::Options { samples: 100 },
+        notices: notices::Options { requests: 20_000, at_once: 1000, sources: 50, samples: 200 },
     };
 
     /// Enough to see that everything works.
@@ -59,6 +63,7 @@ impl Options {
         hundred: hundred::Options { rooms: 4, starts: 1 },
         journey: journey::Options { messages: 60, rounds: 1, links: 3, settled: 300 },
         deltachat: deltachat::Options { samples: 2 },
+        notices: notices::Options { requests: 60, at_once: 20, sources: 4, samples: 3 },
     };
 }
 
@@ -75,6 +80,8 @@ pub enum Part {
     Hundred,
     /// The bridge next to a Delta Chat client. Not among everything: it needs a mail server.
     Deltachat,
+    /// Programs that post. Not among everything, either.
+    Notifications,
 }
 
 /// Two homeservers and a person on each.
@@ -116,11 +123,12 @@ pub async fn run_part(part: Part, service: &Binary, stage: &Stage, options: Opti
             outcome.show(stage);
             return stage.object(&outcome);
         }
+        Part::Notifications => return stage.object(&notices::run(service, stage, options.notices).await?),
         _ => {}
     }
     let Scene { lab, near, far } = Scene::set(stage).await?;
     match part {
-        Part::Journey | Part::Deltachat => Ok(()),
+        Part::Journey | Part::Deltachat | Part::Notifications => Ok(()),
         Part::Compare => stage.report(done, &compare::run(&lab, [&near, &far], service, stage, options.compare).await?),
         Part::Echo => stage.report(done, &echo::run(&lab, &near, stage, options.echo).await?),
         Part::Hundred => stage.report(done, &hundred::run(&lab, service, stage, options.hundred).await?),

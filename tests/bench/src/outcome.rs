@@ -69,7 +69,7 @@ pub struct Target {
 }
 
 impl Target {
-    fn at_least(what: &'static str, measured: f64, wanted: f64) -> Self {
+    pub(crate) fn at_least(what: &'static str, measured: f64, wanted: f64) -> Self {
         Self { what, measured, wanted, at_least: true, met: measured >= wanted }
     }
 

@@ -48,3 +48,26 @@ pub async fn request(method: &str, url: &str, headers: &[(&str, &str)], body: im
 pub fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
+
+/// Makes many requests, over connections that are kept.
+#[derive(Debug, Clone)]
+pub struct Poster(reqwest::Client);
+
+impl Poster {
+    /// One that makes requests.
+    pub fn new() -> Result<Self> {
+        Ok(Self(reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build()?))
+    }
+
+    /// Posts, and says the status of the answer.
+    pub async fn post(&self, url: &str, headers: &[(&str, &str)], body: String) -> Result<u16> {
+        let mut request = self.0.post(url).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await?;
+        let status = answer.status().as_u16();
+        answer.bytes().await?;
+        Ok(status)
+    }
+}

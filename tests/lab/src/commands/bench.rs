@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use sealbridge_lab::{bridge::Binary, demo::Stage};
 
-use super::With;
+use super::Show;
 
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
@@ -16,10 +16,10 @@ pub(crate) struct Bench {
     /// Only this part: journey, compare, echo or hundred.
     #[arg(long)]
     only: Option<String>,
-    /// Only the bridge next to a client of another network: from the bridge's commit, and from the client's word, to a
-    /// phone's screen.
-    #[arg(long, value_name = "NETWORK", conflicts_with = "only")]
-    with: Option<With>,
+    /// Only the bridge next to a client of another network, from the bridge's commit and from the client's word to a phone's
+    /// screen; or only what programs post.
+    #[arg(long, value_name = "WHAT", conflicts_with = "only")]
+    with: Option<Show>,
     /// Print one JSON object as the last line of standard output; the rest goes to standard error.
     #[arg(long)]
     json: bool,
@@ -32,7 +32,7 @@ impl Bench {
         let mut measure = tokio::process::Command::new(bench.path());
         measure.arg("measure").arg("--service").arg(service.path());
         measure.args(self.short.then_some("--short")).args(self.json.then_some("--json"));
-        let with = self.with.map(|With::Deltachat| "deltachat".to_owned());
+        let with = self.with.map(|with| with.name().to_owned());
         measure.args(self.only.or(with).iter().flat_map(|part| ["--only", part]));
         let status = measure.kill_on_drop(true).status().await.context("Run the bench")?;
         Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

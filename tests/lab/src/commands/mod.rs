@@ -12,13 +12,6 @@ pub(crate) mod up;
 
 use std::io::Write;
 
-/// Another network than Matrix, at the far end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum With {
-    /// Delta Chat, on phones and a mail server.
-    Deltachat,
-}
-
 /// What else is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Show {
@@ -26,6 +19,16 @@ pub(crate) enum Show {
     Deltachat,
     /// Alerts of a real Alertmanager in an encrypted room.
     Notifications,
+}
+
+impl Show {
+    /// As it is typed.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Deltachat => "deltachat",
+            Self::Notifications => "notifications",
+        }
+    }
 }
 
 /// A line for the person at the terminal.
