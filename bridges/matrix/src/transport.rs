@@ -250,6 +250,8 @@ impl EndToEnd for Matrix {
         info!(
             requests = looked.passed,
             mean_us = mean,
+            median_us = looked.median.as_micros(),
+            p95_us = looked.p95.as_micros(),
             longest_us = looked.longest.as_micros(),
             "The egress guard looked."
         );

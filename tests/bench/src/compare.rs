@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use ruma::OwnedRoomId;
 use sealbridge_lab::{
     Lab,
@@ -51,6 +51,19 @@ pub struct Figures {
     pub messages: usize,
 }
 
+/// What the bridge's egress guard cost. The names of these fields are kept: scripts rely on them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Guard {
+    /// Requests that it looked at, of both accounts.
+    pub requests: u64,
+    /// A look at one, of the account where it took longer: median.
+    pub p50_ms: f64,
+    /// The same, 95th percentile.
+    pub p95_ms: f64,
+    /// The longest look.
+    pub longest_ms: f64,
+}
+
 /// Both of them.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Both {
@@ -58,6 +71,8 @@ pub struct Both {
     pub bridge: Figures,
     /// The bare relay.
     pub bare: Figures,
+    /// The bridge's egress guard.
+    pub guard: Guard,
     /// What the near homeserver takes with nobody behind it.
     pub homeserver_per_s: f64,
     /// The bridge's messages a second over the bare relay's, turn by turn; the middle one.
@@ -134,15 +149,36 @@ pub(crate) async fn run(
     let [bridged, bare] = [0, 1].map(|which| figures(&courses[which], &samples[which], far));
     let (bridged, bare) = (bridged?, bare?);
     bridge.stop().await?;
+    let guard = Guard::of_log(&bridge.log_text())?;
     drop(relay);
     let [over, under] = &samples;
     Ok(Both {
         bridge: bridged,
         bare,
+        guard,
         homeserver_per_s: median(&samples_alone),
         throughput: median(&by_turns(&over.per_s, &under.per_s)),
         cpu: median(&by_turns(&over.cpu_ms, &under.cpu_ms)),
     })
+}
+
+impl Guard {
+    /// Each account says it when it ends.
+    fn of_log(log: &str) -> Result<Self> {
+        let mut guard = Self::default();
+        for line in log.lines().filter(|line| line.contains("The egress guard looked.")) {
+            let figure = |name: &str| {
+                let figure = line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+                figure.and_then(|figure| figure.parse::<f64>().ok()).with_context(|| format!("{line} says no {name}"))
+            };
+            guard.requests += figure("requests")? as u64;
+            guard.p50_ms = guard.p50_ms.max(figure("median_us")? / 1000.0);
+            guard.p95_ms = guard.p95_ms.max(figure("p95_us")? / 1000.0);
+            guard.longest_ms = guard.longest_ms.max(figure("longest_us")? / 1000.0);
+        }
+        ensure!(guard.requests > 0, "The egress guard looked at nothing");
+        Ok(guard)
+    }
 }
 
 /// The machine is not the same from one turn to the next, but nearly so within one.

@@ -12,6 +12,8 @@ pub struct Outcome {
     pub bridge: compare::Figures,
     /// The same engine and lanes, nothing durable, no gate.
     pub bare: compare::Figures,
+    /// The bridge's egress guard.
+    pub egress_guard: compare::Guard,
     /// The near homeserver, with nobody behind it.
     pub homeserver: Homeserver,
     /// The journey alone.
@@ -87,13 +89,14 @@ impl Outcome {
         journey: journey::Figures,
     ) -> Self {
         let ratios = Ratios::of(&both);
-        let compare::Both { bridge, bare, homeserver_per_s, .. } = both;
+        let compare::Both { bridge, bare, guard, homeserver_per_s, .. } = both;
         let settled = journey.settled_one_link_per_s.min(journey.settled_many_links_per_s) / journey.one_link_per_s;
         let targets = vec![
             Target::at_least("throughput, bridge over bare relay", ratios.throughput, 0.9),
             Target::at_most("added latency at the median, ms", ratios.added_p50_ms, 10.0),
             Target::at_most("added latency at p95, ms", ratios.added_p95_ms, 25.0),
             Target::at_most("CPU a message, bridge over bare relay", ratios.cpu, 1.3),
+            Target::at_most("a look of the egress guard at p95, ms", guard.p95_ms, 2.0),
             Target::at_least("journey, durable messages a second", journey.one_link_per_s, 5000.0),
             Target::at_least("many links, over one link", journey.many_links_per_s / journey.one_link_per_s, 0.8),
             Target::at_least("many settled rows, over an empty journal", settled, 0.8),
@@ -107,7 +110,7 @@ impl Outcome {
             Target::at_most("first messages, over the same requests alone", hundred_rooms.first_messages_ratio, 2.5),
         ];
         let homeserver = Homeserver { messages_per_s: homeserver_per_s };
-        Self { bridge, bare, homeserver, journey, ratios, mautrix_echo, hundred_rooms, targets }
+        Self { bridge, bare, egress_guard: guard, homeserver, journey, ratios, mautrix_echo, hundred_rooms, targets }
     }
 
     /// Shows the figures, with those of the others beside them.
@@ -129,6 +132,10 @@ impl Outcome {
         stage.line(&row("mautrix-python echo", &[dash(), dash(), rate, cpu, single, rss]));
         let alone = format!("{:.1}", self.homeserver.messages_per_s);
         stage.line(&row("homeserver alone", &[dash(), dash(), alone, dash(), dash(), dash()]));
+        let compare::Guard { requests, p50_ms, p95_ms, longest_ms } = self.egress_guard;
+        stage.line(&format!(
+            "egress guard, a look at each of {requests} requests: p50 {p50_ms:.3} ms, p95 {p95_ms:.3} ms, longest {longest_ms:.1} ms"
+        ));
         show_targets(stage, &self.targets);
     }
 }

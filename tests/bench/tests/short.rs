@@ -41,11 +41,15 @@ async fn short_bench_counts_what_was_said_and_gives_every_figure() -> Result<()>
     for name in ["throughput", "cpu", "added_p50_ms", "added_p95_ms"] {
         ensure!(outcome["ratios"].get(name).is_some_and(Value::is_number), "{name}: {}", outcome["ratios"]);
     }
+    let guard = &outcome["egress_guard"];
+    ensure!(guard["requests"].as_u64().is_some_and(|looks| looks > 24), "each message is one: {guard}");
+    let [p50, p95, longest] = ["p50_ms", "p95_ms", "longest_ms"].map(|name| guard[name].as_f64().unwrap_or_default());
+    ensure!(0.0 < p50 && p50 <= p95 && p95 <= longest * 1.25 + 0.001, "{guard}");
     let hundred = &outcome["hundred_rooms"];
     // In each of four rooms the bridge's own first words, and the first message; a key before them.
     ensure!(hundred["requests"]["send"] == 8 && hundred["requests"]["to_device"] == 4, "{hundred}");
     ensure!(hundred["longest_idle_ms"].is_f64() && hundred["cold_start_ms"].is_f64(), "{hundred}");
-    ensure!(outcome["targets"].as_array().is_some_and(|targets| targets.len() == 11), "{outcome}");
+    ensure!(outcome["targets"].as_array().is_some_and(|targets| targets.len() == 12), "{outcome}");
     Ok(())
 }
 
