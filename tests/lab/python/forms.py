@@ -1,11 +1,12 @@
-"""A text in every form in which it may lie somewhere, made by Python's own library.
+"""A text, and 32 bytes as keys are, in every form in which they may lie somewhere, made by Python's own library.
 
-The text on the command line has NN where the number of the form goes. The search for such forms is written in another
+The text on the command line has NN where the number of the form goes; the bytes are made of it. The search for such forms is written in another
 language and shares nothing with this.
 """
 
 import base64
 import gzip
+import hashlib
 import html
 import json
 import quopri
@@ -57,9 +58,29 @@ FORMS = [
     ("gzip of base64", lambda text: gzip.compress(base64.b64encode(text.encode()))),
 ]
 
+BYTE_FORMS = [
+    ("raw", bytes),
+    *((f"base64, alignment {lead}", lambda key, lead=lead: base64.b64encode(b"-" * lead + key + b"--")) for lead in range(3)),
+    *(
+        (f"base64, URL-safe, alignment {lead}", lambda key, lead=lead: base64.urlsafe_b64encode(b"-" * lead + key + b"--"))
+        for lead in range(3)
+    ),
+    ("hex", lambda key: key.hex().encode()),
+    ("hex, upper case", lambda key: key.hex().upper().encode()),
+    ("percent, all", lambda key: "".join(f"%{byte:02x}" for byte in key).encode()),
+    ("quoted-printable, all", lambda key: "".join(f"={byte:02X}" for byte in key).encode()),
+    ("numbers", lambda key: json.dumps(list(key), separators=(",", ":")).encode()),
+    ("numbers, spaced", lambda key: json.dumps(list(key)).encode()),
+    ("gzip", gzip.compress),
+]
+
 made = []
 for number, (name, form) in enumerate(FORMS):
     # Each form has a text of its own, so that whoever finds it knows which form was found.
     text = sys.argv[1].replace("NN", f"{number:02}")
     made.append({"name": name, "text": text, "bytes": base64.b64encode(form(text)).decode()})
+for number, (name, form) in enumerate(BYTE_FORMS):
+    key = hashlib.sha256(f"{number} {sys.argv[1]}".encode()).digest()
+    key, laid = base64.b64encode(key).decode(), base64.b64encode(form(key)).decode()
+    made.append({"name": f"bytes, {name}", "key": key, "bytes": laid})
 json.dump(made, sys.stdout)

@@ -16,6 +16,8 @@ async fn nothing_of_any_kind_is_in_clear_anywhere_while_things_fail() -> Result<
     ensure!(outcome.is_clean(), "{}: {outcome:?}", outcome.sentence());
     // Each network's kinds, and each form in each kind of place.
     ensure!(outcome.messages >= 45 && outcome.kinds >= 38 && outcome.kills >= 1 && outcome.struck > 0, "{outcome:?}");
-    ensure!(outcome.places == 10 && outcome.controls > 500, "{outcome:?}");
+    ensure!(outcome.places == 12 && outcome.controls > 800, "{outcome:?}");
+    // Ten at rest, and of each account a recovery key in two ways, a password, and a token or more; and that of the mailbox.
+    ensure!(outcome.keys >= 19, "{outcome:?}");
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The control: a text in every form is laid into every place, and the search that found nothing has to find each.
+//! The control: a text and a key in every form are laid into every place, and the search that found nothing has to find
+//! each.
 //!
 //! The forms are made by Python's own library, which shares nothing with the search.
 
@@ -19,19 +20,35 @@ use super::{
     places::{Place, files},
     stand::Stand,
 };
-use crate::{demo::Stage, venv::script};
+use crate::{demo::Stage, search::Canary, venv::script};
 
-/// A text in one form. Each form has a text of its own.
+/// A text or a key in one form. Each form has one of its own.
 #[derive(Debug, Deserialize)]
 pub(super) struct Form {
     pub(super) name: String,
-    text: String,
+    #[serde(flatten)]
+    of: Of,
     bytes: String,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Of {
+    Text(String),
+    #[serde(deserialize_with = "decoded")]
+    Key(Vec<u8>),
+}
+
+fn decoded<'de, D: serde::Deserializer<'de>>(text: D) -> Result<Vec<u8>, D::Error> {
+    STANDARD.decode(String::deserialize(text)?).map_err(serde::de::Error::custom)
+}
+
 impl Form {
-    pub(super) fn text(&self) -> &str {
-        &self.text
+    pub(super) fn canary(&self) -> Canary<'_> {
+        match &self.of {
+            Of::Text(text) => Canary::Text(text),
+            Of::Key(key) => Canary::Bytes(key),
+        }
     }
 
     pub(super) fn bytes(&self) -> Result<Vec<u8>> {
@@ -39,7 +56,7 @@ impl Form {
     }
 }
 
-/// `text` in every form; its `NN` becomes the form's number.
+/// `text` in every form, its `NN` the form's number, and a key in every form.
 pub(super) fn forms(text: &str) -> Result<Vec<Form>> {
     let made = std::process::Command::new("python3").arg("-I").arg(script("forms.py")?).arg(text).output()?;
     ensure!(made.status.success(), "No forms: {}", String::from_utf8_lossy(&made.stderr));

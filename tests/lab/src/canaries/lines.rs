@@ -80,14 +80,22 @@ async fn homeserver(count: &mut Count<'_>, stand: &Stand, side: usize) -> Result
     seen(count, &kept, &fit).await
 }
 
-/// In what a mailbox gives out. Mail holds no byte zero.
+/// In what a mailbox gives out. Mail holds no byte zero, and no line end but its own.
 async fn imap_answers(count: &mut Count<'_>, stand: &Stand) -> Result<()> {
     let mailbox = stand.mail.mailbox("control")?;
     let mut stream = stand.wires[0].dial().await?;
     let (mut mail, mut fit) = (b"Subject: control\r\n".to_vec(), Vec::new());
     for (number, form) in count.forms.iter().enumerate() {
         let bytes = form.bytes()?;
-        if !bytes.contains(&0) {
+        let is_mail = |bytes: &[u8]| {
+            let before = |at: usize| at.checked_sub(1).and_then(|at| bytes.get(at)) == Some(&b'\r');
+            bytes.iter().enumerate().all(|(at, byte)| match byte {
+                b'\n' => before(at),
+                b'\r' => bytes.get(at + 1) == Some(&b'\n'),
+                byte => *byte != 0,
+            })
+        };
+        if is_mail(&bytes) {
             // Behind blank lines, as a body is.
             mail.extend([b"\r\n\r\n", &bytes[..], b"\r\n"].concat());
             fit.push(number);

@@ -1,10 +1,12 @@
 //! People say, show and send everything over three networks while things fail, and then every place is searched for it.
 //!
 //! Everything that we claim to protect begins with one word of this run, the stem, so that one search finds whatever is
-//! there in clear. What Matrix shows its servers by its nature has words of its own, and must be found exactly there.
+//! there in clear. What Matrix shows its servers by its nature has words of its own, and must be found exactly there. So
+//! must the service's keys, tokens and passwords where they belong, and nowhere else.
 
 mod control;
 mod faults;
+mod keys;
 mod lines;
 mod places;
 mod stand;
@@ -15,8 +17,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use crate::{bridge::Binary, demo::Stage, fresh::random_hex, search::Search};
+use crate::{
+    bridge::Binary,
+    demo::Stage,
+    fresh::random_hex,
+    search::{Canary, Search},
+};
 use control::Form;
+use keys::{Key, Keys};
 use stand::Stand;
 use talk::Talk;
 
@@ -40,6 +48,8 @@ pub struct Outcome {
     pub kinds: usize,
     /// Different words that must not be found.
     pub canaries: usize,
+    /// Keys, tokens and passwords that may be where they belong alone.
+    pub keys: usize,
     /// What was to be heard at the other two ends, each end counted once.
     pub crossings: usize,
     /// Of these, never heard.
@@ -54,11 +64,12 @@ pub struct Outcome {
     pub places: usize,
     /// Bytes that were searched there.
     pub bytes: u64,
-    /// Words found where nothing may be read: each word, place and form once.
+    /// Words and keys found where they may not be read: each one, place and form once.
     pub hits: usize,
-    /// Words that Matrix shows its servers, and that were not found, or elsewhere.
+    /// Words that Matrix shows its servers and that were not found, or elsewhere, and keys that were not found where they
+    /// belong.
     pub misplaced: usize,
-    /// Forms of a text in places, each laid there and looked for by the same search.
+    /// Forms of a text and of a key in places, each laid there and looked for by the same search.
     pub controls: usize,
     /// Of these, not found.
     pub blind: usize,
@@ -98,6 +109,7 @@ pub(crate) const REACTION: &str = "👩🏽‍🚒";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Word {
     Secret(usize),
+    Key(Key),
     Shown(usize),
     Reaction,
     Control(usize),
@@ -110,15 +122,16 @@ impl Words {
         Ok(Self { stem: word("kanari")?, shown: [word("hier")?, word("dort")?], forms })
     }
 
-    fn all(&self) -> Vec<(Word, &str)> {
+    fn all(&self) -> Vec<(Word, Canary<'_>)> {
         let spots = SPOTS.iter().flatten().copied();
         let secrets = std::iter::once(self.stem.as_str()).chain(spots).enumerate();
         let shown = self.shown.iter().enumerate().map(|(side, word)| (Word::Shown(side), word.as_str()));
-        let controls = self.forms.iter().enumerate().map(|(number, form)| (Word::Control(number), form.text()));
+        let controls = self.forms.iter().enumerate().map(|(number, form)| (Word::Control(number), form.canary()));
         secrets
             .map(|(number, word)| (Word::Secret(number), word))
             .chain(shown)
             .chain([(Word::Reaction, REACTION)])
+            .map(|(word, text)| (word, Canary::Text(text)))
             .chain(controls)
             .collect()
     }
@@ -132,9 +145,10 @@ pub(crate) struct Eyes {
 }
 
 impl Eyes {
-    fn new(words: &Words) -> Result<Self> {
-        let (kinds, texts): (Vec<_>, Vec<_>) = words.all().into_iter().unzip();
-        Ok(Self { words: kinds, search: Search::new(&texts)? })
+    fn new(words: &Words, keys: &Keys) -> Result<Self> {
+        let keys = keys.all().map(|(key, canary)| (Word::Key(key), canary));
+        let (kinds, canaries): (Vec<_>, Vec<_>) = words.all().into_iter().chain(keys).unzip();
+        Ok(Self { words: kinds, search: Search::of(&canaries)? })
     }
 
     /// Each word that is there, with its file and its form.
@@ -148,7 +162,6 @@ impl Eyes {
 pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Outcome> {
     let start = Instant::now();
     let words = Words::fresh()?;
-    let eyes = Eyes::new(&words)?;
     let mut stand = Stand::set(binary, stage, &words).await?;
     stand.ensure_no_core_dumps()?;
     let mut outcome = Outcome::default();
@@ -172,9 +185,14 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
     stand.note_what_it_says(&[&["status"], &["doctor"], &["dead-letters", "list"]]).await?;
 
     stage.heading("Looking everywhere");
+    stand.fill_the_queue(&words).await?;
+    let keys = Keys::of(&stand)?;
+    outcome.keys = keys.len();
+    let eyes = Eyes::new(&words, &keys)?;
     // While everything runs, for the logs that databases write ahead, and again when all of it is on disk.
     let [hits, misplaced] = places::search(&eyes, &stand.places(false)?, stage)?;
     ensure!(stand.writes_ahead()?, "No database had a log written ahead while it was searched");
+    ensure!(stand.mail.queued()? > 0, "The mail server's queue was empty while it was searched");
     stand.close().await?;
     let places = stand.places(true)?;
     let [more, misplaced_too] = places::search(&eyes, &places, stage)?;

@@ -7,15 +7,16 @@ use std::{
 
 use anyhow::Result;
 
-use super::{Eyes, Word};
+use super::{Eyes, Word, keys::Key};
 use crate::demo::Stage;
 
 /// What a place shows by the nature of its network. SECURITY.md says what: names of people and rooms to the homeserver
-/// that has them, reactions to the homeservers of all rooms.
+/// that has them, reactions to the homeservers of all rooms. And which of the service's keys belong there.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Shows {
     pub(super) names: Option<usize>,
     pub(super) reaction: bool,
+    pub(super) keys: &'static [Key],
 }
 
 #[derive(Debug, Clone)]
@@ -32,7 +33,8 @@ impl Place {
 
     fn expected(&self) -> BTreeSet<Word> {
         let names = self.shows.names.map(Word::Shown);
-        names.into_iter().chain(self.shows.reaction.then_some(Word::Reaction)).collect()
+        let keys = self.shows.keys.iter().copied().map(Word::Key);
+        names.into_iter().chain(self.shows.reaction.then_some(Word::Reaction)).chain(keys).collect()
     }
 }
 
@@ -40,16 +42,16 @@ impl Place {
 pub(super) fn search(eyes: &Eyes, places: &[Place], stage: &Stage) -> Result<[usize; 2]> {
     let [mut hits, mut misplaced] = [0, 0];
     for place in places {
-        let found = eyes.look(&place.paths)?;
-        for (word, at) in found.iter().filter(|(word, _)| matches!(word, Word::Secret(_))) {
+        let (found, expected) = (eyes.look(&place.paths)?, place.expected());
+        let is_secret = |word: &Word| matches!(word, Word::Secret(_) | Word::Key(_)) && !expected.contains(word);
+        for (word, at) in found.iter().filter(|(word, _)| is_secret(word)) {
             hits += 1;
             if hits < 20 {
                 stage.line(&format!("FOUND IN CLEAR: {word:?} in {}: {at}", place.name));
             }
         }
-        let shown: BTreeSet<_> =
-            found.iter().map(|(word, _)| *word).filter(|word| !matches!(word, Word::Secret(_))).collect();
-        for word in shown.symmetric_difference(&place.expected()) {
+        let shown: BTreeSet<_> = found.iter().map(|(word, _)| *word).filter(|word| !is_secret(word)).collect();
+        for word in shown.symmetric_difference(&expected) {
             misplaced += 1;
             let at = found.iter().find(|(found, _)| found == word).map_or("NOT THERE", |(_, at)| at);
             stage.line(&format!("NOT WHERE IT SHOULD BE: {word:?} in {}: {at}", place.name));

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use super::{
     Words,
+    keys::{self, Key},
     places::{Place, Shows},
 };
 use crate::{
@@ -40,6 +41,10 @@ pub(super) struct Stand {
     pub(super) rooms: [String; 2],
     pub(super) phone: Arc<DeltaPerson>,
     pub(super) chat: u32,
+    /// The bridge's own user on each homeserver, with its password and the recovery key that `init` showed.
+    pub(super) bots: [String; 2],
+    pub(super) logins: [String; 2],
+    pub(super) recovery_keys: [String; 2],
     /// What passed, and what the service said of itself.
     kept: TempDir,
     /// Where the service may lay temporary files.
@@ -67,7 +72,8 @@ impl Stand {
             let account = AccountPlan::on(server, name).await?;
             accounts.push(AccountPlan { homeserver: proxy.url().to_owned(), ..account });
         }
-        let bots = [accounts[0].user.id.clone(), accounts[1].user.id.clone()];
+        let of_both = |what: fn(&AccountPlan) -> &String| [what(&accounts[0]).clone(), what(&accounts[1]).clone()];
+        let (bots, logins) = (of_both(|account| &account.user.id), of_both(|account| &account.user.password));
         let secret = tempfile::NamedTempFile::new()?;
         let ports = [wires[0].port(), wires[1].port()];
         let extra = family::account_on(&mail, ports, secret.path(), &format!("{}group", words.stem)).await?;
@@ -76,6 +82,11 @@ impl Stand {
         bridge.set_env("TMPDIR", &temporary.path().to_string_lossy());
         let output = bridge.init().await?.ok()?.stdout;
         let link = family::invitation(&output).context("init shows the group's invitation")?;
+        let recovery_keys = keys::shown_by_init(&output)?;
+        // What the operator wrote for it has been read.
+        for name in ["a.password", "b.password"] {
+            std::fs::remove_file(bridge.folder().join(name))?;
+        }
         bridge.start().await?;
 
         stage.heading("People join");
@@ -108,7 +119,35 @@ impl Stand {
         }
         phone.wait_for(|seen| told(&seen.text), PATIENCE).await?;
         let phone = Arc::new(phone);
-        Ok(Self { lab, mail, proxies, wires, bridge, people, rooms, phone, chat, kept, temporary })
+        Ok(Self {
+            lab,
+            mail,
+            proxies,
+            wires,
+            bridge,
+            people,
+            rooms,
+            phone,
+            chat,
+            bots,
+            logins,
+            recovery_keys,
+            kept,
+            temporary,
+        })
+    }
+
+    /// From now on the mail server gives nothing out, and has mail from both directions in its queue.
+    pub(super) async fn fill_the_queue(&self, words: &Words) -> Result<()> {
+        self.mail.hold(true).await?;
+        self.people[0].send(&self.rooms[0], &format!("{}queued", words.stem)).await?;
+        self.phone.send(self.chat, &format!("{}queuedtoo", words.stem)).await?;
+        let give_up = Instant::now() + PATIENCE;
+        while self.mail.queued()? < 2 {
+            ensure!(Instant::now() < give_up, "The mail server's queue does not fill");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 
     /// The kernel would write none, whatever the service died of.
@@ -181,15 +220,28 @@ impl Stand {
 
     /// Where is looked. `quiet`: everything has stopped.
     pub(super) fn places(&self, quiet: bool) -> Result<Vec<Place>> {
-        let mut places = vec![Place::new("the service", of_the_service(&self.bridge)?, Shows::default())];
+        let (root_key, service) = (self.bridge.folder().join("state/root.key"), of_the_service(&self.bridge)?);
+        ensure!(service.contains(&root_key), "The root key is not where it should be");
+        let service = service.into_iter().filter(|path| *path != root_key).collect();
+        let keys = |keys| Shows { keys, ..Shows::default() };
+        let mut places = vec![
+            Place::new("the service", service, Shows::default()),
+            Place::new("the root key's file", vec![root_key], keys(&[Key::Root])),
+        ];
         for (side, server) in [&self.lab.a, &self.lab.b].into_iter().enumerate() {
-            let shows = Shows { names: Some(side), reaction: true };
-            places.push(Place::new(&format!("homeserver {side}"), vec![server.data_dir().to_owned()], shows));
-            let line = format!("the line to homeserver {side}");
-            places.push(Place::new(&line, vec![self.kept_of(side)], shows));
+            let [token, line]: [&[Key]; 2] = match side {
+                0 => [&[Key::Token(0)], &[Key::Token(0), Key::Login(0)]],
+                _ => [&[Key::Token(1)], &[Key::Token(1), Key::Login(1)]],
+            };
+            let shows = |keys| Shows { names: Some(side), reaction: true, keys };
+            places.push(Place::new(&format!("homeserver {side}"), vec![server.data_dir().to_owned()], shows(token)));
+            let name = format!("the line to homeserver {side}");
+            places.push(Place::new(&name, vec![self.kept_of(side)], shows(line)));
         }
-        places.push(Place::new("the mail server", vec![self.mail.data_dir().to_owned()], Shows::default()));
-        places.push(Place::new("the line to the mail server", vec![self.mail_line()], Shows::default()));
+        let (mail, queue) = (vec![self.mail.data_dir().to_owned()], vec![self.mail.queue()]);
+        places.push(Place::new("the mail server", mail, keys(&[Key::Mail])));
+        places.push(Place::new("the mail server's queue", queue, Shows::default()));
+        places.push(Place::new("the line to the mail server", vec![self.mail_line()], keys(&[Key::Mail])));
         places.push(Place::new("what it says of itself", vec![self.said_of_itself()], Shows::default()));
         places.push(Place::new("temporary files", vec![self.temporary.path().to_owned()], Shows::default()));
         places.push(Place::new("shared memory", vec![PathBuf::from("/dev/shm")], Shows::default()));

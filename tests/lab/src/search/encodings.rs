@@ -55,6 +55,30 @@ pub(super) fn needles(canary: &str) -> Vec<Needle> {
     needles
 }
 
+/// Every form of a key, which is bytes and no text, each byte sequence once.
+pub(super) fn needles_of_bytes(key: &[u8]) -> Vec<Needle> {
+    let mut needles = vec![Needle { encoding: "raw", bytes: key.to_vec() }];
+    let numbers: Vec<_> = key.iter().map(u8::to_string).collect();
+    for (encoding, text) in [
+        ("hex", hex(key)),
+        ("hex", hex(key).to_uppercase()),
+        ("percent, all", percent(key, true, "%20")),
+        ("percent, all", lower_escapes(&percent(key, true, "%20"))),
+        ("quoted-printable, all", quoted_printable(key, true)),
+        ("quoted-printable, all", lower_escapes(&quoted_printable(key, true))),
+        // As serde and `Debug` write bytes.
+        ("numbers", numbers.join(",")),
+        ("numbers", numbers.join(", ")),
+    ] {
+        needles.push(Needle { encoding, bytes: text.into_bytes() });
+    }
+    for lead in 0..3 {
+        needles.push(Needle { encoding: "base64", bytes: base64_within(key, lead, &STANDARD_NO_PAD) });
+        needles.push(Needle { encoding: "base64, URL-safe", bytes: base64_within(key, lead, &URL_SAFE_NO_PAD) });
+    }
+    needles
+}
+
 /// The characters that are the same whatever stands around the text, when `lead` bytes (modulo 3)
 /// come before it.
 fn base64_within(raw: &[u8], lead: usize, engine: &impl Engine) -> Vec<u8> {

@@ -31,6 +31,15 @@ pub struct Hit {
     pub encoding: String,
 }
 
+/// What is looked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Canary<'a> {
+    /// What somebody wrote. At least eight characters that chance does not bring together.
+    Text(&'a str),
+    /// A key.
+    Bytes(&'a [u8]),
+}
+
 /// Searches for a fixed list of canaries.
 #[derive(Debug)]
 pub struct Search {
@@ -41,12 +50,20 @@ pub struct Search {
 impl Search {
     /// A canary should have at least eight characters that chance does not bring together.
     pub fn new<S: AsRef<str>>(canaries: &[S]) -> Result<Self> {
+        Self::of(&canaries.iter().map(|canary| Canary::Text(canary.as_ref())).collect::<Vec<_>>())
+    }
+
+    /// For texts and keys.
+    pub fn of(canaries: &[Canary<'_>]) -> Result<Self> {
         let needles: Vec<_> = canaries
             .iter()
             .enumerate()
             .flat_map(|(number, canary)| {
-                let needles = encodings::needles(canary.as_ref()).into_iter();
-                needles.map(move |needle| (number, needle))
+                let needles = match canary {
+                    Canary::Text(text) => encodings::needles(text),
+                    Canary::Bytes(key) => encodings::needles_of_bytes(key),
+                };
+                needles.into_iter().map(move |needle| (number, needle))
             })
             .collect();
         let automaton =

@@ -122,3 +122,24 @@ fn what_is_not_there_is_not_found() -> Result<()> {
     assert_eq!(search.bytes("canary-4712-in-a-cage Kanarienvögel".as_bytes()), []);
     Ok(())
 }
+
+#[test]
+fn key_is_found_in_every_form_that_bytes_have() {
+    let key: [u8; 32] = std::array::from_fn(|at| (at * 89 + 0x9f) as u8);
+    let search = Search::of(&[Canary::Text("not there at all"), Canary::Bytes(&key)]).expect("a valid list");
+    let check = |encoding: &str, bytes: &[u8]| {
+        let found = search.bytes(&[b"before ", bytes, b" after"].concat());
+        assert!(found.iter().any(|(canary, form)| *canary == 1 && form.ends_with(encoding)), "{encoding}: {found:?}");
+    };
+    check("raw", &key);
+    check("hex", key.map(|byte| format!("{byte:02X}")).concat().as_bytes());
+    check("numbers", format!("{key:?}").as_bytes());
+    check("numbers", serde_json::to_string(&key).expect("numbers").as_bytes());
+    for lead in 0..3 {
+        let within = [&b"---"[..lead], &key, b"-"].concat();
+        check("base64", STANDARD.encode(&within).as_bytes());
+        check("base64, URL-safe", URL_SAFE.encode(&within).as_bytes());
+    }
+    let half = &key[..16];
+    assert!(search.bytes(&[half, &[0; 16]].concat()).is_empty(), "half of it is another key");
+}
