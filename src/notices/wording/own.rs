@@ -2,6 +2,9 @@
 
 use serde::Deserialize;
 
+/// A template has at most so many bytes.
+pub(super) const MOST_TEMPLATE: usize = 16 * 1024;
+
 /// A file of templates.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -29,6 +32,15 @@ pub enum Faulty {
     /// It has neither `plain` nor `html`.
     #[error("a template has `plain`, or `html`, or both")]
     Nothing,
+    /// A template in it is longer than 16 KiB.
+    #[error("`{field}` is longer than 16 KiB")]
+    TooLong {
+        /// Which field.
+        field: &'static str,
+    },
+    /// There is no memory to read it with.
+    #[error("there is no memory to read a template with")]
+    NoMemory,
     /// A template in it can't be read.
     #[error("{0}")]
     Template(String),
@@ -50,6 +62,9 @@ impl File {
             return Err(Faulty::Nothing);
         }
         for (field, template) in file.templates() {
+            if template.len() > MOST_TEMPLATE {
+                return Err(Faulty::TooLong { field });
+            }
             if tags(template).any(|tag| tag.starts_with("autoescape")) {
                 return Err(Faulty::Unescaped { field, what: "`autoescape`" });
             }

@@ -13,6 +13,8 @@ use crate::notices::{
 
 /// How much work a template may be: about so many steps, or 64 times as many bytes.
 const FUEL: u64 = 400_000;
+/// 16 KiB for each sign that a template may have, of which one or two make a call. What is not used is not taken.
+const STACK: usize = 256 << 20;
 /// How much a template may write, in bytes.
 const MOST_OUTPUT: usize = 128 * 1024;
 
@@ -53,6 +55,10 @@ impl Template {
     /// What is wrong with it, and where.
     pub fn parse(text: &str) -> Result<Self, Faulty> {
         let file = File::parse(text)?;
+        deep(|| Self::compile(&file)).unwrap_or(Err(Faulty::NoMemory))
+    }
+
+    fn compile(file: &File) -> Result<Self, Faulty> {
         let mut environment = environment();
         let mut fields = Vec::new();
         for (field, template) in file.templates() {
@@ -102,16 +108,20 @@ impl Template {
                 super::context::change(&course, &incident.alerts.iter().collect::<Vec<_>>())
             }
         };
+        deep(|| self.check_with(&context)).unwrap_or_else(|| vec![Faulty::NoMemory.to_string()])
+    }
+
+    fn check_with(&self, context: &Value) -> Vec<String> {
         let mut strict = self.environment.clone();
         strict.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         let mut found = Vec::new();
         for field in &self.fields {
             let Ok(template) = strict.get_template(field) else { continue };
             let mut absent: Vec<_> = template.undeclared_variables(true).into_iter().collect();
-            absent.retain(|name| !has(&context, name) && !self.is_global(name));
+            absent.retain(|name| !has(context, name) && !self.is_global(name));
             absent.sort();
             found.extend(absent.into_iter().map(|name| format!("`{field}`: {name} is not there")));
-            if let Err(error) = render(&strict, field, &context) {
+            if let Err(error) = render(&strict, field, context) {
                 found.push(told(&error).to_string());
             }
         }
@@ -150,6 +160,15 @@ impl Template {
     fn render_one(&self, field: &str, context: &Value) -> Result<String, Trouble> {
         render(&self.environment, field, context).map_err(|error| told(&error))
     }
+}
+
+/// Does what needs a stack as deep as a template is: minijinja reads a chain of a thousand operators by a thousand calls.
+/// `None`: there is no memory for it.
+fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).ok()?;
+        thread.join().ok()
+    })
 }
 
 /// What went wrong, without what a sender wrote, which a library's own words may show.

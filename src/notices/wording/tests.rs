@@ -3,7 +3,7 @@
 use sealbridge_contract::Timestamp;
 use serde_json::json;
 
-use super::{Course, FILTERS, MOST_HTML, MOST_PLAIN, Template, Words, change, root, word};
+use super::{Course, FILTERS, Faulty, MOST_HTML, MOST_PLAIN, Template, Words, change, own::MOST_TEMPLATE, root, word};
 use crate::notices::{
     Dialect, Notice, Severity,
     fixture::{self, Request},
@@ -254,4 +254,25 @@ fn our_own_templates_can_be_begun_with_and_their_filters_are_on_the_page() {
     for (dialect, name) in Dialect::ALL {
         assert!(page.contains(&format!("`{name}`")), "the page lacks {dialect}");
     }
+}
+
+#[test]
+fn template_as_deep_as_it_may_be_is_read_or_refused() {
+    let notice = raw(&json!({ "message": "m" }));
+    let as_long = |piece: &str| piece.repeat((MOST_TEMPLATE - 30) / piece.len());
+    for expression in [
+        format!("title{}", as_long("~a")),
+        format!("title{}", as_long("|e")),
+        format!("title{}", as_long(".a")),
+        format!("{}1", as_long("-")),
+        format!("{}1", as_long("(")),
+        format!("1 {}", as_long("if 1 else 1 ")),
+    ] {
+        if let Ok(own) = Template::parse(&format!("plain = '{{{{ {expression} }}}}'")) {
+            let _ = own.check(&notice);
+            assert!(!word(&own, &notice).words.plain.is_empty());
+        }
+    }
+    let longer = Template::parse(&format!("plain = '{}'", "x".repeat(MOST_TEMPLATE + 1)));
+    assert!(matches!(longer, Err(Faulty::TooLong { field: "plain" })));
 }
