@@ -35,8 +35,9 @@ fn read(posted: &Posted<'_>) -> Result<Vec<Notice>, Refused> {
         return Err(Refused::TooMuch("more than 2000 alerts in one request"));
     }
     let mut alerts = BTreeMap::new();
+    let usual = fields::text(&body, "status");
     for alert in told {
-        let alert = one(alert)?;
+        let alert = one(alert, &usual)?;
         // Old senders tell of the same one twice.
         alerts.insert(alert.fingerprint.clone(), alert);
     }
@@ -61,7 +62,7 @@ fn group(body: &Value) -> String {
 }
 
 /// What the template sees of the group.
-fn values(body: Value) -> Value {
+fn values(mut body: Value) -> Value {
     let mut values = json!({
         "title": title(&body),
         "receiver": fields::line(&body, "receiver"),
@@ -71,6 +72,8 @@ fn values(body: Value) -> Value {
         "common_labels": simple(&body, "commonLabels"),
         "common_annotations": simple(&body, "commonAnnotations"),
     });
+    // Its alerts are there already, and all of this is kept for as long as the incident goes on.
+    body.as_object_mut().map(|body| body.remove("alerts"));
     values["body"] = body;
     values
 }
@@ -89,11 +92,13 @@ fn title(body: &Value) -> String {
     if labels.is_empty() { name } else { fields::one_line(&format!("{name} ({})", labels.join(", "))) }
 }
 
-fn one(alert: &Value) -> Result<Alert, Refused> {
+/// One alert. Of one that does not say how it is, the `usual` state holds, which is that of its group.
+fn one(alert: &Value, usual: &str) -> Result<Alert, Refused> {
     let Some(labels) = alert.get("labels").filter(|labels| labels.is_object()) else {
         return Err(Refused::Senseless("an alert has no labels"));
     };
-    let firing = match fields::text(alert, "status").as_str() {
+    let status = fields::text(alert, "status");
+    let firing = match if status.is_empty() { usual } else { &status } {
         "firing" | "alerting" => true,
         "resolved" | "ok" | "normal" => false,
         _ => return Err(Refused::Senseless("an alert is neither firing nor resolved")),

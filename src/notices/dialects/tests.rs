@@ -82,6 +82,8 @@ fn every_payload_from_outside_is_read_or_refused_with_a_reason() {
 #[test]
 fn incident_has_the_state_of_each_alert_and_how_bad_it_is() {
     let notice = fixture::named("alertmanager-changed").one(Dialect::Alertmanager);
+    assert_eq!(notice.values["body"]["version"], "4");
+    assert!(notice.values["body"].get("alerts").is_none(), "they are kept twice");
     let incident = notice.incident.expect("an incident");
     assert_eq!(incident.group, "{}:{alertname=\"DiskFull\", cluster=\"prod\"}");
     let states: Vec<_> = incident.alerts.iter().map(|alert| (alert.firing, alert.severity)).collect();
