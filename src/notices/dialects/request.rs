@@ -14,6 +14,9 @@ use crate::notices::{Attachment, Posted};
 /// A form has at most so many fields.
 const MOST_FIELDS: usize = 500;
 
+/// Names with values, in the order in which they came.
+pub(super) type Fields = Vec<(String, String)>;
+
 /// What a body says it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sort {
@@ -69,7 +72,7 @@ pub(super) fn header<'a>(posted: &'a Posted<'_>, name: &str) -> Option<Cow<'a, s
 }
 
 /// What stands behind the `?`, decoded.
-pub(super) fn query(posted: &Posted<'_>) -> Vec<(String, String)> {
+pub(super) fn query(posted: &Posted<'_>) -> Fields {
     pairs(posted.query.unwrap_or_default().as_bytes())
 }
 
@@ -120,7 +123,7 @@ pub(super) fn text<'a>(posted: &'a Posted<'_>) -> Result<&'a str, Refused> {
 }
 
 /// The body as a form.
-pub(super) fn form(posted: &Posted<'_>) -> Result<Vec<(String, String)>, Refused> {
+pub(super) fn form(posted: &Posted<'_>) -> Result<Fields, Refused> {
     if posted.body.len() > MOST_TREE {
         return Err(Refused::TooMuch("the body is longer than 4 MiB"));
     }
@@ -131,18 +134,18 @@ pub(super) fn form(posted: &Posted<'_>) -> Result<Vec<(String, String)>, Refused
     Ok(fields)
 }
 
-fn pairs(bytes: &[u8]) -> Vec<(String, String)> {
+fn pairs(bytes: &[u8]) -> Fields {
     let pairs = url::form_urlencoded::parse(bytes).take(MOST_FIELDS + 1);
     pairs.map(|(key, value)| (key.into_owned(), value.into_owned())).collect()
 }
 
 /// Fields as a JSON object. Of a key that is there twice the last one counts.
-pub(super) fn object(fields: Vec<(String, String)>) -> Value {
+pub(super) fn object(fields: Fields) -> Value {
     Value::Object(fields.into_iter().map(|(key, value)| (key, Value::String(value))).collect::<Map<_, _>>())
 }
 
 /// A form in parts: its fields, and its files.
-pub(super) fn multipart(posted: &Posted<'_>) -> Result<(Vec<(String, String)>, Vec<Attachment>), Refused> {
+pub(super) fn multipart(posted: &Posted<'_>) -> Result<(Fields, Vec<Attachment>), Refused> {
     let unreadable = Refused::Unreadable("the form in parts can't be read");
     let kind = header(posted, "content-type").unwrap_or_default();
     let boundary = multer::parse_boundary(&*kind).map_err(|_| Refused::Unreadable("the form names no boundary"))?;
@@ -153,7 +156,7 @@ pub(super) fn multipart(posted: &Posted<'_>) -> Result<(Vec<(String, String)>, V
     read.unwrap_or(Err(unreadable))
 }
 
-async fn read_parts(mut parts: multer::Multipart<'_>) -> Result<(Vec<(String, String)>, Vec<Attachment>), Refused> {
+async fn read_parts(mut parts: multer::Multipart<'_>) -> Result<(Fields, Vec<Attachment>), Refused> {
     let unreadable = |_| Refused::Unreadable("the form in parts can't be read");
     let (mut fields, mut files, mut text) = (Vec::new(), Vec::new(), 0);
     while let Some(part) = parts.next_field().await.map_err(unreadable)? {

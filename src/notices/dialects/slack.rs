@@ -32,7 +32,7 @@ pub(super) fn read(posted: &Posted<'_>) -> Result<Vec<Notice>, Refused> {
 }
 
 /// The JSON in a form's one field.
-pub(super) fn payload(fields: Vec<(String, String)>) -> Result<Value, Refused> {
+pub(super) fn payload(fields: request::Fields) -> Result<Value, Refused> {
     let payload = fields.into_iter().find(|(key, _)| key == "payload" || key == "payload_json");
     let (_, payload) = payload.ok_or(Refused::Senseless("the form has no payload"))?;
     let value: Value = request::json_of(payload.as_bytes())?;

@@ -32,7 +32,7 @@ pub(super) fn read(posted: &Posted<'_>) -> Result<Vec<Notice>, Refused> {
     Ok(vec![saying.notice(Severity::Info)])
 }
 
-fn in_form(fields: Vec<(String, String)>) -> Result<Value, Refused> {
+fn in_form(fields: request::Fields) -> Result<Value, Refused> {
     let data = fields.into_iter().find(|(key, _)| key == "data");
     let (_, data) = data.ok_or(Refused::Senseless("the form has no data"))?;
     let value: Value = request::json_of(data.as_bytes())?;

@@ -110,11 +110,8 @@ fn candidates(dialect: Dialect, posted: &Posted<'_>) -> Vec<Zeroizing<String>> {
         Dialect::Ntfy => {
             // What would stand in the header, in base64.
             for (_, packed) in query().filter(|(key, _)| key == "auth") {
-                let bytes = URL_SAFE_NO_PAD.decode(packed.trim_end_matches('='));
-                if let Ok(value) =
-                    bytes.map(Zeroizing::new).and_then(|bytes| Ok(String::from_utf8_lossy(&bytes).into_owned()))
-                {
-                    authorization(&value, &mut add);
+                if let Ok(bytes) = URL_SAFE_NO_PAD.decode(packed.trim_end_matches('=')).map(Zeroizing::new) {
+                    std::str::from_utf8(&bytes).into_iter().for_each(|value| authorization(value, &mut add));
                 }
             }
         }
