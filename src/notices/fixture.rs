@@ -95,11 +95,17 @@ fn folder() -> PathBuf {
 
 /// Every captured request, with its name and the dialect that its sender speaks.
 pub(super) fn all() -> Vec<(String, Dialect, Request)> {
-    let entries = std::fs::read_dir(folder()).expect("the folder is there");
+    let all = all_of(&folder());
+    assert!(all.len() > 60, "there are captured requests");
+    all
+}
+
+/// The same of another folder.
+pub(super) fn all_of(folder: &Path) -> Vec<(String, Dialect, Request)> {
+    let entries = std::fs::read_dir(folder).expect("the folder is there");
     let paths = entries.map(|entry| entry.expect("a folder can be read to its end").path());
     let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|end| end == "http")).collect();
     paths.sort();
-    assert!(paths.len() > 60, "there are captured requests");
     let read = |path: PathBuf| {
         let name = path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
         let bytes = std::fs::read(&path).expect("it can be read");

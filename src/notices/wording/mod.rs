@@ -162,4 +162,6 @@ pub(super) fn severity_name(severity: Severity) -> &'static str {
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
+mod senders;
+#[cfg(test)]
 mod tests;

@@ -27,6 +27,7 @@ pub mod person;
 pub mod processes;
 pub mod proxy;
 pub mod search;
+pub mod senders;
 pub mod servers;
 pub mod skip;
 pub mod small_disk;

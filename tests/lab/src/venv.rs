@@ -15,7 +15,7 @@ use crate::paths;
 
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
 
-const SCRIPTS: [(&str, &str); 10] = [
+const SCRIPTS: [(&str, &str); 11] = [
     ("machine.py", include_str!("../python/machine.py")),
     ("sas.py", include_str!("../python/sas.py")),
     ("leash.py", include_str!("../python/leash.py")),
@@ -26,6 +26,7 @@ const SCRIPTS: [(&str, &str); 10] = [
     ("echo.py", include_str!("../python/echo.py")),
     ("nio_person.py", include_str!("../python/nio_person.py")),
     ("forms.py", include_str!("../python/forms.py")),
+    ("senders.py", include_str!("../python/senders.py")),
 ];
 
 /// A complete virtual environment.
@@ -99,7 +100,8 @@ fn install() -> Result<Venv> {
     Ok(Venv { dir })
 }
 
-fn create(dir: &Path, progress: &ProgressBar) -> Result<()> {
+/// Makes an empty environment in a folder.
+pub(crate) fn create(dir: &Path, progress: &ProgressBar) -> Result<()> {
     let make = || {
         let mut command = Command::new("python3");
         command.args(["-m", "venv"]).arg(dir);

@@ -1,0 +1,77 @@
+//! The programs whose notices are read, from their own packages: Apprise, Slack's and Discord's libraries, Standard
+//! Webhooks, CloudEvents, curl, and Alertmanager with amtool.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    debian,
+    install::{once, run},
+    venv,
+};
+
+const REQUIREMENTS: &str = include_str!("../python/senders.txt");
+
+/// All of them, ready to send.
+#[derive(Debug, Clone)]
+pub struct Senders {
+    python: PathBuf,
+}
+
+impl Senders {
+    /// Installs what is missing. Blocks, for a minute at worst.
+    pub fn ready() -> Result<Self> {
+        static READY: OnceLock<Result<Senders, String>> = OnceLock::new();
+        let ready = READY.get_or_init(|| install().map_err(|error| format!("{error:#}")));
+        match ready {
+            Ok(senders) => Ok(senders.clone()),
+            Err(error) => bail!("Install the programs that send notices: {error}"),
+        }
+    }
+
+    /// Has one of them (`apprise-json`, `slack-sdk-blocks`, …; `senders.py list` names all) send one notice to an address.
+    /// Blocks until it has its answer.
+    pub fn send(&self, name: &str, url: &str, secret: Option<&str>) -> Result<()> {
+        let mut command = self.command()?;
+        command.args(["send", name, url]).args(secret);
+        run(&mut command)
+    }
+
+    /// Writes down what each of them sends, as `FOLDER/NAME.http`. Blocks, for half a minute at worst.
+    pub fn capture(&self, folder: &Path) -> Result<()> {
+        let mut command = self.command()?;
+        command.arg("capture").arg(folder);
+        run(&mut command)
+    }
+
+    fn command(&self) -> Result<Command> {
+        let mut command = Command::new(&self.python);
+        command.arg(venv::script("senders.py")?);
+        Ok(command)
+    }
+}
+
+fn install() -> Result<Senders> {
+    let programs = ["/usr/bin/prometheus-alertmanager", "/usr/bin/amtool"];
+    debian::ready(&["prometheus-alertmanager"], &programs)?;
+    debian::ready(&["curl"], &["/usr/bin/curl"])?;
+    // Apart from the people's packages, so that neither keeps the other at an older version.
+    let dir = once("senders", &[REQUIREMENTS], |dir, progress| {
+        progress.set_message("Creating a Python environment");
+        venv::create(dir, progress)?;
+        let list = dir.join("senders.txt");
+        fs::write(&list, REQUIREMENTS)?;
+        progress.set_message("Installing the programs that send notices");
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+        run(Command::new(dir.join("bin/python")).args(pip).arg("--requirement").arg(&list))?;
+        progress.finish_with_message("Programs that send notices installed");
+        Ok(())
+    })?;
+    Ok(Senders { python: dir.join("bin/python") })
+}
