@@ -52,12 +52,14 @@ struct Remembered {
     what: String,
 }
 
-/// A name that a sender gave.
-#[derive(Clone, Copy, Debug)]
+/// What a notice is called by whoever brings it.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Named<'a> {
-    /// The name.
-    pub name: &'a str,
-    /// All that it names, so that another thing under the same name is seen.
+    /// The name that its sender gave.
+    pub name: Option<&'a str>,
+    /// What its proof has in it that no other request has, so that whoever copied it says nothing with it.
+    pub once: Option<&'a str>,
+    /// All of it, so that another thing under the same name is seen.
     pub what: &'a [u8],
 }
 
@@ -69,8 +71,8 @@ pub struct Desk {
     outcomes: Arc<Outcomes>,
     account: AccountName,
     key: Zeroizing<[u8; 32]>,
-    /// One by one, so that the same name twice at once is seen.
-    naming: tokio::sync::Mutex<()>,
+    /// Those whose names begin alike go one by one, so that the same name twice at once is seen.
+    naming: [tokio::sync::Mutex<()>; 64],
     clock: Clock,
 }
 
@@ -91,7 +93,16 @@ impl Desk {
         key: Zeroizing<[u8; 32]>,
         clock: Clock,
     ) -> Self {
-        Self { intake, journal, table, outcomes, account: account(), key, naming: tokio::sync::Mutex::default(), clock }
+        Self {
+            intake,
+            journal,
+            table,
+            outcomes,
+            account: account(),
+            key,
+            naming: [(); 64].map(|()| tokio::sync::Mutex::default()),
+            clock,
+        }
     }
 
     /// The clock by which notices are dated.
@@ -115,22 +126,34 @@ impl Desk {
         &self,
         origin: &Origin,
         messages: Vec<(RemoteId, Message)>,
-        named: Option<Named<'_>>,
+        named: Named<'_>,
         mut writes: Vec<StoreWrite>,
     ) -> Result<Following, NotTaken> {
-        let Some(named) = named else { return self.commit(origin, messages, writes, None).await };
-        let (key, what) = (self.name_key(origin, named.name), self.digest("what", origin, named.what));
-        let _one_by_one = self.naming.lock().await;
-        if let Some(known) = self.remembered(&key).await? {
-            if known.what != what {
-                return Err(NotTaken::Conflict);
-            }
-            return Ok(self.follow_again(origin, known.ids).await);
+        let what = self.digest("what", origin, named.what);
+        let mut names: Vec<_> =
+            named.name.map(|name| (self.name_key("name", origin, name), true)).into_iter().collect();
+        names.extend(named.once.map(|once| (self.name_key("once", origin, once), false)));
+        names.sort();
+        let mut turns = Vec::new();
+        let mut shards: Vec<_> = names.iter().map(|(key, _)| self.shard(key)).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        for shard in shards {
+            turns.push(self.naming[shard].lock().await);
         }
-        let ids = messages.iter().map(|(id, _)| id.clone()).collect();
+        for (key, is_given) in &names {
+            if let Some(known) = self.remembered(key).await? {
+                if *is_given && known.what != what {
+                    return Err(NotTaken::Conflict);
+                }
+                return Ok(self.follow_again(origin, known.ids).await);
+            }
+        }
+        let ids: Vec<_> = messages.iter().map(|(id, _)| id.clone()).collect();
         let known = serde_json::to_vec(&Remembered { ids, what }).expect("texts");
-        writes.push(StoreWrite::put(&key, SecretBytes::new(known)));
-        self.commit(origin, messages, writes, Some(key)).await
+        let keys: Vec<_> = names.into_iter().map(|(key, _)| key).collect();
+        writes.extend(keys.iter().map(|key| StoreWrite::put(key, SecretBytes::new(known.clone()))));
+        self.commit(origin, messages, writes, keys).await
     }
 
     /// Whether something of this origin may be said anywhere, as far as that is known now.
@@ -146,7 +169,7 @@ impl Desk {
         origin: &Origin,
         messages: Vec<(RemoteId, Message)>,
         writes: Vec<StoreWrite>,
-        name: Option<String>,
+        names: Vec<String>,
     ) -> Result<Following, NotTaken> {
         let table = self.table.now();
         let to = self.may_be_said(&table, origin.address())?;
@@ -154,7 +177,7 @@ impl Desk {
         // Before the commit, since what becomes of it may be known at once.
         let waiter = self.outcomes.wait_for(origin.address().clone(), ids.clone());
         self.hand_in(origin, messages, writes).await?;
-        Ok(Following::new(origin.clone(), ids, to, waiter, name))
+        Ok(Following::new(origin.clone(), ids, to, waiter, names))
     }
 
     async fn hand_in(
@@ -186,7 +209,7 @@ impl Desk {
             (Self::fresh_id(), Message::of(origin.author(), self.clock.now(), kind))
         };
         let deletions = following.ids().iter().map(deletion).collect();
-        let forgotten = following.name().map(StoreWrite::delete).into_iter().collect();
+        let forgotten = following.names().iter().map(StoreWrite::delete).collect();
         self.hand_in(origin, deletions, forgotten).await
     }
 
@@ -273,8 +296,12 @@ impl Desk {
         self.intake.read(&self.account, key).await.map_err(not_now)
     }
 
-    fn name_key(&self, origin: &Origin, name: &str) -> String {
-        format!("{NAMES}{}", self.digest("name", origin, name.as_bytes()))
+    fn name_key(&self, sort: &str, origin: &Origin, name: &str) -> String {
+        format!("{NAMES}{}", self.digest(sort, origin, name.as_bytes()))
+    }
+
+    fn shard(&self, key: &str) -> usize {
+        key.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte))) % self.naming.len()
     }
 
     /// A digest that nobody can make without our key, so that what is kept says nothing of what was sent.

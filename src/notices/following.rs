@@ -30,8 +30,8 @@ pub struct Following {
     ids: Vec<RemoteId>,
     known: BTreeMap<Address, Vec<Known>>,
     waiter: Waiter,
-    /// Under what its sender's name for it is kept.
-    name: Option<String>,
+    /// Under what its names are kept.
+    names: Vec<String>,
     /// It was taken before.
     again: bool,
 }
@@ -42,15 +42,15 @@ impl Following {
         ids: Vec<RemoteId>,
         to: Vec<Address>,
         waiter: Waiter,
-        name: Option<String>,
+        names: Vec<String>,
     ) -> Self {
         let known = to.into_iter().map(|at| (at, vec![Known::OnItsWay; ids.len()])).collect();
-        Self { origin, ids, known, waiter, name, again: false }
+        Self { origin, ids, known, waiter, names, again: false }
     }
 
     /// One that was taken before. Where it is to be said, the journal knows.
     pub(super) fn again(origin: Origin, ids: Vec<RemoteId>, waiter: Waiter) -> Self {
-        Self { origin, ids, known: BTreeMap::new(), waiter, name: None, again: true }
+        Self { origin, ids, known: BTreeMap::new(), waiter, names: Vec::new(), again: true }
     }
 
     /// Where it comes from.
@@ -77,8 +77,8 @@ impl Following {
         self.again
     }
 
-    pub(super) fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// Takes in what the journal knows of one of its messages.

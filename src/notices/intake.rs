@@ -1,7 +1,7 @@
 //! Requests of sources: whose they are, whether they may be believed, what they say, and what they are answered.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -34,8 +34,6 @@ use crate::{
 const AT_ONCE: usize = 64;
 /// When whoever is told to come again may do so.
 const AGAIN: Duration = Duration::from_secs(5);
-/// So many signatures are remembered, of all sources, so that none is taken twice.
-const MOST_SIGNATURES: usize = 100_000;
 
 /// Takes requests.
 pub struct Intake {
@@ -44,7 +42,6 @@ pub struct Intake {
     meters: Arc<Meters>,
     sources: BTreeMap<SourceName, Source>,
     within: Duration,
-    signatures: Mutex<HashMap<String, Timestamp>>,
 }
 
 /// Whether an incident was silenced.
@@ -112,7 +109,7 @@ impl Intake {
             sources.insert(name.clone(), Source::open(name, section, now).map_err(failed)?);
         }
         let within = config.notices.answer_within.0;
-        Ok(Self { desk, spool, meters, sources, within, signatures: Mutex::default() })
+        Ok(Self { desk, spool, meters, sources, within })
     }
 
     /// The source of a request, and what stands behind its own path. A source has the path of its name; beside it stand
@@ -120,6 +117,7 @@ impl Intake {
     fn find<'a>(
         &'a self,
         path: &'a str,
+        from: SocketAddr,
         posted: impl Fn(&'a str) -> Posted<'a>,
     ) -> Option<(&'a SourceName, &'a Source, &'a str)> {
         let inner = path.strip_prefix('/')?;
@@ -136,23 +134,23 @@ impl Intake {
             // Its topics stand in the first place of a path, and a message as JSON has none.
             _ => (&[Dialect::Ntfy], path),
         };
-        let proven =
-            |source: &Source| proof::check(source.dialect, &posted(rest), &source.secrets, &source.rules).is_ok();
+        let proven = |source: &Source| prove(source, from, &posted(rest)).is_ok();
         let mut of_dialect = self.sources.iter().filter(|(_, source)| dialects.contains(&source.dialect));
         of_dialect.find(|(_, source)| proven(source)).map(|(name, source)| (name, source, rest))
     }
 
     async fn bring(&self, source: &Source, from: SocketAddr, posted: &Posted<'_>, at_once: bool) -> Outcome {
         let not_now = |why: &str| Outcome::NotNow { retry_after: AGAIN, why: why.to_owned() };
+        let once = match prove(source, from, posted) {
+            Ok(once) => once,
+            Err(outcome) => return outcome,
+        };
+        // Whoever is not proven takes nothing from whoever is.
         if !source.pace.lock().unwrap_or_else(PoisonError::into_inner).takes(posted.at) {
             return Outcome::TooMany { retry_after: AGAIN };
         }
         let Ok(_room) = source.room.try_acquire() else {
             return not_now("too many requests of this source are under way");
-        };
-        let once = match self.prove(source, from, posted) {
-            Ok(once) => once,
-            Err(outcome) => return outcome,
         };
         let mut notices = match dialects::read(source.dialect, posted) {
             Ok(notices) => notices,
@@ -166,9 +164,12 @@ impl Intake {
         let given = posted.headers.get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
         let ids: Option<Vec<_>> = notices.iter().map(|notice| notice.id.clone()).collect();
         let name = given.or_else(|| ids.map(|ids| ids.join("\n"))).filter(|name| !name.is_empty());
-        let named = name.as_deref().map(|name| Named { name, what: posted.body });
+        let named = Named { name: name.as_deref(), once: once.as_deref(), what: posted.body };
         let mut following = {
-            let _turn = source.turn.lock().await;
+            let _turn = match notices.iter().any(|notice| notice.incident.is_some()) {
+                true => Some(source.turn.lock().await),
+                false => None,
+            };
             let mut all = Messages::default();
             for notice in notices {
                 match source.author.messages(&self.desk, &self.spool, notice).await {
@@ -184,9 +185,6 @@ impl Intake {
                 Err(why) => return of_not_taken(why),
             }
         };
-        if let Some(once) = once {
-            self.signatures.lock().unwrap_or_else(PoisonError::into_inner).insert(once, posted.at);
-        }
         let id = following.id().to_owned();
         if at_once {
             return Outcome::Queued { id };
@@ -195,22 +193,6 @@ impl Intake {
             Ok(standing) => of_standing(id, standing),
             Err(why) => of_not_taken(why),
         }
-    }
-
-    /// Whether a request may be believed. What it may be known by is said, so that it is taken once.
-    fn prove(&self, source: &Source, from: SocketAddr, posted: &Posted<'_>) -> Result<Option<String>, Outcome> {
-        if source.secrets.is_empty() {
-            let here = from.ip().to_canonical().is_loopback() && !came_through(posted.headers);
-            return if here { Ok(None) } else { Err(Outcome::NotProven) };
-        }
-        let proven = proof::check(source.dialect, posted, &source.secrets, &source.rules);
-        let Some(once) = proven.map_err(|_| Outcome::NotProven)?.once else { return Ok(None) };
-        let mut known = self.signatures.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MOST_SIGNATURES {
-            let window = source.rules.window;
-            known.retain(|_, at| posted.at.since(*at) < 2 * window);
-        }
-        Ok(Some(once))
     }
 
     async fn look_up(&self, id: &str) -> Response<Vec<u8>> {
@@ -247,7 +229,7 @@ impl Intake {
         };
         let _turn = source.turn.lock().await;
         if let Some(made) = source.author.acknowledged(&self.desk, about, by, looks_after).await? {
-            self.desk.take(source.author.origin(), made.messages, None, made.writes).await?;
+            self.desk.take(source.author.origin(), made.messages, Named::default(), made.writes).await?;
         }
         Ok(())
     }
@@ -261,8 +243,10 @@ impl Intake {
         let words = format!("This is a test of the source {name}, by its operator.");
         let message =
             Message::of(source.author.origin().author(), self.clock().now(), Kind::Notice(Body::plain(words)));
-        let mut following =
-            self.desk.take(source.author.origin(), vec![(Desk::fresh_id(), message)], None, Vec::new()).await?;
+        let mut following = self
+            .desk
+            .take(source.author.origin(), vec![(Desk::fresh_id(), message)], Named::default(), Vec::new())
+            .await?;
         self.desk.follow(&mut following, self.within).await.map(Some)
     }
 
@@ -292,7 +276,7 @@ impl Intake {
             return Ok(Silenced::Refused(why));
         }
         let made = source.author.as_it_is(&self.desk, key, &Known { silenced_until: Some(until), ..known });
-        self.desk.take(source.author.origin(), made.messages, None, made.writes).await?;
+        self.desk.take(source.author.origin(), made.messages, Named::default(), made.writes).await?;
         Ok(Silenced::Yes)
     }
 
@@ -356,7 +340,7 @@ impl Answers for Intake {
             body: &body,
             at,
         };
-        let Some((name, source, rest)) = self.find(path, posted) else {
+        let Some((name, source, rest)) = self.find(path, from, posted) else {
             return json(StatusCode::NOT_FOUND, &serde_json::json!({ "error": "there is no such source" }));
         };
         let posted = posted(rest);
@@ -367,6 +351,16 @@ impl Answers for Intake {
         }
         answer(source.dialect, &posted, &outcome)
     }
+}
+
+/// Whether a request may be believed. What its proof has in it that no other has is said, so that it is taken once.
+fn prove(source: &Source, from: SocketAddr, posted: &Posted<'_>) -> Result<Option<String>, Outcome> {
+    if source.secrets.is_empty() {
+        let here = from.ip().to_canonical().is_loopback() && !came_through(posted.headers);
+        return if here { Ok(None) } else { Err(Outcome::NotProven) };
+    }
+    let proven = proof::check(source.dialect, posted, &source.secrets, &source.rules);
+    proven.map(|proven| proven.once).map_err(|_| Outcome::NotProven)
 }
 
 /// `Prefer: respond-async` (RFC 7240).
