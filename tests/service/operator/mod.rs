@@ -10,3 +10,4 @@ mod init;
 mod keyring;
 mod keys;
 mod logs;
+mod sockets;
