@@ -25,8 +25,11 @@ pub struct Accepted {
     pub words: Words,
     /// The same, formatted.
     pub html: Option<Words>,
-    /// In which way, or `None` for what is not supported, or came without its file.
+    /// In which way, or `None` for what is told of, or came without its file.
     pub how: Option<How>,
+    /// What is told of it in words of ours: which kind of thing it is that is not carried, or what its author changed
+    /// about the conversation.
+    pub told: Option<Words>,
     /// Why it came without its file, if it did.
     pub absence: Option<Absence>,
     /// When, by the network's word.
@@ -65,6 +68,11 @@ impl Accepted {
             words: Words(details::words(message).to_owned()),
             html: message.body().and_then(|body| body.html.as_ref()).map(own),
             how: How::of(&message.kind),
+            told: match &message.kind {
+                Kind::Unsupported { what } => Some(Words((*what).to_owned())),
+                Kind::Change(change) => Some(own(&change.readable(&message.author))),
+                _ => None,
+            },
             absence: match &message.kind {
                 Kind::Absent(absent) => Some(absent.why),
                 _ => None,

@@ -1,7 +1,11 @@
 //! What is told of all that can happen in a chat, and what is meant to be left out.
 
 use anyhow::Result;
-use sealbridge_contract::{RemoteId, conformance::How, inbox::StoreWrite};
+use sealbridge_contract::{
+    RemoteId,
+    conformance::{Accepted, How},
+    inbox::StoreWrite,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -15,13 +19,19 @@ fn info(of: &str) -> Value {
     json!({ "isInfo": true, "systemMessageType": of, "text": "the engine's words" })
 }
 
-/// The names of everything that is carried, once the last one crossed.
-async fn told(bridge: &Bridge, messages: &Value, last: &str) -> Result<Vec<String>> {
+/// Everything that is carried, once the last one crossed.
+async fn carried(bridge: &Bridge, messages: &Value, last: &str) -> Result<Vec<Accepted>> {
     order(bridge, &json!({ "messages": messages }))?;
     let running = bridge.start().await?;
     until("the last one crosses", || bridge.intake.accepted().iter().any(|one| one.id.as_str() == last)).await?;
     running.stop().await?;
-    Ok(bridge.intake.accepted().into_iter().map(|one| one.id.as_str().to_owned()).collect())
+    Ok(bridge.intake.accepted())
+}
+
+/// The names of it.
+async fn told(bridge: &Bridge, messages: &Value, last: &str) -> Result<Vec<String>> {
+    let carried = carried(bridge, messages, last).await?;
+    Ok(carried.into_iter().map(|one| one.id.as_str().to_owned()).collect())
 }
 
 #[tokio::test]
@@ -33,8 +43,17 @@ async fn what_people_did_in_a_chat_is_told_and_only_the_engines_own_chatter_is_l
     let mut messages: serde_json::Map<_, _> = messages.collect();
     messages.insert("9".to_owned(), json!({}));
     let bridge = bridge().await?;
-    let names = told(&bridge, &messages.into(), "9@ann.test").await?;
-    assert_eq!(names, ["1@ann.test", "2@ann.test", "3@ann.test", "4@ann.test", "9@ann.test"]);
+    let carried = carried(&bridge, &messages.into(), "9@ann.test").await?;
+    let words = |one: &Accepted| one.told.as_ref().map_or(String::new(), |told| told.0.clone());
+    let told: Vec<_> = carried.iter().map(|one| (one.id.as_str().to_owned(), words(one))).collect();
+    let expected = [
+        ("1@ann.test", "a new description of the conversation"),
+        ("2@ann.test", "a pinned message"),
+        ("3@ann.test", "something"),
+        ("4@ann.test", "something"),
+        ("9@ann.test", ""),
+    ];
+    assert_eq!(told, expected.map(|(name, words)| (name.to_owned(), words.to_owned())));
     Ok(())
 }
 
@@ -43,13 +62,22 @@ async fn description_pin_and_live_location_of_a_real_group_are_told() -> Result<
     let Some(Met { bridge, running, ann, chat }) = met().await? else { return Ok(()) };
     let said = ann.send(chat, "to be pinned").await?;
     running.accepted(&said.id).await?;
-    let before = bridge.intake.accepted().len() - 1;
     ann.rpc("set_chat_description", json!([chat, "who we are"])).await?;
     ann.rpc("set_pinned_message_state", json!([said.number, true])).await?;
     ann.rpc("send_locations_to_chat", json!([chat, 600])).await?;
-    let notices = || bridge.intake.accepted().iter().filter(|one| one.how.is_none()).count();
-    // That she joined may be told too.
-    until("all three are told", || notices() >= before + 3).await?;
+    ann.rpc("set_chat_name", json!([chat, "The Hill"])).await?;
+    let told = |words: &str| {
+        let is_it = |one: &Accepted| one.told.as_ref().is_some_and(|told| told.0 == words);
+        bridge.intake.accepted().iter().filter(|one| is_it(one)).count()
+    };
+    for words in [
+        "a new description of the conversation",
+        "a pinned message",
+        "a live location",
+        "named the conversation “The Hill”",
+    ] {
+        until(words, || told(words) == 1).await?;
+    }
     running.stop().await
 }
 
