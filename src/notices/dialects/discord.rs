@@ -13,6 +13,8 @@ use crate::notices::{Notice, Posted, Severity};
 
 /// Discord takes so many embeds at most.
 const MOST_EMBEDS: usize = 10;
+/// What stands between `<` and `>` for a person, a place or an emoji is no longer than this, in bytes.
+const LONGEST_NAME: usize = 100;
 
 /// Reads one.
 pub(super) fn read(posted: &Posted<'_>) -> Result<Vec<Notice>, Refused> {
@@ -92,7 +94,8 @@ fn markdown(words: &str) -> Words {
     let mut rest = words;
     while let Some((before, after)) = rest.split_once('<') {
         said.push_str(before);
-        let known = after.split_once('>').and_then(|(inside, left)| Some((named(inside)?, left)));
+        let inside = fields::ahead(after, LONGEST_NAME).split_once('>').map(|(inside, _)| inside);
+        let known = inside.and_then(|inside| Some((named(inside)?, &after[inside.len() + 1..])));
         rest = match known {
             Some((named, left)) => {
                 said.push_str(&named);

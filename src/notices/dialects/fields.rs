@@ -75,6 +75,12 @@ pub(in crate::notices) fn one_line(words: &str) -> String {
     }
 }
 
+/// What comes next of words: no more than `most` bytes, and no further than to the end of the line. Looking for an end
+/// there and no further takes no longer the more begins there are without one.
+pub(super) fn ahead(words: &str, most: usize) -> &str {
+    words[..words.floor_char_boundary(most)].split('\n').next().unwrap_or_default()
+}
+
 /// The first line that says something.
 pub(super) fn first_line(words: &str) -> String {
     one_line(words.trim().lines().next().unwrap_or_default())
@@ -108,6 +114,15 @@ mod tests {
         assert_eq!(one_line(&"ä".repeat(1000)).chars().count(), MOST_LINE + 1);
         let much = bounded(&"ä\r\n".repeat(MOST_TEXT));
         assert!(much.len() <= MOST_TEXT + 4 && much.starts_with("ä\nä") && much.ends_with('…'));
+    }
+
+    #[test]
+    fn what_comes_next_is_looked_at_no_further_than_asked_for() {
+        for (words, most, near) in
+            [("abc", 5, "abc"), ("abc", 2, "ab"), ("aöc", 2, "a"), ("a\nbc", 5, "a"), ("\na", 5, ""), ("", 5, "")]
+        {
+            assert_eq!(ahead(words, most), near, "{words:?}");
+        }
     }
 
     #[test]

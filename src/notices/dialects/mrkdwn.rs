@@ -15,6 +15,8 @@ pub(super) fn read(words: &str) -> Words {
     Words { plain: out.plain, html }
 }
 
+/// An end of formatting or of a link is looked for so far, in bytes.
+const AHEAD: usize = 1024;
 /// The signs of formatting, and their elements.
 const SIGNS: [(char, &str); 3] = [('*', "strong"), ('_', "em"), ('~', "del")];
 
@@ -37,11 +39,10 @@ impl Out {
         let Some(next) = chars.next() else { return "" };
         let after = chars.as_str();
         if next == '<'
-            && let Some((inside, left)) = after.split_once('>')
-            && !inside.contains('\n')
+            && let Some((inside, _)) = fields::ahead(after, AHEAD).split_once('>')
         {
             self.angle(inside);
-            return left;
+            return &after[inside.len() + 1..];
         }
         if next == '['
             && let Some((label, url, left)) = markdown_link(after)
@@ -97,7 +98,7 @@ impl Out {
     /// Whether these are the two stars of Markdown, which those write who take Slack's webhooks for Mattermost's.
     fn is_doubled(&self, rest: &str) -> bool {
         let Some(after) = rest.strip_prefix("**") else { return false };
-        let line = after.split('\n').next().unwrap_or_default();
+        let line = fields::ahead(after, AHEAD);
         let opens = line.contains("**") && !line.starts_with(|c: char| c.is_whitespace() || c == '*');
         opens || self.open.iter().any(|(sign, _)| *sign == '*')
     }
@@ -113,7 +114,7 @@ impl Out {
             }
             return true;
         }
-        let line = after.split('\n').next().unwrap_or_default();
+        let line = fields::ahead(after, AHEAD);
         let begins = !self.plain.ends_with(char::is_alphanumeric)
             && !after.starts_with(|c: char| c.is_whitespace() || c == sign);
         let closes = line.match_indices(sign).any(|(at, _)| {
@@ -182,16 +183,17 @@ fn entity(rest: &str) -> Option<(char, &str)> {
 
 /// A link as Mattermost's senders write it, in Markdown: `label](https://…)`.
 fn markdown_link(after: &str) -> Option<(&str, &str, &str)> {
-    let (label, rest) = after.split_once("](")?;
-    let (url, left) = rest.split_once(')')?;
-    let is_one = !label.is_empty() && !label.contains(['\n', '[', '<']) && url.starts_with("http");
-    (is_one && fields::link(url).is_some()).then_some((label, url, left))
+    let (label, rest) = fields::ahead(after, AHEAD).split_once("](")?;
+    let (url, _) = rest.split_once(')')?;
+    let is_one = !label.is_empty() && !label.contains(['[', '<']) && url.starts_with("http");
+    (is_one && fields::link(url).is_some()).then(|| (label, url, &after[label.len() + 2 + url.len() + 1..]))
 }
 
 /// An emoji by its name: `warning:`.
 fn emoji(after: &str) -> Option<(&'static str, &str)> {
-    let (name, left) = after.split_once(':')?;
-    let is_name = name.len() <= 60 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+-".contains(&byte));
+    let (name, _) = fields::ahead(after, 60).split_once(':')?;
+    let left = &after[name.len() + 1..];
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+-".contains(&byte));
     is_name.then(|| Some((emojis::get_by_shortcode(name)?.as_str(), left)))?
 }
 
@@ -237,6 +239,15 @@ mod tests {
             "[x] (z)",
         ] {
             check(same, same, "");
+        }
+    }
+
+    #[test]
+    fn end_that_is_too_far_away_ends_nothing() {
+        let far = "x".repeat(AHEAD);
+        for (begin, end) in [("*", "*"), ("<https://a.test|", ">"), ("[", "](https://a.test)")] {
+            let words = read(&format!("{begin}{far}{end}"));
+            assert_eq!((words.plain, words.html.as_str()), (format!("{begin}{far}{end}"), ""));
         }
     }
 

@@ -15,6 +15,8 @@ use crate::notices::{Attachment, Notice, Posted, Severity};
 
 /// So many values are shown of JSON that is not known.
 const MOST_VALUES: usize = 20;
+/// So many are counted.
+const MOST_COUNTED: usize = 1_000;
 /// They are looked for so deep.
 const DEEPEST: usize = 4;
 
@@ -122,9 +124,11 @@ pub(super) fn anything(body: Value) -> Saying {
         let more = found.len().saturating_sub(MOST_VALUES);
         let shown = found.into_iter().take(MOST_VALUES).filter(|(_, value)| *value != title);
         saying.fields = shown.map(|(name, value)| Field { name, value, html: String::new() }).collect();
-        if more > 0 {
-            saying.footer = format!("and {more} more values");
-        }
+        saying.footer = match more {
+            0 => String::new(),
+            more if more + MOST_VALUES < MOST_COUNTED => format!("and {more} more values"),
+            _ => "and many more values".to_owned(),
+        };
     }
     saying.body = body;
     saying
@@ -133,6 +137,9 @@ pub(super) fn anything(body: Value) -> Saying {
 fn values(name: &str, value: &Value, deeper: usize, found: &mut Vec<(String, String)>) {
     let inside =
         |key: &str| if name.is_empty() { fields::one_line(key) } else { format!("{name}.{}", fields::one_line(key)) };
+    if found.len() >= MOST_COUNTED {
+        return;
+    }
     match value {
         Value::Object(object) if deeper > 0 => {
             object.iter().for_each(|(key, value)| values(&inside(key), value, deeper - 1, found));
