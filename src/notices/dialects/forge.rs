@@ -232,7 +232,7 @@ fn about(event: &str, body: &Value) -> Saying {
     if opens {
         let written = ["body", "content"].map(|path| fields::text(place, path));
         let written = written.into_iter().find(|text| !text.trim().is_empty());
-        saying.say(Words::markdown(written.as_deref().unwrap_or_default().trim()));
+        saying.say(Words::excerpt(written.as_deref().unwrap_or_default()));
     }
     saying.field("Label", fields::line(body, "label.name"));
     saying.field("Assigned to", fields::line(body, "assignee.login"));

@@ -141,7 +141,7 @@ fn note(body: &Value) -> Saying {
     };
     let mut saying = titled(body, &format!("{} commented on {}", who(body), on.unwrap_or_else(commit)));
     saying.url = fields::link_at(body, "object_attributes.url");
-    saying.say(Words::markdown(fields::text(body, "object_attributes.note").trim()));
+    saying.say(Words::excerpt(&fields::text(body, "object_attributes.note")));
     saying
 }
 
@@ -156,7 +156,7 @@ fn release(body: &Value) -> Saying {
     let mut saying = titled(body, &format!("{did} the release {name}"));
     saying.url = fields::link_at(body, "url");
     if action == "create" {
-        saying.say(Words::markdown(fields::text(body, "description").trim()));
+        saying.say(Words::excerpt(&fields::text(body, "description")));
     }
     saying
 }
@@ -183,7 +183,7 @@ fn about(body: &Value, kind: &str) -> Saying {
     if matches!(action.as_str(), "open" | "create") {
         let written = [fields::text(thing, "description"), fields::text(thing, "content")];
         let written = written.into_iter().find(|text| !text.trim().is_empty());
-        saying.say(Words::markdown(written.as_deref().unwrap_or_default().trim()));
+        saying.say(Words::excerpt(written.as_deref().unwrap_or_default()));
     }
     if body.get("object_attributes").and_then(|thing| thing.get("confidential")) == Some(&Value::Bool(true)) {
         saying.field("Confidential", "yes");

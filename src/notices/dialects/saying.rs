@@ -6,6 +6,9 @@ use serde_json::Value;
 use super::{fields, markup};
 use crate::notices::{Attachment, Notice, Severity};
 
+/// As many characters are shown of what is written in full elsewhere.
+const EXCERPT: usize = 1_500;
+
 /// What a notice says. A part of which there is nothing is there for templates all the same, and empty.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Saying {
@@ -104,6 +107,26 @@ impl Words {
         let plain = fields::bounded(words);
         let html = markup::markdown(&plain);
         Self { plain, html }
+    }
+
+    /// The beginning of Markdown that people wrote in full elsewhere, without what they were told by its template.
+    pub(super) fn excerpt(words: &str) -> Self {
+        let mut kept = String::new();
+        let mut rest = words;
+        while let Some((before, comment)) = rest.split_once("<!--") {
+            kept.push_str(before);
+            rest = comment.split_once("-->").map_or("", |(_, after)| after);
+        }
+        kept.push_str(rest);
+        let kept = kept.trim();
+        match kept.char_indices().nth(EXCERPT) {
+            None => Self::markdown(kept),
+            // Cut between lines if there is one near.
+            Some((at, _)) => {
+                let end = kept[..at].rfind('\n').filter(|end| *end > at / 2).unwrap_or(at);
+                Self::markdown(&format!("{}\n\n…", kept[..end].trim_end()))
+            }
+        }
     }
 
     /// HTML of a sender. It is not harmless yet: the template's filter makes it so.

@@ -275,6 +275,27 @@ fn a_discord_message_names_the_one_whose_place_it_takes() {
 }
 
 #[test]
+fn what_people_wrote_in_a_forge_is_shown_in_part_and_without_its_templates_words() {
+    let body = format!("<!-- fill this in -->\n**It** fails<!-- really -->\n\n{}<!-- open", "a line\n".repeat(1000));
+    let issue = json!({ "action": "opened", "issue": { "number": 1, "title": "t", "body": body } });
+    let notice = Request::json("", issue.to_string()).one(Dialect::Github);
+    let shown = text(&notice, "text");
+    assert!(shown.starts_with("**It** fails\n\na line\n") && shown.ends_with("a line\n\n…"), "{shown}");
+    assert!(shown.chars().count() <= 1_510 && !shown.contains("<!--"));
+    assert_eq!(notice.values["body"]["issue"]["body"], json!(body), "a template has all of it");
+}
+
+#[test]
+fn json_of_many_values_is_shown_in_part() {
+    let many = |count: usize| Request::json("", json!(vec![json!({ "a": 1 }); count]).to_string()).one(Dialect::Raw);
+    assert_eq!(many(20).values["footer"], "");
+    assert_eq!(many(50).values["footer"], "and 30 more values");
+    let notice = many(100_000);
+    assert_eq!(notice.values["footer"], "and many more values");
+    assert_eq!(notice.values["fields"].as_array().map(Vec::len), Some(20));
+}
+
+#[test]
 fn senders_names_for_their_notices_are_kept() {
     for (name, dialect, id) in [
         ("github-push", Dialect::Github, "72d3162e-cc78-11e3-81ab-4c9367dc0958"),
