@@ -232,9 +232,11 @@ fn note(core: &Core, room: &RoomId, audience: &Audience, whom: Whom) -> bool {
     odd == 0 || whom == Whom::Everybody
 }
 
-/// Whether everybody may still read for whom a key was made: people leave, and are forgotten, while it is on its way.
+/// Whether everybody may still read for whom a key was made: people leave, and are forgotten, while it is on its way, and
+/// so may we.
 fn still_read(core: &Core, room: &RoomId, audience: &Audience, whom: Whom) -> bool {
-    let people = core.rooms.look(room, |facts| Arc::clone(&facts.people)).unwrap_or_default();
+    let speakable = |facts: &Facts| (facts.encryption() == Encryption::Pinned).then(|| Arc::clone(&facts.people));
+    let Some(people) = core.rooms.look(room, speakable).flatten() else { return false };
     let readers: BTreeSet<OwnedUserId> = core.readers(room, &people, whom).into_iter().collect();
     audience.people.keys().all(|user| readers.contains(user))
 }
