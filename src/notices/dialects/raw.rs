@@ -161,3 +161,16 @@ fn values(name: &str, value: &Value, deeper: usize, found: &mut Vec<(String, Str
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_values_are_gathered_than_are_counted() {
+        let many = serde_json::json!(vec![serde_json::json!({ "a": 1, "b": [{ "c": 2 }] }); 5_000]);
+        let mut found = Vec::new();
+        values("", &many, DEEPEST, &mut found);
+        assert_eq!(found.len(), MOST_COUNTED);
+    }
+}
