@@ -110,7 +110,7 @@ pub(super) fn all_of(folder: &Path) -> Vec<(String, Dialect, Request)> {
         let name = path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
         let bytes = std::fs::read(&path).expect("it can be read");
         let request = Request::parse(&bytes).unwrap_or_else(|| panic!("{name} is no request"));
-        let dialect = spoken(&name);
+        let dialect = spoken(&name).unwrap_or_else(|| panic!("{name} is in no dialect"));
         (name, dialect, request)
     };
     paths.into_iter().map(read).collect()
@@ -122,7 +122,7 @@ pub(super) fn named(name: &str) -> Request {
 }
 
 /// What the sender speaks that a request is named for. The longest beginning counts.
-fn spoken(name: &str) -> Dialect {
+pub(super) fn spoken(name: &str) -> Option<Dialect> {
     let others = [
         ("apprise-hookshot", Dialect::Hookshot),
         ("apprise-ntfy", Dialect::Ntfy),
@@ -137,5 +137,5 @@ fn spoken(name: &str) -> Dialect {
     ];
     let all = others.into_iter().chain(Dialect::ALL.iter().map(|(dialect, name)| (*name, *dialect)));
     let fits = all.filter(|(begin, _)| name.starts_with(begin)).max_by_key(|(begin, _)| begin.len());
-    fits.unwrap_or_else(|| panic!("{name} is in no dialect")).1
+    fits.map(|(_, dialect)| dialect)
 }

@@ -282,4 +282,6 @@ fn number(id: &str) -> u32 {
 }
 
 #[cfg(test)]
+mod senders;
+#[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 """The programs whose notices are read, run as their users run them.
 
     python3 senders.py list
-    python3 senders.py send NAME URL [SECRET]     one notice by one sender to a server
+    python3 senders.py send NAME URL [SECRET]     one notice by one sender to a server; fails if it is not taken
+    python3 senders.py each URL                   one by each to URL/NAME; says `NAME taken` or `NAME not taken`
     python3 senders.py capture FOLDER [NAME ...]  what each sends, as FOLDER/NAME.http
 
 What is captured is what came over the wire: the line of the request, its headers but for those of the connection, an
@@ -25,6 +26,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 SENDERS = {}
+
+
+class NotTaken(Exception):
+    """A sender says that its notice was not taken."""
+
+
 # Of the connection, or of the machine on which it ran.
 LEFT_OUT = {
     *("host", "connection", "accept-encoding", "accept", "content-length", "transfer-encoding"),
@@ -60,7 +67,8 @@ def apprise(address, kind="info", attach=None, title="Backup of /home", body=Non
     if not told.add(address):
         sys.exit(f"Apprise does not take {address}")
     body = body or "It took 5 min.\n3 < 4 files & none lost"
-    told.notify(body=body, title=title, notify_type=NotifyType(kind), attach=attach)
+    if not told.notify(body=body, title=title, notify_type=NotifyType(kind), attach=attach):
+        raise NotTaken(address)
 
 
 def place(url):
@@ -103,18 +111,20 @@ def apprise_form_attached(url, _):
 
 @sender
 def apprise_hookshot(url, secret):
-    apprise(f"matrix://{secret or 'abcdef'}@{place(url)}/?mode=hookshot")
+    parts = urlsplit(url)
+    apprise(f"matrix://{secret or 'abcdef'}@{parts.netloc}/?mode=hookshot&path={parts.path.rstrip('/')}/webhook")
 
 
 @sender
 def apprise_ntfy(url, _):
-    apprise(f"ntfy://{place(url)}/alerts?priority=high&tags=warning,nas&click=https://nas.test/")
+    # It takes every part of a path for a topic, so a server of its has no path.
+    apprise(f"ntfy://{urlsplit(url).netloc}/alerts?priority=high&tags=warning,nas&click=https://nas.test/")
 
 
 @sender
 def apprise_ntfy_attached(url, _):
     with tempfile.TemporaryDirectory() as folder:
-        apprise(f"ntfy://{place(url)}/alerts", attach=picture(folder))
+        apprise(f"ntfy://{urlsplit(url).netloc}/alerts", attach=picture(folder))
 
 
 @sender
@@ -145,7 +155,9 @@ def apprise_discord(url, _):
 def slack(url, **message):
     from slack_sdk.webhook import WebhookClient
 
-    WebhookClient(url).send(**message)
+    answer = WebhookClient(url).send(**message)
+    if answer.status_code != 200 or answer.body != "ok":
+        raise NotTaken(answer.status_code)
 
 
 @sender
@@ -201,9 +213,15 @@ def discord(url, **settings):
     return DiscordWebhook(url=f"{url.rstrip('/')}/api/webhooks/1/abcdef", **settings)
 
 
+def execute(webhook):
+    answer = webhook.execute()
+    if not answer.ok:
+        raise NotTaken(answer.status_code)
+
+
 @sender
 def discord_webhook_content(url, _):
-    discord(url, content="**Deploy** of `api` is done, <@123456789> @everyone", username="CI").execute()
+    execute(discord(url, content="**Deploy** of `api` is done, <@123456789> @everyone", username="CI"))
 
 
 @sender
@@ -218,22 +236,24 @@ def discord_webhook_embed(url, _):
     embed.add_embed_field(name="Host", value="db-1")
     embed.set_image(url="https://mon.test/graph.png")
     webhook.add_embed(embed)
-    webhook.execute()
+    execute(webhook)
 
 
 @sender
 def discord_webhook_file(url, _):
     webhook = discord(url, content="The graph")
     webhook.add_file(file=PICTURE, filename="graph.png")
-    webhook.execute()
+    execute(webhook)
 
 
 @sender
 def discord_webhook_edit(url, _):
     webhook = discord(url, content="Deploy began")
-    webhook.execute()
+    execute(webhook)
     webhook.content = "Deploy is done"
-    webhook.edit()
+    answer = webhook.edit()
+    if not answer.ok:
+        raise NotTaken(answer.status_code)
 
 
 # Standard Webhooks and CloudEvents
@@ -242,7 +262,9 @@ def discord_webhook_edit(url, _):
 def post(url, body, headers):
     import requests
 
-    requests.post(url, data=body, headers=headers, timeout=10)
+    answer = requests.post(url, data=body, headers=headers, timeout=10)
+    if not answer.ok:
+        raise NotTaken(answer.status_code)
 
 
 @sender
@@ -297,7 +319,9 @@ def cloudevents_binary(url, _):
 
 
 def curl(*arguments):
-    subprocess.run(["curl", "-s", "-o", os.devnull, *arguments], check=True, timeout=30)
+    done = subprocess.run(["curl", "--fail", "-s", "-o", os.devnull, *arguments], timeout=30)
+    if done.returncode != 0:
+        raise NotTaken(done.returncode)
 
 
 @sender
@@ -506,9 +530,8 @@ class Handler(BaseHTTPRequestHandler):
         headers = [(key, value) for key, value in self.headers.items() if key.lower() not in LEFT_OUT]
         lines = [f"{self.command} {self.path}"] + [f"{key}: {value}" for key, value in headers]
         self.server.heard.append("\n".join(lines).encode("latin-1") + b"\n\n" + body)
-        answer = b'{"id": "1"}'
-        if "/T1JJ3T3L2/" in self.path:
-            answer = b"ok"
+        # Slack's senders want this word, and Discord's an id.
+        answer = b'{"id": "1"}' if "/api/webhooks/" in self.path else b"ok"
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(answer)))
@@ -551,6 +574,13 @@ def main():
             print("\n".join(SENDERS))
         case ["send", name, url, *secret]:
             SENDERS[name](url, secret[0] if secret else None)
+        case ["each", url]:
+            for name, send in SENDERS.items():
+                try:
+                    send(f"{url.rstrip('/')}/{name}", None)
+                    print(name, "taken")
+                except NotTaken:
+                    print(name, "not taken")
         case ["send-mail", address]:
             send_mail(address)
         case ["capture", folder, *names]:

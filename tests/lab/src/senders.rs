@@ -8,7 +8,7 @@ use std::{
     sync::OnceLock,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
     debian,
@@ -37,10 +37,26 @@ impl Senders {
 
     /// Has one of them (`apprise-json`, `slack-sdk-blocks`, …; `senders.py list` names all) send one notice to an address.
     /// Blocks until it has its answer.
+    ///
+    /// # Errors
+    /// By the sender's own word its notice was not taken.
     pub fn send(&self, name: &str, url: &str, secret: Option<&str>) -> Result<()> {
         let mut command = self.command()?;
         command.args(["send", name, url]).args(secret);
         run(&mut command)
+    }
+
+    /// Has each of them but Alertmanager send one notice to `URL/NAME`, and says which took theirs for taken. Blocks, for
+    /// half a minute at worst.
+    pub fn each(&self, url: &str) -> Result<Vec<(String, bool)>> {
+        let output = self.command()?.args(["each", url]).output().context("Run the senders")?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(said
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .map(|(name, how)| (name.into(), how == "taken"))
+            .collect())
     }
 
     /// Writes down what each of them sends, as `FOLDER/NAME.http`. Blocks, for half a minute at worst.
