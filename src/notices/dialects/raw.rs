@@ -54,6 +54,10 @@ pub(super) fn read(posted: &Posted<'_>) -> Result<Vec<Notice>, Refused> {
     if saying.is_empty() && files.is_empty() && saying.body.as_object().is_none_or(serde_json::Map::is_empty) {
         return Err(Refused::Senseless("the request says nothing"));
     }
+    // A template of the operator's own may make something of it.
+    if saying.is_empty() && files.is_empty() {
+        "a request without values".clone_into(&mut saying.footer);
+    }
     Ok(vec![saying.notice_with(severity, files)])
 }
 

@@ -296,6 +296,14 @@ fn json_of_many_values_is_shown_in_part() {
 }
 
 #[test]
+fn request_without_values_is_told_as_such_and_left_to_the_operators_template() {
+    let form = Request::new("POST", "", "state=&code=").with("content-type", "application/x-www-form-urlencoded");
+    let notice = form.one(Dialect::Raw);
+    assert_eq!(text(&notice, "footer"), "a request without values");
+    assert_eq!(notice.values["body"], json!({ "state": "", "code": "" }));
+}
+
+#[test]
 fn senders_names_for_their_notices_are_kept() {
     for (name, dialect, id) in [
         ("github-push", Dialect::Github, "72d3162e-cc78-11e3-81ab-4c9367dc0958"),
