@@ -15,7 +15,7 @@ use crate::notices::{
 const FUEL: u64 = 400_000;
 /// 16 KiB for each sign that a template may have, of which one or two make a call. What is not used is not taken.
 const STACK: usize = 256 << 20;
-/// How much a template may write, in bytes.
+/// So much of what a template writes is taken, in bytes. That is more than any message has room for.
 const MOST_OUTPUT: usize = 128 * 1024;
 
 const COMMON: &str = include_str!("common.toml");
@@ -79,7 +79,7 @@ impl Template {
     pub fn prepare(&self, notice: &mut Notice) -> Result<(), Trouble> {
         let context = super::context::notice(notice);
         if self.fields.contains(&"severity") {
-            let said = self.render_one("severity", &context)?;
+            let said = self.render_one("severity", &context)?.text;
             let said = said.trim();
             if !said.is_empty() {
                 let named = dialects::severity(said);
@@ -87,7 +87,7 @@ impl Template {
             }
         }
         if self.fields.contains(&"id") {
-            let said = self.render_one("id", &context)?;
+            let said = self.render_one("id", &context)?.text;
             notice.id = dialects::name(said.trim()).or(notice.id.take());
         }
         Ok(())
@@ -149,15 +149,17 @@ impl Template {
             let known = self.fields.contains(&field);
             known.then(|| self.render_one(field, context)).transpose()
         };
-        let (plain, html) = (one(plain)?, one(html)?);
-        let plain = plain.or_else(|| html.as_deref().map(markup::html_to_text)).unwrap_or_default();
+        let (plain, html) = (one(plain)?.map(|plain| plain.text), one(html)?);
+        let of_html = || html.as_ref().map(|html| markup::html_to_text(&html.text));
+        let plain = plain.or_else(of_html).unwrap_or_default();
         if plain.trim().is_empty() {
             return Err(Trouble("the template says nothing".into()));
         }
-        Ok(Words { plain, html })
+        // Words can be cut anywhere; of HTML nobody knows what the end of it would have been.
+        Ok(Words { plain, html: html.filter(|html| !html.cut).map(|html| html.text) })
     }
 
-    fn render_one(&self, field: &str, context: &Value) -> Result<String, Trouble> {
+    fn render_one(&self, field: &str, context: &Value) -> Result<Written, Trouble> {
         render(&self.environment, field, context).map_err(|error| told(&error))
     }
 }
@@ -174,7 +176,6 @@ fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
 /// What went wrong, without what a sender wrote, which a library's own words may show.
 fn told(error: &Error) -> Trouble {
     let why = match error.kind() {
-        ErrorKind::WriteFailure => "it writes too much".to_owned(),
         ErrorKind::OutOfFuel => "it is too much work".to_owned(),
         kind => kind.to_string(),
     };
@@ -182,22 +183,42 @@ fn told(error: &Error) -> Trouble {
     Trouble(format!("the template fails: `{}`{at}: {why}", error.name().unwrap_or("?")))
 }
 
-fn render(environment: &Environment<'static>, field: &str, values: &Value) -> Result<String, Error> {
+/// What a template wrote.
+struct Written {
+    text: String,
+    /// It would have written more.
+    cut: bool,
+}
+
+fn render(environment: &Environment<'static>, field: &str, values: &Value) -> Result<Written, Error> {
     let template = environment.get_template(field)?;
-    let mut out = Bounded(Vec::new());
-    template.render_captured_to(minijinja::Value::from(minijinja::value::Serde(values)), &mut out)?;
-    String::from_utf8(out.0).map_err(|_| Error::new(ErrorKind::WriteFailure, "no text"))
+    let mut out = Bounded::default();
+    let rendered =
+        template.render_captured_to(minijinja::Value::from(minijinja::value::Serde(values)), &mut out).map(drop);
+    if !out.full {
+        rendered?;
+    }
+    let text = String::from_utf8_lossy(&out.bytes);
+    // It may have been cut within a character.
+    let text = text.trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned();
+    Ok(Written { text, cut: out.full })
 }
 
 /// Takes so much, and no more.
-struct Bounded(Vec<u8>);
+#[derive(Default)]
+struct Bounded {
+    bytes: Vec<u8>,
+    full: bool,
+}
 
 impl io::Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MOST_OUTPUT {
+        let room = MOST_OUTPUT - self.bytes.len();
+        self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if bytes.len() > room {
+            self.full = true;
             return Err(io::Error::other("too much"));
         }
-        self.0.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
