@@ -2,12 +2,16 @@
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::body::{Body, to_bytes};
-use bytes::Bytes;
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, SemaphorePermit},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::operator::{Failure, FailureKind};
@@ -17,6 +21,10 @@ const MOST_CONNECTIONS: usize = 1024;
 /// How long a sender may take for its headers, and for its body.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 const BODY_WITHIN: Duration = Duration::from_secs(60);
+/// A body of up to so many bytes is taken in as it comes.
+const SMALL: usize = 64 * 1024;
+/// Of larger ones so many are in memory at once, so that all who post together take no more than these and the small ones.
+const MOST_LARGE: usize = 8;
 /// How long requests that are under way may still take when the service stops.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -48,6 +56,7 @@ impl Server {
     /// Answers until `stop`.
     pub async fn serve(self, answers: Arc<impl Answers>, stop: CancellationToken) {
         let (room, tasks) = (Arc::new(Semaphore::new(MOST_CONNECTIONS)), TaskTracker::new());
+        let large = Arc::new(Semaphore::new(MOST_LARGE));
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
@@ -63,11 +72,12 @@ impl Server {
                 }
             };
             let (answers, stop, most_body) = (Arc::clone(&answers), stop.clone(), self.most_body);
+            let large = Arc::clone(&large);
             tasks.spawn(async move {
                 let _permit = permit;
                 let service = service_fn(move |request| {
-                    let answers = Arc::clone(&answers);
-                    async move { Ok::<_, Infallible>(one(&*answers, from, most_body, request).await) }
+                    let (answers, large) = (Arc::clone(&answers), Arc::clone(&large));
+                    async move { Ok::<_, Infallible>(one(&*answers, from, most_body, &large, request).await) }
                 });
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -104,28 +114,47 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> std::io::Resul
     Ok((stream, from, permit))
 }
 
-async fn one(answers: &impl Answers, from: SocketAddr, most: usize, request: Request<Incoming>) -> Response<Body> {
+async fn one(
+    answers: &impl Answers,
+    from: SocketAddr,
+    most: usize,
+    large: &Semaphore,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let body = match tokio::time::timeout(BODY_WITHIN, to_bytes(Body::new(body), most)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(error)) if is_too_large(&error) => {
+    let read = tokio::time::timeout(BODY_WITHIN, read(Body::new(body), most, large)).await;
+    // A large one has its place until it is answered.
+    let (body, _place) = match read {
+        Ok(Ok(read)) => read,
+        Ok(Err(Unread::TooLarge)) => {
             return plain(StatusCode::PAYLOAD_TOO_LARGE, &format!("the request is larger than {most} bytes\n"));
         }
-        Ok(Err(_)) => return plain(StatusCode::BAD_REQUEST, "the request ended early\n"),
+        Ok(Err(Unread::Ended)) => return plain(StatusCode::BAD_REQUEST, "the request ended early\n"),
         Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the request took too long\n"),
     };
     answers.answer(from, head, body).await.map(Body::from)
 }
 
-fn is_too_large(error: &axum::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.to_string().contains("length limit exceeded") {
-            return true;
+/// Why a body was not taken in.
+enum Unread {
+    TooLarge,
+    Ended,
+}
+
+async fn read(body: Body, most: usize, large: &Semaphore) -> Result<(Bytes, Option<SemaphorePermit<'_>>), Unread> {
+    let (mut stream, mut whole, mut place) = (body.into_data_stream(), BytesMut::new(), None);
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(|_| Unread::Ended)?;
+        let size = whole.len() + piece.len();
+        if size > most {
+            return Err(Unread::TooLarge);
         }
-        cause = error.source();
+        if size > SMALL && place.is_none() {
+            place = Some(large.acquire().await.map_err(|_| Unread::Ended)?);
+        }
+        whole.extend_from_slice(&piece);
     }
-    false
+    Ok((whole.freeze(), place))
 }
 
 fn plain(status: StatusCode, words: &str) -> Response<Body> {
@@ -134,4 +163,33 @@ fn plain(status: StatusCode, words: &str) -> Response<Body> {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(pieces: usize, length: usize) -> Body {
+        let piece = move |_| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; length]));
+        Body::from_stream(futures_util::stream::iter(0..pieces).map(piece))
+    }
+
+    #[tokio::test]
+    async fn no_more_than_a_few_large_bodies_are_in_memory_at_once() {
+        let large = Semaphore::new(1);
+        let first = read(body(3, SMALL), 1 << 30, &large).await;
+        let Ok((first, place)) = first else { panic!("it is read") };
+        assert!(first.len() == 3 * SMALL && place.is_some());
+        // A small one needs no place; a large one has none until the other is done with.
+        assert!(
+            read(body(1, SMALL), 1 << 30, &large)
+                .await
+                .is_ok_and(|(small, place)| small.len() == SMALL && place.is_none())
+        );
+        let mut second = Box::pin(read(body(2, SMALL), 1 << 30, &large));
+        assert!(futures_util::poll!(&mut second).is_pending());
+        drop(place);
+        assert!(second.await.is_ok_and(|(second, _)| second.len() == 2 * SMALL));
+        assert!(matches!(read(body(4, SMALL), 3 * SMALL, &large).await, Err(Unread::TooLarge)));
+    }
 }

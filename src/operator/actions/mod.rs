@@ -405,7 +405,7 @@ pub struct Performance {
 enum State {
     Start,
     Flow(Box<dyn Flow>),
-    Send(send::Saying),
+    Send(Box<send::Saying>),
     Finished,
 }
 
@@ -449,7 +449,7 @@ impl Performance {
             return Ok(Progress::Step(Step::Progress(words)));
         }
         if let (State::Start, Action::Send(sending)) = (&self.state, &self.action) {
-            self.state = State::Send(send::Saying::new(Arc::clone(&self.host), sending.clone()));
+            self.state = State::Send(Box::new(send::Saying::new(Arc::clone(&self.host), sending.clone())));
         }
         match &mut self.state {
             State::Send(saying) => saying.next(answer).await,

@@ -373,7 +373,7 @@ async fn paths_that_senders_have_built_in_find_their_source_by_its_secret() {
     let mut scene = Scene::set(&sections, Says::Encrypted).await;
     let json = ("content-type", "application/json");
     let bearer = bearer(SECRET);
-    let posts: [(&str, String, Vec<(&str, &str)>, &str, u16, &str); 6] = [
+    let posts = [
         ("hookshot", format!("/webhook/{SECRET}"), vec![json], r#"{"text":"by hookshot","username":"CI"}"#, 200, ""),
         ("discord", format!("/api/webhooks/1/{SECRET}"), vec![json], r#"{"content":"by discord"}"#, 204, ""),
         (

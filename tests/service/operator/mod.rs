@@ -11,3 +11,4 @@ mod keyring;
 mod keys;
 mod logs;
 mod sockets;
+mod watched;

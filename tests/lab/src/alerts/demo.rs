@@ -100,7 +100,7 @@ pub async fn run(binary: &Binary, stage: &Stage) -> Result<Outcome> {
     ann.send_event(&room, "m.room.message", content).await?;
     let answer =
         hear(&ann, &scene, "the answer to the command", |m| m.room == room && m.body.contains("ilenced for")).await;
-    let answer = answer.with_context(|| format!("{}", alertmanager.log()))?;
+    let answer = answer.with_context(|| alertmanager.log())?;
     stage.line(&format!("!seal silence 4h: {}", answer.body.lines().last().unwrap_or_default()));
     let silences = alertmanager.silences().await?;
     let silenced = silences.len() == 1

@@ -1,0 +1,62 @@
+//! What machines hear of the running, confined service: systemd its signs of life, and whoever asks how it is.
+
+use std::{os::unix::net::UnixDatagram, time::Duration};
+
+use sealbridge_lab::http::{free_port, request};
+
+use super::bench::{Bench, wait_until};
+
+/// Everything that came to the socket so far.
+fn heard(socket: &UnixDatagram, told: &mut Vec<String>) {
+    let mut datagram = [0; 4096];
+    while let Ok(length) = socket.recv(&mut datagram) {
+        told.extend(String::from_utf8_lossy(&datagram[..length]).lines().map(str::to_owned));
+    }
+}
+
+#[test]
+fn systemd_is_told_that_the_service_is_up_lives_and_ends() {
+    let mut bench = Bench::set_up();
+    let place = bench.path("notify");
+    let socket = UnixDatagram::bind(&place).expect("a socket can be made");
+    socket.set_read_timeout(Some(Duration::from_millis(50))).expect("it takes a time");
+    bench.set_env("NOTIFY_SOCKET", &place.to_string_lossy());
+    bench.set_env("WATCHDOG_USEC", "1500000");
+    let running = bench.start(&[]);
+    let mut told = Vec::new();
+    wait_until(|| {
+        heard(&socket, &mut told);
+        told.iter().filter(|line| *line == "WATCHDOG=1").count() > 1
+    });
+    assert!(told.first().is_some_and(|line| line == "READY=1"), "{told:?}");
+    assert!(told.iter().any(|line| line == "STATUS=Carries messages."), "{told:?}");
+    assert_eq!(running.stop(), 0);
+    heard(&socket, &mut told);
+    assert_eq!(told.last().map(String::as_str), Some("STOPPING=1"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_hears_whether_it_is_ready_at_addresses_that_the_config_names() {
+    let bench = Bench::set_up();
+    let [health, metrics, notices] = [(); 3].map(|()| free_port().expect("a port"));
+    let config = bench.read("sealbridge.toml");
+    let more = format!(
+        "\n[health]\nlisten = \"127.0.0.1:{health}\"\n[metrics]\nlisten = \"127.0.0.1:{metrics}\"\n[notices]\nlisten = \"127.0.0.1:{notices}\"\n"
+    );
+    bench.write("sealbridge.toml", &format!("{config}{more}"));
+    let running = bench.start(&[]);
+    let get = async |port: u16, path: &str| {
+        request("GET", &format!("http://127.0.0.1:{port}{path}"), &[], "").await.expect("it answers")
+    };
+    assert_eq!((get(health, "/healthz").await.status, get(health, "/readyz").await.body), (200, "ready\n".to_owned()));
+    let counted = get(metrics, "/metrics").await;
+    assert!(
+        counted.body.contains("sealbridge_account_up{account=\"b\"} 1") && counted.body.ends_with("# EOF\n"),
+        "{counted:?}"
+    );
+    // Each at its own address, and nowhere else.
+    for (port, path) in [(health, "/metrics"), (metrics, "/readyz"), (notices, "/healthz"), (notices, "/metrics")] {
+        assert_eq!(get(port, path).await.status, 404, "{port}{path}");
+    }
+    assert_eq!(running.stop(), 0);
+}
