@@ -9,6 +9,8 @@ use sealbridge_contract::{Answer, Fate, Transport as _};
 use sealbridge_lab::{
     Lab, Proxy,
     proxy::{Active, Fault, Rule},
+    servers,
+    synapse::Options,
 };
 use serde_json::{Value, json};
 
@@ -109,8 +111,14 @@ async fn changed_identity_of_a_verified_person_stops_both_directions_and_is_told
 
 #[tokio::test]
 async fn sync_token_that_never_moves_is_said_and_nothing_comes_twice() -> Result<()> {
-    let Some(lab) = Lab::shared().await? else { return Ok(()) };
-    let Scene { bob, bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
+    if !servers::available().await {
+        return Ok(());
+    }
+    // One that keeps answers for a while gives the same again to who asks with the same token, and nothing new with it.
+    let mut options = Options::default();
+    options.extra.insert("caches".into(), json!({ "sync_response_cache_duration": "0s" }));
+    let lab = Lab::pair_with(options.clone(), options).await?;
+    let Scene { bob, bot, running, room, proxy } = Scene::set(&lab, json!({})).await?;
     let first = Mutex::new(None);
     let stuck = Fault::rewrite(move |answer| {
         let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
