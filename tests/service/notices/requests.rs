@@ -487,3 +487,51 @@ async fn signed_request_that_somebody_copied_is_said_once_whatever_name_stands_b
     assert_eq!(scene.heard().len(), 1, "{:?}", scene.heard());
     scene.stop().await;
 }
+
+/// What is answered to bytes as they come over the wire; nothing if the connection is cut.
+async fn raw(port: u16, head: &str, body: &[u8], times: usize) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("it listens");
+    let (mut from, mut to) = stream.split();
+    let writes = async {
+        // Whoever does not read on cuts the connection, and that is an answer too.
+        if to.write_all(head.as_bytes()).await.is_ok() {
+            for _ in 0..times {
+                if to.write_all(body).await.is_err() {
+                    break;
+                }
+            }
+        }
+    };
+    let mut answer = vec![0; 4096];
+    let reads = async {
+        let read = from.read(&mut answer).await.unwrap_or(0);
+        String::from_utf8_lossy(&answer[..read]).into_owned()
+    };
+    let ((), said) =
+        tokio::time::timeout(SOON, async { tokio::join!(writes, reads) }).await.expect("it is answered in time");
+    said
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn body_without_end_with_two_lengths_or_packed_fills_no_memory_and_says_nothing() {
+    let mut scene = Scene::set(RAW, Says::Encrypted).await;
+    let head = |more: &str| format!("POST /job HTTP/1.1\r\nHost: x\r\n{more}\r\n\r\n");
+    // Of the 64 KiB that are taken, sixteen times as much comes, and would go on.
+    let chunk = format!("1000\r\n{}\r\n", "x".repeat(4096));
+    let endless = raw(scene.port, &head("Transfer-Encoding: chunked"), chunk.as_bytes(), 256).await;
+    assert!(endless.is_empty() || endless.contains(" 413 "), "{endless}");
+    let two = raw(scene.port, &head("Content-Length: 5\r\nContent-Length: 6"), b"hello!", 1).await;
+    assert!(two.contains(" 400 "), "{two}");
+    let both =
+        raw(scene.port, &head("Content-Length: 5\r\nTransfer-Encoding: chunked\r\nContent-Length: 7"), b"0\r\n\r\n", 1)
+            .await;
+    assert!(!both.contains(" 200 "), "{both}");
+    // Nothing is unpacked, so nothing grows.
+    let packed = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xed, 0xc1, 1, 1, 0, 0];
+    let answer =
+        scene.post("/job", &[("content-encoding", "gzip"), ("content-type", "text/plain")], packed.to_vec()).await;
+    assert!([400, 415, 422].contains(&answer.status) || scene.heard().len() == 1, "{answer:?}");
+    assert!(scene.heard().iter().all(|heard| heard.words.len() < 200), "{:?}", scene.heard());
+    scene.stop().await;
+}

@@ -1,6 +1,10 @@
 //! What machines hear of the running, confined service: systemd its signs of life, and whoever asks how it is.
 
-use std::{os::unix::net::UnixDatagram, time::Duration};
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
+    time::Duration,
+};
 
 use sealbridge_lab::http::{free_port, request};
 
@@ -59,4 +63,34 @@ async fn whoever_asks_hears_whether_it_is_ready_at_addresses_that_the_config_nam
         assert_eq!(get(port, path).await.status, 404, "{port}{path}");
     }
     assert_eq!(running.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secret_in_an_address_reaches_no_log() {
+    let bench = Bench::set_up();
+    let port = free_port().expect("a port");
+    let secret = bench.path("secret");
+    bench.write("secret", "zq7secret\n");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("it is our own");
+    let config = bench.read("sealbridge.toml");
+    let more = format!(
+        "\n[notices]\nlisten = \"127.0.0.1:{port}\"\n[sources.job]\nformat = \"raw\"\nto = [\"b/room\"]\nsecret_files = [{secret:?}]\n"
+    );
+    bench.write("sealbridge.toml", &format!("{config}{more}"));
+    let mut bench = bench;
+    bench.set_env("SEALBRIDGE_LOG", "trace");
+    let running = bench.start(&[]);
+    let post = async |path: &str| {
+        request("POST", &format!("http://127.0.0.1:{port}{path}"), &[], "zq7words").await.expect("it answers").status
+    };
+    assert_eq!(post("/job?token=zq7secret").await, 200);
+    assert_eq!(post("/job/zq7secret").await, 200);
+    assert_eq!(post("/job?token=zq7wrong").await, 401);
+    assert_eq!(post("/webhook/zq7wrong?token=zq7secret").await, 404);
+    assert_eq!(running.stop(), 0);
+    let log = bench.read("log");
+    assert!(log.contains("A request was not taken") && log.contains("DEBUG"), "there is a log: {log}");
+    for word in ["zq7secret", "zq7wrong", "zq7words"] {
+        assert!(!log.contains(word), "{word}: {}", log.lines().find(|line| line.contains(word)).unwrap_or_default());
+    }
 }
