@@ -129,6 +129,10 @@ impl Known {
             Step::Changes { began, .. } if !began.is_empty() => (known.repeats, known.acknowledged) = (0, None),
             _ => known.repeats = 0,
         }
+        // Its template sees it beside what the request said.
+        if let (Some(values), true) = (known.values.as_object_mut(), known.repeats > 0) {
+            values.insert("repeats".into(), known.repeats.into());
+        }
         (step, known)
     }
 

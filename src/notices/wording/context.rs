@@ -13,7 +13,7 @@ fn nothing() -> Value {
         "fields": [], "sections": [], "items": [], "links": [], "tags": [], "files": [], "body": null,
         "mark": null, "alerts": [], "changed": [], "firing": 0, "resolved": 0, "truncated": 0,
         "receiver": "", "external_url": "", "group_labels": {}, "common_labels": {}, "common_annotations": {},
-        "acknowledged": null, "silenced_until": "",
+        "acknowledged": null, "silenced_until": "", "repeats": 0,
     })
 }
 
