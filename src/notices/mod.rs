@@ -26,6 +26,7 @@ mod standing;
 pub mod wording;
 
 pub use account::Account;
+pub(crate) use brought::media;
 pub use desk::{Desk, NotTaken};
 pub use dialect::Dialect;
 pub use following::Following;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use sealbridge_contract::{
     Address, Answer, Field, Kind, Media, Message, RemoteId, SecretBytes, Step, Target, Text,
-    message::{Edit, FileName, Form, MediaType, Sort},
+    message::{Edit, FileName, Form},
     spool::{SpoolError, SpoolWriter},
 };
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{Outcome, Progress, links, transport_of};
 use crate::{
     config::Period,
-    notices::{Desk, Following, NotTaken, Origin, Standing, desk::Named, markup},
+    notices::{Desk, Following, NotTaken, Origin, Standing, desk::Named, markup, media},
     operator::{Failure, FailureKind, Host},
     store::{Link, LinkEnd, LinkName},
 };
@@ -138,14 +138,7 @@ impl Saying {
         }
         let spooled = writer.finish(None).await.map_err(not_kept)?;
         let name = FileName::new(&content.files[files.len()].name);
-        let mime = mime_guess::from_path(name.as_str()).first_or_octet_stream();
-        let sort = match mime.type_().as_str() {
-            "image" => Sort::Image,
-            "video" => Sort::Video,
-            "audio" => Sort::Audio,
-            _ => Sort::File,
-        };
-        files.push(Media::new(sort, name, MediaType::new(mime.essence_str()), spooled));
+        files.push(media(name, None, spooled));
         self.go_on(content, files).await
     }
 
