@@ -1,4 +1,4 @@
-//! The closed list of what an operator can ask for, and the one place where it is done.
+//! The closed list of what an operator can ask for. `performance` is the one place where it is done.
 
 mod audience;
 mod backup;
@@ -6,22 +6,22 @@ mod conversations;
 mod doctor;
 mod letters;
 mod links;
+mod performance;
 mod room;
 mod send;
 mod sources;
 mod status;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::fmt;
 
 pub use doctor::{Check, CheckState, diagnosis, journal_does_not_open, on_disk, service_not_running};
-use sealbridge_contract::{
-    AccountName, Address, Answer, AnyTransport, Flow, PersonId, RemoteId, Step, audience::Identity,
-};
+pub use performance::{Performance, Progress, perform};
+use sealbridge_contract::{AccountName, Address, AnyTransport, PersonId, RemoteId, audience::Identity};
 pub use send::{Content, MOST_FILES, NamedFile, Sending, answer as content};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Failure, FailureKind, Host, audit};
+use super::{Failure, FailureKind, Host};
 use crate::{config::nearest, notices::SourceName, store::LinkName};
 
 /// What an operator can ask for.
@@ -383,132 +383,6 @@ impl Outcome {
 
 fn to_line<T: Serialize>(line: &T) -> Value {
     serde_json::to_value(line).expect("a report is texts, numbers and lists")
-}
-
-/// What a surface shows next.
-#[derive(Debug)]
-pub enum Progress {
-    /// A step on the way; one that asks or compares waits for an answer.
-    Step(Step),
-    /// The end.
-    Done(Outcome),
-}
-
-/// An action being done. It is asked for what comes next until it says [`Progress::Done`] or fails.
-pub struct Performance {
-    host: Arc<dyn Host>,
-    actor: Actor,
-    action: Action,
-    state: State,
-}
-
-enum State {
-    Start,
-    Flow(Box<dyn Flow>),
-    Send(Box<send::Saying>),
-    Finished,
-}
-
-/// Does what was asked. Nothing happens before the first [`Performance::next`].
-#[must_use]
-pub fn perform(host: Arc<dyn Host>, actor: Actor, action: Action) -> Performance {
-    Performance { host, actor, action, state: State::Start }
-}
-
-impl Performance {
-    /// The next step. `answer` is what a person said to the step before, if that step waited for one.
-    ///
-    /// # Errors
-    /// [`Failure`]: it was not done, and there is no next step.
-    pub async fn next(&mut self, answer: Option<Answer>) -> Result<Progress, Failure> {
-        let progress = self.advance(answer).await;
-        let ended = !matches!(progress, Ok(Progress::Step(_)));
-        if ended {
-            if self.action.is_change() && !matches!(self.state, State::Finished) {
-                let state = &self.host.config().service.state;
-                audit::write(state, self.host.clock().now(), &self.actor, &self.action, progress.as_ref().err());
-            }
-            self.state = State::Finished;
-        }
-        progress
-    }
-
-    async fn advance(&mut self, answer: Option<Answer>) -> Result<Progress, Failure> {
-        if let (State::Start, Action::Verify { account, person }) = (&self.state, &self.action) {
-            let transport = transport_of(&*self.host, account)?;
-            let flow = transport.common().comparison(person.as_ref()).ok_or_else(|| {
-                let network = transport.common().abilities().network;
-                Failure::refused(format!("on {network} there are no identities to compare"))
-            })?;
-            self.state = State::Flow(flow);
-            // Said at once: the flow may wait for minutes before it has a step of its own.
-            let words = match person {
-                Some(person) => format!("Asking {} to compare emoji; their client shows the request.", person.as_str()),
-                None => format!("Waiting for somebody to ask the account {account} to compare emoji."),
-            };
-            return Ok(Progress::Step(Step::Progress(words)));
-        }
-        if let (State::Start, Action::Send(sending)) = (&self.state, &self.action) {
-            self.state = State::Send(Box::new(send::Saying::new(Arc::clone(&self.host), sending.clone())));
-        }
-        match &mut self.state {
-            State::Send(saying) => saying.next(answer).await,
-            State::Start => do_at_once(&*self.host, &self.action).await.map(Progress::Done),
-            State::Flow(flow) => match flow.next(answer).await? {
-                Step::Done(words) => {
-                    let line = serde_json::json!({ "step": "done", "words": words });
-                    Ok(Progress::Done(Outcome::new(words, vec![line])))
-                }
-                step => Ok(Progress::Step(step)),
-            },
-            State::Finished => Err(Failure::other("this was finished already")),
-        }
-    }
-}
-
-impl fmt::Debug for Performance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Performance").field("action", &self.action.name()).finish_non_exhaustive()
-    }
-}
-
-async fn do_at_once(host: &dyn Host, action: &Action) -> Result<Outcome, Failure> {
-    match action {
-        Action::Status => status::status(host).await,
-        Action::Doctor => doctor::doctor(host).await,
-        Action::ListLinks => links::list(host).await,
-        Action::AddLink { name, ends } => links::add(host, name, ends).await,
-        Action::RemoveLink { name } => links::remove(host, name).await,
-        Action::ReplaceEnd { name, old, new } => links::replace(host, name, old, new).await,
-        Action::PauseLink { name } => links::pause(host, name).await,
-        Action::ResumeLink { name } => links::resume(host, name).await,
-        Action::ListAccounts => Ok(status::list_accounts(host)),
-        Action::Invite { at } => conversations::invite(host, at).await,
-        Action::ListConversations { account } => conversations::list(host, account.as_ref()).await,
-        Action::ListDeadLetters => letters::list(&*host.journal()).await,
-        Action::ShowDeadLetter { number } => letters::show(&*host.journal(), *number).await,
-        Action::RetryDeadLetter { number } => letters::retry(&*host.journal(), *number).await,
-        Action::DropDeadLetter { number } => letters::drop_one(&*host.journal(), *number).await,
-        Action::RetryDeadLetters => letters::retry_all(&*host.journal()).await,
-        Action::DropDeadLetters => letters::drop_all(&*host.journal()).await,
-        Action::Audience { of, from } => audience::show(host, of, from.as_ref()).await,
-        Action::Approve { of, people, key, from } => {
-            audience::approve(host, of, people, key.as_ref(), from.as_ref()).await
-        }
-        Action::ListTrust => audience::people(host, None).await,
-        Action::ShowTrust { person } => audience::people(host, Some(person)).await,
-        Action::ForgetTrust { account, person } => audience::forget(host, account, person).await,
-        Action::ShowLink { name } => room::show_link(host, name).await,
-        Action::Why { at, message, by, brief } => room::why(host, at, message, by.as_ref(), *brief).await,
-        Action::RetryHere { at, number } => room::retry_here(host, at, *number).await,
-        Action::RetryMessage { at, message } => room::retry_message(host, at, message).await,
-        Action::Silence { at, message, for_ms, by } => {
-            sources::silence(host, at, message, Duration::from_millis(*for_ms), by.as_str()).await
-        }
-        Action::TestSource { name } => sources::test_source(host, name).await,
-        Action::PrepareBackup => backup::prepare(host).await,
-        Action::Verify { .. } | Action::Send(_) => Err(Failure::other("this takes more than one step")),
-    }
 }
 
 /// The transport of an account that is open.

@@ -2,4 +2,5 @@
 
 mod alerts;
 mod requests;
+mod scene;
 mod sending;

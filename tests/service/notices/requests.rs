@@ -1,114 +1,19 @@
 //! What programs post, heard in conversations in memory: a service in this process, and requests as they come over the
 //! wire.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use sealbridge::{
     metrics,
     notices::SourceName,
     operator::{Action, Actor, Progress, perform},
 };
-use sealbridge_contract::{AccountName, ConversationId, RemoteId, gate::Encryption};
-use sealbridge_lab::http::{Answered, free_port, request};
-use sealbridge_loopback::{Heard, How, LoopbackHub, LoopbackPerson, More, Saying, Says};
+use sealbridge_contract::RemoteId;
+use sealbridge_lab::http::request;
+use sealbridge_loopback::{Heard, How, More, Saying, Says};
 use serde_json::{Value, json};
 
-use crate::running::Running;
-
-const SOON: Duration = Duration::from_secs(20);
-const SECRET: &str = "correct-horse-battery-staple";
-
-/// Ann in an encrypted conversation with the account `a`, in which sources speak.
-struct Scene {
-    folder: tempfile::TempDir,
-    hub: LoopbackHub,
-    ann: LoopbackPerson,
-    room: ConversationId,
-    port: u16,
-    sections: String,
-    running: Option<Running>,
-}
-
-fn account() -> AccountName {
-    AccountName::parse("a").expect("a name")
-}
-
-impl Scene {
-    /// `sections`: the config's sources, with `SECRET` and `OLD` for files with secrets.
-    async fn set(sections: &str, says: Says) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let hub = LoopbackHub::fresh("alerts");
-        let room = hub.conversation("room", says);
-        let ann = hub.person("ann");
-        ann.join(&room);
-        hub.join(&account(), &room);
-        for (name, secret) in [("secret", SECRET), ("old", "the one before")] {
-            let file = folder.path().join(name);
-            fs::write(&file, format!("{secret}\n")).expect("it is written");
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is private");
-        }
-        let place = |name: &str| format!("{:?}", folder.path().join(name));
-        let sections = sections.replace("SECRET", &place("secret")).replace("OLD", &place("old"));
-        let port = free_port().expect("a port");
-        let mut scene = Self { folder, hub, ann, room, port, sections, running: None };
-        scene.start().await;
-        scene
-    }
-
-    async fn start(&mut self) {
-        let text = format!(
-            "[service]\nstate = {:?}\n[notices]\nlisten = \"127.0.0.1:{}\"\nanswer_within = \"2s\"\nmost_body = \"64KiB\"\n\
-             [accounts.a]\nnetwork = \"loopback\"\nhub = \"{}\"\nconversations = [\"room\"]\n{}",
-            self.state(),
-            self.port,
-            self.hub.name(),
-            self.sections,
-        );
-        let running = Running::start(&text).await;
-        let host = running.host();
-        self.running = Some(running);
-        // It listens, and knows its conversation, a moment after it has begun to run.
-        let begun = tokio::time::Instant::now();
-        let knows = || {
-            let transport = host.accounts().into_iter().find_map(|account| account.transport);
-            let known = transport.map(|transport| transport.common().conversations()).unwrap_or_default();
-            known.iter().any(|one| one.encryption != Encryption::Unknown)
-        };
-        while !knows() || tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
-            assert!(begun.elapsed() < SOON, "it does not come up");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    async fn stop(&mut self) {
-        self.running.take().expect("it runs").stop().await;
-    }
-
-    fn state(&self) -> PathBuf {
-        self.folder.path().join("state")
-    }
-
-    async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Answered {
-        let url = format!("http://127.0.0.1:{}{path}", self.port);
-        request("POST", &url, headers, body).await.expect("it is answered")
-    }
-
-    /// What Ann heard of sources, first what was said first; the bridge's own words left out.
-    fn heard(&self) -> Vec<Arc<Heard>> {
-        self.ann.heard().into_iter().filter(|heard| heard.author.is_some()).collect()
-    }
-
-    async fn hears(&self, what: &str, is: impl Fn(&Heard) -> bool) -> Arc<Heard> {
-        let begun = tokio::time::Instant::now();
-        loop {
-            if let Some(heard) = self.heard().into_iter().find(|heard| is(heard)) {
-                return heard;
-            }
-            assert!(begun.elapsed() < SOON, "Ann does not hear {what}: {:?}", self.heard());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-}
+use super::scene::{SECRET, SOON, Scene, account};
 
 const RAW: &str = "[sources.job]\nformat = \"raw\"\nto = [\"a/room\"]\n";
 const GUARDED: &str =
@@ -312,6 +217,10 @@ async fn one_incident_is_one_message_that_changes_and_what_changes_is_said_in_it
     let heard = scene.heard();
     let (said, edits) = split(&heard);
     assert_eq!((said.len(), edits.len()), (2, 2), "{heard:?}");
+    assert!(
+        edits[0].words.as_str().contains("Told again, 1×") && !edits[1].words.as_str().contains("Told again"),
+        "{edits:?}"
+    );
     assert!(edits.iter().all(|edit| edit.more.about.as_ref() == Some(&root.id)), "{edits:?}");
     assert_eq!(said[1].more.thread.as_ref(), Some(&root.id), "{:?}", said[1]);
     assert!(said[1].words.as_str().contains("db-2") && !said[1].words.as_str().contains("db-1"), "{:?}", said[1]);

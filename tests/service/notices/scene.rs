@@ -1,0 +1,104 @@
+//! A service in this process whose sources speak in a conversation in memory.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc, time::Duration};
+
+use sealbridge_contract::{AccountName, ConversationId, gate::Encryption};
+use sealbridge_lab::http::{Answered, free_port, request};
+use sealbridge_loopback::{Heard, LoopbackHub, LoopbackPerson, Says};
+
+use crate::running::Running;
+
+pub(super) const SOON: Duration = Duration::from_secs(20);
+pub(super) const SECRET: &str = "correct-horse-battery-staple";
+
+/// Ann in an encrypted conversation with the account `a`, in which sources speak.
+pub(super) struct Scene {
+    folder: tempfile::TempDir,
+    pub(super) hub: LoopbackHub,
+    pub(super) ann: LoopbackPerson,
+    pub(super) room: ConversationId,
+    pub(super) port: u16,
+    sections: String,
+    pub(super) running: Option<Running>,
+}
+
+pub(super) fn account() -> AccountName {
+    AccountName::parse("a").expect("a name")
+}
+
+impl Scene {
+    /// `sections`: the config's sources, with `SECRET` and `OLD` for files with secrets.
+    pub(super) async fn set(sections: &str, says: Says) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let hub = LoopbackHub::fresh("alerts");
+        let room = hub.conversation("room", says);
+        let ann = hub.person("ann");
+        ann.join(&room);
+        hub.join(&account(), &room);
+        for (name, secret) in [("secret", SECRET), ("old", "the one before")] {
+            let file = folder.path().join(name);
+            fs::write(&file, format!("{secret}\n")).expect("it is written");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is private");
+        }
+        let place = |name: &str| format!("{:?}", folder.path().join(name));
+        let sections = sections.replace("SECRET", &place("secret")).replace("OLD", &place("old"));
+        let port = free_port().expect("a port");
+        let mut scene = Self { folder, hub, ann, room, port, sections, running: None };
+        scene.start().await;
+        scene
+    }
+
+    pub(super) async fn start(&mut self) {
+        let text = format!(
+            "[service]\nstate = {:?}\n[notices]\nlisten = \"127.0.0.1:{}\"\nanswer_within = \"2s\"\nmost_body = \"64KiB\"\n\
+             [accounts.a]\nnetwork = \"loopback\"\nhub = \"{}\"\nconversations = [\"room\"]\n{}",
+            self.state(),
+            self.port,
+            self.hub.name(),
+            self.sections,
+        );
+        let running = Running::start(&text).await;
+        let host = running.host();
+        self.running = Some(running);
+        // It listens, and knows its conversation, a moment after it has begun to run.
+        let begun = tokio::time::Instant::now();
+        let knows = || {
+            let transport = host.accounts().into_iter().find_map(|account| account.transport);
+            let known = transport.map(|transport| transport.common().conversations()).unwrap_or_default();
+            known.iter().any(|one| one.encryption != Encryption::Unknown)
+        };
+        while !knows() || tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
+            assert!(begun.elapsed() < SOON, "it does not come up");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(super) async fn stop(&mut self) {
+        self.running.take().expect("it runs").stop().await;
+    }
+
+    pub(super) fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    pub(super) async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Answered {
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        request("POST", &url, headers, body).await.expect("it is answered")
+    }
+
+    /// What Ann heard of sources, first what was said first; the bridge's own words left out.
+    pub(super) fn heard(&self) -> Vec<Arc<Heard>> {
+        self.ann.heard().into_iter().filter(|heard| heard.author.is_some()).collect()
+    }
+
+    pub(super) async fn hears(&self, what: &str, is: impl Fn(&Heard) -> bool) -> Arc<Heard> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            if let Some(heard) = self.heard().into_iter().find(|heard| is(heard)) {
+                return heard;
+            }
+            assert!(begun.elapsed() < SOON, "Ann does not hear {what}: {:?}", self.heard());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
