@@ -444,3 +444,29 @@ async fn body_without_end_with_two_lengths_or_packed_fills_no_memory_and_says_no
     assert!(scene.heard().iter().all(|heard| heard.words.len() < 200), "{:?}", scene.heard());
     scene.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notice_that_waits_for_what_may_never_come_is_taken_back_and_its_sender_told() {
+    let mut scene = Scene::set(RAW, Says::Encrypted).await;
+    let host = scene.running.as_ref().expect("it runs").host();
+    // Nothing of the bridge's own waits any more, so that what waits is the notice.
+    assert_eq!(scene.post("/job", &[], "before").await.status, 200);
+    scene.hub.faults(&account()).set_reachable(false);
+    let turns = async {
+        // Once it is kept, its network comes back and says that nothing is encrypted any more.
+        while host.journal().counts().await.expect("the journal answers").queued == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        scene.hub.set_encryption(&scene.room, Says::Plain);
+        scene.hub.faults(&account()).set_reachable(true);
+    };
+    let key = [("idempotency-key", "one")];
+    let (answer, ()) = tokio::join!(scene.post("/job", &key, "not for everybody"), turns);
+    assert_eq!(answer.status, 409, "{answer:?}");
+    assert!(answer.body.contains("says otherwise"), "{answer:?}");
+    // It may be brought again under its name, since nothing of it was kept.
+    let again = scene.post("/job", &key, "in other words").await;
+    assert!(again.status == 409 && again.body.contains("says otherwise"), "{again:?}");
+    assert_eq!(scene.heard().len(), 1, "{:?}", scene.heard());
+    scene.stop().await;
+}
