@@ -33,6 +33,9 @@ from timeline import Undecryptable, quote, room_path
 # Seconds that a homeserver may take to store or give a large file.
 LARGE_FILE = 300
 
+# How long a homeserver may take to tell the rooms of a new profile, in seconds.
+PROFILE = 60
+
 class MautrixPerson(Person):
     def __init__(self):
         super().__init__()
@@ -394,8 +397,17 @@ class MautrixPerson(Person):
         content = {"msgtype": "m.file", "body": name, "filename": name, "url": answer["content_uri"]}
         return await self.do_send_event(room, "m.room.message", content)
 
+    async def shown(self, room, picture):
+        """Returns once a room has our picture."""
+        path = f"/_matrix/client/v3/rooms/{quote(room)}/state/m.room.member/{quote(self.user_id)}"
+        while (await self.http.request("GET", path)).get("avatar_url") != picture:
+            await asyncio.sleep(0.02)
+
     async def do_set_picture(self, data, mimetype):
-        """Uploads a picture (in base64) and shows it to everybody."""
+        """Uploads a picture (in base64), shows it to everybody and returns once every room has it.
+
+        A homeserver tells the rooms of a new profile after it answered, so what is said at once may come first.
+        """
         answer = await self.http.request(
             "POST",
             "/_matrix/media/v3/upload",
@@ -404,6 +416,9 @@ class MautrixPerson(Person):
         )
         url = {"avatar_url": answer["content_uri"]}
         await self.http.request("PUT", f"/_matrix/client/v3/profile/{quote(self.user_id)}/avatar_url", url)
+        joined = await self.http.request("GET", "/_matrix/client/v3/joined_rooms")
+        for room in joined["joined_rooms"]:
+            await asyncio.wait_for(self.shown(room, url["avatar_url"]), PROFILE)
         return url
 
     async def do_download(self, file, to=None):
