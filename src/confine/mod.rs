@@ -99,7 +99,7 @@ fn reach(config: &Config) -> Reach {
     let mut reach = Reach { writes: vec![config.service.state.clone()], ..Reach::default() };
     // Whoever throws something away writes there.
     reach.writes.push("/dev/null".into());
-    let listens = [config.notices.listen, config.health.listen, config.metrics.listen];
+    let listens = [config.notices.listen, config.notices.listen_mail, config.health.listen, config.metrics.listen];
     reach.ports.extend(listens.into_iter().flatten().map(|at| at.port()));
     for source in config.sources.values() {
         reach.reads.extend(source.secret_files.iter().chain(&source.template).cloned());

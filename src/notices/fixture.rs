@@ -123,19 +123,6 @@ pub(super) fn named(name: &str) -> Request {
 
 /// What the sender speaks that a request is named for. The longest beginning counts.
 pub(super) fn spoken(name: &str) -> Option<Dialect> {
-    let others = [
-        ("apprise-hookshot", Dialect::Hookshot),
-        ("apprise-ntfy", Dialect::Ntfy),
-        ("apprise-gotify", Dialect::Gotify),
-        ("apprise-slack", Dialect::Slack),
-        ("apprise-discord", Dialect::Discord),
-        ("curl-ntfy", Dialect::Ntfy),
-        ("curl-gotify", Dialect::Gotify),
-        ("curl-raw", Dialect::Raw),
-        ("mattermost", Dialect::Slack),
-        ("forgejo", Dialect::Gitea),
-    ];
-    let all = others.into_iter().chain(Dialect::ALL.iter().map(|(dialect, name)| (*name, *dialect)));
-    let fits = all.filter(|(begin, _)| name.starts_with(begin)).max_by_key(|(begin, _)| begin.len());
-    fits.map(|(_, dialect)| dialect)
+    let format = sealbridge_lab::senders::spoken(name, Dialect::ALL.iter().map(|(_, name)| *name));
+    format.map(|format| format.parse().expect("a format"))
 }

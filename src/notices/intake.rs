@@ -1,37 +1,36 @@
 //! Requests of sources: whose they are, whether they may be believed, what they say, and what they are answered.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
-use sealbridge_contract::{Body, Clock, Kind, Message, RemoteId, SecretBytes, Spool, Timestamp};
-use tokio::sync::Semaphore;
-use url::Url;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use sealbridge_contract::{Body, Clock, Kind, Message, RemoteId, Spool, Timestamp};
+use zeroize::Zeroizing;
 
 use super::{
-    Desk, Dialect, Known, NotTaken, Origin, Posted, SourceName, Standing,
+    Desk, Dialect, Known, NotTaken, Notice, Posted, SourceName, Standing,
     answers::{DELIVERIES, Outcome, answer},
-    brought::{Author, Messages},
+    brought::Messages,
     desk::Named,
-    dialects::{self},
-    proof::{self, Rules},
+    dialects,
+    mail::{self, Sources},
     server::Answers,
     silence,
-    wording::Template,
+    source::Source,
 };
 use crate::{
-    config::{self, Config, secrets},
+    config::Config,
     metrics::{Meters, Requested},
-    operator::{Failure, FailureKind},
+    operator::Failure,
 };
 
-/// So many requests of one source are under way at once, so that one that floods does not delay the others.
-const AT_ONCE: usize = 64;
 /// When whoever is told to come again may do so.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -55,39 +54,6 @@ pub enum Silenced {
     NoAlert,
     /// Alertmanager did not do it, and why.
     Refused(String),
-}
-
-/// One source, as it runs.
-struct Source {
-    dialect: Dialect,
-    author: Author,
-    secrets: Vec<SecretBytes>,
-    rules: Rules,
-    api: Option<Url>,
-    room: Semaphore,
-    pace: Mutex<Pace>,
-    /// Incidents are told one after the other.
-    turn: tokio::sync::Mutex<()>,
-}
-
-/// How many more requests a source may make now.
-struct Pace {
-    per_minute: u32,
-    left: f64,
-    at: Timestamp,
-}
-
-impl Pace {
-    fn takes(&mut self, now: Timestamp) -> bool {
-        let most = f64::from(self.per_minute);
-        let gained = now.since(self.at).as_secs_f64() * most / 60.0;
-        (self.left, self.at) = ((self.left + gained).min(most), now);
-        let takes = self.left >= 1.0;
-        if takes {
-            self.left -= 1.0;
-        }
-        takes
-    }
 }
 
 impl std::fmt::Debug for Intake {
@@ -134,22 +100,31 @@ impl Intake {
             // Its topics stand in the first place of a path, and a message as JSON has none.
             _ => (&[Dialect::Ntfy], path),
         };
-        let proven = |source: &Source| prove(source, from, &posted(rest)).is_ok();
+        let proven = |source: &Source| source.prove(from.ip(), &posted(rest)).is_ok();
         let mut of_dialect = self.sources.iter().filter(|(_, source)| dialects.contains(&source.dialect));
         of_dialect.find(|(_, source)| proven(source)).map(|(name, source)| (name, source, rest))
     }
 
     async fn bring(&self, source: &Source, from: SocketAddr, posted: &Posted<'_>, at_once: bool) -> Outcome {
+        let Ok(once) = source.prove(from.ip(), posted) else { return Outcome::NotProven };
+        let given = posted.headers.get("idempotency-key").and_then(|key| key.to_str().ok());
+        self.take(source, posted, (given, once.as_deref()), at_once).await
+    }
+
+    /// Takes what is proven: read, put into words, kept, and followed for a while.
+    async fn take(
+        &self,
+        source: &Source,
+        posted: &Posted<'_>,
+        (given, once): (Option<&str>, Option<&str>),
+        at_once: bool,
+    ) -> Outcome {
         let not_now = |why: &str| Outcome::NotNow { retry_after: AGAIN, why: why.to_owned() };
-        let once = match prove(source, from, posted) {
-            Ok(once) => once,
-            Err(outcome) => return outcome,
-        };
         // Whoever is not proven takes nothing from whoever is.
-        if !source.pace.lock().unwrap_or_else(PoisonError::into_inner).takes(posted.at) {
+        if !source.may_ask(posted.at) {
             return Outcome::TooMany { retry_after: AGAIN };
         }
-        let Ok(_room) = source.room.try_acquire() else {
+        let Some(_place) = source.place() else {
             return not_now("too many requests of this source are under way");
         };
         let mut notices = match dialects::read(source.dialect, posted) {
@@ -161,10 +136,10 @@ impl Intake {
             return Outcome::Silent;
         }
         // What its sender names it is what all of the request is called by.
-        let given = posted.headers.get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
         let ids: Option<Vec<_>> = notices.iter().map(|notice| notice.id.clone()).collect();
-        let name = given.or_else(|| ids.map(|ids| ids.join("\n"))).filter(|name| !name.is_empty());
-        let named = Named { name: name.as_deref(), once: once.as_deref(), what: posted.body };
+        let name = given.map(str::to_owned).or_else(|| ids.map(|ids| ids.join("\n"))).filter(|name| !name.is_empty());
+        let what = what_it_is(source.dialect, posted, &notices);
+        let named = Named { name: name.as_deref(), once, what: &what };
         let mut following = {
             let _turn = match notices.iter().any(|notice| notice.incident.is_some()) {
                 true => Some(source.turn.lock().await),
@@ -195,6 +170,13 @@ impl Intake {
         }
     }
 
+    fn count(&self, name: &SourceName, source: &Source, outcome: &Outcome) {
+        self.meters.requested(name.as_str(), counted(outcome));
+        if !matches!(outcome, Outcome::Arrived { .. } | Outcome::Queued { .. } | Outcome::Silent) {
+            tracing::warn!(source = %name, status = %outcome.status(source.dialect), "A request was not taken.");
+        }
+    }
+
     async fn look_up(&self, id: &str) -> Response<Vec<u8>> {
         for source in self.sources.values() {
             match self.desk.standing(source.author.origin(), &RemoteId::new(id)).await {
@@ -204,6 +186,11 @@ impl Intake {
             }
         }
         json(StatusCode::NOT_FOUND, &serde_json::json!({ "error": "nothing is known of such a delivery" }))
+    }
+
+    /// Takes what is mailed at an address of this machine, until `stop`.
+    pub async fn take_mail(self: Arc<Self>, server: mail::Server, stop: tokio_util::sync::CancellationToken) {
+        server.take_for(self, stop).await;
     }
 
     /// Forgets names that are too old, now and then, until `stop`.
@@ -287,44 +274,6 @@ impl Intake {
     }
 }
 
-impl Source {
-    fn open(name: &SourceName, section: &config::Source, now: Timestamp) -> Result<Self, Failure> {
-        let mut secrets = Vec::new();
-        for file in &section.secret_files {
-            let secret = secrets::read_file(file)?;
-            if secret.is_empty() {
-                return Err(Failure::new(FailureKind::Config, format!("{} is empty", file.display())));
-            }
-            secrets.push(SecretBytes::new(secret.as_bytes().to_vec()));
-        }
-        let template = match &section.template {
-            None => Template::of(section.format),
-            Some(file) => {
-                let failed =
-                    |why: String| Failure::new(FailureKind::Config, format!("the template {}: {why}", file.display()));
-                let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
-                Template::parse(&text).map_err(|error| failed(error.to_string()))?
-            }
-        };
-        let wrong = |why: String| Failure::new(FailureKind::Config, format!("`api`: {why}"));
-        let api = section.api.as_deref().map(silence::address).transpose().map_err(wrong)?;
-        Ok(Self {
-            dialect: section.format,
-            author: Author::new(Origin::source(name, section.name.as_deref()), template),
-            secrets,
-            rules: Rules::default(),
-            api,
-            room: Semaphore::new(AT_ONCE),
-            pace: Mutex::new(Pace {
-                per_minute: section.most_per_minute,
-                left: f64::from(section.most_per_minute),
-                at: now,
-            }),
-            turn: tokio::sync::Mutex::default(),
-        })
-    }
-}
-
 impl Answers for Intake {
     async fn answer(&self, from: SocketAddr, head: Parts, body: Bytes) -> Response<Vec<u8>> {
         let path = head.uri.path();
@@ -345,44 +294,72 @@ impl Answers for Intake {
         };
         let posted = posted(rest);
         let outcome = self.bring(source, from, &posted, wants_no_waiting(&head.headers)).await;
-        self.meters.requested(name.as_str(), counted(&outcome));
-        if !matches!(outcome, Outcome::Arrived { .. } | Outcome::Queued { .. } | Outcome::Silent) {
-            tracing::warn!(source = %name, status = %outcome.status(source.dialect), "A request was not taken.");
-        }
+        self.count(name, source, &outcome);
         answer(source.dialect, &posted, &outcome)
     }
 }
 
-/// Whether a request may be believed. What its proof has in it that no other has is said, so that it is taken once.
-fn prove(source: &Source, from: SocketAddr, posted: &Posted<'_>) -> Result<Option<String>, Outcome> {
-    if source.secrets.is_empty() {
-        let here = from.ip().to_canonical().is_loopback() && !came_through(posted.headers);
-        return if here { Ok(None) } else { Err(Outcome::NotProven) };
+/// What mail is for whom, and who may mail.
+impl Sources for Intake {
+    fn named(&self, name: &str) -> Option<(&SourceName, bool)> {
+        let name = SourceName::parse(name).ok()?;
+        let (name, source) = self.sources.get_key_value(&name)?;
+        (source.dialect == Dialect::Mail).then(|| (name, source.has_secret()))
     }
-    let proven = proof::check(source.dialect, posted, &source.secrets, &source.rules);
-    proven.map(|proven| proven.once).map_err(|_| Outcome::NotProven)
+
+    fn proven(&self, user: &[u8], password: &[u8]) -> Vec<SourceName> {
+        // As `Authorization: Basic` has it, so that there is one way in which a secret is looked at.
+        let shown = Zeroizing::new(STANDARD.encode([user, b":", password].concat()));
+        let Ok(shown) = HeaderValue::from_str(&format!("Basic {}", *shown)) else { return Vec::new() };
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, shown)]);
+        let posted = as_posted(&headers, b"", self.clock().now());
+        let mails = self.sources.iter().filter(|(_, source)| source.dialect == Dialect::Mail && source.has_secret());
+        let proven = |source: &Source| source.prove(IpAddr::from([127, 0, 0, 1]), &posted).is_ok();
+        mails.filter(|(_, source)| proven(source)).map(|(name, _)| name.clone()).collect()
+    }
+
+    async fn mailed(&self, to: &[SourceName], mail: &[u8]) -> Vec<Outcome> {
+        let headers = HeaderMap::new();
+        let all: Vec<_> = to.iter().filter_map(|name| self.sources.get(name).map(|source| (name, source))).collect();
+        // Nobody gets it while somebody can't, since whoever mails it mails it to all of them again.
+        for (_, source) in &all {
+            if let Err(why @ NotTaken::NotNow(_)) = self.desk.may_be_taken(source.author.origin()) {
+                return vec![of_not_taken(why); all.len()];
+            }
+        }
+        let mut outcomes = Vec::new();
+        for (name, source) in all {
+            let outcome = self.take(source, &as_posted(&headers, mail, self.clock().now()), (None, None), false).await;
+            self.count(name, source, &outcome);
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+}
+
+/// A mail as if it were posted.
+fn as_posted<'a>(headers: &'a HeaderMap, mail: &'a [u8], at: Timestamp) -> Posted<'a> {
+    Posted { method: &Method::POST, path: "", query: None, headers, body: mail, at }
+}
+
+/// What a request is, so that another one of the same name is seen. Of a mail it is what it says: whoever passes it on
+/// writes lines of their own above it, and others when they try again.
+fn what_it_is<'a>(dialect: Dialect, posted: &Posted<'a>, notices: &[Notice]) -> Cow<'a, [u8]> {
+    if dialect != Dialect::Mail {
+        return Cow::Borrowed(posted.body);
+    }
+    let mut what = Vec::new();
+    for notice in notices {
+        what.extend(notice.values.to_string().into_bytes());
+        notice.attachments.iter().for_each(|file| what.extend_from_slice(file.content.expose()));
+    }
+    Cow::Owned(what)
 }
 
 /// `Prefer: respond-async` (RFC 7240).
 fn wants_no_waiting(headers: &HeaderMap) -> bool {
     let mut preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     preferences.any(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case("respond-async")))
-}
-
-/// Whether a request came through a proxy, or out of a browser: then it is not from a program of this machine, whatever its
-/// address says.
-fn came_through(headers: &HeaderMap) -> bool {
-    const SIGNS: &[&str] = &[
-        "forwarded",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-real-ip",
-        "via",
-        "origin",
-        "sec-fetch-site",
-        "sec-fetch-mode",
-    ];
-    SIGNS.iter().any(|name| headers.contains_key(*name))
 }
 
 fn of_not_taken(why: NotTaken) -> Outcome {

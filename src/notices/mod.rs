@@ -14,6 +14,7 @@ pub mod dialects;
 mod following;
 mod incidents;
 mod intake;
+pub mod mail;
 pub mod markup;
 #[cfg(test)]
 mod fixture;
@@ -22,6 +23,7 @@ mod notice;
 pub mod proof;
 mod server;
 pub mod silence;
+mod source;
 mod standing;
 pub mod wording;
 

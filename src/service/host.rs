@@ -110,9 +110,12 @@ impl Host for Service {
     }
 }
 
+/// The sources, and the addresses at which they are heard.
+type Heard = (Arc<notices::Intake>, Option<notices::Server>, Option<notices::mail::Server>);
+
 impl Service {
-    /// Reads the secrets and templates of the sources, and binds the address at which they are heard, if there is one.
-    async fn hear_sources(&self) -> Result<(Arc<notices::Intake>, Option<notices::Server>), Failure> {
+    /// Reads the secrets and templates of the sources, and binds the addresses at which they are heard, if there are any.
+    async fn hear_sources(&self) -> Result<Heard, Failure> {
         let (desk, spool): (_, Arc<dyn Spool>) = (Arc::clone(&self.notices), Arc::new(self.spool.clone()));
         let intake = notices::Intake::new(&self.config, desk, spool, self.dispatch.meters())?;
         let intake = Arc::clone(self.brought.get_or_init(|| Arc::new(intake)));
@@ -121,7 +124,11 @@ impl Service {
             Some(at) => Some(notices::Server::bind(at, section.most_body.0).await?),
             None => None,
         };
-        Ok((intake, server))
+        let mail = match section.listen_mail {
+            Some(at) => Some(notices::mail::Server::bind(at, section.most_body.0).await?),
+            None => None,
+        };
+        Ok((intake, server, mail))
     }
 }
 
@@ -171,11 +178,18 @@ impl Assembled for Service {
         if let Some(host) = self.this.get().and_then(Weak::upgrade) {
             tasks.spawn(Chat::new(host).run(stop.clone()));
         }
-        let (intake, heard) = self.hear_sources().await?;
+        let (intake, heard, mail) = self.hear_sources().await?;
         if let Some(server) = heard {
             let (intake, stop) = (Arc::clone(&intake), stop.clone());
             tasks.spawn(async move {
                 server.serve(intake, stop).await;
+                Ok(())
+            });
+        }
+        if let Some(server) = mail {
+            let (intake, stop) = (Arc::clone(&intake), stop.clone());
+            tasks.spawn(async move {
+                intake.take_mail(server, stop).await;
                 Ok(())
             });
         }

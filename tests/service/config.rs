@@ -308,6 +308,7 @@ fn example_parses_and_shows_the_defaults() {
             ("/accounts/family", "groups"),
             ("/operator/admins/anna", "key"),
             ("/notices", "listen"),
+            ("/notices", "listen_mail"),
             ("/sources/prometheus", "secret_files"),
             ("/sources/prometheus", "name"),
             ("/sources/prometheus", "template"),

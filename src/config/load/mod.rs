@@ -279,6 +279,10 @@ impl<'a> Loading<'a> {
                 self.problem(&format!("links.{name}"), words.into());
             }
         }
+        if config.notices.listen_mail.is_some_and(|at| !at.ip().is_loopback()) {
+            let words = "mail is taken from this machine alone, since it comes without TLS: name a loopback address";
+            self.problem("notices.listen_mail", words.into());
+        }
         for (name, source) in &config.sources {
             self.check_source(name, source, config.notices.listen);
         }

@@ -21,15 +21,24 @@ pub struct Notices {
     #[schemars(with = "Option<String>")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
+    /// The address at which mail is taken by SMTP, without TLS: a loopback address. Without it none is.
+    #[schemars(with = "Option<String>")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen_mail: Option<SocketAddr>,
     /// How long a request waits for its notice to arrive. After that it is answered that it is kept and goes on its way.
     pub answer_within: Period,
-    /// The largest request.
+    /// The largest request, and the largest mail.
     pub most_body: Size,
 }
 
 impl Default for Notices {
     fn default() -> Self {
-        Self { listen: None, answer_within: Period(Duration::from_secs(10)), most_body: Size(16 << 20) }
+        Self {
+            listen: None,
+            listen_mail: None,
+            answer_within: Period(Duration::from_secs(10)),
+            most_body: Size(16 << 20),
+        }
     }
 }
 

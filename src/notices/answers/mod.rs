@@ -81,7 +81,7 @@ impl Outcome {
     }
 
     /// Why nothing came of it.
-    fn why(&self) -> String {
+    pub(super) fn why(&self) -> String {
         match self {
             Self::Arrived { .. } | Self::Queued { .. } | Self::Silent => String::new(),
             Self::Refused(refused) => refused.to_string(),

@@ -95,7 +95,7 @@ impl std::str::FromStr for SourceArg {
 pub(super) fn list(config: &Config, output: Output) -> Found {
     let mut outcome = Outcome { words: String::new(), lines: Vec::new(), found: None };
     for (name, source) in &config.sources {
-        let at = place(config, name);
+        let at = place(config, name, source.format);
         let to: Vec<_> = source.to.iter().map(ToString::to_string).collect();
         let guarded = match source.secret_files.len() {
             0 => "without a secret, from this machine alone".to_owned(),
@@ -117,8 +117,12 @@ pub(super) fn list(config: &Config, output: Output) -> Found {
     Ok(None)
 }
 
-fn place(config: &Config, name: &SourceName) -> Option<String> {
-    config.notices.listen.map(|at| format!("http://{at}/{name}"))
+/// Where a source is heard. What takes mail is heard as mail if mail is taken at all.
+fn place(config: &Config, name: &SourceName, format: Dialect) -> Option<String> {
+    match config.notices.listen_mail {
+        Some(at) if format == Dialect::Mail => Some(format!("smtp://{at}, to {name}@localhost")),
+        _ => config.notices.listen.map(|at| format!("http://{at}/{name}")),
+    }
 }
 
 /// Adds one.
@@ -172,11 +176,12 @@ fn forget_unused(config: &Config, name: &SourceName, used: &[String]) {
 }
 
 fn told(config: &Config, name: &SourceName, secret: &Text, path: &Path, output: Output) -> Found {
-    let at = place(config, name);
+    let at = config.sources.get(name).and_then(|source| place(config, name, source.format));
     let listens = at.clone().unwrap_or_else(|| "nowhere yet: set `listen` in [notices]".to_owned());
     let words = format!(
         "The source {name} is in {}. Its requests go to {listens}\nIts secret, shown this once:\n    {}\nAs \
-         `Authorization: Bearer SECRET`, or where its format has a place for one (docs/notices.md). Start the service anew to \
+         `Authorization: Bearer SECRET`, as the password of mail, or where its format has a place for one (docs/notices.md). \
+         Start the service anew to \
          hear it, and try it: sealbridge sources test {name}\n",
         path.display(),
         secret.as_str(),

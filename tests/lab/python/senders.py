@@ -3,6 +3,7 @@
     python3 senders.py list
     python3 senders.py send NAME URL [SECRET]     one notice by one sender to a server; fails if it is not taken
     python3 senders.py each URL                   one by each to URL/NAME; says `NAME taken` or `NAME not taken`
+    python3 senders.py mail HOST:PORT TO [SECRET] one mail by Python's smtplib; fails if it is not taken
     python3 senders.py capture FOLDER [NAME ...]  what each sends, as FOLDER/NAME.http
 
 What is captured is what came over the wire: the line of the request, its headers but for those of the connection, an
@@ -496,11 +497,15 @@ def mail():
     return message
 
 
-def send_mail(address):
-    """By SMTP, to HOST:PORT."""
+def send_mail(address, to, secret=None):
     host, port = address.rsplit(":", 1)
-    with smtplib.SMTP(host, int(port)) as server:
-        server.send_message(mail())
+    try:
+        with smtplib.SMTP(host, int(port)) as server:
+            if secret:
+                server.login(to.split("@")[0], secret)
+            server.send_message(mail(), to_addrs=[to])
+    except smtplib.SMTPException as error:
+        raise NotTaken(error) from error
 
 
 # Capturing
@@ -581,8 +586,8 @@ def main():
                     print(name, "taken")
                 except NotTaken:
                     print(name, "not taken")
-        case ["send-mail", address]:
-            send_mail(address)
+        case ["mail", address, to, *secret]:
+            send_mail(address, to, *secret)
         case ["capture", folder, *names]:
             capture(folder, names)
         case _:

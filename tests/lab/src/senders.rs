@@ -18,6 +18,27 @@ use crate::{
 
 const REQUIREMENTS: &str = include_str!("../python/senders.txt");
 
+/// Senders that are called otherwise than what they speak, by how their names begin.
+const SPEAK: &[(&str, &str)] = &[
+    ("apprise-hookshot", "hookshot"),
+    ("apprise-ntfy", "ntfy"),
+    ("apprise-gotify", "gotify"),
+    ("apprise-slack", "slack"),
+    ("apprise-discord", "discord"),
+    ("curl-ntfy", "ntfy"),
+    ("curl-gotify", "gotify"),
+    ("curl-raw", "raw"),
+    ("mattermost", "slack"),
+    ("forgejo", "gitea"),
+];
+
+/// Which of these formats a sender speaks. The longest beginning counts.
+pub fn spoken<'a>(sender: &str, formats: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let all = SPEAK.iter().copied().chain(formats.map(|format| (format, format)));
+    let fits = all.filter(|(begin, _)| sender.starts_with(begin)).max_by_key(|(begin, _)| begin.len());
+    fits.map(|(_, format)| format)
+}
+
 /// All of them, ready to send.
 #[derive(Debug, Clone)]
 pub struct Senders {
@@ -57,6 +78,16 @@ impl Senders {
             .filter_map(|line| line.split_once(' '))
             .map(|(name, how)| (name.into(), how == "taken"))
             .collect())
+    }
+
+    /// Has Python's `smtplib` hand a mail over at `HOST:PORT`, for whoever shows this secret. Blocks until it is answered.
+    ///
+    /// # Errors
+    /// The mail was not taken, and why.
+    pub fn mail(&self, at: &str, to: &str, secret: Option<&str>) -> Result<()> {
+        let mut command = self.command()?;
+        command.args(["mail", at, to]).args(secret);
+        run(&mut command)
     }
 
     /// Writes down what each of them sends, as `FOLDER/NAME.http`. Blocks, for half a minute at worst.

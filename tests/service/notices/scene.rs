@@ -18,6 +18,8 @@ pub(super) struct Scene {
     pub(super) ann: LoopbackPerson,
     pub(super) room: ConversationId,
     pub(super) port: u16,
+    /// Where mail is taken.
+    pub(super) mail: u16,
     sections: String,
     pub(super) running: Option<Running>,
 }
@@ -42,18 +44,19 @@ impl Scene {
         }
         let place = |name: &str| format!("{:?}", folder.path().join(name));
         let sections = sections.replace("SECRET", &place("secret")).replace("OLD", &place("old"));
-        let port = free_port().expect("a port");
-        let mut scene = Self { folder, hub, ann, room, port, sections, running: None };
+        let [port, mail] = [(); 2].map(|()| free_port().expect("a port"));
+        let mut scene = Self { folder, hub, ann, room, port, mail, sections, running: None };
         scene.start().await;
         scene
     }
 
     pub(super) async fn start(&mut self) {
         let text = format!(
-            "[service]\nstate = {:?}\n[notices]\nlisten = \"127.0.0.1:{}\"\nanswer_within = \"2s\"\nmost_body = \"64KiB\"\n\
+            "[service]\nstate = {:?}\n[notices]\nlisten = \"127.0.0.1:{}\"\nlisten_mail = \"127.0.0.1:{}\"\nanswer_within = \"2s\"\nmost_body = \"64KiB\"\n\
              [accounts.a]\nnetwork = \"loopback\"\nhub = \"{}\"\nconversations = [\"room\"]\n{}",
             self.state(),
             self.port,
+            self.mail,
             self.hub.name(),
             self.sections,
         );

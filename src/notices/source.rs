@@ -1,0 +1,144 @@
+//! One source, as it runs: by what its requests are believed, how many it may make, and whose words they become.
+
+use std::{
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+};
+
+use http::HeaderMap;
+use sealbridge_contract::{SecretBytes, Timestamp};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use url::Url;
+
+use super::{
+    Dialect, Origin, Posted, SourceName,
+    brought::Author,
+    proof::{self, NotProven, Rules},
+    silence,
+    wording::Template,
+};
+use crate::{
+    config::{self, secrets},
+    operator::{Failure, FailureKind},
+};
+
+/// So many requests of one source are under way at once, so that one that floods does not delay the others.
+const AT_ONCE: usize = 64;
+
+/// One source.
+pub(super) struct Source {
+    pub(super) dialect: Dialect,
+    pub(super) author: Author,
+    pub(super) api: Option<Url>,
+    /// Incidents are told one after the other.
+    pub(super) turn: tokio::sync::Mutex<()>,
+    secrets: Vec<SecretBytes>,
+    rules: Rules,
+    room: Semaphore,
+    pace: Mutex<Pace>,
+}
+
+/// How many more requests a source may make now.
+struct Pace {
+    per_minute: u32,
+    left: f64,
+    at: Timestamp,
+}
+
+impl Pace {
+    fn takes(&mut self, now: Timestamp) -> bool {
+        let most = f64::from(self.per_minute);
+        let gained = now.since(self.at).as_secs_f64() * most / 60.0;
+        (self.left, self.at) = ((self.left + gained).min(most), now);
+        let takes = self.left >= 1.0;
+        if takes {
+            self.left -= 1.0;
+        }
+        takes
+    }
+}
+
+impl Source {
+    /// Reads its secrets and its template.
+    ///
+    /// # Errors
+    /// [`FailureKind::Config`]: one can't be read, or is none.
+    pub(super) fn open(name: &SourceName, section: &config::Source, now: Timestamp) -> Result<Self, Failure> {
+        let mut secrets = Vec::new();
+        for file in &section.secret_files {
+            let secret = secrets::read_file(file)?;
+            if secret.is_empty() {
+                return Err(Failure::new(FailureKind::Config, format!("{} is empty", file.display())));
+            }
+            secrets.push(SecretBytes::new(secret.as_bytes().to_vec()));
+        }
+        let template = match &section.template {
+            None => Template::of(section.format),
+            Some(file) => {
+                let failed =
+                    |why: String| Failure::new(FailureKind::Config, format!("the template {}: {why}", file.display()));
+                let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+                Template::parse(&text).map_err(|error| failed(error.to_string()))?
+            }
+        };
+        let wrong = |why: String| Failure::new(FailureKind::Config, format!("`api`: {why}"));
+        let api = section.api.as_deref().map(silence::address).transpose().map_err(wrong)?;
+        Ok(Self {
+            dialect: section.format,
+            author: Author::new(Origin::source(name, section.name.as_deref()), template),
+            secrets,
+            rules: Rules::default(),
+            api,
+            room: Semaphore::new(AT_ONCE),
+            pace: Mutex::new(Pace {
+                per_minute: section.most_per_minute,
+                left: f64::from(section.most_per_minute),
+                at: now,
+            }),
+            turn: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// Whether its requests show a secret, or are signed with one. Without any they are believed from this machine alone.
+    pub(super) fn has_secret(&self) -> bool {
+        !self.secrets.is_empty()
+    }
+
+    /// Whether a request may be believed. What its proof has in it that no other has is said, so that it is taken once.
+    ///
+    /// # Errors
+    /// [`NotProven`].
+    pub(super) fn prove(&self, from: IpAddr, posted: &Posted<'_>) -> Result<Option<String>, NotProven> {
+        if !self.has_secret() {
+            let here = from.to_canonical().is_loopback() && !came_through(posted.headers);
+            return if here { Ok(None) } else { Err(NotProven) };
+        }
+        proof::check(self.dialect, posted, &self.secrets, &self.rules).map(|proven| proven.once)
+    }
+
+    /// Whether it may make one more request now.
+    pub(super) fn may_ask(&self, now: Timestamp) -> bool {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner).takes(now)
+    }
+
+    /// A place among its requests that are under way.
+    pub(super) fn place(&self) -> Option<SemaphorePermit<'_>> {
+        self.room.try_acquire().ok()
+    }
+}
+
+/// Whether a request came through a proxy, or out of a browser: then it is not from a program of this machine, whatever its
+/// address says.
+fn came_through(headers: &HeaderMap) -> bool {
+    const SIGNS: &[&str] = &[
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-real-ip",
+        "via",
+        "origin",
+        "sec-fetch-site",
+        "sec-fetch-mode",
+    ];
+    SIGNS.iter().any(|name| headers.contains_key(*name))
+}
