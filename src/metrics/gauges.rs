@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{family::Family, gauge::Gauge, info::Info},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
     registry::{Registry, Unit},
 };
 use std::sync::atomic::AtomicU64;
@@ -22,6 +22,12 @@ struct Account {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
     version: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Stopped {
+    account: String,
+    why: &'static str,
 }
 
 type Seconds = Gauge<f64, AtomicU64>;
@@ -66,6 +72,7 @@ fn of_journal(registry: &mut Registry, host: &dyn Host, counts: &Counts) {
 
 fn of_accounts(registry: &mut Registry, host: &dyn Host) {
     let (up, heard) = (Family::<Account, Gauge>::default(), Family::<Account, Seconds>::default());
+    let guard = Family::<Stopped, Counter>::default();
     let now = host.clock().now();
     let mut stopped = 0;
     for account in host.accounts() {
@@ -73,6 +80,9 @@ fn of_accounts(registry: &mut Registry, host: &dyn Host) {
         let health = account.transport.as_ref().map(|transport| transport.common().health());
         up.get_or_create(&label).set(i64::from(health.as_ref().is_some_and(|health| health.connected)));
         stopped += u64::from(account.stopped.is_some());
+        for (why, count) in health.iter().flat_map(|health| &health.stopped) {
+            guard.get_or_create(&Stopped { account: label.account.clone(), why: *why }).inc_by(*count);
+        }
         if let Some(last) = health.and_then(|health| health.last_heard) {
             let since = now.since(sealbridge_contract::Timestamp(last));
             heard.get_or_create(&label).set(since.as_secs_f64());
@@ -85,6 +95,7 @@ fn of_accounts(registry: &mut Registry, host: &dyn Host) {
         Unit::Seconds,
         heard,
     );
+    registry.register("guard_stopped", "What the egress guard stopped since the start", guard);
     let gauge: Gauge = Gauge::default();
     gauge.set(i64::try_from(stopped).unwrap_or(i64::MAX));
     registry.register("accounts_stopped", "Accounts for which a person must act", gauge);

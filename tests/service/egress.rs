@@ -1,12 +1,17 @@
 //! The egress guard, with an engine that is led to do what it must never do.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    io::Write as _,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use sealbridge_lab::{
     Person,
     bridge::Binary,
     demo::{Scene, Setting, Stage},
+    http::{free_port, request},
     search::Search,
     servers,
 };
@@ -153,6 +158,11 @@ async fn key_for_who_was_not_admitted_or_is_somebody_else_by_now_is_stopped_whoe
     const KEYS: &str = "sendToDevice/m.room.encrypted";
     let setting = Setting { rotate_after: Some(ROTATE), proxies: true, ..Setting::default() };
     let mut scene = Scene::set_with(&binary(), &Stage::new(true), setting).await?;
+    let metrics = free_port()?;
+    scene.bridge.stop().await?;
+    let mut config = fs::OpenOptions::new().append(true).open(scene.bridge.config())?;
+    config.write_all(format!("\n[metrics]\nlisten = \"127.0.0.1:{metrics}\"\n").as_bytes())?;
+    scene.bridge.start().await?;
     let people = scene.people.clone();
     let [alice, bob] = &people;
     bob.send(&scene.rooms[1], "among ourselves").await?;
@@ -165,6 +175,13 @@ async fn key_for_who_was_not_admitted_or_is_somebody_else_by_now_is_stopped_whoe
     let carol = comes_untold(&scene, "carol").await?;
     stopped(&scene, OUTSIDER, 0).await?;
     ensure!(requests(&scene, 0, KEYS)? == keys, "a key was sent all the same");
+    let counted = request("GET", &format!("http://127.0.0.1:{metrics}/metrics"), &[], "").await?.body;
+    let count = |account, why| {
+        let label = format!("sealbridge_guard_stopped_total{{account=\"{account}\",why=\"{why}\"}} ");
+        counted.lines().find_map(|line| line.strip_prefix(&label)).and_then(|count| count.parse::<u64>().ok())
+    };
+    ensure!(count("a", "outsider") > Some(0) && count("b", "outsider") == Some(0), "{counted}");
+    ensure!(count("a", "cleartext") == Some(0), "{counted}");
     scene.proxies[1].go_online();
     misled(&mut scene, "").await?;
     stands(&scene, &carol, "reads").await?;

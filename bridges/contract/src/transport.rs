@@ -1,6 +1,6 @@
 //! The three kinds of transport. Which one a network is decides what the compiler lets it read.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -91,6 +91,10 @@ pub struct Health {
     pub trouble: Option<String>,
     /// Who we are there.
     pub identity: Option<String>,
+    /// What the last door before the network stopped since the start, by the names of its reasons: a reason that never
+    /// arose is there with a nought. Empty where there is no such door.
+    #[serde(skip)]
+    pub stopped: BTreeMap<&'static str, u64>,
 }
 
 /// Something that a look at an account found.

@@ -19,7 +19,7 @@ use crate::{
     config::Settings,
     core::{Core, fatal_http, fatal_open, opens_later, track},
     direct,
-    engine::{Engine, EngineError, IdentityError, OpenError},
+    engine::{Engine, EngineError, IdentityError, OpenError, Stop},
     ephemeral, fetch, finding, gaps, incoming, invites, latekeys, outgoing, portraits, prune, readers, session_store,
     traffic, translate,
     verify::Comparison,
@@ -176,6 +176,8 @@ impl Transport for Matrix {
                 health.trouble.get_or_insert_with(|| format!("nothing was heard for {} s", silent.as_secs()));
             }
         }
+        let seen = self.core.http.watch().stopped;
+        health.stopped = Stop::ALL.iter().map(|stop| (stop.name(), seen.get(stop).copied().unwrap_or(0))).collect();
         health
     }
 

@@ -137,7 +137,8 @@ fn describe_lanes(lanes: &[LaneLine], now: i64) -> String {
 }
 
 fn describe_account(account: &AccountLine, now: i64) -> String {
-    let Health { identity, last_heard, connected, trouble } = &account.health;
+    // What was stopped is the doctor's.
+    let Health { identity, last_heard, connected, trouble, stopped: _ } = &account.health;
     let identity = identity.as_deref().unwrap_or("?");
     let ago = |at: i64| format!(", heard of {} s ago", now.saturating_sub(at).max(0) / 1000);
     let heard = last_heard.map_or(String::new(), ago);

@@ -45,6 +45,45 @@ pub enum Stop {
     Media,
 }
 
+impl Stop {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::UnknownRequest,
+        Self::Body,
+        Self::Cleartext,
+        Self::Relation,
+        Self::Reaction,
+        Self::Reason,
+        Self::State,
+        Self::OpenRoom,
+        Self::ClearToDevice,
+        Self::UnknownRecipient,
+        Self::Outsider,
+        Self::ClearSecret,
+        Self::Media,
+    ];
+
+    /// What it is called where it is counted.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UnknownRequest => "unknown-request",
+            Self::Body => "body",
+            Self::Cleartext => "cleartext",
+            Self::Relation => "relation",
+            Self::Reaction => "reaction",
+            Self::Reason => "reason",
+            Self::State => "state",
+            Self::OpenRoom => "open-room",
+            Self::ClearToDevice => "clear-to-device",
+            Self::UnknownRecipient => "unknown-recipient",
+            Self::Outsider => "outsider",
+            Self::ClearSecret => "clear-secret",
+            Self::Media => "media",
+        }
+    }
+}
+
 /// What the bridge says to a homeserver when it declines an invitation, and when it leaves a room. Nothing else is said.
 pub(crate) const DECLINING: &str = "This bridge follows invitations of those its operator named only.";
 pub(crate) const LEAVING: &str = "This room is not encrypted. The bridge joins encrypted rooms only.";
