@@ -157,7 +157,8 @@ fn frozen(core: &Core, room: &RoomId) -> Result<(), DeliveryError> {
     let names = changed.iter().map(|user| user.as_str()).collect::<Vec<_>>().join(", ");
     let cause =
         format!("the identity of {names} is another than the one that was known; `sealbridge audience` says more");
-    Err(DeliveryError::retry_after(Duration::from_secs(60), cause))
+    // By then the gate knows it too, and holds what is on its way until somebody looked.
+    Err(DeliveryError::retry_after(Duration::from_secs(2), cause))
 }
 
 /// Encrypts one event for those who are in the room and may read it.
