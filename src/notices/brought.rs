@@ -43,13 +43,15 @@ struct Root {
 pub(super) struct Author {
     origin: Origin,
     template: Template,
+    /// For incidents of our own making.
+    ours: Template,
 }
 
 impl Author {
     /// Who makes messages with this template.
     #[must_use]
     pub(super) fn new(origin: Origin, template: Template) -> Self {
-        Self { origin, template }
+        Self { origin, template, ours: Template::of_ours() }
     }
 
     /// Where they come from.
@@ -105,6 +107,10 @@ impl Author {
         Body { html: html.map(Into::into), ..Body::plain(plain) }
     }
 
+    fn template_for(&self, known: &Known) -> &Template {
+        if known.ours { &self.ours } else { &self.template }
+    }
+
     async fn of_incident(&self, desk: &Desk, values: &Value, incident: &Incident) -> Result<Messages, NotTaken> {
         let key = format!("{INCIDENTS}{}", desk.digest("incident", &self.origin, incident.group.as_bytes()));
         let (now, fresh) = (desk.clock().now(), Desk::fresh_id());
@@ -113,10 +119,12 @@ impl Author {
         let alerts = known.course();
         let course = course(&known, &alerts);
         let (root, severity) = (known.root.clone(), known.severity());
-        let words = self.body(wording::root(&self.template, &course));
+        let template = self.template_for(&known);
+        let words = self.body(wording::root(template, &course));
         let author = || self.origin.author();
         let (mut messages, mut news) = (Vec::new(), None);
         match &step {
+            Step::EndsUnknown if incident.only_if_known => {}
             Step::Begins | Step::EndsUnknown => {
                 messages.push((root.clone(), Message::of(author(), now, said(severity, words))));
             }
@@ -128,14 +136,15 @@ impl Author {
                 messages.push((Desk::fresh_id(), Message::of(author(), now, edit(root.clone(), severity, words))));
                 if !changed.is_empty() {
                     let id = Desk::fresh_id();
-                    messages.push((id.clone(), self.news(desk, &course, &changed, &root, severity)));
+                    messages.push((id.clone(), self.news(desk, template, &course, &changed, (&root, severity))));
                     news = Some(id);
                 }
             }
             Step::Ends { ended } => {
                 let changed: Vec<_> = changed(&alerts, ended.iter());
                 messages.push((Desk::fresh_id(), Message::of(author(), now, edit(root.clone(), severity, words))));
-                messages.push((Desk::fresh_id(), self.news(desk, &course, &changed, &root, Severity::Info)));
+                messages
+                    .push((Desk::fresh_id(), self.news(desk, template, &course, &changed, (&root, Severity::Info))));
             }
         }
         let mut writes = Vec::new();
@@ -165,12 +174,12 @@ impl Author {
     fn news(
         &self,
         desk: &Desk,
+        template: &Template,
         course: &Course<'_>,
         changed: &[&Alert],
-        root: &RemoteId,
-        severity: Severity,
+        (root, severity): (&RemoteId, Severity),
     ) -> Message {
-        let body = self.body(wording::change(&self.template, course, changed));
+        let body = self.body(wording::change(template, course, changed));
         let message = Message::of(self.origin.author(), desk.clock().now(), said(severity, body));
         Message { thread: Some(Target::new(root.clone())), ..message }
     }
@@ -215,7 +224,7 @@ impl Author {
     #[must_use]
     pub(super) fn as_it_is(&self, desk: &Desk, key: String, known: &Known) -> Messages {
         let alerts = known.course();
-        let words = self.body(wording::root(&self.template, &course(known, &alerts)));
+        let words = self.body(wording::root(self.template_for(known), &course(known, &alerts)));
         let message =
             Message::of(self.origin.author(), desk.clock().now(), edit(known.root.clone(), known.severity(), words));
         Messages { messages: vec![(Desk::fresh_id(), message)], writes: vec![StoreWrite::put(key, kept(known))] }

@@ -41,6 +41,8 @@ pub enum Dialect {
     Raw,
     /// A mail, whole.
     Mail,
+    /// Signs of life, as healthchecks takes them.
+    Ping,
 }
 
 impl Dialect {
@@ -62,6 +64,7 @@ impl Dialect {
         (Self::UptimeKuma, "uptime-kuma"),
         (Self::Raw, "raw"),
         (Self::Mail, "mail"),
+        (Self::Ping, "ping"),
     ];
 
     /// Its name in the config.

@@ -31,6 +31,9 @@ pub struct Known {
     pub silenced_until: Option<Timestamp>,
     /// What was said of it beside its message, so that a reply to any of that is a reply to it.
     pub said: Vec<RemoteId>,
+    /// It is of our own making: [`Incident::ours`].
+    #[serde(default)]
+    pub ours: bool,
 }
 
 /// One alert, as it was told last.
@@ -98,6 +101,7 @@ impl Known {
             acknowledged: None,
             silenced_until: None,
             said: Vec::new(),
+            ours: incident.ours,
         };
         let mut known = known.unwrap_or_else(fresh);
         known.values = values.clone();
@@ -184,7 +188,7 @@ mod tests {
             severity: Severity::Warning,
             values: json!({ "name": name }),
         };
-        Incident { group: "g".into(), alerts: alerts.iter().map(alert).collect() }
+        Incident { group: "g".into(), alerts: alerts.iter().map(alert).collect(), ..Incident::default() }
     }
 
     fn hear(known: Option<Known>, alerts: &[(&str, bool)], at: i64) -> (Step, Known) {

@@ -1,29 +1,21 @@
 //! Requests of sources: whose they are, whether they may be believed, what they say, and what they are answered.
 
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{borrow::Cow, collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
 use sealbridge_contract::{Body, Clock, Kind, Message, RemoteId, Spool, Timestamp};
-use zeroize::Zeroizing;
 
 use super::{
     Desk, Dialect, Known, NotTaken, Notice, Posted, SourceName, Standing,
     answers::{DELIVERIES, Outcome, answer},
     brought::Messages,
     desk::Named,
-    dialects,
-    mail::{self, Sources},
+    dialects, mail,
     server::Answers,
     silence,
     source::Source,
+    vigil::Vigil,
 };
 use crate::{
     config::Config,
@@ -33,13 +25,15 @@ use crate::{
 
 /// When whoever is told to come again may do so.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How often it is looked whether sources are heard.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 /// Takes requests.
 pub struct Intake {
-    desk: Arc<Desk>,
+    pub(super) desk: Arc<Desk>,
     spool: Arc<dyn Spool>,
     meters: Arc<Meters>,
-    sources: BTreeMap<SourceName, Source>,
+    pub(super) sources: BTreeMap<SourceName, Source>,
     within: Duration,
 }
 
@@ -97,6 +91,7 @@ impl Intake {
             "message" if rest.is_empty() => (&[Dialect::Gotify], path),
             "api" if rest.starts_with("/webhooks/") => (&[Dialect::Discord], &rest["/webhooks".len()..]),
             "services" => (&[Dialect::Slack], rest),
+            "ping" => (&[Dialect::Ping], rest),
             // Its topics stand in the first place of a path, and a message as JSON has none.
             _ => (&[Dialect::Ntfy], path),
         };
@@ -112,7 +107,7 @@ impl Intake {
     }
 
     /// Takes what is proven: read, put into words, kept, and followed for a while.
-    async fn take(
+    pub(super) async fn take(
         &self,
         source: &Source,
         posted: &Posted<'_>,
@@ -131,6 +126,10 @@ impl Intake {
             Ok(notices) => notices,
             Err(refused) => return Outcome::Refused(refused),
         };
+        let is_back = source.vigil().is_some_and(|mut vigil| vigil.hear(&mut notices, posted.at));
+        if is_back && let Err(error) = self.tell_of_silence(source, None).await {
+            tracing::warn!(%error, "That a source is heard again is not said yet.");
+        }
         notices.iter_mut().for_each(|notice| source.author.prepare(notice));
         if notices.is_empty() {
             return Outcome::Silent;
@@ -155,6 +154,9 @@ impl Intake {
                     Err(why) => return of_not_taken(why),
                 }
             }
+            if all.messages.is_empty() {
+                return Outcome::Silent;
+            }
             match self.desk.take(source.author.origin(), all.messages, named, all.writes).await {
                 Ok(following) => following,
                 Err(why) => return of_not_taken(why),
@@ -170,7 +172,7 @@ impl Intake {
         }
     }
 
-    fn count(&self, name: &SourceName, source: &Source, outcome: &Outcome) {
+    pub(super) fn count(&self, name: &SourceName, source: &Source, outcome: &Outcome) {
         self.meters.requested(name.as_str(), counted(outcome));
         if !matches!(outcome, Outcome::Arrived { .. } | Outcome::Queued { .. } | Outcome::Silent) {
             tracing::warn!(source = %name, status = %outcome.status(source.dialect), "A request was not taken.");
@@ -204,6 +206,40 @@ impl Intake {
                 tracing::debug!(%error, "Old names of notices are not forgotten yet.");
             }
         }
+    }
+
+    /// Says which sources are not heard as often as they are to be, until `stop`.
+    pub async fn keep_vigil(&self, stop: tokio_util::sync::CancellationToken) {
+        let watched: Vec<_> = self.sources.iter().filter(|(_, source)| source.vigil().is_some()).collect();
+        if watched.is_empty() {
+            return stop.cancelled().await;
+        }
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(BETWEEN_LOOKS) => {}
+            }
+            for (name, source) in &watched {
+                let missing = source.vigil().and_then(|mut vigil| vigil.look(self.clock().now()));
+                let Some(since) = missing else { continue };
+                if let Err(error) = self.tell_of_silence(source, Some(since)).await {
+                    tracing::warn!(source = %name, %error, "That a source is missing is not said yet.");
+                }
+            }
+        }
+    }
+
+    /// Says that a source is missing since then, or is heard again.
+    async fn tell_of_silence(&self, source: &Source, since: Option<Timestamp>) -> Result<(), NotTaken> {
+        let _turn = source.turn.lock().await;
+        let notice = |vigil: &Vigil| vigil.notice(since.is_some(), since.unwrap_or_default());
+        let Some(notice) = source.vigil().map(|vigil| notice(&vigil)) else { return Ok(()) };
+        let made = source.author.messages(&self.desk, &self.spool, notice).await?;
+        if !made.messages.is_empty() {
+            self.desk.take(source.author.origin(), made.messages, Named::default(), made.writes).await?;
+        }
+        source.vigil().into_iter().for_each(|mut vigil| vigil.said(since.is_some()));
+        Ok(())
     }
 
     /// Somebody reacts to a notice.
@@ -299,49 +335,6 @@ impl Answers for Intake {
     }
 }
 
-/// What mail is for whom, and who may mail.
-impl Sources for Intake {
-    fn named(&self, name: &str) -> Option<(&SourceName, bool)> {
-        let name = SourceName::parse(name).ok()?;
-        let (name, source) = self.sources.get_key_value(&name)?;
-        (source.dialect == Dialect::Mail).then(|| (name, source.has_secret()))
-    }
-
-    fn proven(&self, user: &[u8], password: &[u8]) -> Vec<SourceName> {
-        // As `Authorization: Basic` has it, so that there is one way in which a secret is looked at.
-        let shown = Zeroizing::new(STANDARD.encode([user, b":", password].concat()));
-        let Ok(shown) = HeaderValue::from_str(&format!("Basic {}", *shown)) else { return Vec::new() };
-        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, shown)]);
-        let posted = as_posted(&headers, b"", self.clock().now());
-        let mails = self.sources.iter().filter(|(_, source)| source.dialect == Dialect::Mail && source.has_secret());
-        let proven = |source: &Source| source.prove(IpAddr::from([127, 0, 0, 1]), &posted).is_ok();
-        mails.filter(|(_, source)| proven(source)).map(|(name, _)| name.clone()).collect()
-    }
-
-    async fn mailed(&self, to: &[SourceName], mail: &[u8]) -> Vec<Outcome> {
-        let headers = HeaderMap::new();
-        let all: Vec<_> = to.iter().filter_map(|name| self.sources.get(name).map(|source| (name, source))).collect();
-        // Nobody gets it while somebody can't, since whoever mails it mails it to all of them again.
-        for (_, source) in &all {
-            if let Err(why @ NotTaken::NotNow(_)) = self.desk.may_be_taken(source.author.origin()) {
-                return vec![of_not_taken(why); all.len()];
-            }
-        }
-        let mut outcomes = Vec::new();
-        for (name, source) in all {
-            let outcome = self.take(source, &as_posted(&headers, mail, self.clock().now()), (None, None), false).await;
-            self.count(name, source, &outcome);
-            outcomes.push(outcome);
-        }
-        outcomes
-    }
-}
-
-/// A mail as if it were posted.
-fn as_posted<'a>(headers: &'a HeaderMap, mail: &'a [u8], at: Timestamp) -> Posted<'a> {
-    Posted { method: &Method::POST, path: "", query: None, headers, body: mail, at }
-}
-
 /// What a request is, so that another one of the same name is seen. Of a mail it is what it says: whoever passes it on
 /// writes lines of their own above it, and others when they try again.
 fn what_it_is<'a>(dialect: Dialect, posted: &Posted<'a>, notices: &[Notice]) -> Cow<'a, [u8]> {
@@ -362,7 +355,7 @@ fn wants_no_waiting(headers: &HeaderMap) -> bool {
     preferences.any(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case("respond-async")))
 }
 
-fn of_not_taken(why: NotTaken) -> Outcome {
+pub(super) fn of_not_taken(why: NotTaken) -> Outcome {
     match why {
         NotTaken::NotNow(why) => Outcome::NotNow { retry_after: AGAIN, why },
         NotTaken::ByPolicy(why) => Outcome::ByPolicy { why },

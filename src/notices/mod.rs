@@ -25,6 +25,7 @@ mod server;
 pub mod silence;
 mod source;
 mod standing;
+mod vigil;
 pub mod wording;
 
 pub use account::Account;

@@ -67,11 +67,16 @@ impl fmt::Debug for Notice {
 }
 
 /// Something that begins, changes and ends, as far as one request tells of it.
+#[derive(Default)]
 pub struct Incident {
     /// What it is called by its sender in every request about it (Alertmanager: `groupKey`).
     pub group: String,
     /// What is told of each of its alerts. One that is not named here is as it was: a request tells what changed.
     pub alerts: Vec<Alert>,
+    /// That it is over is news only if it was known to go on.
+    pub only_if_known: bool,
+    /// It is of our own making, and worded by a template of ours whatever the source's is.
+    pub ours: bool,
 }
 
 /// One alert of an incident.

@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use http::HeaderMap;
@@ -15,6 +15,7 @@ use super::{
     brought::Author,
     proof::{self, NotProven, Rules},
     silence,
+    vigil::Vigil,
     wording::Template,
 };
 use crate::{
@@ -32,6 +33,8 @@ pub(super) struct Source {
     pub(super) api: Option<Url>,
     /// Incidents are told one after the other.
     pub(super) turn: tokio::sync::Mutex<()>,
+    /// Whether it is heard as often as it is to be.
+    vigil: Option<Mutex<Vigil>>,
     secrets: Vec<SecretBytes>,
     rules: Rules,
     room: Semaphore,
@@ -83,8 +86,10 @@ impl Source {
         };
         let wrong = |why: String| Failure::new(FailureKind::Config, format!("`api`: {why}"));
         let api = section.api.as_deref().map(silence::address).transpose().map_err(wrong)?;
+        let vigil = section.expect_every.map(|every| Vigil::new(every.0, section.expect_alert.clone(), now));
         Ok(Self {
             dialect: section.format,
+            vigil: vigil.map(Mutex::new),
             author: Author::new(Origin::source(name, section.name.as_deref()), template),
             secrets,
             rules: Rules::default(),
@@ -119,6 +124,11 @@ impl Source {
     /// Whether it may make one more request now.
     pub(super) fn may_ask(&self, now: Timestamp) -> bool {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner).takes(now)
+    }
+
+    /// What is known of how it is heard, if it is to be heard again and again.
+    pub(super) fn vigil(&self) -> Option<MutexGuard<'_, Vigil>> {
+        self.vigil.as_ref().map(|vigil| vigil.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A place among its requests that are under way.

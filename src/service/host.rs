@@ -193,6 +193,11 @@ impl Assembled for Service {
                 Ok(())
             });
         }
+        let (watching, watched) = (Arc::clone(&intake), stop.clone());
+        tasks.spawn(async move {
+            watching.keep_vigil(watched).await;
+            Ok(())
+        });
         let tidied = stop.clone();
         tasks.spawn(async move {
             intake.tidy(tidied).await;

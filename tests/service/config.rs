@@ -313,6 +313,8 @@ fn example_parses_and_shows_the_defaults() {
             ("/sources/prometheus", "name"),
             ("/sources/prometheus", "template"),
             ("/sources/prometheus", "api"),
+            ("/sources/prometheus", "expect_every"),
+            ("/sources/prometheus", "expect_alert"),
             ("/health", "listen"),
             ("/metrics", "listen"),
         ];

@@ -322,6 +322,16 @@ impl<'a> Loading<'a> {
         if let Some(Err(words)) = source.api.as_deref().map(notices::silence::address) {
             self.problem(&format!("sources.{name}.api"), words);
         }
+        match (source.expect_every, &source.expect_alert) {
+            (None, Some(_)) => {
+                let words = "say with `expect_every` how long it may be away";
+                self.problem(&format!("sources.{name}.expect_alert"), words.into());
+            }
+            (Some(every), _) if every.0.as_secs() == 0 => {
+                self.problem(&format!("sources.{name}.expect_every"), "a second or longer".into());
+            }
+            _ => {}
+        }
         if source.most_per_minute == 0 {
             self.problem(&format!("sources.{name}.most_per_minute"), "more than nothing".into());
         }

@@ -65,6 +65,12 @@ pub struct Source {
     /// Where its Alertmanager is asked for silences, for `!seal silence`: over TLS, or on this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api: Option<String>,
+    /// How long it may be silent. After that it is said that it is missing, and that it is heard again once it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect_every: Option<Period>,
+    /// The alert by which alone it is heard, and which is never said: `Watchdog`, which fires always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect_alert: Option<String>,
     /// How many requests it may make in a minute. Beyond that it is told to come later.
     #[serde(default = "most_per_minute")]
     pub most_per_minute: u32,

@@ -49,7 +49,7 @@ fn read(posted: &Posted<'_>) -> Result<Vec<Notice>, Refused> {
     let severity = firing.map(|alert| alert.severity).max().unwrap_or(Severity::Low);
     let group = group(&body);
     let values = values(body);
-    let incident = Some(Incident { group, alerts });
+    let incident = Some(Incident { group, alerts, ..Incident::default() });
     Ok(vec![Notice { values, severity, id: None, incident, instead_of: None, attachments: Vec::new() }])
 }
 

@@ -20,6 +20,7 @@ pub(super) mod markup;
 pub(super) mod moment;
 mod mrkdwn;
 mod ntfy;
+pub(super) mod ping;
 mod raw;
 mod request;
 mod saying;
@@ -111,6 +112,7 @@ pub fn read(dialect: Dialect, posted: &Posted<'_>) -> Result<Vec<Notice>, Refuse
         Dialect::UptimeKuma => uptime_kuma::read(posted),
         Dialect::Raw => raw::read(posted),
         Dialect::Mail => mail::read(posted.body),
+        Dialect::Ping => ping::read(posted),
     }?;
     if notices.len() > MOST_NOTICES {
         return Err(Refused::TooMuch("more than 100 notices in one request"));

@@ -53,7 +53,7 @@ fn incident(body: Value, firing: bool, monitor: i64) -> Notice {
     values[key] = Value::String(utc(&fields::line(&body, "heartbeat.time")));
     let severity = if firing { Severity::Critical } else { Severity::Low };
     let alert = Alert { fingerprint: "monitor".to_owned(), firing, severity: Severity::Critical, values };
-    let incident = Incident { group: format!("monitor {monitor}"), alerts: vec![alert] };
+    let incident = Incident { group: format!("monitor {monitor}"), alerts: vec![alert], ..Incident::default() };
     let values = json!({ "title": name, "body": body });
     Notice { values, severity, id: None, incident: Some(incident), instead_of: None, attachments: Vec::new() }
 }

@@ -6,6 +6,7 @@
 mod reply;
 mod server;
 mod session;
+mod taking;
 
 pub use server::Server;
 pub(super) use session::Sources;

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 use zeroize::Zeroizing;
 
-use super::{Dialect, Posted};
+use super::{Dialect, Posted, dialects::ping};
 
 /// A request was proven by nothing. Why is told to nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -117,7 +117,7 @@ fn candidates(dialect: Dialect, posted: &Posted<'_>) -> Vec<Zeroizing<String>> {
         }
         Dialect::Gotify => header(posted, "x-gotify-key").into_iter().for_each(&mut add),
         Dialect::Gitlab => header(posted, "x-gitlab-token").into_iter().for_each(&mut add),
-        Dialect::Hookshot | Dialect::Slack | Dialect::Discord | Dialect::Raw | Dialect::UptimeKuma => {
+        Dialect::Hookshot | Dialect::Slack | Dialect::Discord | Dialect::Raw | Dialect::UptimeKuma | Dialect::Ping => {
             path_secret(dialect, posted.path).iter().for_each(|secret| add(secret));
         }
         _ => {}
@@ -145,13 +145,14 @@ fn authorization(value: &str, add: &mut impl FnMut(&str)) {
 }
 
 /// The part of a path that is a secret in itself: `/webhook/SECRET`, `/services/T0/B0/SECRET`,
-/// `/api/webhooks/1/SECRET/slack`, `/SECRET`. Decoded; whoever finds a source by it compares it as here.
+/// `/api/webhooks/1/SECRET/slack`, `/ping/SECRET/fail`, `/SECRET`. Decoded; whoever finds a source by it compares it as here.
 #[must_use]
 pub fn path_secret(dialect: Dialect, path: &str) -> Option<String> {
     let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
     let parts = match parts.as_slice() {
         [before @ .., "slack" | "github"] if dialect == Dialect::Discord => before,
         [before @ .., "messages", _] if dialect == Dialect::Discord => before,
+        [before @ .., _] if dialect == Dialect::Ping && ping::told(path).is_some() => before,
         all => all,
     };
     let key = parts.last()?.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");

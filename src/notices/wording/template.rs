@@ -40,11 +40,17 @@ impl Template {
         Self::parse(Self::text_of(dialect)).expect("our own templates are templates")
     }
 
+    /// Ours for incidents of our own making.
+    #[must_use]
+    pub fn of_ours() -> Self {
+        Self::of(Dialect::Ping)
+    }
+
     /// The file of ours for a dialect, to begin one of one's own with.
     #[must_use]
     pub fn text_of(dialect: Dialect) -> &'static str {
         match dialect {
-            Dialect::Alertmanager | Dialect::Grafana | Dialect::UptimeKuma => ALERTS,
+            Dialect::Alertmanager | Dialect::Grafana | Dialect::UptimeKuma | Dialect::Ping => ALERTS,
             _ => COMMON,
         }
     }

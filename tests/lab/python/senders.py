@@ -396,6 +396,11 @@ def curl_raw_file(url, _):
         curl("-H", "Content-Type: image/png", "-H", "X-Filename: graph.png", "-T", picture(folder), url)
 
 
+@sender
+def curl_ping_failed(url, _):
+    curl("-m", "10", "--data-raw", "rsync: 3 < 4 files\nno room left", f"{url}/fail")
+
+
 # Alertmanager
 
 

@@ -28,6 +28,7 @@ const SPEAK: &[(&str, &str)] = &[
     ("curl-ntfy", "ntfy"),
     ("curl-gotify", "gotify"),
     ("curl-raw", "raw"),
+    ("curl-ping", "ping"),
     ("mattermost", "slack"),
     ("forgejo", "gitea"),
 ];

@@ -6,3 +6,4 @@ mod requests;
 mod scene;
 mod senders;
 mod sending;
+mod vigil;

@@ -1,0 +1,60 @@
+//! Sources that are to be heard again and again.
+
+use sealbridge_loopback::{Heard, How, Says};
+
+use super::scene::{SECRET, Scene};
+
+const JOB: &str = "[sources.backup]\nformat = \"ping\"\nto = [\"a/room\"]\nsecret_files = [SECRET]\n";
+
+fn says(heard: &Heard, word: &str) -> bool {
+    heard.words.as_str().contains(word)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn source_that_is_not_heard_is_missed_also_after_a_restart_and_told_of_once_it_is_back() {
+    let mut scene = Scene::set(&format!("{JOB}expect_every = \"1s\"\n"), Says::Encrypted).await;
+    let path = format!("/ping/{SECRET}");
+    assert_eq!(scene.post(&path, &[], "").await.status, 200);
+    let missed = scene.hears("that it is missing", |heard| says(heard, "Missing")).await;
+    assert!(missed.how == How::Text && says(&missed, "more than 1 s"), "{missed:?}");
+    // Whoever shows no secret is not heard.
+    assert_eq!(scene.post("/ping/wrong", &[], "").await.status, 404);
+    assert_eq!(scene.post("/backup", &[], "").await.status, 401);
+    scene.stop().await;
+    scene.start().await;
+    let of_it = |heard: &Heard, word: &str| heard.more.about.as_ref() == Some(&missed.id) && says(heard, word);
+    assert_eq!(scene.post(&path, &[], "").await.status, 200);
+    let back = scene.hears("that it is back", |heard| heard.how == How::Edit && of_it(heard, "Heard again")).await;
+    assert!(!says(&back, "Missing"), "{back:?}");
+    // Missing once more it is said anew.
+    scene
+        .hears("that it is missing again", |heard| {
+            heard.how == How::Text && says(heard, "Missing") && heard.id != missed.id
+        })
+        .await;
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn job_that_fails_is_one_message_until_it_goes_well_and_one_that_goes_well_says_nothing() {
+    let mut scene = Scene::set(JOB, Says::Encrypted).await;
+    let ping = async |scene: &Scene, end: &str| {
+        let answer = scene.post(&format!("/ping/{SECRET}{end}"), &[], "no room left").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    for end in ["", "/start", "/0", "/log"] {
+        ping(&scene, end).await;
+    }
+    assert!(scene.heard().is_empty(), "{:?}", scene.heard());
+    ping(&scene, "/3").await;
+    let failed = scene.hears("that it failed", |heard| says(heard, "It ended with 3")).await;
+    assert!(says(&failed, "Failed") && says(&failed, "no room left"), "{failed:?}");
+    ping(&scene, "/fail").await;
+    ping(&scene, "").await;
+    let well = |heard: &Heard| heard.how == How::Edit && says(heard, "Well again");
+    let well = scene.hears("that it is well", well).await;
+    assert_eq!(well.more.about.as_ref(), Some(&failed.id));
+    let roots = scene.heard().into_iter().filter(|heard| heard.how == How::Text && heard.more.thread.is_none()).count();
+    assert_eq!(roots, 1, "{:?}", scene.heard());
+    scene.stop().await;
+}
