@@ -294,9 +294,10 @@ impl Watch {
         self.desk.tell_operator(&words, Some(&format!("{}/waits", telling.topic(at)))).await
     }
 
-    /// Whether this is the one whom the admin room is for, who went and came back.
+    /// Whether this is the one whom the admin room is for, who went and came back: with the identity that was pinned, since
+    /// a homeserver can make up one for somebody who had none.
     fn is_the_operator(&self, member: &Member) -> bool {
-        Some(&member.person) == self.operator.as_ref()
+        Some(&member.person) == self.operator.as_ref() && member.as_pinned
     }
 
     async fn admit(&self, at: &Address, transport: &dyn Transport, who: Vec<Admission>) -> Result<bool, JournalError> {

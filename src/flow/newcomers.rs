@@ -112,6 +112,7 @@ mod tests {
             name: Some("Ann\u{202e}".into()),
             identity: Some(Identity::new("key")),
             pinned: None,
+            as_pinned: true,
             proof: Proof::CrossSigned,
             since: None,
             standing,

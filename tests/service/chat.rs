@@ -180,6 +180,32 @@ async fn stranger_is_refused_once_and_a_moderator_gets_what_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_floods_the_bridge_with_commands_takes_nothing_from_an_admin() {
+    let mut scene = Scene::set(FIXED).await;
+    scene.stop().await;
+    for number in 0..60 {
+        scene.eve.say(&scene.room, &format!("!seal flood {number}"));
+    }
+    let pause = scene.ann.say(&scene.room, "!seal pause");
+    scene.start().await;
+    let paused = scene.answer(&pause).await;
+    assert!(paused.contains("is paused"), "{paused}");
+    // What is not said to Eve, since it was said within the hour, uses up no answers either.
+    for number in 0..60 {
+        let asked = scene.eve.say(&scene.room, &format!("!seal status {number}"));
+        if number % 20 == 19 {
+            let status = scene.asks(&scene.ann, "!seal status").await;
+            assert!(status.contains("paused"), "after {asked:?}: {status}");
+        }
+    }
+    let resumed = scene.asks(&scene.ann, "!seal resume").await;
+    assert!(resumed.contains("both"), "{resumed}");
+    let written = scene.audit().iter().filter(|line| line["action"] == "pause_link").count();
+    assert!(written > 0, "{:?}", scene.audit());
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn command_in_doubt_is_answered_and_never_done() {
     let scene = Scene::set(FIXED).await;
     let mark = Mark { delivery: DeliveryId::random(), tag: [7; 16] };

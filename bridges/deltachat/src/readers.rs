@@ -148,7 +148,7 @@ fn member(core: &Core, of: &ConversationId, person: &PersonId, contact: Contact)
     // Each device of theirs has the same key.
     let devices = vec![Device { id: "OpenPGP".into(), key: Some(person.as_str().to_owned()), withheld: None }];
     let name = translate::name_of(None, &contact).map(|name| name.as_str().to_owned());
-    Member { person: person.clone(), name, identity, pinned: None, proof, since, standing, devices }
+    Member { person: person.clone(), name, identity, pinned: None, as_pinned: true, proof, since, standing, devices }
 }
 
 /// Somebody followed an invitation of ours to its end, which proves that the key is theirs. The engine says so once, and

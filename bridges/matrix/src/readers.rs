@@ -60,13 +60,18 @@ impl Core {
 
     /// Those in a room whose identity is another than the one that was pinned.
     pub(crate) fn changed_in(&self, room: &RoomId) -> Vec<OwnedUserId> {
+        let others = self.book.others(&conversation(room));
         let odd = lock(&self.seen.odd);
-        if odd.is_empty() {
+        if odd.is_empty() && others.is_empty() {
             return Vec::new();
         }
-        let changed = odd.iter().filter(|(_, oddity)| **oddity == Oddity::Changed).map(|(user, _)| user);
-        let here =
-            |facts: &Facts| changed.filter(|user| facts.people.joined.contains_key(*user)).cloned().collect::<Vec<_>>();
+        let changed = odd.iter().filter(|(_, oddity)| **oddity == Oddity::Changed).map(|(user, _)| user.clone());
+        // Whom somebody let in elsewhere as they are now is not let in here.
+        let elsewhere = others.iter().filter_map(|who| UserId::parse(who.as_str()).ok());
+        let changed: BTreeSet<OwnedUserId> = changed.chain(elsewhere).collect();
+        let here = |facts: &Facts| {
+            changed.into_iter().filter(|user| facts.people.joined.contains_key(user)).collect::<Vec<_>>()
+        };
         self.rooms.look(room, here).unwrap_or_default()
     }
 
@@ -179,6 +184,11 @@ impl Core {
             behind.insert(key, found.clone());
         }
         Ok(found)
+    }
+
+    /// Whether somebody was let into a room as somebody else than who is pinned by now.
+    pub(crate) fn is_another_there(&self, room: &RoomId, user: &UserId) -> bool {
+        self.book.others(&conversation(room)).iter().any(|who| who.as_str() == user.as_str())
     }
 
     /// Whether a message rests on another identity than the one that was pinned for its sender.
@@ -336,6 +346,7 @@ fn member(core: &Core, of: &ConversationId, known: &Person, name: Option<String>
     let (who, now) = (person(&known.user), identity(known));
     let pinned = core.book.pinned(&who);
     let since = pinned.as_ref().map(|(_, since)| *since);
+    let as_pinned = pinned.as_ref().is_none_or(|(pinned, _)| *pinned == now);
     let pinned = pinned.and_then(|(pinned, _)| pinned).filter(|pinned| Some(pinned) != now.as_ref());
     let standing = match is_in {
         true if core.oddity(known) == Some(Oddity::Changed) => Standing::Changed,
@@ -349,7 +360,7 @@ fn member(core: &Core, of: &ConversationId, known: &Person, name: Option<String>
         None => Proof::Unknown,
     };
     let devices = known.devices.iter().map(device).collect();
-    Member { person: who, name, identity: now, pinned, proof, since, standing, devices }
+    Member { person: who, name, identity: now, pinned, as_pinned, proof, since, standing, devices }
 }
 
 fn device(facts: &DeviceFacts) -> Device {

@@ -164,7 +164,9 @@ pub(crate) async fn open(core: &Core, room: &RoomId, raw: &RawValue) -> Result<R
             });
             Ok(Err(serde_json::value::to_raw_value(&clear).map_or(Read::Nothing, Read::Verification)))
         }
-        Ok(decrypted) if core.contradicts(engine, &event.sender).await? => {
+        Ok(decrypted)
+            if core.contradicts(engine, &event.sender).await? || core.is_another_there(room, &event.sender) =>
+        {
             let (position, why) = (decrypted.position, Distrust::IdentityChanged);
             unread(core, event, DecryptError::NotTrusted { position, why, stale: false }).map(Err)
         }

@@ -16,24 +16,26 @@ const REFUSALS: u32 = 20;
 /// What was answered and written down lately.
 #[derive(Debug, Default)]
 pub(super) struct Manners {
-    answers: HashMap<Address, VecDeque<Timestamp>>,
+    /// Those of admins by themselves, so that nobody else uses up theirs.
+    answers: HashMap<(Address, bool), VecDeque<Timestamp>>,
     refusals: HashMap<Address, u32>,
     hour: i64,
 }
 
 impl Manners {
-    /// Whether there may be one more answer.
-    pub(super) fn may_answer(&mut self, at: &Address, now: Timestamp) -> bool {
+    /// Whether there may be one more answer to an admin, or to somebody else.
+    pub(super) fn may_answer(&mut self, at: &Address, is_admin: bool, now: Timestamp) -> bool {
         self.answers.retain(|_, given| given.back().is_some_and(|last| now.0 - last.0 < WINDOW));
-        let given = self.answers.entry(at.clone()).or_default();
+        let Some(given) = self.answers.get_mut(&(at.clone(), is_admin)) else { return true };
         while given.front().is_some_and(|first| now.0 - first.0 >= WINDOW) {
             given.pop_front();
         }
-        let may = given.len() < ANSWERS;
-        if may {
-            given.push_back(now);
-        }
-        may
+        given.len() < ANSWERS
+    }
+
+    /// One was given.
+    pub(super) fn answered(&mut self, at: &Address, is_admin: bool, now: Timestamp) {
+        self.answers.entry((at.clone(), is_admin)).or_default().push_back(now);
     }
 
     /// Whether one more refusal is written down.
@@ -67,13 +69,20 @@ mod tests {
     #[test]
     fn flood_of_questions_ends_the_answers_of_that_conversation_for_a_while() {
         let mut manners = Manners::default();
-        let answered = (0..100).filter(|n| manners.may_answer(&at("!r"), Timestamp(*n))).count();
-        assert_eq!(answered, ANSWERS);
-        assert!(manners.may_answer(&at("!other"), Timestamp(100)));
-        assert!(!manners.may_answer(&at("!r"), Timestamp(WINDOW - 1)));
-        assert!(manners.may_answer(&at("!r"), Timestamp(WINDOW)));
-        let all = manners.may_answer(&at("!third"), Timestamp(10 * WINDOW));
-        assert!(all && manners.answers.len() == 1, "what is long ago is forgotten");
+        let mut asks = |manners: &mut Manners, is_admin, now| {
+            let may = manners.may_answer(&at("!r"), is_admin, Timestamp(now));
+            if may {
+                manners.answered(&at("!r"), is_admin, Timestamp(now));
+            }
+            may
+        };
+        assert_eq!((0..100).filter(|now| asks(&mut manners, false, *now)).count(), ANSWERS);
+        assert!(asks(&mut manners, true, 100), "nobody else uses up an admin's answers");
+        assert!(manners.may_answer(&at("!other"), false, Timestamp(100)));
+        assert!(!asks(&mut manners, false, WINDOW - 1));
+        assert!(asks(&mut manners, false, WINDOW));
+        let all = manners.may_answer(&at("!third"), false, Timestamp(10 * WINDOW));
+        assert!(all && manners.answers.is_empty(), "what is long ago is forgotten");
     }
 
     #[test]

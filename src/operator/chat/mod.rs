@@ -12,7 +12,7 @@ mod words;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-use sealbridge_contract::{Address, Cleartext, Message, Target, gate::Encryption};
+use sealbridge_contract::{Address, Cleartext, Message, PersonId, Target, gate::Encryption};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -117,12 +117,14 @@ impl Chat {
             reply => reply?,
         };
         let now = self.host.clock().now();
-        let speaks = !reply.words.is_empty() && self.manners.may_answer(&command.at, now);
+        let is_admin = self.asker(&command.at, &command.said).is_admin;
+        let speaks = !reply.words.is_empty() && self.manners.may_answer(&command.at, is_admin, now);
         loop {
             let answer = speaks.then(|| notice(&command, &reply.words, now));
             match self.host.journal().finish(command.number, answer, reply.once.as_deref()).await {
-                // What is done with was answered.
-                Ok(_) | Err(JournalError::NoSuch(_)) => return Ok(()),
+                Ok(true) => return Ok(self.manners.answered(&command.at, is_admin, now)),
+                // What is done with was answered, and what is said once an hour costs nothing the next time.
+                Ok(false) | Err(JournalError::NoSuch(_)) => return Ok(()),
                 // What was done stays done, and is not done again because its answer has no room yet.
                 Err(JournalError::Full) if !stop.is_cancelled() => tokio::time::sleep(PAUSE).await,
                 Err(JournalError::Full) => return Ok(()),
@@ -143,7 +145,7 @@ impl Chat {
             self.refused(command, None, &format!("{doubt:?}"));
             return Ok(self.once(said, &format!("{doubt:?}"), format!("That was not done: {doubt}.")));
         }
-        let place = self.place(at).await?;
+        let place = self.place(at, &said.by).await?;
         let asker = self.asker(at, said);
         let operator = &self.host.config().operator;
         if let Err(why) = may_ask(asker, &place, operator.level) {
@@ -197,8 +199,8 @@ impl Chat {
         Ok(words)
     }
 
-    /// Where it was said.
-    async fn place(&self, at: &Address) -> Result<Place, JournalError> {
+    /// Where it was said, for whoever said it.
+    async fn place(&self, at: &Address, by: &PersonId) -> Result<Place, JournalError> {
         let journal = self.host.journal();
         let links = journal.links().await?;
         let here = links.into_iter().filter(|link| link.ends.iter().any(|end| end.at == *at));
@@ -207,18 +209,25 @@ impl Chat {
             return Ok(Place::Linked(here));
         }
         let is_admin_room = admin::room(&*journal).await?.as_ref() == Some(at);
-        Ok(if is_admin_room || self.is_alone_with_us(at).await { Place::Direct } else { Place::Elsewhere })
+        Ok(if is_admin_room || self.is_alone_with_us(at, by).await { Place::Direct } else { Place::Elsewhere })
     }
 
-    /// Whether a conversation is encrypted and has one person beside us in it. What a batch says of a conversation is known
+    /// Whether a conversation is encrypted and has one person beside us in it, who is the one who asks: whoever asked and
+    /// went does not hear the answer, and whoever stayed would. What a batch says of a conversation is known
     /// a moment after it was committed.
-    async fn is_alone_with_us(&self, at: &Address) -> bool {
+    async fn is_alone_with_us(&self, at: &Address, by: &PersonId) -> bool {
         for _ in 0..LOOKS {
             let transport = actions::open_transport(&*self.host, &at.account);
             let infos = transport.map(|transport| transport.common().conversations()).unwrap_or_default();
             match infos.into_iter().find(|info| info.id == at.conversation) {
                 Some(info) if info.encryption != Encryption::Unknown => {
-                    return info.encryption == Encryption::Pinned && info.members == 2;
+                    let is_here = || async {
+                        let transport = actions::open_transport(&*self.host, &at.account)?;
+                        let roll = transport.common().roll(&at.conversation).await.ok()??;
+                        Some(roll.0.iter().any(|person| person.id == *by))
+                    };
+                    let is_pair = info.encryption == Encryption::Pinned && info.members == 2;
+                    return is_pair && is_here().await == Some(true);
                 }
                 _ => tokio::time::sleep(LOOK).await,
             }

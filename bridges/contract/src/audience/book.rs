@@ -2,7 +2,7 @@
 //! store, sealed; read from memory.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     fmt::Write as _,
     sync::{PoisonError, RwLock, RwLockReadGuard},
 };
@@ -48,7 +48,19 @@ struct Pin {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Admitted {
     turn: u64,
-    people: BTreeSet<PersonId>,
+    /// With the identity that each was admitted with: an admission is for one conversation and one identity.
+    people: BTreeMap<PersonId, Option<Identity>>,
+}
+
+impl Pages {
+    /// With which identity somebody was admitted to a conversation.
+    fn admitted(&self, conversation: &ConversationId, person: &str) -> Option<&Option<Identity>> {
+        self.admitted.get(conversation)?.people.get(person)
+    }
+
+    fn pinned(&self, person: &str) -> Option<&Option<Identity>> {
+        self.pins.get(person).map(|pin| &pin.identity)
+    }
 }
 
 impl Book {
@@ -129,12 +141,22 @@ impl Book {
         matches!((pinned, identity), (Some(pinned), Some(now)) if pinned != now)
     }
 
-    /// Whether somebody was admitted to a conversation, whatever their identity is now.
+    /// Whether somebody was admitted to a conversation with the identity that is pinned, whatever their identity is now.
     #[must_use]
     pub fn is_admitted(&self, conversation: &ConversationId, person: &str) -> bool {
         let pages = self.read();
-        let admitted = pages.admitted.get(conversation).is_some_and(|admitted| admitted.people.contains(person));
-        admitted && pages.pins.contains_key(person)
+        let admitted = pages.admitted(conversation, person);
+        admitted.is_some() && admitted == pages.pinned(person)
+    }
+
+    /// Those who were admitted to a conversation with another identity than the one that is pinned by now: somebody let
+    /// them in elsewhere, and nobody here.
+    #[must_use]
+    pub fn others(&self, conversation: &ConversationId) -> Vec<PersonId> {
+        let pages = self.read();
+        let Some(admitted) = pages.admitted.get(conversation) else { return Vec::new() };
+        let is_other = |(person, admitted): &(&PersonId, &Option<Identity>)| matches!((admitted, pages.pinned(person.as_str())), (Some(then), Some(Some(now))) if then != now);
+        admitted.people.iter().filter(is_other).map(|(person, _)| person.clone()).collect()
     }
 
     /// How many are admitted to a conversation.
@@ -147,18 +169,19 @@ impl Book {
     #[must_use]
     pub fn standing(&self, conversation: &ConversationId, person: &PersonId, identity: Option<&Identity>) -> Standing {
         let pages = self.read();
-        let pinned = pages.pins.get(person).map(|pin| pin.identity.as_ref());
+        let Some(pinned) = pages.pinned(person.as_str()) else { return Standing::New };
+        let admitted = pages.admitted(conversation, person.as_str());
         match (pinned, identity) {
-            (Some(Some(pinned)), Some(now)) if pinned != now => return Standing::Changed,
+            (Some(pinned), Some(now)) if pinned != now => return Standing::Changed,
             // Who had no identity, and was admitted so, is a reader that nobody was told of.
-            (None, _) | (Some(None), Some(_)) => return Standing::New,
+            (None, Some(_)) => return Standing::New,
             _ => {}
         }
-        let admitted = pages.admitted.get(conversation).is_some_and(|admitted| admitted.people.contains(person));
-        match identity {
-            _ if !admitted => Standing::New,
-            None => Standing::NoIdentity,
-            Some(_) => Standing::Reads,
+        match (admitted, pinned) {
+            // Another identity was let in elsewhere, which says nothing here.
+            (Some(Some(then)), Some(now)) if then != now => Standing::Changed,
+            (Some(then), now) if then == now => identity.map_or(Standing::NoIdentity, |_| Standing::Reads),
+            _ => Standing::New,
         }
     }
 
@@ -208,15 +231,17 @@ impl Book {
                 admitted.clone_from(before);
             }
             for Admission { person, identity } in people {
-                admitted.people.insert(person.clone());
                 let known = pages.pins.get(person);
-                if known.is_none_or(|pin| pin.identity != *identity && replaces(pin)) {
+                let stands = known.filter(|pin| pin.identity == *identity || !replaces(pin));
+                if stands.is_none() {
                     pins.push(Pin { person: person.clone(), identity: identity.clone(), since: now });
                 }
+                let admitted_with = stands.map_or(identity, |pin| &pin.identity);
+                admitted.people.insert(person.clone(), admitted_with.clone());
             }
         }
         admitted.turn += 1;
-        writes.push(StoreWrite::put(format!("{ADMITTED}{}", conversation.as_str()), json(&admitted)));
+        writes.push(page(conversation, &admitted));
         writes.extend(pins.iter().map(|pin| StoreWrite::put(hashed(PIN, &pin.person), json(pin))));
         self.store.write(writes).await?;
         let mut pages = self.pages.write().unwrap_or_else(PoisonError::into_inner);
@@ -232,9 +257,34 @@ impl Book {
     pub async fn pin_anew(&self, who: &Admission, now: Timestamp) -> Result<(), NotAccepted> {
         let _turn = self.writing.lock().await;
         let pin = Pin { person: who.person.clone(), identity: who.identity.clone(), since: now };
-        self.store.write(vec![StoreWrite::put(hashed(PIN, &pin.person), json(&pin))]).await?;
-        self.pages.write().unwrap_or_else(PoisonError::into_inner).pins.insert(pin.person.clone(), pin);
+        let mut writes = vec![StoreWrite::put(hashed(PIN, &pin.person), json(&pin))];
+        // Whoever was admitted without an identity is told of all the same.
+        let changed = self.changed(&who.person, |admitted| {
+            if let (Some(then), Some(now)) = (admitted.people.get_mut(&who.person), &who.identity)
+                && then.is_some()
+            {
+                *then = Some(now.clone());
+            }
+        });
+        writes.extend(changed.iter().map(|(at, admitted)| page(at, admitted)));
+        self.store.write(writes).await?;
+        let mut pages = self.pages.write().unwrap_or_else(PoisonError::into_inner);
+        pages.pins.insert(pin.person.clone(), pin);
+        pages.admitted.extend(changed);
         Ok(())
+    }
+
+    /// The admissions of every conversation to which somebody was admitted, as they are to be.
+    fn changed(&self, person: &PersonId, change: impl Fn(&mut Admitted)) -> Vec<(ConversationId, Admitted)> {
+        let pages = self.read();
+        let theirs = pages.admitted.iter().filter(|(_, admitted)| admitted.people.contains_key(person));
+        theirs
+            .map(|(at, admitted)| {
+                let mut admitted = admitted.clone();
+                change(&mut admitted);
+                (at.clone(), admitted)
+            })
+            .collect()
     }
 
     /// Those of a conversation who are not in it any more are new when they come back.
@@ -249,12 +299,11 @@ impl Book {
         let _turn = self.writing.lock().await;
         let Some(mut admitted) = self.read().admitted.get(conversation).cloned() else { return Ok(()) };
         let before = admitted.people.len();
-        admitted.people.retain(present);
+        admitted.people.retain(|person, _| present(person));
         if admitted.people.len() == before {
             return Ok(());
         }
-        let write = StoreWrite::put(format!("{ADMITTED}{}", conversation.as_str()), json(&admitted));
-        self.store.write(vec![write]).await?;
+        self.store.write(vec![page(conversation, &admitted)]).await?;
         self.pages.write().unwrap_or_else(PoisonError::into_inner).admitted.insert(conversation.clone(), admitted);
         Ok(())
     }
@@ -268,8 +317,14 @@ impl Book {
         if !self.read().pins.contains_key(person) {
             return Ok(false);
         }
-        self.store.write(vec![StoreWrite::delete(hashed(PIN, person))]).await?;
-        self.pages.write().unwrap_or_else(PoisonError::into_inner).pins.remove(person);
+        // A pin that comes back must not bring the admissions back.
+        let changed = self.changed(person, |admitted| drop(admitted.people.remove(person)));
+        let mut writes = vec![StoreWrite::delete(hashed(PIN, person))];
+        writes.extend(changed.iter().map(|(at, admitted)| page(at, admitted)));
+        self.store.write(writes).await?;
+        let mut pages = self.pages.write().unwrap_or_else(PoisonError::into_inner);
+        pages.pins.remove(person);
+        pages.admitted.extend(changed);
         Ok(true)
     }
 
@@ -285,6 +340,10 @@ fn hashed(prefix: &str, person: &PersonId) -> String {
         let _ = write!(key, "{byte:02x}");
         key
     })
+}
+
+fn page(at: &ConversationId, admitted: &Admitted) -> StoreWrite {
+    StoreWrite::put(format!("{ADMITTED}{}", at.as_str()), json(admitted))
 }
 
 fn json(page: &impl Serialize) -> Vec<u8> {
@@ -437,6 +496,46 @@ mod tests {
             assert!(!book.is_vouched(&PersonId::new("ann"), &Identity::new("X")));
             assert_eq!(stands(book, "room", "bob", Some("B")), New);
             assert_eq!(stands(book, "room", "bob", Some("X")), Changed, "who left keeps their pin");
+        }
+    }
+
+    #[tokio::test]
+    async fn admission_is_for_one_conversation_and_one_identity() {
+        let (store, [one, two]) = (store(), ["one", "two"].map(ConversationId::new));
+        let book = Book::load(&store).await.expect("it is empty");
+        for at in [&one, &two] {
+            book.begin(at, &[who("ann", None), who("bob", Some("B"))], NOW).await.expect("it is written");
+        }
+        // An identity appears. Whoever lets it in in one conversation says nothing about the other.
+        book.admit(&one, &[who("ann", Some("A"))], NOW).await.expect("it is written");
+        // Another identity is approved in one of them.
+        book.admit(&one, &[who("bob", Some("X"))], NOW).await.expect("it is written");
+        for book in [&book, &Book::load(&store).await.expect("it was kept")] {
+            assert_eq!(stands(book, "one", "ann", Some("A")), Reads);
+            assert_eq!(stands(book, "two", "ann", Some("A")), New);
+            assert!(book.is_admitted(&one, "ann") && !book.is_admitted(&two, "ann"));
+            assert_eq!(stands(book, "one", "bob", Some("X")), Reads);
+            assert_eq!(stands(book, "two", "bob", Some("X")), Changed);
+            assert!(book.is_admitted(&one, "bob") && !book.is_admitted(&two, "bob"));
+            assert_eq!((book.others(&one), book.others(&two)), (vec![], vec![PersonId::new("bob")]));
+        }
+        // Comparing it is about the person, wherever they are; who had no identity is told of all the same.
+        book.pin_anew(&who("bob", Some("Y")), NOW).await.expect("it is written");
+        assert_eq!((stands(&book, "one", "bob", Some("Y")), stands(&book, "two", "bob", Some("Y"))), (Reads, Reads));
+        book.pin_anew(&who("ann", Some("A")), NOW).await.expect("it is written");
+        assert_eq!(stands(&book, "two", "ann", Some("A")), New);
+    }
+
+    #[tokio::test]
+    async fn who_was_forgotten_is_new_everywhere_also_once_they_are_pinned_again() {
+        let (store, [one, two]) = (store(), ["one", "two"].map(ConversationId::new));
+        let book = Book::load(&store).await.expect("it is empty");
+        book.begin(&one, &[who("ann", Some("A"))], NOW).await.expect("it is written");
+        assert!(book.forget(&PersonId::new("ann")).await.expect("it is written"));
+        book.begin(&two, &[who("ann", Some("A"))], NOW).await.expect("it is written");
+        for book in [&book, &Book::load(&store).await.expect("it was kept")] {
+            assert_eq!((stands(book, "one", "ann", Some("A")), stands(book, "two", "ann", Some("A"))), (New, Reads));
+            assert!(!book.is_admitted(&one, "ann"));
         }
     }
 

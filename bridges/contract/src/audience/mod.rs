@@ -96,6 +96,9 @@ pub struct Member {
     pub identity: Option<Identity>,
     /// The identity that was pinned, if it is another.
     pub pinned: Option<Identity>,
+    /// Their identity is the one that was pinned, or nothing was pinned of them.
+    #[serde(skip)]
+    pub as_pinned: bool,
     /// How we know that it is theirs.
     pub proof: Proof,
     /// When it was pinned.

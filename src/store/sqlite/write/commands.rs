@@ -11,17 +11,26 @@ use crate::store::Said;
 
 /// What the line of such a message says.
 pub(super) const TAKEN: &str = "it was said to the bridge itself";
-/// As many wait in one conversation at most. Whoever says more is not answered: an answer to each would be a flood.
-const MOST: i64 = 32;
+/// As many of one person wait in one conversation at most. Whoever says more is not answered: an answer to each would be a
+/// flood. Whoever floods takes nothing from the others.
+const MOST_OF_ONE: usize = 8;
+/// As many of all of them.
+const MOST: usize = 1024;
 
 /// Takes it in, once.
 pub(super) fn take(ledger: &mut Ledger, at: &Address, id: &RemoteId, said: &Said) -> Outcome<()> {
     let conversation = ledger.conversation(at)?;
-    let waiting =
-        ledger.one("SELECT count(*) FROM command WHERE conversation = ?1 AND state < 2", [conversation], |row| {
-            row.get::<_, i64>(0)
-        })?;
-    if waiting.unwrap_or(0) >= MOST {
+    let waiting = ledger.all(
+        "SELECT remote, content FROM command WHERE conversation = ?1 AND state < 2 AND content IS NOT NULL",
+        [conversation],
+        |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)),
+    )?;
+    let is_theirs = |(id, content): &(String, Vec<u8>)| {
+        let vault = &ledger.keys.vault;
+        let opened = vault.unlock(Place::command(at, id).bytes(), &vault.from_row(content.clone())).ok();
+        opened.and_then(|bytes| Said::from_bytes(bytes.expose())).is_some_and(|waits| waits.by == said.by)
+    };
+    if waiting.len() >= MOST || waiting.iter().filter(|row| is_theirs(row)).count() >= MOST_OF_ONE {
         tracing::warn!(?at, "Too much is said to the bridge at once; some of it is passed over.");
         return Ok(());
     }

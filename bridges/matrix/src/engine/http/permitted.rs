@@ -81,7 +81,6 @@ permitted![
     api::device::get_device::v3::Request,
     api::device::get_devices::v3::Request,
     api::discovery::get_capabilities::v3::Request,
-    api::filter::create_filter::v3::Request,
     api::membership::forget_room::v3::Request,
     api::membership::get_member_events::v3::Request,
     api::membership::invite_user::v3::Request,

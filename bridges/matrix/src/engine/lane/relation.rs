@@ -1,10 +1,10 @@
 //! What of `m.relates_to` may stay in clear, where the protocol wants it: the target and the kind, nothing else.
 
-use ruma::EventId;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::EncryptError;
+use crate::engine::http::is_event;
 
 const KINDS: [&str; 3] = ["m.replace", "m.thread", "m.reference"];
 
@@ -31,7 +31,7 @@ pub(super) fn check(content: &RawValue) -> Result<(), EncryptError> {
 pub(in super::super) fn is_clear(key: &str, value: &Value) -> bool {
     match (key, value) {
         ("rel_type", Value::String(kind)) => KINDS.contains(&kind.as_str()),
-        ("event_id", Value::String(event)) => EventId::parse(event).is_ok(),
+        ("event_id", Value::String(event)) => is_event(event),
         ("is_falling_back", Value::Bool(_)) => true,
         ("m.in_reply_to", Value::Object(target)) => {
             target.iter().all(|(key, value)| key == "event_id" && is_clear(key, value))
@@ -59,6 +59,7 @@ mod tests {
             r#"{"m.relates_to":{"rel_type":"m.annotation","event_id":"$a","key":"canary"}}"#,
             r#"{"m.relates_to":{"rel_type":"canary","event_id":"$a"}}"#,
             r#"{"m.relates_to":{"rel_type":"m.replace","event_id":"canary"}}"#,
+            r#"{"m.relates_to":{"rel_type":"m.replace","event_id":"$canary in words"}}"#,
             r#"{"m.relates_to":{"m.in_reply_to":{"event_id":"$a","body":"canary"}}}"#,
             r#"{"m.relates_to":{"m.in_reply_to":"canary"}}"#,
             r#"{"m.relates_to":{"event_id":{"canary":1}}}"#,

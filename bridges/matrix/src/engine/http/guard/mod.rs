@@ -5,6 +5,7 @@
 //! and of the libraries alike. What it can't tell is whether ciphertext is ciphertext of the right thing: it sees the
 //! form, and to whom it goes. Which room a key is of is said beside the request; who may have it, it finds out itself.
 
+mod addresses;
 mod rules;
 mod times;
 
@@ -23,6 +24,7 @@ use ruma::{DeviceId, UserId};
 use tokio::sync::Notify;
 
 use super::{Errand, error::HttpError};
+pub(crate) use addresses::is_event;
 pub use rules::Stop;
 pub(crate) use rules::{DECLINING, LEAVING};
 use times::Times;

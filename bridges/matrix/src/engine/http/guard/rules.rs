@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::{HeaderMap, Method, Uri, header};
-use ruma::{DeviceId, EventId, OwnedDeviceId, OwnedUserId, UserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, SeqAccess, Visitor},
@@ -11,6 +11,7 @@ use serde::{
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::addresses::{self, is_event, is_name};
 use crate::engine::{AGE, StandardEmoji, is_clear};
 
 /// Why a request was stopped.
@@ -98,14 +99,13 @@ pub(super) struct Recipient {
     pub(super) key: String,
 }
 
-type Judged<T = ()> = Result<T, Stop>;
+pub(super) type Judged<T = ()> = Result<T, Stop>;
 
 /// Judges a request, and says who gets keys by it.
 pub(super) fn judge(method: &Method, uri: &Uri, body: &[u8]) -> Judged<Vec<Recipient>> {
     let nobody = |judged: Judged| judged.map(|()| Vec::new());
     if method == Method::GET {
-        // What is asked for stands in the address; whoever made it had nothing but ids to put there.
-        return nobody(if body.is_empty() { Ok(()) } else { Err(Stop::Body) });
+        return nobody(if body.is_empty() { addresses::read(uri) } else { Err(Stop::Body) });
     }
     let path = path(uri.path())?;
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -125,7 +125,6 @@ pub(super) fn judge(method: &Method, uri: &Uri, body: &[u8]) -> Judged<Vec<Recip
         ["client", _, "user", _, "account_data", kind] => {
             nobody(is(&Method::PUT).and_then(|()| account_data(kind, &body()?)))
         }
-        ["client", _, "user", _, "filter"] => nobody(is(&Method::POST)),
         ["client", _, "room_keys", "keys"] => nobody(is(&Method::PUT).and_then(|()| backed_up(&body()?))),
         ["client", _, "room_keys", "version"] => nobody(is(&Method::POST).and_then(|()| new_backup(&body()?))),
         ["client", _, "keys", "upload" | "query" | "claim" | "device_signing" | "signatures", ..]
@@ -140,7 +139,7 @@ pub(super) fn judge(method: &Method, uri: &Uri, body: &[u8]) -> Judged<Vec<Recip
 
 /// The parts of a path after `_matrix`, whatever path the homeserver's own address has. Decoded, so that nothing hides
 /// behind an escape.
-fn path(path: &str) -> Judged<Vec<String>> {
+pub(super) fn path(path: &str) -> Judged<Vec<String>> {
     let mut parts = path.split('/').skip_while(|part| *part != "_matrix");
     parts.next().ok_or(Stop::UnknownRequest)?;
     let decoded = parts.map(|part| {
@@ -230,15 +229,19 @@ impl<'de> Visitor<'de> for Reader {
 
 fn in_room(method: &Method, rest: &[&str], body: Map<String, Value>) -> Judged {
     match (method, rest) {
+        // What a request is called says nothing.
+        (&Method::PUT, ["send" | "redact", _, name]) if !is_name(name) => Err(Stop::UnknownRequest),
         (&Method::PUT, ["send", "m.room.encrypted", _]) => ciphertext(&body),
         (&Method::PUT, ["send", "m.reaction", _]) => reaction(&body),
         (&Method::PUT, ["send", ..]) => Err(Stop::Cleartext),
         (_, ["state", ..]) => Err(Stop::State),
-        (&Method::PUT, ["redact", _, _]) => reason(&body, &[]),
+        (&Method::PUT, ["redact", event, _]) if is_event(event) => reason(&body, &[]),
         (&Method::POST, ["leave"]) => reason(&body, &REASONS),
         (&Method::POST, ["join" | "forget"]) => reason(&body, &[]),
         (&Method::POST, ["invite"]) => only(&body, &["user_id"], Stop::Reason),
-        (&Method::POST, ["receipt", "m.read" | "m.read.private", _]) => only(&body, &["thread_id"], Stop::Body),
+        (&Method::POST, ["receipt", "m.read" | "m.read.private", event]) if is_event(event) => {
+            only(&body, &["thread_id"], Stop::Body)
+        }
         (&Method::PUT, ["typing", _]) => only(&body, &["typing", "timeout"], Stop::Body),
         _ => Err(Stop::UnknownRequest),
     }
@@ -287,9 +290,8 @@ fn reaction(body: &Map<String, Value>) -> Judged {
         _ => return Err(Stop::Reaction),
     };
     let text = |key: &str| relation.get(key).and_then(Value::as_str).unwrap_or_default();
-    let fine = text("rel_type") == "m.annotation"
-        && EventId::parse(text("event_id")).is_ok()
-        && StandardEmoji::new(text("key")).is_some();
+    let fine =
+        text("rel_type") == "m.annotation" && is_event(text("event_id")) && StandardEmoji::new(text("key")).is_some();
     if fine { Ok(()) } else { Err(Stop::Reaction) }
 }
 
@@ -317,7 +319,12 @@ fn new_room(body: &Map<String, Value>) -> Judged {
 /// Which of our rooms are direct chats, and secrets that are encrypted (client-server API, "Secret storage").
 fn account_data(kind: &str, body: &Map<String, Value>) -> Judged {
     match kind {
-        "m.direct" => Ok(()),
+        "m.direct" => {
+            let is_room = |room: &Value| room.as_str().is_some_and(|room| room.starts_with('!') && is_name(room));
+            let is_list = |rooms: &Value| rooms.as_array().is_some_and(|rooms| rooms.iter().all(is_room));
+            let fine = body.iter().all(|(user, rooms)| user.starts_with('@') && is_name(user) && is_list(rooms));
+            if fine { Ok(()) } else { Err(Stop::Body) }
+        }
         // A number, and what no words fit into.
         _ if kind.starts_with(AGE) => {
             only(body, &["count", "word", "tag"], Stop::ClearSecret)?;

@@ -232,6 +232,23 @@ fn request_that_the_bridge_never_makes_does_not_leave() {
     ] {
         assert_eq!(judged(&method, path, &json!({})), Err(Stop::UnknownRequest), "{method} {path}");
     }
+    let words = "the%20words";
+    for (method, path, body) in [
+        (Method::PUT, format!("/rooms/%21r%3Ax/redact/%24{words}/t"), json!({})),
+        (Method::PUT, format!("/rooms/%21r%3Ax/redact/%24e/{words}"), json!({})),
+        (Method::POST, format!("/rooms/%21r%3Ax/receipt/m.read/%24{words}"), json!({})),
+        (Method::POST, "/user/%40a%3Ax/filter".to_owned(), json!({ "room": { "rooms": ["the words"] } })),
+    ] {
+        assert_eq!(judged(&method, &path, &body), Err(Stop::UnknownRequest), "{method} {path}");
+    }
+    for (body, verdict) in [
+        (json!({ "@b:x": ["!r:x"] }), Ok(0)),
+        (json!({ "@b:x": ["the words"] }), Err(Stop::Body)),
+        (json!({ "the words": ["!r:x"] }), Err(Stop::Body)),
+        (json!({ "@b:x": "the words" }), Err(Stop::Body)),
+    ] {
+        assert_eq!(judged(&Method::PUT, "/user/%40a%3Ax/account_data/m.direct", &body), verdict, "{body}");
+    }
     let elsewhere: Uri = "https://example.org/collect".parse().expect("it is an address");
     assert_eq!(judge(&Method::POST, &elsewhere, b"{}"), Err(Stop::UnknownRequest));
     assert_eq!(judge(&Method::GET, &elsewhere, b"canary"), Err(Stop::Body));
