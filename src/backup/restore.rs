@@ -79,7 +79,8 @@ impl Restoring {
         let (taken, inner) = (self.taken, self.unpack(&half.0)?);
         fail::fail_point!("backup::unpacked");
         let restored = Restored { taken, at: clock.now() };
-        let journal = SqliteJournal::open(
+        // A backup has no count beside it: it is older by what it is.
+        let journal = SqliteJournal::open_of_any_age(
             &half.0,
             Vault::new(root_key::copy(&inner)),
             Arc::new(NoRouter),

@@ -133,7 +133,7 @@ impl From<OpenError> for Failure {
         let kind = match error {
             OpenError::InUse => FailureKind::Temporary,
             // What must hold of it does not, though its files are in order.
-            OpenError::Older { .. } => FailureKind::Refused,
+            OpenError::Older { .. } | OpenError::Uncounted => FailureKind::Refused,
             // Of the files that the config names or that lie in its state folder, one is not in order.
             OpenError::WrongKey | OpenError::Newer { .. } | OpenError::Damaged(_) | OpenError::Unusable(_) => {
                 FailureKind::Config

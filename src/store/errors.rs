@@ -50,6 +50,13 @@ pub enum OpenError {
         /// How many there were, by the file beside it.
         outside: u64,
     },
+    /// What would tell an older copy is gone, or nobody with the key wrote it.
+    #[error(
+        "what tells an older copy of the journal, the file journal.count beside it, is gone or was changed, so this may be \
+         one: put the file back, or a backup with `sealbridge backup restore`; `sealbridge backup adopt` goes on with what \
+         is there as with a backup"
+    )]
+    Uncounted,
     /// The file is damaged.
     #[error("the journal is damaged ({0}): restore it from a backup, or move it away and start anew")]
     Damaged(String),

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Operator {
-    /// With this power level in a room, people may ask for what changes nothing: `help`, `status` and `why`. By default
-    /// that of moderators.
+    /// With this power level in a room, people may ask for what changes nothing: `help`, `status`, `audience` and `why`.
+    /// By default that of moderators.
     pub level: i64,
     /// Who may ask for everything.
     pub admins: BTreeMap<String, Commander>,

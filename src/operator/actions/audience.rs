@@ -63,9 +63,10 @@ async fn ends(host: &dyn Host, of: &Place) -> Result<(Option<LinkName>, Vec<Addr
 pub(super) async fn show(host: &dyn Host, of: &Place, from: Option<&Address>) -> Result<Outcome, Failure> {
     let (name, ends) = ends(host, of).await?;
     let mut words = match from {
-        Some(_) => {
-            "What crosses is read by these people, and on the host of the operator who runs the bridge.\n".to_owned()
-        }
+        Some(_) => format!(
+            "What crosses is read by these people, and on the host of the operator who runs the bridge: {}.\n",
+            field(&host_name())
+        ),
         None => format!(
             "What crosses {} is read by the people below, and on the host where the bridge runs: {}.\n",
             field(&of.to_string()),
@@ -320,8 +321,8 @@ fn ago(long: Duration) -> String {
 
 /// What this host calls itself.
 fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
+    // Not read from a file: a confined service reaches none that says it.
+    match rustix::system::uname().nodename().to_string_lossy().trim() {
         "" => "this host".to_owned(),
         name => name.to_owned(),
     }

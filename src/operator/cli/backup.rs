@@ -95,9 +95,14 @@ pub(super) async fn restore(global: &super::Global, (file, key): (&Path, &Path),
         false => format!("The root key is the one of {}.\n", done.root_key.from),
     };
     let config_words = if made_config { format!("Wrote {} as it was.\n", path.display()) } else { String::new() };
+    // Without these another folder would be set up, that knows nothing of what was restored.
+    let named = |flag: &str, path: &Option<PathBuf>| {
+        path.as_ref().map_or(String::new(), |path| format!(" --{flag} {}", path.display()))
+    };
+    let flags = format!("{}{}", named("config", &global.config), named("state", &global.state));
     let words = format!(
-        "Restored {} into {}.\n{config_words}{key_words}Now say `sealbridge init`: it logs every account in as a new \
-         device. What was said since the backup was made may have been carried already; it is not carried again by \
+        "Restored {} into {}.\n{config_words}{key_words}Now say `sealbridge{flags} init`: it logs every account in as \
+         a new device. What was said since the backup was made may have been carried already; it is not carried again by \
          itself, and `sealbridge dead-letters list` shows it.\n",
         file.display(),
         state.display(),

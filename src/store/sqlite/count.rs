@@ -2,8 +2,8 @@
 //!
 //! It is written after each commit and not waited for: a process that dies at any moment leaves it right or one behind,
 //! and a machine that loses power leaves it behind. So it is never ahead of the journal, unless the journal's file is an
-//! older copy. It can't be raised by anybody who has not the key, and whoever lowers it, or takes it away, loses no more
-//! than this notice.
+//! older copy. It can't be raised by anybody who has not the key; where it is gone, or is none of
+//! ours, the journal is not gone on with, and whoever puts an older one back beside an older journal is not noticed.
 
 use std::{
     fs::{File, OpenOptions},
@@ -53,10 +53,9 @@ impl Count {
             Some(outside) if outside > commits && any_age => return Ok(Self { file, commits: outside, failed: false }),
             Some(outside) if outside > commits => return Err(OpenError::Older { found: commits, outside }),
             Some(_) => {}
+            // It was on disk before the first commit was.
+            None if commits > 0 && !any_age => return Err(OpenError::Uncounted),
             None => {
-                if commits > 0 {
-                    tracing::warn!("What tells an older copy of the journal was missing, and is begun anew.");
-                }
                 write(&file, commits, keys)
                     .and_then(|()| file.sync_all())
                     .and_then(|()| File::open(folder)?.sync_all())

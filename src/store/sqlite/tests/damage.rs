@@ -112,6 +112,7 @@ async fn changed_byte_anywhere_is_refused_or_set_aside_and_never_delivered() {
     let folder = Folder::new();
     let truth = fill(&folder).await;
     let sound = fs::read(folder.file()).expect("it is there");
+    let counted = fs::read(folder.journal().join("journal.count")).expect("it is there");
     let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
     // The header is looked at byte by byte, the rest in steps that share no factor with the page.
     for at_byte in (0..100).chain((100..sound.len()).step_by(149)) {
@@ -120,6 +121,7 @@ async fn changed_byte_anywhere_is_refused_or_set_aside_and_never_delivered() {
         let copy = Folder::new();
         fs::create_dir(copy.journal()).expect("it can be made");
         fs::write(copy.file(), bytes).expect("it can be written");
+        fs::write(copy.journal().join("journal.count"), &counted).expect("it can be written");
         let outcome = match open(&copy.journal(), vault()) {
             Ok(journal) => look(&journal, &truth, at_byte).await,
             Err(OpenError::Damaged(_)) => "refused",

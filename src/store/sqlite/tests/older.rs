@@ -42,7 +42,7 @@ async fn older_copy_of_the_file_is_refused_and_the_newer_one_opens_again() {
 }
 
 #[tokio::test]
-async fn count_that_is_behind_missing_or_damaged_locks_nobody_out() {
+async fn count_that_is_behind_locks_nobody_out_and_one_that_is_gone_or_damaged_is_refused() {
     let folder = Folder::new();
     with_messages(&folder, &["$1"]).await;
     let behind = keep(&folder, &BOTH[1..]);
@@ -50,13 +50,26 @@ async fn count_that_is_behind_missing_or_damaged_locks_nobody_out() {
     // As after a death between a commit and the count, or a power cut.
     put_back(&behind);
     with_messages(&folder, &["$3"]).await;
+    // Whoever puts an older copy back takes away what would tell.
+    let right = keep(&folder, &BOTH[1..]);
+    let uncounted = |what: &str| {
+        let refused = open(&folder.journal(), vault());
+        assert!(matches!(refused, Err(OpenError::Uncounted)), "{what}: {refused:?}");
+    };
     fs::remove_file(folder.journal().join(BOTH[1])).expect("it is there");
-    with_messages(&folder, &["$4"]).await;
+    uncounted("it is gone");
     for damaged in [&b""[..], &[0xff; 24], &[0; 24], b"short"] {
         fs::write(folder.journal().join(BOTH[1]), damaged).expect("it can be written");
-        assert_eq!(Pair::new(&folder).lane().await, ["$1", "$2", "$3", "$4"], "{damaged:?}");
+        uncounted(&format!("{damaged:?}"));
     }
-    // And from then on it tells again.
+    put_back(&right);
+    assert_eq!(Pair::new(&folder).lane().await, ["$1", "$2", "$3"]);
+    // Whoever goes on with it all the same begins to count anew.
+    fs::remove_file(folder.journal().join(BOTH[1])).expect("it is there");
+    let router = TestRouter::linking(&[&at("one", "!a"), &at("two", "!b")]);
+    let adopted =
+        SqliteJournal::open_of_any_age(&folder.journal(), vault(), router, Limits::default(), Clock::system());
+    drop(adopted.expect("it opens"));
     let older = keep(&folder, &BOTH[..1]);
     with_messages(&folder, &["$5"]).await;
     put_back(&older);
