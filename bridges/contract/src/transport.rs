@@ -239,8 +239,9 @@ pub trait OperatorRun: Transport {
     /// # Errors
     /// [`Fatal`]: a person must act.
     async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), Fatal>;
-    /// What the gate must know of the server. Answers from memory.
-    fn facts(&self) -> OperatorRunFacts;
+    /// What the gate must know of the server that has a conversation. Answers from memory. One that the operator did not
+    /// name is declared by nobody.
+    fn facts(&self, of: &ConversationId) -> OperatorRunFacts;
     /// As [`EndToEnd::deliver`].
     ///
     /// # Errors

@@ -101,7 +101,7 @@ impl<'h> Stage<'h> {
         self.until("it is connected and the conversation can be spoken to", async |stage| {
             let speaks = match &stage.transport {
                 AnyTransport::EndToEnd(t) => t.encryption(&stage.rig.conversation) == Encryption::Pinned,
-                AnyTransport::OperatorRun(t) => t.facts().private_channel,
+                AnyTransport::OperatorRun(t) => t.facts(&stage.rig.conversation).private_channel,
                 AnyTransport::Carrier(_) => true,
             };
             Ok(speaks && stage.transport.common().health().connected)
@@ -326,7 +326,7 @@ impl<'h> Stage<'h> {
         let key = self.intake.far().key();
         let to = match &self.transport {
             AnyTransport::EndToEnd(t) => Destination::EndToEnd(t.encryption(&slip.to)),
-            AnyTransport::OperatorRun(t) => Destination::OperatorRun(t.facts()),
+            AnyTransport::OperatorRun(t) => Destination::OperatorRun(t.facts(&slip.to)),
             AnyTransport::Carrier(_) => Destination::Carrier(Some(key)),
         };
         let rule =
