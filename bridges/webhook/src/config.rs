@@ -1,6 +1,10 @@
 //! What the operator can set for an account of outgoing webhooks: `[accounts.NAME]` with `network = "webhook"`.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use schemars::JsonSchema;
 use sealbridge_contract::ConversationId;
@@ -77,9 +81,18 @@ impl Settings {
         }
     }
 
+    /// Whether an endpoint is the operator's own, and reads what is posted to it.
+    #[must_use]
+    pub fn is_read_in_clear(&self, conversation: &ConversationId) -> bool {
+        self.endpoints.get(conversation.as_str()).is_some_and(|endpoint| endpoint.operator_run)
+    }
+
     /// The files that it reads.
-    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.endpoints.values().flat_map(|endpoint| endpoint.secret_file.iter().chain(&endpoint.ca_file))
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.endpoints
+            .values()
+            .flat_map(|endpoint| endpoint.secret_file.iter().chain(&endpoint.ca_file))
+            .map(PathBuf::as_path)
     }
 
     pub(crate) fn declared(&self) -> Result<Vec<Declared>, String> {
