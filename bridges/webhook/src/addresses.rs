@@ -62,10 +62,13 @@ impl Rules {
 }
 
 fn is_public(address: IpAddr) -> bool {
-    let within = |network: &&str| network.parse::<IpNet>().is_ok_and(|network| network.contains(&address));
+    let within = |networks: &[&str]| {
+        let mut networks = networks.iter().map(|network| network.parse::<IpNet>().expect("the tables hold networks"));
+        networks.any(|network| network.contains(&address))
+    };
     match address {
-        IpAddr::V4(_) => !KEPT.iter().any(|network| within(&network)),
-        IpAddr::V6(_) => within(&PUBLIC_6) && !KEPT_6.iter().any(|network| within(&network)),
+        IpAddr::V4(_) => !within(KEPT),
+        IpAddr::V6(_) => within(&[PUBLIC_6]) && !within(KEPT_6),
     }
 }
 
