@@ -3,7 +3,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
 
-use sealbridge::operator::{Action, Actor, Host, Outcome, Place, Progress, perform};
+use sealbridge::{
+    operator::{Action, Actor, Host, Outcome, Place, Progress, perform},
+    store::LinkName,
+};
 use sealbridge_contract::{AccountName, Address, ConversationId, RemoteId, message::Sort};
 use sealbridge_lab::{
     receiver::{AgeKey, Posted, Receiver},
@@ -25,6 +28,7 @@ struct Scene {
     ann: LoopbackPerson,
     room: ConversationId,
     away: ConversationId,
+    quiet: ConversationId,
     receiver: Receiver,
     key: AgeKey,
     running: Running,
@@ -39,18 +43,18 @@ impl Scene {
         let key = AgeKey::make(folder.path().join("key")).expect("age makes a key");
         let receiver = Receiver::start(folder.path(), &secret).await.expect("it comes up");
         let hub = LoopbackHub::fresh("ours");
-        let [room, away] = ["room", "away"].map(|name| hub.conversation(name, Says::Encrypted));
+        let [room, away, quiet] = ["room", "away", "quiet"].map(|name| hub.conversation(name, Says::Encrypted));
         let ann = hub.person("ann");
-        for conversation in [&room, &away] {
+        for conversation in [&room, &away, &quiet] {
             ann.join(conversation);
             hub.join(&account(), conversation);
         }
         let running = Running::start(&config(folder.path(), &hub, &secret, receiver.port, &key.public)).await;
-        let scene = Self { folder, hub, ann, room, away, receiver, key, running };
+        let scene = Self { folder, hub, ann, room, away, quiet, receiver, key, running };
         // Whoever was told that the rooms are bridged is heard from then on.
         let begun = tokio::time::Instant::now();
         let told = |heard: &Heard| heard.words.as_str().contains("is bridged");
-        while scene.ann.heard().iter().filter(|heard| told(heard)).count() < 2 {
+        while scene.ann.heard().iter().filter(|heard| told(heard)).count() < 3 {
             assert!(begun.elapsed() < SOON, "nobody is told");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -65,7 +69,7 @@ impl Scene {
             let sealed = posted.document["age"].as_str().map(str::to_owned);
             let to_vault = sealed.is_some();
             let is_there = seen.iter().any(|(other, _): &(Posted, Value)| other.id == posted.id);
-            if is_there || to_vault != (endpoint == "vault") || posted.path == "/moved" {
+            if is_there || to_vault != (endpoint == "vault") || posted.path != "/hook" {
                 continue;
             }
             let document = match sealed {
@@ -96,9 +100,13 @@ impl Scene {
     }
 
     fn says_about(&self, how: How, of: &RemoteId, words: &str, emoji: &[&str]) {
+        self.says_in(&self.room, how, of, words, emoji);
+    }
+
+    fn says_in(&self, room: &ConversationId, how: How, of: &RemoteId, words: &str, emoji: &[&str]) {
         let emoji = emoji.iter().map(|emoji| (*emoji).to_owned()).collect();
         let more = More { about: Some(of.clone()), emoji, ..More::default() };
-        self.ann.say_this(&self.room, Saying::words(words).how(how).more(more));
+        self.ann.say_this(room, Saying::words(words).how(how).more(more));
     }
 
     async fn done(&self, action: Action) -> Outcome {
@@ -121,14 +129,19 @@ fn config(folder: &Path, hub: &LoopbackHub, secret: &Path, port: u16, key: &str)
     let own = "operator_run = true";
     [
         format!("[service]\nstate = {:?}\n", folder.join("state")),
-        format!("[accounts.a]\nnetwork = \"loopback\"\nhub = {:?}\nconversations = [\"room\", \"away\"]\n", hub.name()),
+        format!(
+            "[accounts.a]\nnetwork = \"loopback\"\nhub = {:?}\nconversations = [\"room\", \"away\", \"quiet\"]\n",
+            hub.name()
+        ),
         "[accounts.hooks]\nnetwork = \"webhook\"\n".to_owned(),
         endpoint("hooks.endpoints.ops", "/hook", own),
         endpoint("hooks.endpoints.moved", "/moved", own),
         "[accounts.sealed]\nnetwork = \"webhook\"\n".to_owned(),
         endpoint("sealed.endpoints.vault", "/hook", &format!("recipients = [{key:?}]")),
+        endpoint("hooks.endpoints.silent", "/silent", own),
         "[links.out]\nends = [\"a/room\", \"hooks/ops\", \"sealed/vault\"]\n".to_owned(),
         "[links.gone]\nends = [\"a/away\", \"hooks/moved\"]\n".to_owned(),
+        "[links.quiet]\nends = [\"a/quiet\", \"hooks/silent\"]\n".to_owned(),
     ]
     .concat()
 }
@@ -199,10 +212,23 @@ async fn what_is_said_is_posted_signed_and_read_by_whom_the_config_names_alone()
         let line = line.replace("PORT", &scene.receiver.port.to_string());
         assert!(listed.contains(&line), "{line} is not in\n{listed}");
     }
-    let of = Place::Link(sealbridge::store::LinkName::parse("out").expect("a name"));
+    let of = Place::Link(LinkName::parse("out").expect("a name"));
     let audience = scene.done(Action::Audience { of, from: None }).await.words;
     assert!(audience.contains("reads; in clear, as a server that the operator runs"), "{audience}");
     assert!(audience.contains(&scene.key.public) && audience.contains("a key that the config names"), "{audience}");
+    let add = |name: &str, end: &str| {
+        let at = |account: &str, end: &str| Address {
+            account: AccountName::parse(account).expect("a name"),
+            conversation: ConversationId::new(end),
+        };
+        Action::AddLink { name: LinkName::parse(name).expect("a name"), ends: vec![at("a", "away"), at("hooks", end)] }
+    };
+    let added = scene.done(add("more", "ops")).await.words;
+    assert!(added.contains("hooks/ops  \"") && added.contains("READ IN CLEAR"), "{added}");
+    let refused = perform(scene.running.host(), Actor::Init, add("none", "nowhere")).next(None).await;
+    assert!(refused.is_err(), "the config names no such endpoint");
+    let doctor = scene.done(Action::Doctor).await.words;
+    assert!(doctor.contains("but for what you run and let read: hooks/ops"), "{doctor}");
     assert!(!listed.contains("/hook") && !audience.contains("/hook"), "a path may be as good as a password");
     scene.running.stop().await;
 }
@@ -251,5 +277,31 @@ async fn endpoint_that_is_away_gets_all_of_it_later_and_one_that_leads_elsewhere
     assert!(!scene.receiver.posted().iter().any(followed), "it was followed");
     assert!(scene.receiver.posted().iter().any(|posted| posted.path == "/moved"), "it was asked");
     assert!(scene.folder.path().exists());
+    scene.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_have_arrived_is_deleted_there_by_its_name() {
+    let scene = Scene::set().await;
+    let said = scene.ann.say(&scene.quiet, "nobody says whether they have this");
+    let is = |path: &str, key: &str, value: &str| {
+        let posted = scene.receiver.posted();
+        posted.into_iter().find(|posted| posted.path == path && text(&posted.document, key) == value)
+    };
+    let begun = tokio::time::Instant::now();
+    while is("/silent", "text", "nobody says whether they have this").is_none() {
+        assert!(begun.elapsed() < SOON, "it is not posted");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    scene.says_in(&scene.quiet, How::Redaction, &said, "", &[]);
+    let deleted = loop {
+        if let Some(deleted) = is("/silent", "kind", "redaction") {
+            break deleted;
+        }
+        assert!(begun.elapsed() < SOON, "it is not deleted");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    let first = is("/silent", "text", "nobody says whether they have this").expect("it was posted");
+    assert_eq!(text(&deleted.document, "about"), first.id);
     scene.running.stop().await;
 }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Abilities, AccountName, Cleared, Clock, ConversationId, DeliveryError, Flow, Found, Inbox, Invitation, PersonId,
-    Picture, PictureId, Receipt, Sealed, SealedInbox, Signal, Slip, Spool,
+    Picture, PictureId, Receipt, RemoteId, Sealed, SealedInbox, Signal, Slip, Spool,
     audience::{Admission, Audience, Roll},
     gate::{Encryption, OperatorRunFacts},
     inbox::AccountStore,
@@ -136,6 +136,11 @@ pub trait Transport: Send + Sync {
     /// # Errors
     /// [`DeliveryError`] with [`Fate::Retry`](crate::Fate::Retry) if it can't be looked for now.
     async fn find(&self, slip: &Slip) -> Result<Found, DeliveryError>;
+    /// What the network calls a delivery if it has it, where that follows from the delivery alone. Then what may have
+    /// arrived can be deleted there, though nobody can look for it.
+    fn name_of(&self, _slip: &Slip) -> Option<RemoteId> {
+        None
+    }
     /// Opens a direct, encrypted conversation with a person, or gives the one that exists. Used for the admin room.
     ///
     /// # Errors

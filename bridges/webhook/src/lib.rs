@@ -21,7 +21,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, AnyTransport, Cleared, Context, ConversationId, DeliveryError, EndToEnd, Fatal, Flow, Found, Inbox,
-    OperatorRun, PersonId, Receipt, Slip, Transport,
+    OperatorRun, PersonId, Receipt, RemoteId, Slip, Transport,
     audience::Audience,
     gate::{Encryption, OperatorRunFacts},
     transport::{ConversationInfo, Health},
@@ -96,6 +96,10 @@ macro_rules! transport {
 
             async fn find(&self, _slip: &Slip) -> Result<Found, DeliveryError> {
                 Err(DeliveryError::retry("an endpoint does not say what it has"))
+            }
+
+            fn name_of(&self, slip: &Slip) -> Option<RemoteId> {
+                Some(document::id(slip))
             }
 
             async fn open_direct(&self, _with: &PersonId) -> Result<ConversationId, DeliveryError> {

@@ -3,7 +3,8 @@
     receiver.py PORT SECRET_FILE
 
 Says `ready`, and then of each request one line of JSON: where it went, whether its signature is good by the library,
-what is in it, and what came over the wire. What is posted to /moved is led to /hook.
+what is in it, and what came over the wire. What is posted to /moved is led to /hook, and what is posted to /silent is
+taken and not answered, but for redactions.
 """
 
 import base64
@@ -39,6 +40,8 @@ class Endpoint(http.server.BaseHTTPRequestHandler):
             print(json.dumps(said), flush=True)
         if self.path == "/moved":
             self.answer(307, location=f"http://127.0.0.1:{self.server.server_port}/hook")
+        elif self.path == "/silent" and document and document.get("kind") != "redaction":
+            self.close_connection = True
         else:
             self.answer(204 if document is not None else 401)
 
