@@ -91,6 +91,15 @@ impl Receiver {
     }
 }
 
+/// Installs what is missing of both. Blocks, for a minute at worst.
+///
+/// # Errors
+/// They can't be had here.
+pub fn ready() -> Result<()> {
+    python()?;
+    debian::ready(&["age"], &["/usr/bin/age", "/usr/bin/age-keygen"])
+}
+
 /// The interpreter of the environment that has the library. Installs what is missing. Blocks.
 fn python() -> Result<PathBuf> {
     Senders::ready()?;
@@ -117,9 +126,8 @@ pub struct AgeKey {
 }
 
 impl AgeKey {
-    /// Makes one, in this file. Installs `age` first where it is missing. Blocks, for a minute at worst.
+    /// Makes one, in this file.
     pub fn make(file: PathBuf) -> Result<Self> {
-        debian::ready(&["age"], &["/usr/bin/age", "/usr/bin/age-keygen"])?;
         debian::run("/usr/bin/age-keygen", &["-o", &file.to_string_lossy()])?;
         let public = debian::output("/usr/bin/age-keygen", &["-y", &file.to_string_lossy()])?;
         let public = public.trim().to_owned();
