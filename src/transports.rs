@@ -26,15 +26,17 @@ pub enum AccountConfig {
     /// Delta Chat.
     #[serde(rename = "deltachat")]
     DeltaChat(sealbridge_deltachat::Settings),
+    /// Endpoints that are posted to.
+    Webhook(sealbridge_webhook::Settings),
     /// A network in memory, for tests.
     Loopback(sealbridge_loopback::Settings),
 }
 
 /// The networks, as the config names them.
-pub const NETWORKS: &[&str] = &["matrix", "deltachat", "loopback"];
+pub const NETWORKS: &[&str] = &["matrix", "deltachat", "webhook", "loopback"];
 
 /// The transports' crates, as a trace names where it comes from.
-pub const CRATES: &[&str] = &["sealbridge_matrix", "sealbridge_deltachat", "sealbridge_loopback"];
+pub const CRATES: &[&str] = &["sealbridge_matrix", "sealbridge_deltachat", "sealbridge_webhook", "sealbridge_loopback"];
 
 /// What each network can do.
 #[must_use]
@@ -42,6 +44,7 @@ pub fn datasheets() -> Vec<Abilities> {
     vec![
         sealbridge_matrix::ABILITIES,
         sealbridge_deltachat::ABILITIES,
+        sealbridge_webhook::ABILITIES,
         sealbridge_loopback::Settings::default().abilities(),
     ]
 }
@@ -49,7 +52,7 @@ pub fn datasheets() -> Vec<Abilities> {
 /// What an account had of its own in a backup lies under this name in its folder, until it is logged in anew.
 pub const IMPORT: &str = sealbridge_deltachat::IMPORT;
 
-/// What whoever adds an account is asked, by network. A network in memory is written by hand.
+/// What whoever adds an account is asked, by network. Where nobody logs in, the section is written by hand.
 pub const SHEETS: &[LoginSheet] = &[sealbridge_matrix::SHEET, sealbridge_deltachat::SHEET];
 
 /// What whoever adds an account of this network is asked.
@@ -70,6 +73,7 @@ impl AccountConfig {
         match network.as_str() {
             "matrix" => settings.try_deserialize().map(Self::Matrix),
             "deltachat" => settings.try_deserialize().map(Self::DeltaChat),
+            "webhook" => settings.try_deserialize().map(Self::Webhook),
             "loopback" => settings.try_deserialize().map(Self::Loopback),
             _ => {
                 let words = format!("expected one of the networks {}", NETWORKS.join(", "));
@@ -90,6 +94,7 @@ impl AccountConfig {
         match self {
             Self::Matrix(settings) => settings.check(),
             Self::DeltaChat(settings) => settings.check(),
+            Self::Webhook(settings) => settings.check(),
             Self::Loopback(settings) => settings.check().map_err(|error| error.to_string()),
         }
     }
@@ -111,6 +116,7 @@ impl AccountConfig {
                 "person",
                 "a person on Delta Chat is the fingerprint of their key: 40 or 64 of 0-9 and A-F, in capitals and without spaces".into(),
             )),
+            (Self::Webhook(_), _) => Err(("account", "nobody speaks at an endpoint that is posted to".into())),
             (Self::DeltaChat(_) | Self::Loopback(_), Some(_)) => {
                 Err(("key", "on this network a person has no key beside their id".into()))
             }
@@ -129,7 +135,17 @@ impl AccountConfig {
         match self {
             Self::Matrix(settings) => settings.check_conversation(conversation),
             Self::DeltaChat(settings) => settings.check_conversation(conversation),
+            Self::Webhook(settings) => settings.check_conversation(conversation),
             Self::Loopback(_) => Ok(()),
+        }
+    }
+
+    /// Whether a server that the operator runs reads what is carried to a conversation.
+    #[must_use]
+    pub fn is_read_in_clear(&self, conversation: &ConversationId) -> bool {
+        match self {
+            Self::Webhook(settings) => settings.is_read_in_clear(conversation),
+            Self::Matrix(_) | Self::DeltaChat(_) | Self::Loopback(_) => false,
         }
     }
 
@@ -139,6 +155,7 @@ impl AccountConfig {
         match self {
             Self::Matrix(_) => "matrix",
             Self::DeltaChat(_) => "deltachat",
+            Self::Webhook(_) => "webhook",
             Self::Loopback(_) => "loopback",
         }
     }
@@ -148,7 +165,7 @@ impl AccountConfig {
     pub fn accepts_not_proven(&self) -> bool {
         match self {
             Self::Matrix(settings) => settings.accepts_not_proven(),
-            Self::DeltaChat(_) | Self::Loopback(_) => false,
+            Self::DeltaChat(_) | Self::Webhook(_) | Self::Loopback(_) => false,
         }
     }
 
@@ -157,7 +174,16 @@ impl AccountConfig {
     pub fn program(&self) -> Option<&Path> {
         match self {
             Self::DeltaChat(settings) => Some(&settings.engine),
-            Self::Matrix(_) | Self::Loopback(_) => None,
+            Self::Matrix(_) | Self::Webhook(_) | Self::Loopback(_) => None,
+        }
+    }
+
+    /// The files outside of the state folder that it reads.
+    #[must_use]
+    pub fn files(&self) -> Vec<&Path> {
+        match self {
+            Self::Webhook(settings) => settings.files().collect(),
+            Self::Matrix(_) | Self::DeltaChat(_) | Self::Loopback(_) => Vec::new(),
         }
     }
 
@@ -166,7 +192,7 @@ impl AccountConfig {
     pub fn folder(&self) -> Option<&Path> {
         match self {
             Self::Loopback(settings) => settings.directory.as_deref(),
-            Self::Matrix(_) | Self::DeltaChat(_) => None,
+            Self::Matrix(_) | Self::DeltaChat(_) | Self::Webhook(_) => None,
         }
     }
 
@@ -178,7 +204,7 @@ impl AccountConfig {
         match self {
             Self::Matrix(_) => sealbridge_matrix::is_set_up(store).await.map_err(|_| Fatal::Journal),
             Self::DeltaChat(_) => sealbridge_deltachat::is_set_up(store).await.map_err(|_| Fatal::Journal),
-            Self::Loopback(_) => Ok(true),
+            Self::Webhook(_) | Self::Loopback(_) => Ok(true),
         }
     }
 
@@ -189,7 +215,7 @@ impl AccountConfig {
         match self {
             Self::Matrix(_) => sealbridge_matrix::restored(),
             Self::DeltaChat(_) => sealbridge_deltachat::restored(at, in_place),
-            Self::Loopback(_) => Vec::new(),
+            Self::Webhook(_) | Self::Loopback(_) => Vec::new(),
         }
     }
 
@@ -200,7 +226,7 @@ impl AccountConfig {
     pub async fn export(&self, context: Context) -> Result<Option<PathBuf>, DeliveryError> {
         match self {
             Self::DeltaChat(settings) => sealbridge_deltachat::export(&context, settings).await,
-            Self::Matrix(_) | Self::Loopback(_) => Ok(None),
+            Self::Matrix(_) | Self::Webhook(_) | Self::Loopback(_) => Ok(None),
         }
     }
 
@@ -209,7 +235,7 @@ impl AccountConfig {
     pub fn way_out(&self, reason: &str) -> Option<&'static str> {
         match self {
             Self::Matrix(_) => sealbridge_matrix::way_out(reason),
-            Self::DeltaChat(_) | Self::Loopback(_) => None,
+            Self::DeltaChat(_) | Self::Webhook(_) | Self::Loopback(_) => None,
         }
     }
 
@@ -219,7 +245,7 @@ impl AccountConfig {
         match self {
             Self::Matrix(settings) => Box::new(sealbridge_matrix::Setup::new(context, settings.clone())),
             Self::DeltaChat(settings) => Box::new(sealbridge_deltachat::Setup::new(context, settings.clone())),
-            Self::Loopback(_) => Box::new(NothingToDo),
+            Self::Webhook(_) | Self::Loopback(_) => Box::new(NothingToDo),
         }
     }
 
@@ -231,6 +257,7 @@ impl AccountConfig {
         match self {
             Self::Matrix(settings) => sealbridge_matrix::connect(context, settings.clone()).await,
             Self::DeltaChat(settings) => sealbridge_deltachat::connect(context, settings.clone()).await,
+            Self::Webhook(settings) => sealbridge_webhook::connect(context, settings.clone()).await,
             Self::Loopback(settings) => sealbridge_loopback::connect(context, settings.clone()).await,
         }
     }
@@ -267,7 +294,8 @@ impl JsonSchema for AccountConfig {
         };
         let matrix = of("matrix", sealbridge_matrix::Settings::json_schema(generator));
         let deltachat = of("deltachat", sealbridge_deltachat::Settings::json_schema(generator));
+        let webhook = of("webhook", sealbridge_webhook::Settings::json_schema(generator));
         let loopback = of("loopback", sealbridge_loopback::Settings::json_schema(generator));
-        json_schema!({ "description": "One account's section.", "oneOf": [matrix, deltachat, loopback] })
+        json_schema!({ "description": "One account's section.", "oneOf": [matrix, deltachat, webhook, loopback] })
     }
 }

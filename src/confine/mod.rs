@@ -109,6 +109,7 @@ fn reach(config: &Config) -> Reach {
     reach.reads.extend(CERTIFICATES.iter().filter_map(env::var_os).map(PathBuf::from));
     for account in config.accounts.values() {
         reach.writes.extend(account.folder().map(Path::to_owned));
+        reach.reads.extend(account.files().into_iter().map(Path::to_owned));
         let programs = account.program().into_iter().flat_map(programs::of);
         reach.runs.extend(programs);
     }

@@ -88,3 +88,16 @@ fn confined_process_reaches_its_state_and_its_engine_and_nothing_else() {
     let status = Command::new(this).args(["--exact", NAME, "--nocapture"]).env(FOLDER, folder.path()).status();
     assert!(status.expect("a test can be run").success());
 }
+
+#[test]
+fn files_that_an_account_reads_are_within_reach_and_others_are_not() {
+    let text = "[accounts.hooks]\nnetwork = \"webhook\"\n[accounts.hooks.endpoints.ops]\noperator_run = true\n\
+                url = \"https://hooks.example.org/\"\nsecret_file = \"/srv/ops.secret\"\nca_file = \"/srv/ca.pem\"\n";
+    let config = crate::config::load_text(Path::new("/test/config.toml"), text).expect("the config is sound");
+    let reach = reach(&config);
+    for file in ["/srv/ops.secret", "/srv/ca.pem"] {
+        assert!(reach.reads.iter().any(|path| path == Path::new(file)), "{file}");
+    }
+    assert!(!reach.reads.iter().any(|path| path == Path::new("/srv")));
+    assert!(!reach.writes.iter().any(|path| path.starts_with("/srv")));
+}

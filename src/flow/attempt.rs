@@ -318,18 +318,20 @@ fn shown<'a>(cleared: Cleared<'a>, album: Option<Album<'a>>) -> Cleared<'a> {
     }
 }
 
-/// Finds what was erased while it was on its way, so that it can be deleted there. Where that can't be looked for, what
-/// was erased was never confirmed, and is taken not to be there.
+/// Finds what was erased while it was on its way, so that it can be deleted there. Where that can't be looked for, it is
+/// deleted by the name that it has if it is there; where even that is not known, it was never confirmed, and is taken not
+/// to be there.
 async fn look_for_erased(
     transport: &AnyTransport,
     slip: &Slip,
     (delivery, enqueued_at): (DeliveryId, Timestamp),
 ) -> Result<RemoteId, Outcome> {
     let never_crossed = || Outcome::LeftOut("what it deletes never crossed".into());
+    let erased = Slip { delivery, enqueued_at, ..slip.clone() };
     if !transport.common().abilities().finds {
-        return Err(never_crossed());
+        return transport.common().name_of(&erased).ok_or_else(never_crossed);
     }
-    match transport.common().find(&Slip { delivery, enqueued_at, ..slip.clone() }).await {
+    match transport.common().find(&erased).await {
         Ok(Found::There(id)) => Ok(id),
         Ok(Found::NotThere) => Err(never_crossed()),
         Err(DeliveryError { fate: never!(), cause }) => Err(Outcome::Dead(format!(

@@ -140,7 +140,7 @@ impl Table {
                 }
                 known => Destination::EndToEnd(known),
             },
-            AnyTransport::OperatorRun(t) => Destination::OperatorRun(t.facts()),
+            AnyTransport::OperatorRun(t) => Destination::OperatorRun(t.facts(&to.conversation)),
             AnyTransport::Carrier(_) => Destination::Carrier(self.peers.get(to).map(Arc::as_ref)),
         })
     }

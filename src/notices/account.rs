@@ -89,7 +89,7 @@ impl OperatorRun for Account {
         Ok(())
     }
 
-    fn facts(&self) -> OperatorRunFacts {
+    fn facts(&self, _of: &ConversationId) -> OperatorRunFacts {
         OperatorRunFacts { declared: true, host_allowed: true, private_channel: true }
     }
 

@@ -41,6 +41,9 @@ const NOTICED: &str = "Programs of the bridge's operator write into this convers
 /// Told once in every linked conversation.
 const READABLE: &str = "This conversation is bridged. Messages are end-to-end encrypted up to the bridge on each side, \
                         and they are readable on the host of the operator who runs it.";
+/// Told once in every conversation from which something goes to a server that the operator runs.
+const READ_BY_SERVER: &str =
+    "What is said here is also posted to a server that the bridge's operator runs, which reads it.";
 
 /// The service. Opened once in a process; the journal's lock sees to it that there is no second one.
 pub struct Service {
@@ -62,8 +65,8 @@ pub struct Service {
     started_at: Timestamp,
     /// Itself, for what outlives a call.
     this: OnceLock<Weak<Self>>,
-    /// Conversations that were told that they are bridged.
-    told: tokio::sync::Mutex<HashSet<Address>>,
+    /// What conversations were told of being bridged.
+    told: tokio::sync::Mutex<HashSet<(Address, &'static str)>>,
 }
 
 /// The rule of a link, by the config.
@@ -224,19 +227,28 @@ impl Service {
     async fn follow_links(&self) -> Result<(), JournalError> {
         let mut told = self.told.lock().await;
         let table = self.table.now();
-        let new: HashSet<_> = table.links().flat_map(|link| &link.ends).map(|end| &end.at).collect();
-        let new: Vec<_> = new.into_iter().filter(|at| !told.contains(*at) && !notices::is_source(at)).collect();
-        let is_noticed = |link: &Link| link.ends.iter().any(|end| notices::is_source(&end.at));
-        // All at once, so that they share their commits: at the start every end is new.
-        let words = new.iter().map(|at| {
-            let only_notices = table.links_of(at).all(|(link, _)| is_noticed(link));
-            let words = if only_notices { (NOTICED, "noticed-on-host") } else { (READABLE, "readable-on-host") };
-            self.desk.tell(at, words.0, Some(words.1))
+        let ends: HashSet<_> = table.links().flat_map(|link| &link.ends).map(|end| &end.at).collect();
+        let is_program = |at: &Address| notices::is_source(at) || self.is_read_in_clear(at);
+        let new = ends.into_iter().filter(|at| !is_program(at)).flat_map(|at| {
+            let links = || table.links_of(at).map(|(link, _)| link);
+            let only_notices = links().all(|link| link.ends.iter().any(|end| notices::is_source(&end.at)));
+            let bridged = if only_notices { (NOTICED, "noticed-on-host") } else { (READABLE, "readable-on-host") };
+            let read_there = links().any(|link| link.ends.iter().any(|end| self.is_read_in_clear(&end.at)));
+            let read_there = read_there.then_some((READ_BY_SERVER, "read-by-server"));
+            [Some(bridged), read_there].into_iter().flatten().map(move |(words, topic)| (at, words, topic))
         });
+        let new: Vec<_> = new.filter(|(at, _, topic)| !told.contains(&((*at).clone(), *topic))).collect();
+        // All at once, so that they share their commits: at the start every end is new.
+        let words = new.iter().map(|(at, words, topic)| self.desk.tell(at, words, Some(topic)));
         futures_util::future::try_join_all(words).await?;
-        told.extend(new.into_iter().cloned());
+        told.extend(new.into_iter().map(|(at, _, topic)| (at.clone(), topic)));
         self.changes.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    /// Whether a server that the operator runs reads what is carried there.
+    fn is_read_in_clear(&self, at: &Address) -> bool {
+        self.config.accounts.get(&at.account).is_some_and(|account| account.is_read_in_clear(&at.conversation))
     }
 
     /// Puts the accounts that run into the table, and wakes who waits for one.

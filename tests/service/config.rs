@@ -306,6 +306,8 @@ fn example_parses_and_shows_the_defaults() {
             ("/accounts/work", "homeserver"),
             ("/accounts/family", "password_file"),
             ("/accounts/family", "groups"),
+            ("/accounts/hooks/endpoints/ops", "allow_addresses"),
+            ("/accounts/hooks/endpoints/ops", "ca_file"),
             ("/operator/admins/anna", "key"),
             ("/notices", "listen"),
             ("/notices", "listen_mail"),
@@ -330,7 +332,7 @@ fn example_parses_and_shows_the_defaults() {
 fn example_names_every_key() {
     let table: toml::Table = toml::from_str(&whole_example()).expect("the example is TOML");
     // The network in memory is for tests; its keys are no operator's business.
-    let networks = ["matrix", "deltachat"];
+    let networks = ["matrix", "deltachat", "webhook"];
     for path in networks.iter().flat_map(|network| Known::default().paths(Some(network))) {
         let mut at = vec![toml::Value::Table(table.clone())];
         for name in &path {
@@ -352,7 +354,7 @@ fn schema_accepts_no_unknown_key_and_names_the_networks() {
     assert_eq!(schema["additionalProperties"], false);
     let networks = schema["$defs"]["AccountConfig"]["oneOf"].as_array().expect("a choice of networks");
     let names: Vec<_> = networks.iter().map(|network| &network["properties"]["network"]["const"]).collect();
-    assert_eq!(names, ["matrix", "deltachat", "loopback"]);
+    assert_eq!(names, ["matrix", "deltachat", "webhook", "loopback"]);
     assert!(networks.iter().all(|network| network["additionalProperties"] == false));
 }
 

@@ -30,6 +30,7 @@ mod kinds;
 mod large_files;
 mod recovery;
 mod older;
+mod outgoing;
 mod refusals;
 mod running;
 mod scanned;

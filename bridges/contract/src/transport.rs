@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Abilities, AccountName, Cleared, Clock, ConversationId, DeliveryError, Flow, Found, Inbox, Invitation, PersonId,
-    Picture, PictureId, Receipt, Sealed, SealedInbox, Signal, Slip, Spool,
+    Picture, PictureId, Receipt, RemoteId, Sealed, SealedInbox, Signal, Slip, Spool,
     audience::{Admission, Audience, Roll},
     gate::{Encryption, OperatorRunFacts},
     inbox::AccountStore,
@@ -140,6 +140,11 @@ pub trait Transport: Send + Sync {
     /// # Errors
     /// [`DeliveryError`] with [`Fate::Retry`](crate::Fate::Retry) if it can't be looked for now.
     async fn find(&self, slip: &Slip) -> Result<Found, DeliveryError>;
+    /// What the network calls a delivery if it has it, where that follows from the delivery alone. Then what may have
+    /// arrived can be deleted there, though nobody can look for it.
+    fn name_of(&self, _slip: &Slip) -> Option<RemoteId> {
+        None
+    }
     /// Opens a direct, encrypted conversation with a person, or gives the one that exists. Used for the admin room.
     ///
     /// # Errors
@@ -243,8 +248,9 @@ pub trait OperatorRun: Transport {
     /// # Errors
     /// [`Fatal`]: a person must act.
     async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), Fatal>;
-    /// What the gate must know of the server. Answers from memory.
-    fn facts(&self) -> OperatorRunFacts;
+    /// What the gate must know of the server that has a conversation. Answers from memory. One that the operator did not
+    /// name is declared by nobody.
+    fn facts(&self, of: &ConversationId) -> OperatorRunFacts;
     /// As [`EndToEnd::deliver`].
     ///
     /// # Errors

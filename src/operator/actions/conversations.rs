@@ -1,6 +1,9 @@
 //! The conversations that accounts can reach.
 
-use sealbridge_contract::{AccountName, Address, gate::Encryption};
+use sealbridge_contract::{
+    AccountName, Address, AnyTransport, ConversationId,
+    gate::{Encryption, OperatorRunFacts},
+};
 use serde::Serialize;
 
 use super::{Outcome, to_line, transport_of};
@@ -13,6 +16,7 @@ struct ConversationLine {
     id: String,
     name: Option<String>,
     encryption: Encryption,
+    operator_run: bool,
     members: usize,
     links: Vec<String>,
 }
@@ -25,8 +29,9 @@ pub(super) async fn list(host: &dyn Host, only: Option<&AccountName>) -> Result<
     let mut words = String::new();
     let mut lines = Vec::new();
     for account in host.accounts().into_iter().filter(|account| only.is_none_or(|name| account.name == *name)) {
-        let infos = account.transport.map(|transport| transport.common().conversations()).unwrap_or_default();
-        for info in infos {
+        let Some(transport) = account.transport else { continue };
+        for info in transport.common().conversations() {
+            let operator_run = is_operators(&transport, &info.id);
             let at = Address { account: account.name.clone(), conversation: info.id };
             let linked = links.iter().filter(|link| link.ends.iter().any(|end| end.at == at));
             let line = ConversationLine {
@@ -35,11 +40,12 @@ pub(super) async fn list(host: &dyn Host, only: Option<&AccountName>) -> Result<
                 id: at.conversation.as_str().to_owned(),
                 name: info.name,
                 encryption: info.encryption,
+                operator_run,
                 members: info.members,
                 links: linked.map(|link| link.name.to_string()).collect(),
             };
             let name = line.name.as_ref().map_or(String::new(), |name| format!("  {name:?}"));
-            let encrypted = encryption(line.encryption);
+            let encrypted = if operator_run { IN_CLEAR } else { encryption(line.encryption) };
             let linked =
                 if line.links.is_empty() { "not linked".into() } else { format!("in {}", line.links.join(", ")) };
             words.push_str(&format!("{}{name}  {encrypted}, {} members, {linked}\n", field(&line.at), line.members));
@@ -50,6 +56,16 @@ pub(super) async fn list(host: &dyn Host, only: Option<&AccountName>) -> Result<
         words.push_str("No conversations yet. Invite an account of ours to an encrypted one.\n");
     }
     Ok(Outcome::new(words, lines))
+}
+
+/// What is said of a server that the operator runs.
+pub(super) const IN_CLEAR: &str = "READ IN CLEAR by a server that the operator runs";
+
+/// Whether a conversation is one of a server that the operator runs and declared, which reads what is carried there.
+pub(super) fn is_operators(transport: &AnyTransport, of: &ConversationId) -> bool {
+    let AnyTransport::OperatorRun(transport) = transport else { return false };
+    let OperatorRunFacts { declared, host_allowed, private_channel } = transport.facts(of);
+    declared && host_allowed && private_channel
 }
 
 /// What is known of a conversation's encryption, in words.

@@ -5,7 +5,7 @@ use std::{os::unix::fs::PermissionsExt, path::Path};
 use sealbridge_contract::gate::Encryption;
 use serde::Serialize;
 
-use super::{Outcome, to_line};
+use super::{Outcome, conversations::is_operators, to_line};
 use crate::{
     config::{Config, Size},
     operator::{Failure, FailureKind, Host, admin, plain::field},
@@ -168,7 +168,7 @@ async fn links(host: &dyn Host) -> Result<Vec<Check>, Failure> {
     let accounts = host.accounts();
     for link in host.journal().links().await? {
         let topic = format!("link {}", link.name);
-        let mut bad = Vec::new();
+        let (mut bad, mut in_clear) = (Vec::new(), Vec::new());
         for end in &link.ends {
             let account = accounts.iter().find(|account| account.name == end.at.account);
             let Some(transport) = account.and_then(|account| account.transport.as_ref()) else {
@@ -178,6 +178,10 @@ async fn links(host: &dyn Host) -> Result<Vec<Check>, Failure> {
             let infos = transport.common().conversations();
             let why = match infos.iter().find(|info| info.id == end.at.conversation).map(|info| info.encryption) {
                 Some(Encryption::Pinned) => continue,
+                Some(Encryption::Absent) if is_operators(transport, &end.at.conversation) => {
+                    in_clear.push(end.at.to_string());
+                    continue;
+                }
                 Some(Encryption::Absent) => "is not encrypted, so nothing is carried there",
                 Some(Encryption::Violated) => "was encrypted, and its server now says otherwise",
                 Some(Encryption::Replaced) => "was given up for another; say `sealbridge links replace` to follow",
@@ -193,7 +197,12 @@ async fn links(host: &dyn Host) -> Result<Vec<Check>, Failure> {
             (true, Some(why)) => {
                 check(topic, CheckState::Warn, format!("{why}; `sealbridge links resume` lets it go on"))
             }
-            (true, None) => check(topic, CheckState::Ok, "every end is encrypted"),
+            (true, None) if in_clear.is_empty() => check(topic, CheckState::Ok, "every end is encrypted"),
+            (true, None) => {
+                let words =
+                    format!("every end is encrypted, but for what you run and let read: {}", in_clear.join(", "));
+                check(topic, CheckState::Ok, words)
+            }
         });
     }
     Ok(checks)

@@ -3,7 +3,11 @@
 use sealbridge_contract::{Address, gate::Encryption, transport::ConversationInfo};
 use serde::Serialize;
 
-use super::{Outcome, open_transport, to_line, transport_of};
+use super::{
+    Outcome,
+    conversations::{IN_CLEAR, is_operators},
+    open_transport, to_line, transport_of,
+};
 use crate::{
     config::nearest,
     operator::{Failure, Host, admin, plain::field},
@@ -27,6 +31,7 @@ struct EndLine {
     since: i64,
     name: Option<String>,
     encryption: Option<Encryption>,
+    operator_run: bool,
 }
 
 pub(super) async fn list(host: &dyn Host) -> Result<Outcome, Failure> {
@@ -155,7 +160,7 @@ pub(super) async fn find(host: &dyn Host, name: &LinkName) -> Result<Link, Failu
     })
 }
 
-/// A conversation may be linked only if we are in it and it is seen to be encrypted.
+/// A conversation may be linked only if we are in it and it is seen to be encrypted, or the operator runs its server.
 fn must_be_encrypted(host: &dyn Host, at: &Address) -> Result<(), Failure> {
     let transport = transport_of(host, &at.account)?;
     let Some(info) = info(host, at) else {
@@ -165,6 +170,7 @@ fn must_be_encrypted(host: &dyn Host, at: &Address) -> Result<(), Failure> {
         )));
     };
     match info.encryption {
+        Encryption::Absent if is_operators(&transport, &at.conversation) => Ok(()),
         Encryption::Pinned | Encryption::Muted | Encryption::Frozen => Ok(()),
         Encryption::Absent => Err(Failure::refused(format!("{at} is not encrypted, so nothing is carried there"))),
         Encryption::Unknown => Err(Failure::new(
@@ -204,7 +210,8 @@ fn line(host: &dyn Host, link: &Link) -> serde_json::Value {
     let ends = link.ends.iter().map(|end| {
         let info = info(host, &end.at);
         let encryption = info.as_ref().map(|info| info.encryption);
-        EndLine { at: end.at.to_string(), since: end.since.0, name: info.and_then(|info| info.name), encryption }
+        let (at, since, name) = (end.at.to_string(), end.since.0, info.and_then(|info| info.name));
+        EndLine { at, since, name, encryption, operator_run: runs_it(host, &end.at) }
     });
     to_line(&LinkLine { name: &link.name, ends: ends.collect(), paused: &link.paused, fixed: link.fixed })
 }
@@ -221,9 +228,14 @@ fn describe(host: &dyn Host, link: &Link) -> String {
     words
 }
 
+fn runs_it(host: &dyn Host, at: &Address) -> bool {
+    open_transport(host, &at.account).is_some_and(|transport| is_operators(&transport, &at.conversation))
+}
+
 /// What is known of a conversation's encryption, and so of what is carried there.
 pub(super) fn encryption_of(host: &dyn Host, at: &Address) -> &'static str {
     match info(host, at).map(|info| info.encryption) {
+        Some(Encryption::Absent) if runs_it(host, at) => IN_CLEAR,
         Some(Encryption::Pinned) => "encrypted",
         Some(Encryption::Absent) => "NOT ENCRYPTED: nothing is carried there",
         Some(Encryption::Violated) => "HELD: was encrypted, and its server now says otherwise",

@@ -26,6 +26,7 @@ pub mod paths;
 pub mod person;
 pub mod processes;
 pub mod proxy;
+pub mod receiver;
 pub mod search;
 pub mod senders;
 pub mod servers;

@@ -15,7 +15,7 @@ use crate::paths;
 
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
 
-const SCRIPTS: [(&str, &str); 11] = [
+const SCRIPTS: [(&str, &str); 12] = [
     ("machine.py", include_str!("../python/machine.py")),
     ("sas.py", include_str!("../python/sas.py")),
     ("leash.py", include_str!("../python/leash.py")),
@@ -26,6 +26,7 @@ const SCRIPTS: [(&str, &str); 11] = [
     ("echo.py", include_str!("../python/echo.py")),
     ("nio_person.py", include_str!("../python/nio_person.py")),
     ("forms.py", include_str!("../python/forms.py")),
+    ("receiver.py", include_str!("../python/receiver.py")),
     ("senders.py", include_str!("../python/senders.py")),
 ];
 

@@ -40,6 +40,10 @@ pub enum Proof {
     FirstSeen,
     /// They have none.
     Unknown,
+    /// Whoever has its other half reads, by the operator's word: the config names it.
+    Named,
+    /// A server of the operator's own, by their word, to which nothing is encrypted.
+    ReadsInClear,
 }
 
 impl Proof {
@@ -52,6 +56,8 @@ impl Proof {
             Self::CrossSigned => "cross-signed, not verified",
             Self::FirstSeen => "first seen, not verified",
             Self::Unknown => "no identity",
+            Self::Named => "a key that the config names",
+            Self::ReadsInClear => "in clear, as a server that the operator runs",
         }
     }
 }

@@ -40,6 +40,12 @@ pub trait Harness: Send + Sync {
     /// The account's own store is in `intake`. For a carrier, the peer seals and opens with [`MemoryIntake::far`].
     async fn rig(&self, intake: &Arc<MemoryIntake>) -> Told<Rig>;
 
+    /// Why nothing ever comes in from this network, if that is so. Then what needs somebody to speak there counts as not
+    /// applicable, for this reason, and whatever goes out is tried all the same.
+    fn nothing_comes_in(&self) -> Option<&'static str> {
+        None
+    }
+
     /// How long to wait for what must happen.
     fn patience(&self) -> Duration {
         Duration::from_secs(10)

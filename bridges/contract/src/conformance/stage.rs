@@ -101,7 +101,7 @@ impl<'h> Stage<'h> {
         self.until("it is connected and the conversation can be spoken to", async |stage| {
             let speaks = match &stage.transport {
                 AnyTransport::EndToEnd(t) => t.encryption(&stage.rig.conversation) == Encryption::Pinned,
-                AnyTransport::OperatorRun(t) => t.facts().private_channel,
+                AnyTransport::OperatorRun(t) => t.facts(&stage.rig.conversation).private_channel,
                 AnyTransport::Carrier(_) => true,
             };
             Ok(speaks && stage.transport.common().health().connected)
@@ -181,6 +181,16 @@ impl<'h> Stage<'h> {
         Stop::failed(format!("`run` ended: {}", if self.canary.is_in(&words) { "(with words in it)" } else { &words }))
     }
 
+    /// Something was said there before: by the peer, or by us where nobody else speaks.
+    pub(crate) async fn was_said(&mut self, words: &str) -> Told<RemoteId> {
+        if self.hears().is_ok() {
+            return self.says(words).await;
+        }
+        let (_, receipt) = self.send(words).await?;
+        self.heard_once(words).await?;
+        Ok(receipt.id)
+    }
+
     /// Waits for what must happen.
     pub(crate) async fn until(&mut self, what: &str, mut there: impl AsyncFnMut(&Self) -> Told<bool>) -> Told {
         let deadline = Instant::now() + self.patience();
@@ -216,8 +226,14 @@ impl<'h> Stage<'h> {
         Ok(())
     }
 
+    /// Whether anything ever comes in.
+    pub(crate) fn hears(&self) -> Told {
+        self.harness.nothing_comes_in().map_or(Ok(()), |why| Err(Stop::cannot(why)))
+    }
+
     /// The peer says words.
     pub(crate) async fn says(&self, words: &str) -> Told<RemoteId> {
+        self.hears()?;
         self.rig.peer.say(Say { words: words.to_owned(), ..Say::default() }).await
     }
 
@@ -326,7 +342,7 @@ impl<'h> Stage<'h> {
         let key = self.intake.far().key();
         let to = match &self.transport {
             AnyTransport::EndToEnd(t) => Destination::EndToEnd(t.encryption(&slip.to)),
-            AnyTransport::OperatorRun(t) => Destination::OperatorRun(t.facts()),
+            AnyTransport::OperatorRun(t) => Destination::OperatorRun(t.facts(&slip.to)),
             AnyTransport::Carrier(_) => Destination::Carrier(Some(key)),
         };
         let rule =

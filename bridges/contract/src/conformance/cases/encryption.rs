@@ -62,9 +62,11 @@ pub(super) async fn servers_between_store_no_words(stage: &mut Stage<'_>) -> Tol
     let words = stage.words("not for servers");
     stage.send(&words).await?;
     stage.heard_once(&words).await?;
-    let words = stage.words("nor this");
-    let id = stage.says(&words).await?;
-    stage.accepted(&id).await?;
+    if stage.hears().is_ok() {
+        let words = stage.words("nor this");
+        let id = stage.says(&words).await?;
+        stage.accepted(&id).await?;
+    }
     let stored = stage.rig.peer.stored().await?;
     let size = |stored: &[Vec<u8>]| stored.iter().map(Vec::len).sum::<usize>();
     all_hold(&[(size(&stored) > size(&before), "nothing new is stored, so nothing was searched")])?;

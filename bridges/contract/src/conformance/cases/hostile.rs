@@ -92,6 +92,7 @@ pub(super) async fn nobody_passes_for_somebody_else(stage: &mut Stage<'_>) -> To
 }
 
 pub(super) async fn flood_of_reactions_is_bounded(stage: &mut Stage<'_>) -> Told {
+    stage.hears()?;
     stage.start().await?;
     let target = stage.says(&stage.words("liked too much")).await?;
     stage.accepted(&target).await?;

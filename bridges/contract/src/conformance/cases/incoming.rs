@@ -123,10 +123,11 @@ pub(super) async fn conversation_is_listed(stage: &mut Stage<'_>) -> Told {
         stage.canary.search("what a closer look found", &finding.words);
         stage.remark(format!("a closer look found: {}", finding.topic));
     }
+    let heard = stage.transport().common().health().last_heard.is_some();
     all_hold(&[
         (info.members >= 2, "fewer than two are said to be in it"),
         (same, "the list says something else of its encryption than the gate is told"),
-        (stage.transport().common().health().last_heard.is_some(), "it is connected and never heard anything"),
+        (heard || stage.hears().is_err(), "it is connected and never heard anything"),
     ])
 }
 
@@ -215,6 +216,7 @@ pub(super) async fn own_message_is_an_echo_and_never_an_arrival(stage: &mut Stag
 
 /// The peer says so many different things.
 pub(super) async fn say_many(stage: &Stage<'_>, count: usize) -> Told<Vec<RemoteId>> {
+    stage.hears()?;
     let mut said = Vec::with_capacity(count);
     for number in 0..count {
         let words = stage.words(&format!("number {number} of {count}"));

@@ -159,7 +159,7 @@ async fn play(stage: &mut Stage<'_>, verb: Verb) -> Told<Play> {
         }
         Verb::Reply | Verb::Thread => {
             let question = stage.words("a question");
-            let id = stage.says(&question).await?;
+            let id = stage.was_said(&question).await?;
             if verb == Verb::Reply {
                 message.reply_to = Some(here(&id));
                 slip.reply_to = Some(id);
@@ -181,7 +181,7 @@ async fn play(stage: &mut Stage<'_>, verb: Verb) -> Told<Play> {
             };
         }
         Verb::Reaction => {
-            let id = stage.says(&stage.words("to be liked")).await?;
+            let id = stage.was_said(&stage.words("to be liked")).await?;
             // Where it can't be a reaction, the words tell it apart.
             let both = !matches!(stage.ability(verb), Ability::Within(_));
             let emoji = if both { &["👍", "🎉"][..] } else { &["👍"] };
@@ -219,6 +219,7 @@ async fn play(stage: &mut Stage<'_>, verb: Verb) -> Told<Play> {
 }
 
 pub(super) async fn every_kind_that_people_say_comes_in(stage: &mut Stage<'_>) -> Told {
+    stage.hears()?;
     stage.start().await?;
     for how in How::ALL {
         let told = comes_in(stage, *how).await;

@@ -114,6 +114,7 @@ pub(super) async fn delivery_in_doubt_is_found(stage: &mut Stage<'_>) -> Told {
 }
 
 pub(super) async fn answer_crosses_as_an_answer(stage: &mut Stage<'_>) -> Told {
+    stage.hears()?;
     stage.start().await?;
     let question = stage.words("a question of ours");
     let (_, receipt) = stage.send(&question).await?;

@@ -53,6 +53,7 @@ pub(super) async fn hard_words_go_out_whole(stage: &mut Stage<'_>) -> Told {
 }
 
 pub(super) async fn hard_words_come_in_whole(stage: &mut Stage<'_>) -> Told {
+    stage.hears()?;
     stage.start().await?;
     let mut tried = 0;
     for (what, words, _) in hard(stage) {
