@@ -81,7 +81,7 @@ fn of_accounts(registry: &mut Registry, host: &dyn Host) {
         up.get_or_create(&label).set(i64::from(health.as_ref().is_some_and(|health| health.connected)));
         stopped += u64::from(account.stopped.is_some());
         for (why, count) in health.iter().flat_map(|health| &health.stopped) {
-            guard.get_or_create(&Stopped { account: label.account.clone(), why: *why }).inc_by(*count);
+            guard.get_or_create(&Stopped { account: label.account.clone(), why }).inc_by(*count);
         }
         if let Some(last) = health.and_then(|health| health.last_heard) {
             let since = now.since(sealbridge_contract::Timestamp(last));

@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn flood_of_questions_ends_the_answers_of_that_conversation_for_a_while() {
         let mut manners = Manners::default();
-        let mut asks = |manners: &mut Manners, is_admin, now| {
+        let asks = |manners: &mut Manners, is_admin, now| {
             let may = manners.may_answer(&at("!r"), is_admin, Timestamp(now));
             if may {
                 manners.answered(&at("!r"), is_admin, Timestamp(now));

@@ -122,7 +122,10 @@ impl Chat {
         loop {
             let answer = speaks.then(|| notice(&command, &reply.words, now));
             match self.host.journal().finish(command.number, answer, reply.once.as_deref()).await {
-                Ok(true) => return Ok(self.manners.answered(&command.at, is_admin, now)),
+                Ok(true) => {
+                    self.manners.answered(&command.at, is_admin, now);
+                    return Ok(());
+                }
                 // What is done with was answered, and what is said once an hour costs nothing the next time.
                 Ok(false) | Err(JournalError::NoSuch(_)) => return Ok(()),
                 // What was done stays done, and is not done again because its answer has no room yet.
