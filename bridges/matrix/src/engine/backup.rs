@@ -10,7 +10,7 @@ use ruma::{
 };
 use tracing::{info, instrument};
 
-use super::{Class, Engine, EngineError, Flushed, HttpError, error::contained};
+use super::{Class, Engine, EngineError, Flushed, HttpError, error::contained, http::is_name};
 
 /// A flush uploads at most this many batches of 100 keys, so that other traffic is not held up.
 const BATCHES: usize = 5;
@@ -47,6 +47,10 @@ impl Engine {
     /// Looks in the key backup for one room key; true if it was there. What it opens has no proven sender.
     #[instrument(skip_all)]
     pub async fn download_from_backup(&self, room: &RoomId, session_id: &str) -> Result<bool, EngineError> {
+        // Whoever wrote the event chose it, and nothing that is no id goes into an address.
+        if !is_name(session_id) {
+            return Ok(false);
+        }
         let keys = self.machine().backup_machine().get_backup_keys().await?;
         let (Some(key), Some(version)) = (keys.decryption_key, keys.backup_version) else {
             return Ok(false);

@@ -39,7 +39,7 @@ use tokio::sync::{Mutex, OnceCell};
 use tracing::{debug, instrument};
 use url::Url;
 
-pub(crate) use self::guard::{DECLINING, LEAVING, is_event};
+pub(crate) use self::guard::{DECLINING, LEAVING, is_event, is_name};
 pub use self::{
     class::Class,
     error::{HttpError, HttpErrorKind, Interactive},

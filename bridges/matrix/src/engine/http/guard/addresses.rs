@@ -12,7 +12,7 @@ const LONGEST: usize = 255;
 /// The longest value of a query: a homeserver's tokens have a length that it chooses.
 const LONGEST_VALUE: usize = 4096;
 /// What is asked for by a query, and by none of it in words.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 24] = [
     "since",
     "timeout",
     "set_presence",
@@ -35,6 +35,8 @@ const KEYS: [&str; 22] = [
     "width",
     "height",
     "method",
+    "format",
+    "animated",
 ];
 
 /// Judges an address that is read.
@@ -72,7 +74,7 @@ fn is_query(query: Option<&str>) -> bool {
     let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     pairs.into_iter().all(|(key, value)| match &*key {
         "filter" => serde_json::from_str(&value).is_ok_and(|filter| is_filter(&filter)),
-        key => KEYS.contains(&key) && value.len() <= LONGEST_VALUE && value.bytes().all(is_of_ids),
+        key => KEYS.contains(&key) && value.len() <= LONGEST_VALUE && value.bytes().all(|byte| byte.is_ascii_graphic()),
     })
 }
 
@@ -92,7 +94,7 @@ pub(crate) fn is_event(id: &str) -> bool {
 }
 
 /// A name that a machine gave: an id, a type, a token.
-pub(super) fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= LONGEST && name.bytes().all(is_of_ids)
 }
 
@@ -116,6 +118,7 @@ mod tests {
             "/_matrix/client/versions".to_owned(),
             "/home/_matrix/client/v3/sync?since=s1_2_3&timeout=30000&set_presence=offline&filter=%7B%22room%22%3A%7B%22state%22%3A%7B%22types%22%3A%5B%22m.room.member%22%5D%7D%7D%7D".to_owned(),
             "/_matrix/client/v3/rooms/%21r%3Ax/state/m.room.encryption/".to_owned(),
+            "/_matrix/client/v3/rooms/%21r/state/m.room.create/?format=event".to_owned(),
             "/_matrix/client/v3/rooms/%21r%3Ax/messages?dir=b&from=t1-2_3&limit=50".to_owned(),
             format!("/_matrix/client/v3/rooms/%21r%3Ax/event/{event}"),
             "/_matrix/client/v1/media/download/example.org/AbC?timeout_ms=20000&allow_redirect=false".to_owned(),

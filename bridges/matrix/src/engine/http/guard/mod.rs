@@ -24,7 +24,7 @@ use ruma::{DeviceId, UserId};
 use tokio::sync::Notify;
 
 use super::{Errand, error::HttpError};
-pub(crate) use addresses::is_event;
+pub(crate) use addresses::{is_event, is_name};
 pub use rules::Stop;
 pub(crate) use rules::{DECLINING, LEAVING};
 use times::Times;
