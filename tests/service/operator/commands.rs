@@ -66,8 +66,8 @@ fn links_live_through_their_whole_life_with_stable_fields() {
     let expected = json!({
         "name": "lounge",
         "ends": [
-            { "at": "a/room", "since": 0, "name": "room", "encryption": "pinned" },
-            { "at": "b/room", "since": 0, "name": "room", "encryption": "pinned" },
+            { "at": "a/room", "since": 0, "name": "room", "encryption": "pinned", "operator_run": false },
+            { "at": "b/room", "since": 0, "name": "room", "encryption": "pinned", "operator_run": false },
         ],
         "paused": null,
         "fixed": false,
@@ -136,7 +136,8 @@ fn conversations_and_status_have_stable_fields() {
     let running = bench.start(&[]);
     let conversation = bench.json(&["conversations", "list", "--account", "b"]).line();
     let expected = json!({
-        "at": "b/room", "account": "b", "id": "room", "name": "room", "encryption": "pinned", "members": 2, "links": [],
+        "at": "b/room", "account": "b", "id": "room", "name": "room", "encryption": "pinned",
+        "operator_run": false, "members": 2, "links": [],
     });
     assert_eq!(conversation, expected);
 
