@@ -36,7 +36,7 @@ pub(crate) struct Comparison {
 
 enum State {
     Begin,
-    Running(Running),
+    Running(Box<Running>),
     Over,
 }
 
@@ -46,8 +46,8 @@ struct Running {
     give_up: Instant,
     /// When we begin, if they have not.
     begin: Option<Instant>,
-    /// The emoji are shown, and a person compares.
-    comparing: bool,
+    /// What is shown, while a person compares.
+    shown: Option<Stage>,
 }
 
 impl Comparison {
@@ -77,7 +77,7 @@ impl Comparison {
         };
         let stages = verification.stages().boxed();
         let give_up = Instant::now() + PATIENCE;
-        self.state = State::Running(Running { verification, stages, give_up, begin: None, comparing: false });
+        self.state = State::Running(Box::new(Running { verification, stages, give_up, begin: None, shown: None }));
         Ok(())
     }
 
@@ -107,8 +107,9 @@ impl Comparison {
                     Err(VerifyError::NotNow) => {}
                     steps => send(&self.core, steps).await?,
                 },
-                Stage::Compare { emoji, .. } if emoji.len() == 7 => {
-                    running.comparing = true;
+                Stage::Compare { ref emoji, .. } if emoji.len() == 7 => {
+                    let emoji = emoji.clone();
+                    running.shown = Some(stage);
                     let emoji = emoji.into_iter().map(|(symbol, name)| Emoji { symbol, name });
                     return Ok(Step::Compare(emoji.collect()));
                 }
@@ -133,16 +134,21 @@ impl Comparison {
         }
     }
 
-    async fn judged(&mut self, running: &mut Running, answer: Option<Answer>) -> Result<(), FlowError> {
+    async fn judged(&mut self, running: &mut Running, shown: &Stage, answer: Option<Answer>) -> Result<(), FlowError> {
         let steps = match answer {
-            Some(Answer::Yes) => running.verification.confirm().await,
+            Some(Answer::Yes) => match running.verification.confirm(shown).await {
+                Err(why @ VerifyError::NotShown) => {
+                    send(&self.core, running.verification.mismatch().await).await?;
+                    return Err(FlowError::Cancelled(why.to_string()));
+                }
+                steps => steps,
+            },
             Some(Answer::No) => {
                 send(&self.core, running.verification.mismatch().await).await?;
                 return Err(FlowError::Cancelled("the emoji did not match: somebody may be in between".into()));
             }
             _ => return Err(FlowError::BadAnswer("the question wants yes or no".into())),
         };
-        running.comparing = false;
         send(&self.core, steps).await
     }
 }
@@ -159,8 +165,8 @@ impl Flow for Comparison {
         let State::Running(mut running) = std::mem::replace(&mut self.state, State::Over) else {
             return Err(FlowError::Cancelled("it is over".into()));
         };
-        if running.comparing {
-            self.judged(&mut running, answer).await?;
+        if let Some(shown) = running.shown.take() {
+            self.judged(&mut running, &shown, answer).await?;
         }
         let step = self.go_on(&mut running).await?;
         if !matches!(step, Step::Done(_)) {
@@ -286,7 +292,7 @@ async fn send(core: &Core, steps: Result<Vec<InRoomStep>, VerifyError>) -> Resul
 fn flow_error(error: VerifyError) -> FlowError {
     match error {
         VerifyError::Engine(error) => FlowError::Unreachable(error.to_string()),
-        VerifyError::NotNow => FlowError::Cancelled("the other side moved on".into()),
+        VerifyError::NotNow | VerifyError::NotShown => FlowError::Cancelled("the other side moved on".into()),
         error => FlowError::Refused(error.to_string()),
     }
 }

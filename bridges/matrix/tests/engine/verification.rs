@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ruma::{OwnedRoomId, TransactionId};
-use sealbridge_matrix::engine::{InRoomStep, Stage, Verification};
+use sealbridge_matrix::engine::{InRoomStep, Stage, Verification, VerifyError};
 use serde_json::{json, value::RawValue};
 
 use crate::{
@@ -81,10 +81,13 @@ async fn compare(alice: &mut Peer, bob: &mut Peer, room: &OwnedRoomId) -> Outcom
     assert_eq!(emoji.len(), 7);
     assert!(!alice.engine.person(&bob.user()).await?.verified, "nothing confirms itself");
 
-    send_all(alice, &ours.confirm().await?).await?;
+    let emoji = vec![("🐶", "Dog"); 7];
+    let of_another = ours.confirm(&Stage::Compare { emoji, decimals: (1, 2, 3) }).await;
+    assert!(matches!(of_another, Err(VerifyError::NotShown)), "nothing is confirmed that nobody saw: {of_another:?}");
+    send_all(alice, &ours.confirm(&ours.stage()).await?).await?;
     exchange(bob, room).await?;
     assert!(!bob.engine.person(&alice.user()).await?.verified, "nothing confirms itself");
-    send_all(bob, &theirs.confirm().await?).await?;
+    send_all(bob, &theirs.confirm(&theirs.stage()).await?).await?;
     let deadline = Instant::now() + PATIENCE;
     // The signatures come back with the next key query.
     while !(alice.engine.person(&bob.user()).await?.verified && bob.engine.person(&alice.user()).await?.verified) {

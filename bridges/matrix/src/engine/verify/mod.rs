@@ -16,7 +16,7 @@ use ruma::{
 };
 
 pub use self::stage::Stage;
-use self::stage::{stage, stages};
+use self::stage::{sas_stage, stage, stages};
 use super::{Class, Engine, EngineError, InRoomStep, Retries, error::contained};
 
 #[derive(Clone, Debug, thiserror::Error)]
@@ -28,6 +28,8 @@ pub enum VerifyError {
     UnknownDevice,
     #[error("this step is not possible now")]
     NotNow,
+    #[error("what would be confirmed is not what was shown")]
+    NotShown,
     #[error("this event can't be read")]
     Malformed,
     #[error(transparent)]
@@ -106,9 +108,13 @@ impl Verification {
         self.carry_out(Some(step)).await
     }
 
-    /// A person has compared, and all of it matched.
-    pub async fn confirm(&self) -> Result<Vec<InRoomStep>, VerifyError> {
+    /// A person has compared what was `shown` to them, and all of it matched. The other side, or a server between, can begin
+    /// another comparison at any time, whose emoji nobody has seen: it is not confirmed by what was said of this one.
+    pub async fn confirm(&self, shown: &Stage) -> Result<Vec<InRoomStep>, VerifyError> {
         let sas = self.sas().filter(Sas::can_be_presented).ok_or(VerifyError::NotNow)?;
+        if sas_stage(&sas.state()) != *shown {
+            return Err(VerifyError::NotShown);
+        }
         let turn = self.engine.turn().await?;
         let (steps, signature) = contained(sas.confirm()).await?.map_err(EngineError::from)?;
         drop(turn);

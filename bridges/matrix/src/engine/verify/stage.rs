@@ -74,7 +74,7 @@ pub(super) fn stage(state: &VerificationRequestState) -> Stage {
     }
 }
 
-fn sas_stage(state: &SasState) -> Stage {
+pub(super) fn sas_stage(state: &SasState) -> Stage {
     match state {
         SasState::Created { .. } | SasState::Started { .. } | SasState::Accepted { .. } => Stage::Started,
         SasState::KeysExchanged { emojis, decimals } => Stage::Compare {
