@@ -9,13 +9,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use crate::{
     debian, http,
-    install::once,
     leash::{Leash, Program},
     senders::Senders,
     venv,
@@ -23,8 +22,6 @@ use crate::{
 
 /// How long it may take to come up.
 const SOON: Duration = Duration::from_secs(20);
-
-const REQUIREMENTS: &str = include_str!("../python/senders.txt");
 
 /// A program that takes what is posted to it, and can be away for a while.
 #[derive(Debug)]
@@ -53,10 +50,10 @@ pub struct Posted {
 impl Receiver {
     /// Runs it, with a log in this folder. It verifies by the secret in this file.
     pub async fn start(folder: &Path, secret: &Path) -> Result<Self> {
-        let python = tokio::task::spawn_blocking(python).await??;
+        let senders = tokio::task::spawn_blocking(Senders::ready).await??;
         let (log, port) = (folder.join("receiver.log"), http::free_port()?);
         let program = Program {
-            command: python.into(),
+            command: senders.python().into(),
             args: vec![venv::script("receiver.py")?.into(), port.to_string().into(), secret.into()],
             log: log.clone(),
             ..Program::default()
@@ -96,15 +93,8 @@ impl Receiver {
 /// # Errors
 /// They can't be had here.
 pub fn ready() -> Result<()> {
-    python()?;
-    debian::ready(&["age"], &["/usr/bin/age", "/usr/bin/age-keygen"])
-}
-
-/// The interpreter of the environment that has the library. Installs what is missing. Blocks.
-fn python() -> Result<PathBuf> {
     Senders::ready()?;
-    let dir = once("senders", &[REQUIREMENTS], |_, _| bail!("the senders' environment is not there"))?;
-    Ok(dir.join("bin/python"))
+    debian::ready(&["age"], &["/usr/bin/age", "/usr/bin/age-keygen"])
 }
 
 fn posted(line: &Value) -> Option<Posted> {

@@ -98,6 +98,11 @@ impl Senders {
         run(&mut command)
     }
 
+    /// The Python that has their packages.
+    pub fn python(&self) -> &Path {
+        &self.python
+    }
+
     fn command(&self) -> Result<Command> {
         let mut command = Command::new(&self.python);
         command.arg(venv::script("senders.py")?);
