@@ -8,15 +8,13 @@ use futures_util::StreamExt as _;
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, SemaphorePermit},
-};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::sync::CancellationToken;
 
-use crate::operator::{Failure, FailureKind};
+use super::connections::Connections;
+use crate::operator::Failure;
 
-/// So many connections at once. Whoever comes beyond that waits in the system's queue.
+/// So many connections at once.
 const MOST_CONNECTIONS: usize = 1024;
 /// How long a sender may take for its headers, and for its body.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
@@ -37,7 +35,7 @@ pub trait Answers: Send + Sync + 'static {
 /// An address that is listened at.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    connections: Connections,
     most_body: usize,
 }
 
@@ -45,36 +43,18 @@ impl Server {
     /// Binds it.
     ///
     /// # Errors
-    /// [`FailureKind::Config`]: it is taken, or is none of this machine's.
+    /// [`FailureKind::Config`](crate::operator::FailureKind::Config): it is taken, or is none of this machine's.
     pub async fn bind(at: SocketAddr, most_body: u64) -> Result<Self, Failure> {
-        let listener = TcpListener::bind(at).await.map_err(|error| {
-            Failure::new(FailureKind::Config, format!("`notices.listen`: {at} can't be listened at: {error}"))
-        })?;
-        Ok(Self { listener, most_body: usize::try_from(most_body).unwrap_or(usize::MAX) })
+        let connections = Connections::bind("notices.listen", at, MOST_CONNECTIONS).await?;
+        Ok(Self { connections, most_body: usize::try_from(most_body).unwrap_or(usize::MAX) })
     }
 
     /// Answers until `stop`.
     pub async fn serve(self, answers: Arc<impl Answers>, stop: CancellationToken) {
-        let (room, tasks) = (Arc::new(Semaphore::new(MOST_CONNECTIONS)), TaskTracker::new());
-        let large = Arc::new(Semaphore::new(MOST_LARGE));
-        loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = accept(&self.listener, &room) => accepted,
-            };
-            let (stream, from, permit) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "Requests are not accepted.");
-                    // Out of file descriptors, most likely: without a pause this would spin.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            let (answers, stop, most_body) = (Arc::clone(&answers), stop.clone(), self.most_body);
-            let large = Arc::clone(&large);
-            tasks.spawn(async move {
-                let _permit = permit;
+        let (large, most_body) = (Arc::new(Semaphore::new(MOST_LARGE)), self.most_body);
+        let answer = |stream, from| {
+            let (answers, large, stop) = (Arc::clone(&answers), Arc::clone(&large), stop.clone());
+            async move {
                 let service = service_fn(move |request| {
                     let (answers, large) = (Arc::clone(&answers), Arc::clone(&large));
                     async move { Ok::<_, Infallible>(one(&*answers, from, most_body, &large, request).await) }
@@ -97,21 +77,10 @@ impl Server {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "A connection ended early.");
                 }
-            });
-        }
-        tasks.close();
-        tasks.wait().await;
+            }
+        };
+        self.connections.each(&stop, answer).await;
     }
-}
-
-type Accepted = (tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
-
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> std::io::Result<Accepted> {
-    let permit = Arc::clone(room).acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, from) = listener.accept().await?;
-    // An answer is one small piece.
-    let _ = stream.set_nodelay(true);
-    Ok((stream, from, permit))
 }
 
 async fn one(

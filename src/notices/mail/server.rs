@@ -4,19 +4,19 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::Semaphore,
     time::{Instant, timeout, timeout_at},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     reply::Reply,
     session::{Session, Sources, Step},
 };
-use crate::operator::{Failure, FailureKind};
+use crate::{notices::connections::Connections, operator::Failure};
 
-/// So many connections at once. Whoever comes beyond that waits in the system's queue.
+/// So many connections at once.
 const MOST_CONNECTIONS: usize = 64;
 /// How long nothing may be heard, and how long a mail may take.
 const IDLE: Duration = Duration::from_secs(120);
@@ -30,7 +30,7 @@ const MOST_LARGE: usize = 8;
 /// An address of this machine at which mail is taken.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    connections: Connections,
     most: usize,
 }
 
@@ -38,54 +38,25 @@ impl Server {
     /// Binds it. A mail may have `most` bytes.
     ///
     /// # Errors
-    /// [`FailureKind::Config`]: it is taken, or is none of this machine's.
+    /// [`FailureKind::Config`](crate::operator::FailureKind::Config): it is taken, or is none of this machine's.
     pub async fn bind(at: SocketAddr, most: u64) -> Result<Self, Failure> {
-        let listener = TcpListener::bind(at).await.map_err(|error| {
-            Failure::new(FailureKind::Config, format!("`notices.listen_mail`: {at} can't be listened at: {error}"))
-        })?;
-        Ok(Self { listener, most: usize::try_from(most).unwrap_or(usize::MAX) })
+        let connections = Connections::bind("notices.listen_mail", at, MOST_CONNECTIONS).await?;
+        Ok(Self { connections, most: usize::try_from(most).unwrap_or(usize::MAX) })
     }
 
     /// Takes mail until `stop`.
     pub(in crate::notices) async fn take_for(self, sources: Arc<impl Sources>, stop: CancellationToken) {
-        let (room, large) = (Arc::new(Semaphore::new(MOST_CONNECTIONS)), Arc::new(Semaphore::new(MOST_LARGE)));
-        let tasks = TaskTracker::new();
-        loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = accept(&self.listener, &room) => accepted,
-            };
-            let (stream, permit) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "Mail is not accepted.");
-                    // Out of file descriptors, most likely: without a pause this would spin.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
+        let (large, most) = (Arc::new(Semaphore::new(MOST_LARGE)), self.most);
+        let take = |stream, _| {
             let (sources, large, stop) = (Arc::clone(&sources), Arc::clone(&large), stop.clone());
-            let most = self.most;
-            tasks.spawn(async move {
-                let _permit = permit;
+            async move {
                 if let Err(error) = converse(stream, &*sources, most, &large, &stop).await {
                     tracing::debug!(%error, "A connection ended early.");
                 }
-            });
-        }
-        tasks.close();
-        tasks.wait().await;
+            }
+        };
+        self.connections.each(&stop, take).await;
     }
-}
-
-type Accepted = (TcpStream, tokio::sync::OwnedSemaphorePermit);
-
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> std::io::Result<Accepted> {
-    let permit = Arc::clone(room).acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    // An answer is one small piece.
-    let _ = stream.set_nodelay(true);
-    Ok((stream, permit))
 }
 
 async fn converse(
