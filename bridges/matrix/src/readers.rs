@@ -188,7 +188,7 @@ impl Core {
 
     /// Whether somebody was let into a room as somebody else than who is pinned by now.
     pub(crate) fn is_another_there(&self, room: &RoomId, user: &UserId) -> bool {
-        self.book.others(&conversation(room)).iter().any(|who| who.as_str() == user.as_str())
+        self.book.is_another(&conversation(room), &person(user))
     }
 
     /// Whether a message rests on another identity than the one that was pinned for its sender.

@@ -5,7 +5,10 @@
 use http::Uri;
 use serde_json::Value;
 
-use super::rules::{Judged, Stop, path};
+use super::{
+    rules::{Judged, path},
+    stop::Stop,
+};
 
 /// The longest id, in bytes (Matrix specification, "Appendices").
 const LONGEST: usize = 255;

@@ -7,6 +7,7 @@
 
 mod addresses;
 mod rules;
+mod stop;
 mod times;
 
 use std::{
@@ -25,8 +26,8 @@ use tokio::sync::Notify;
 
 use super::{Errand, error::HttpError};
 pub(crate) use addresses::{is_event, is_name};
-pub use rules::Stop;
 pub(crate) use rules::{DECLINING, LEAVING};
+pub use stop::Stop;
 use times::Times;
 
 /// Who may be sent an encrypted to-device message, by what is known locally.

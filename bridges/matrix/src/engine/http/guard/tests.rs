@@ -2,7 +2,10 @@ use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::rules::{Stop, judge, judge_upload};
+use super::{
+    rules::{judge, judge_upload},
+    stop::Stop,
+};
 
 const BASE: &str = "https://example.org/some/path/_matrix/client/v3";
 const ROOM: &str = "/rooms/%21r%3Aexample.org";

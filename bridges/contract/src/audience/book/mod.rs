@@ -61,6 +61,11 @@ impl Pages {
     fn pinned(&self, person: &str) -> Option<&Option<Identity>> {
         self.pins.get(person).map(|pin| &pin.identity)
     }
+
+    fn is_another(&self, conversation: &ConversationId, person: &PersonId) -> bool {
+        let (then, now) = (self.admitted(conversation, person.as_str()), self.pinned(person.as_str()));
+        matches!((then, now), (Some(Some(then)), Some(Some(now))) if then != now)
+    }
 }
 
 impl Book {
@@ -149,14 +154,19 @@ impl Book {
         admitted.is_some() && admitted == pages.pinned(person)
     }
 
-    /// Those who were admitted to a conversation with another identity than the one that is pinned by now: somebody let
-    /// them in elsewhere, and nobody here.
+    /// Whether somebody was admitted to a conversation with another identity than the one that is pinned by now: somebody
+    /// let them in elsewhere, and nobody here.
+    #[must_use]
+    pub fn is_another(&self, conversation: &ConversationId, person: &PersonId) -> bool {
+        self.read().is_another(conversation, person)
+    }
+
+    /// All those of a conversation.
     #[must_use]
     pub fn others(&self, conversation: &ConversationId) -> Vec<PersonId> {
         let pages = self.read();
-        let Some(admitted) = pages.admitted.get(conversation) else { return Vec::new() };
-        let is_other = |(person, admitted): &(&PersonId, &Option<Identity>)| matches!((admitted, pages.pinned(person.as_str())), (Some(then), Some(Some(now))) if then != now);
-        admitted.people.iter().filter(is_other).map(|(person, _)| person.clone()).collect()
+        let people = pages.admitted.get(conversation).into_iter().flat_map(|admitted| admitted.people.keys());
+        people.filter(|person| pages.is_another(conversation, person)).cloned().collect()
     }
 
     /// How many are admitted to a conversation.
@@ -200,7 +210,7 @@ impl Book {
         if self.is_begun(conversation) {
             return Ok(());
         }
-        self.write(conversation, people, now, |_| false).await
+        self.write(conversation, people, now, false).await
     }
 
     /// Admits people to a conversation, and pins them as they are: whoever decided that has seen what they were before.
@@ -214,7 +224,7 @@ impl Book {
         now: Timestamp,
     ) -> Result<(), NotAccepted> {
         let _turn = self.writing.lock().await;
-        self.write(conversation, people, now, |_| true).await
+        self.write(conversation, people, now, true).await
     }
 
     async fn write(
@@ -222,7 +232,7 @@ impl Book {
         conversation: &ConversationId,
         people: &[Admission],
         now: Timestamp,
-        replaces: impl Fn(&Pin) -> bool + Send + Sync,
+        replaces_pins: bool,
     ) -> Result<(), NotAccepted> {
         let (mut admitted, mut pins, mut writes) = (Admitted::default(), Vec::new(), Vec::new());
         {
@@ -232,7 +242,7 @@ impl Book {
             }
             for Admission { person, identity } in people {
                 let known = pages.pins.get(person);
-                let stands = known.filter(|pin| pin.identity == *identity || !replaces(pin));
+                let stands = known.filter(|pin| pin.identity == *identity || !replaces_pins);
                 if stands.is_none() {
                     pins.push(Pin { person: person.clone(), identity: identity.clone(), since: now });
                 }
@@ -274,17 +284,16 @@ impl Book {
         Ok(())
     }
 
-    /// The admissions of every conversation to which somebody was admitted, as they are to be.
+    /// The admissions of every conversation in which a change makes another of them, as they are then.
     fn changed(&self, person: &PersonId, change: impl Fn(&mut Admitted)) -> Vec<(ConversationId, Admitted)> {
         let pages = self.read();
         let theirs = pages.admitted.iter().filter(|(_, admitted)| admitted.people.contains_key(person));
-        theirs
-            .map(|(at, admitted)| {
-                let mut admitted = admitted.clone();
-                change(&mut admitted);
-                (at.clone(), admitted)
-            })
-            .collect()
+        let changed = theirs.filter_map(|(at, before)| {
+            let mut admitted = before.clone();
+            change(&mut admitted);
+            (admitted != *before).then(|| (at.clone(), admitted))
+        });
+        changed.collect()
     }
 
     /// Those of a conversation who are not in it any more are new when they come back.
@@ -351,203 +360,4 @@ fn json(page: &impl Serialize) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        collections::BTreeMap,
-        sync::{Arc, Mutex},
-    };
-
-    use async_trait::async_trait;
-
-    use super::*;
-    use crate::{
-        AccountName,
-        audience::Standing::{Changed, New, NoIdentity, Reads},
-        inbox::{Batch, Filling, Intake, Keep, OpenGap, Parcel, Resolution, Waiting, WaitingFor},
-        text::SecretBytes,
-    };
-
-    const NOW: Timestamp = Timestamp(1_000);
-
-    /// An account's store, and nothing else of the journey.
-    #[derive(Default)]
-    struct StoreOnly(Mutex<BTreeMap<String, Vec<u8>>>);
-
-    #[async_trait]
-    impl Intake for StoreOnly {
-        async fn read(&self, _: &AccountName, key: &str) -> Result<Option<SecretBytes>, NotAccepted> {
-            Ok(self.0.lock().expect("it is whole").get(key).map(|value| SecretBytes::new(value.clone())))
-        }
-
-        async fn read_all(&self, _: &AccountName, prefix: &str) -> Result<Vec<(String, SecretBytes)>, NotAccepted> {
-            let all = self.0.lock().expect("it is whole");
-            let under = all.iter().filter(|(key, _)| key.starts_with(prefix));
-            Ok(under.map(|(key, value)| (key.clone(), SecretBytes::new(value.clone()))).collect())
-        }
-
-        async fn write(&self, _: &AccountName, writes: Vec<StoreWrite>) -> Result<(), NotAccepted> {
-            let mut all = self.0.lock().expect("it is whole");
-            for StoreWrite { key, value } in writes {
-                match value {
-                    Some(value) => drop(all.insert(key, value.expose().to_vec())),
-                    None => drop(all.remove(&key)),
-                }
-            }
-            Ok(())
-        }
-
-        async fn accept(&self, _: &AccountName, _: Batch) -> Result<(), NotAccepted> {
-            Err(NotAccepted::Failed)
-        }
-
-        async fn accept_sealed(&self, _: &AccountName, _: Vec<Parcel>, _: Vec<StoreWrite>) -> Result<(), NotAccepted> {
-            Err(NotAccepted::Failed)
-        }
-
-        async fn open_gaps(&self, _: &AccountName) -> Result<Vec<OpenGap>, NotAccepted> {
-            Err(NotAccepted::Failed)
-        }
-
-        async fn fill(&self, _: &AccountName, _: Filling) -> Result<(), NotAccepted> {
-            Err(NotAccepted::Failed)
-        }
-
-        async fn waiting(&self, _: &AccountName, _: WaitingFor, _: i64, _: usize) -> Result<Vec<Waiting>, NotAccepted> {
-            Err(NotAccepted::Failed)
-        }
-
-        async fn resolve(&self, _: &AccountName, _: i64, _: Resolution) -> Result<(), NotAccepted> {
-            Err(NotAccepted::Failed)
-        }
-
-        async fn prune(&self, _: &AccountName, _: &str, _: Keep) -> Result<usize, NotAccepted> {
-            Err(NotAccepted::Failed)
-        }
-    }
-
-    fn store() -> AccountStore {
-        AccountStore::new(AccountName::parse("home").expect("it is a name"), Arc::new(StoreOnly::default()))
-    }
-
-    fn who(person: &str, identity: Option<&str>) -> Admission {
-        Admission { person: PersonId::new(person), identity: identity.map(Identity::new) }
-    }
-
-    fn stands(book: &Book, at: &str, person: &str, identity: Option<&str>) -> Standing {
-        let identity = identity.map(Identity::new);
-        book.standing(&ConversationId::new(at), &PersonId::new(person), identity.as_ref())
-    }
-
-    #[tokio::test]
-    async fn whoever_was_there_at_first_reads_and_whoever_comes_later_is_new_also_after_a_restart() {
-        let (store, room) = (store(), ConversationId::new("room"));
-        let book = Book::load(&store).await.expect("it is empty");
-        assert!(!book.is_begun(&room));
-        book.begin(&room, &[who("ann", Some("A")), who("bob", None)], NOW).await.expect("it is written");
-        // The second beginning is none.
-        book.begin(&room, &[who("eve", Some("E"))], NOW).await.expect("it was begun");
-        for book in [&book, &Book::load(&store).await.expect("it was kept")] {
-            assert!(book.is_begun(&room));
-            assert_eq!(stands(book, "room", "ann", Some("A")), Reads);
-            assert_eq!(stands(book, "room", "ann", None), NoIdentity);
-            assert_eq!(stands(book, "room", "bob", None), NoIdentity);
-            assert_eq!(stands(book, "room", "bob", Some("B")), New, "nobody was told of a reader");
-            assert_eq!(stands(book, "room", "eve", Some("E")), New);
-            assert_eq!(stands(book, "elsewhere", "ann", Some("A")), New, "each conversation by itself");
-        }
-    }
-
-    #[tokio::test]
-    async fn another_identity_is_a_changed_one_everywhere_until_somebody_admits_it() {
-        let (store, [one, two]) = (store(), ["one", "two"].map(ConversationId::new));
-        let book = Book::load(&store).await.expect("it is empty");
-        book.begin(&one, &[who("ann", Some("A"))], NOW).await.expect("it is written");
-        // What was pinned in one conversation stands in the other, whatever the server says now.
-        book.begin(&two, &[who("ann", Some("X"))], NOW).await.expect("it is written");
-        for at in ["one", "two"] {
-            assert_eq!(stands(&book, at, "ann", Some("X")), Changed);
-            assert_eq!(stands(&book, at, "ann", Some("A")), Reads);
-        }
-        assert!(book.contradicts(&PersonId::new("ann"), Some(&Identity::new("X"))));
-        assert!(!book.contradicts(&PersonId::new("ann"), None));
-        let turn = book.turn(&one);
-        book.admit(&one, &[who("ann", Some("X"))], Timestamp(2_000)).await.expect("it is written");
-        assert_eq!(book.turn(&one), turn + 1);
-        let book = Book::load(&store).await.expect("it was kept");
-        assert_eq!(stands(&book, "one", "ann", Some("X")), Reads);
-        assert_eq!(stands(&book, "one", "ann", Some("A")), Changed);
-        let pinned = book.pinned(&PersonId::new("ann"));
-        assert_eq!(pinned, Some((Some(Identity::new("X")), Timestamp(2_000))));
-    }
-
-    #[tokio::test]
-    async fn who_left_or_was_forgotten_is_new() {
-        let (store, room) = (store(), ConversationId::new("room"));
-        let book = Book::load(&store).await.expect("it is empty");
-        book.begin(&room, &[who("ann", Some("A")), who("bob", Some("B"))], NOW).await.expect("it is written");
-        book.keep_only(&room, |person| person.as_str() == "ann").await.expect("it is written");
-        book.vouch(&PersonId::new("ann"), &Identity::new("A")).await.expect("it is written");
-        assert!(book.forget(&PersonId::new("ann")).await.expect("it is written"));
-        assert!(!book.forget(&PersonId::new("ann")).await.expect("nobody is known"));
-        for book in [&book, &Book::load(&store).await.expect("it was kept")] {
-            assert_eq!(stands(book, "room", "ann", Some("A")), New);
-            assert_eq!(stands(book, "room", "ann", Some("X")), New, "what was pinned is forgotten");
-            assert!(book.is_vouched(&PersonId::new("ann"), &Identity::new("A")), "what was seen was seen");
-            assert!(!book.is_vouched(&PersonId::new("ann"), &Identity::new("X")));
-            assert_eq!(stands(book, "room", "bob", Some("B")), New);
-            assert_eq!(stands(book, "room", "bob", Some("X")), Changed, "who left keeps their pin");
-        }
-    }
-
-    #[tokio::test]
-    async fn admission_is_for_one_conversation_and_one_identity() {
-        let (store, [one, two]) = (store(), ["one", "two"].map(ConversationId::new));
-        let book = Book::load(&store).await.expect("it is empty");
-        for at in [&one, &two] {
-            book.begin(at, &[who("ann", None), who("bob", Some("B"))], NOW).await.expect("it is written");
-        }
-        // An identity appears. Whoever lets it in in one conversation says nothing about the other.
-        book.admit(&one, &[who("ann", Some("A"))], NOW).await.expect("it is written");
-        // Another identity is approved in one of them.
-        book.admit(&one, &[who("bob", Some("X"))], NOW).await.expect("it is written");
-        for book in [&book, &Book::load(&store).await.expect("it was kept")] {
-            assert_eq!(stands(book, "one", "ann", Some("A")), Reads);
-            assert_eq!(stands(book, "two", "ann", Some("A")), New);
-            assert!(book.is_admitted(&one, "ann") && !book.is_admitted(&two, "ann"));
-            assert_eq!(stands(book, "one", "bob", Some("X")), Reads);
-            assert_eq!(stands(book, "two", "bob", Some("X")), Changed);
-            assert!(book.is_admitted(&one, "bob") && !book.is_admitted(&two, "bob"));
-            assert_eq!((book.others(&one), book.others(&two)), (vec![], vec![PersonId::new("bob")]));
-        }
-        // Comparing it is about the person, wherever they are; who had no identity is told of all the same.
-        book.pin_anew(&who("bob", Some("Y")), NOW).await.expect("it is written");
-        assert_eq!((stands(&book, "one", "bob", Some("Y")), stands(&book, "two", "bob", Some("Y"))), (Reads, Reads));
-        book.pin_anew(&who("ann", Some("A")), NOW).await.expect("it is written");
-        assert_eq!(stands(&book, "two", "ann", Some("A")), New);
-    }
-
-    #[tokio::test]
-    async fn who_was_forgotten_is_new_everywhere_also_once_they_are_pinned_again() {
-        let (store, [one, two]) = (store(), ["one", "two"].map(ConversationId::new));
-        let book = Book::load(&store).await.expect("it is empty");
-        book.begin(&one, &[who("ann", Some("A"))], NOW).await.expect("it is written");
-        assert!(book.forget(&PersonId::new("ann")).await.expect("it is written"));
-        book.begin(&two, &[who("ann", Some("A"))], NOW).await.expect("it is written");
-        for book in [&book, &Book::load(&store).await.expect("it was kept")] {
-            assert_eq!((stands(book, "one", "ann", Some("A")), stands(book, "two", "ann", Some("A"))), (New, Reads));
-            assert!(!book.is_admitted(&one, "ann"));
-        }
-    }
-
-    #[tokio::test]
-    async fn page_that_cant_be_read_is_no_empty_book() {
-        let store = store();
-        store.write(vec![StoreWrite::put(format!("{PIN}00"), b"{".to_vec())]).await.expect("it is written");
-        assert!(Book::load(&store).await.is_err());
-    }
-
-    #[test]
-    fn store_key_names_nobody() {
-        assert!(!hashed(PIN, &PersonId::new("@ann:example.org")).contains("ann"));
-    }
-}
+mod tests;
