@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ruma::{
     OwnedRoomId, RoomId, UserId,
     api::client::sync::sync_events::v3::{InvitedRoom, Response, State, Timeline},
+    events::AnySyncStateEvent,
     serde::Raw,
 };
 use sealbridge_contract::{
@@ -15,7 +16,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     core::{Core, News, conversation, tell_operator, tell_room},
-    engine::EngineError,
+    engine::{EngineError, LEAVING},
     event::Envelope,
     fetch,
     reading::{self, Read},
@@ -74,7 +75,10 @@ pub(crate) async fn build(core: &Core, answer: &Response, since: Option<&str>) -
         }
         let facts = built.changes.entry(&core.rooms, room);
         facts.membership = Membership::Left;
-        if before.joined && !facts.on_trial {
+        // An answer that was under way while we left says that we are in it, and the next one that we are not.
+        let said = left.timeline.events.iter().map(Raw::json);
+        let own = events(&left.state).map(Raw::json).chain(said).any(|event| is_our_leaving(core.me(), event));
+        if before.joined && !facts.on_trial && !own {
             let words = "The bridge is no longer in the room: it was removed or left. Invite it again to go on.";
             built.batch.incidents.push(tell_operator(room, this_time(core, "left"), words));
         }
@@ -111,16 +115,30 @@ fn take_state(core: &Core, built: &mut Built, room: &RoomId, state: &State, time
             incidents.push(tell(core, room, change));
         }
     };
-    match state {
-        State::After(state) => state.events.iter().for_each(|event| apply(event.json())),
-        State::Before(state) => {
-            state.events.iter().for_each(|event| apply(event.json()));
-            timeline.events.iter().for_each(|event| apply(event.json()));
-        }
-        _ => {}
+    events(state).for_each(|event| apply(event.json()));
+    if matches!(state, State::Before(_)) {
+        timeline.events.iter().for_each(|event| apply(event.json()));
     }
     built.batch.incidents.extend(incidents);
     before
+}
+
+fn events(state: &State) -> impl Iterator<Item = &Raw<AnySyncStateEvent>> {
+    match state {
+        State::After(state) => state.events.iter(),
+        State::Before(state) => state.events.iter(),
+        _ => [].iter(),
+    }
+}
+
+/// Whether this is our leaving of a room that is not encrypted, which was told when it was done.
+fn is_our_leaving(me: &UserId, event: &RawValue) -> bool {
+    Envelope::read(event).is_ok_and(|event| {
+        event.kind == "m.room.member"
+            && event.sender == me
+            && event.state_key.as_deref() == Some(me.as_str())
+            && event.content.get("reason").and_then(Value::as_str) == Some(LEAVING)
+    })
 }
 
 /// What may happen to a room again is told again, yet no more than once an hour: a homeserver can make it happen at will.
@@ -295,5 +313,30 @@ fn direct_chats(built: &mut Built, raw: &RawValue) {
     {
         built.batch.store.push(crate::direct::write(content));
         built.direct = Some(content.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::user_id;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_we_left_ourselves_since_it_is_not_encrypted_is_no_news() {
+        let leaving = |sender: &str, of: &str, reason: Option<&str>| {
+            let content = json!({ "membership": "leave", "reason": reason });
+            let event = json!({
+                "type": "m.room.member", "sender": sender, "state_key": of, "content": content,
+                "event_id": "$e", "origin_server_ts": 1,
+            });
+            let raw = serde_json::value::to_raw_value(&event).expect("it is JSON");
+            is_our_leaving(user_id!("@bot:x"), &raw)
+        };
+        assert!(leaving("@bot:x", "@bot:x", Some(LEAVING)));
+        assert!(!leaving("@mod:x", "@bot:x", Some(LEAVING)), "somebody removed us");
+        assert!(!leaving("@bot:x", "@bot:x", None), "somebody else uses our account");
+        assert!(!leaving("@mod:x", "@mod:x", Some(LEAVING)), "somebody else left");
     }
 }
