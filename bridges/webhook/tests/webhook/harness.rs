@@ -246,7 +246,7 @@ impl Peer for Theirs {
     }
 
     async fn go_away(&self) -> Told {
-        self.receiver.go_away();
+        self.receiver.go_away().await;
         Ok(())
     }
 

@@ -4,19 +4,21 @@ use std::{
     collections::VecDeque,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
 };
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{ServerConfig, pki_types::PrivateKeyDer},
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
 /// What it answers.
 #[derive(Clone, Debug)]
@@ -55,7 +57,7 @@ pub(crate) struct Receiver {
     pub(crate) at: SocketAddr,
     tls: Option<TlsAcceptor>,
     seen: Arc<Mutex<Seen>>,
-    running: Mutex<Option<DropGuard>>,
+    running: Mutex<Option<(DropGuard, TaskTracker)>>,
 }
 
 impl Receiver {
@@ -72,11 +74,13 @@ impl Receiver {
         let at = listener.local_addr().expect("it has an address");
         let stop = CancellationToken::new();
         let (seen, tls, token) = (Arc::clone(&self.seen), self.tls.clone(), stop.clone());
-        tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+        let tasks = TaskTracker::new();
+        let connections = tasks.clone();
+        tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 seen.lock().expect("nobody panics here").connections += 1;
                 let (seen, tls) = (Arc::clone(&seen), tls.clone());
-                tokio::spawn(token.clone().run_until_cancelled_owned(async move {
+                connections.spawn(token.clone().run_until_cancelled_owned(async move {
                     match tls {
                         Some(tls) => {
                             if let Ok(stream) = tls.accept(stream).await {
@@ -88,24 +92,23 @@ impl Receiver {
                 }));
             }
         }));
-        *self.running.lock().expect("nobody panics here") = Some(stop.drop_guard());
+        *self.running.lock().expect("nobody panics here") = Some((stop.drop_guard(), tasks));
         at
     }
 
-    /// Nobody listens any more, and no connection stays.
-    pub(crate) fn go_away(&self) {
-        drop(self.running.lock().expect("nobody panics here").take());
+    /// Nobody listens any more, and no connection stays, once this returns.
+    pub(crate) async fn go_away(&self) {
+        let running = self.running.lock().expect("nobody panics here").take();
+        let Some((stop, tasks)) = running else { return };
+        drop(stop);
+        tasks.close();
+        tasks.wait().await;
+        // Whoever held a connection hears of its end by then, too.
+        assert!(TcpStream::connect(self.at).await.is_err(), "somebody listens");
     }
 
     /// At the same port again.
     pub(crate) async fn come_back(&self) {
-        // Whoever just stopped to listen does so a moment later.
-        for _ in 0..100 {
-            if TcpListener::bind(self.at).await.is_ok() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
         self.listen().await;
     }
 
