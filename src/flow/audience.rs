@@ -26,7 +26,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     Desk,
-    newcomers::{Telling, Verdict, announced, judge, listed},
+    newcomers::{Telling, Verdict, announced, is_the_operator, judge, listed},
     table::TableHandle,
 };
 use crate::store::{JournalError, SharedJournal, Spoken};
@@ -168,8 +168,11 @@ impl Watch {
                 self.freeze(at, freeze);
                 self.tell_and_admit(at, transport.common(), &audience).await
             }
-            Verdict::Exclude if audience.standing(Standing::New).any(|member| self.is_the_operator(member)) => {
-                let operator = audience.standing(Standing::New).filter(|member| self.is_the_operator(member));
+            Verdict::Exclude
+                if audience.standing(Standing::New).any(|member| is_the_operator(member, self.operator.as_ref())) =>
+            {
+                let operator =
+                    audience.standing(Standing::New).filter(|member| is_the_operator(member, self.operator.as_ref()));
                 self.admit(at, transport.common(), operator.map(Admission::from).collect()).await?;
                 Ok(false)
             }
@@ -292,12 +295,6 @@ impl Watch {
             listed(told)
         );
         self.desk.tell_operator(&words, Some(&format!("{}/waits", telling.topic(at)))).await
-    }
-
-    /// Whether this is the one whom the admin room is for, who went and came back: with the identity that was pinned, since
-    /// a homeserver can make up one for somebody who had none.
-    fn is_the_operator(&self, member: &Member) -> bool {
-        Some(&member.person) == self.operator.as_ref() && member.as_pinned
     }
 
     async fn admit(&self, at: &Address, transport: &dyn Transport, who: Vec<Admission>) -> Result<bool, JournalError> {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use sealbridge_contract::{
-    Address, DeliveryId,
+    Address, DeliveryId, PersonId,
     audience::{Admission, Audience, Member, Standing},
     gate::NewMembers,
     names,
@@ -38,6 +38,12 @@ pub(super) fn judge(audience: &Audience, rules: &[NewMembers], is_admin: bool) -
         Some(_) if is_admin || rules.contains(&NewMembers::Freeze) => Verdict::Ask,
         Some(_) => Verdict::Tell { freeze: !audience.chooses },
     }
+}
+
+/// Whether this is the one whom the admin room is for, who went and came back: with the identity that was pinned, since a
+/// homeserver can make up one for somebody who had none.
+pub(super) fn is_the_operator(member: &Member, operator: Option<&PersonId>) -> bool {
+    Some(&member.person) == operator && member.as_pinned
 }
 
 /// What is said of newcomers: in their own conversation, and elsewhere.
@@ -99,10 +105,7 @@ impl Telling {
 
 #[cfg(test)]
 mod tests {
-    use sealbridge_contract::{
-        PersonId,
-        audience::{Identity, Proof},
-    };
+    use sealbridge_contract::audience::{Identity, Proof};
 
     use super::*;
 
@@ -118,6 +121,15 @@ mod tests {
             standing,
             devices: Vec::new(),
         }
+    }
+
+    #[test]
+    fn operator_is_let_in_again_as_they_were_pinned_and_as_nobody_else() {
+        let (anna, operator) = (member("@anna:x", Standing::New), PersonId::new("@anna:x"));
+        assert!(is_the_operator(&anna, Some(&operator)));
+        assert!(!is_the_operator(&Member { as_pinned: false, ..anna.clone() }, Some(&operator)), "made up since");
+        assert!(!is_the_operator(&member("@eve:x", Standing::New), Some(&operator)));
+        assert!(!is_the_operator(&anna, None));
     }
 
     fn audience(standings: &[Standing], chooses: bool) -> Audience {

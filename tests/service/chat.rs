@@ -198,8 +198,8 @@ async fn whoever_floods_the_bridge_with_commands_takes_nothing_from_an_admin() {
             assert!(status.contains("paused"), "after {asked:?}: {status}");
         }
     }
-    // Whoever may ask, and asks as often as anybody is answered, leaves an admin's answers alone.
-    for _ in 0..30 {
+    // Whoever may ask leaves an admin's answers alone: with those of the two others these would be all that are given.
+    for _ in 0..25 {
         scene.asks(&scene.mia, "!seal status").await;
     }
     let resumed = scene.asks(&scene.ann, "!seal resume").await;
