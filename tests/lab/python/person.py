@@ -8,9 +8,10 @@ import pathlib
 from collections import defaultdict
 
 import olm
-from base import Person, Refused, main
+from base import Http, Person, Refused, main
 from machine import TRUST_NAMES, Api, CryptoStore, Machine, StateStore
 from mautrix.client import Client
+from mautrix.crypto.account import OlmAccount
 from mautrix.crypto.attachments import decrypt_attachment, encrypt_attachment
 from mautrix.errors import DecryptionError, EncryptionError, SessionNotFound
 from mautrix.types import (
@@ -96,6 +97,29 @@ class MautrixPerson(Person):
             "password": self.password,
         }
         return {"recovery_key": await self.machine.generate_recovery_key()}
+
+    async def do_further_devices(self, count):
+        """Devices with keys of their own, which nobody has signed and nobody uses."""
+        for number in range(count):
+            http = Http(self.http.homeserver)
+            request = {
+                "type": "m.login.password",
+                "identifier": {"type": "m.id.user", "user": self.user_id},
+                "password": self.password,
+                "device_id": f"FURTHER{number}",
+            }
+            try:
+                answer = await http.request("POST", "/_matrix/client/v3/login", request)
+                http.token = answer["access_token"]
+                account = OlmAccount()
+                keys = account.get_device_keys(self.user_id, answer["device_id"])
+                once = account.get_one_time_keys(
+                    self.user_id, answer["device_id"], account.max_one_time_keys // 2 - 1
+                )
+                body = {"device_keys": keys.serialize(), "one_time_keys": once}
+                await http.request("POST", "/_matrix/client/v3/keys/upload", body)
+            finally:
+                await http.close()
 
     # Reading.
 

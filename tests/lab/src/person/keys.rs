@@ -56,6 +56,11 @@ impl Person {
         text(&self.call("cross_sign", json!({})).await?, "recovery_key")
     }
 
+    /// Gives this person so many devices more, which nobody has signed and nobody uses.
+    pub async fn further_devices(&self, count: usize) -> Result<()> {
+        self.call("further_devices", json!({ "count": count })).await.map(drop)
+    }
+
     /// A user's devices, each with the trust that this person's client has in it.
     pub async fn devices(&self, user: &str) -> Result<Vec<(String, String)>> {
         let answer = self.call("devices", json!({ "user": user })).await?;

@@ -4,11 +4,17 @@ use anyhow::{Result, ensure};
 use sealbridge_lab::{Lab, Person};
 use serde_json::json;
 
-use super::comes;
 use crate::{
     bot::{SOON, until},
     losses::Scene,
 };
+
+/// Bob invites somebody, who comes.
+async fn comes(bob: &Person, room: &str, who: &Person) -> Result<()> {
+    bob.invite(room, who.user_id()).await?;
+    who.wait_invite(room, SOON).await?;
+    who.join(room).await
+}
 
 #[tokio::test]
 async fn room_key_that_somebody_else_hands_on_unasked_opens_nothing() -> Result<()> {

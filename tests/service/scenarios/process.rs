@@ -1,5 +1,4 @@
-//! What of the catalogue of `docs/encryption-scenarios.md` needs the process, its journal or its clock. The rest is in the
-//! Matrix transport's own tests.
+//! What needs the process, its journal or its clock.
 
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use sealbridge_lab::{
 };
 use serde_json::Value;
 
-const SOON: Duration = Duration::from_secs(60);
+use super::{SOON, stand::Stand};
 
 async fn scene(setting: Setting) -> Result<Option<Scene>> {
     if !servers::available().await {
@@ -146,4 +145,34 @@ async fn room_key_is_replaced_once_it_is_a_week_old_and_not_by_a_restart() -> Re
         ensure!((key != first) == replaced, "{later}: {key}, and before that {first}");
     }
     scene.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_between_crypto_and_journal_the_message_still_comes_once() -> Result<()> {
+    let Some((_, mut stand)) = Stand::usual().await? else { return Ok(()) };
+    stand.bob.send(&stand.far, "before").await?;
+    stand.hears("before").await?;
+    let mut expected = vec!["before".to_owned()];
+    for place in ["sync-answered", "crypto-fed", "before-accept", "after-accept"] {
+        stand.bridge.stop().await?;
+        // The key comes in the same answer as the message.
+        stand.bob.new_session(&stand.far).await?;
+        let words = format!("killed at {place}");
+        stand.bob.send(&stand.far, &words).await?;
+        stand.bridge.set_env("FAILPOINT_KILL_AT", &format!("matrix::{place}=1"));
+        stand.bridge.spawn().await?;
+        let code = stand.bridge.wait_exit(SOON).await.with_context(|| format!("{place} was never reached"))?;
+        ensure!(code == -9, "{place}: ended with {code} instead of being killed\n{}", stand.bridge.tail());
+        ensure!(!stand.heard().contains(&words), "{place}: it came before the kill");
+        stand.bridge.unset_env("FAILPOINT_KILL_AT");
+        stand.bridge.start().await?;
+        stand.hears(&words).await?;
+        expected.push(words);
+    }
+    stand.bob.send(&stand.far, "after all that").await?;
+    stand.hears("after all that").await?;
+    expected.push("after all that".to_owned());
+    ensure!(stand.heard() == expected, "{:?}", stand.heard());
+    stand.waits_for_keys_of(0).await?;
+    stand.close().await
 }
