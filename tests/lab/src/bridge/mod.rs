@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 
 pub use binary::{Binary, Build};
+pub(crate) use plan::private;
 pub use plan::{AccountPlan, Plan};
 
 use crate::leash::{Leash, Program};

@@ -67,7 +67,7 @@ impl Plan {
     }
 }
 
-fn private(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn private(path: &Path, text: &str) -> Result<()> {
     let mut options = std::fs::OpenOptions::new();
     let mut file = options
         .write(true)

@@ -14,7 +14,7 @@ use crate::search::Canary;
 /// Where the inner key is locked into, by the service's own words.
 const PLACE: &[u8] = b"sealbridge inner key v1";
 /// What keys are derived from it for: those of stores that lie on the disk, and of marks that leave it.
-const PURPOSES: [&str; 8] = [
+const PURPOSES: [&str; 9] = [
     "journal payload v1",
     "journal row v1",
     "spool v1",
@@ -23,6 +23,7 @@ const PURPOSES: [&str; 8] = [
     "account store a",
     "account store b",
     "account store family",
+    "account store vault",
 ];
 
 /// One of them; of an account's, the side of its homeserver.
@@ -38,6 +39,10 @@ pub(crate) enum Key {
     Login(usize),
     /// The password of its mailbox.
     Mail,
+    /// What programs show that bring something in.
+    Source,
+    /// What is posted is signed with it.
+    Signing,
 }
 
 #[derive(Debug)]
@@ -68,6 +73,8 @@ impl Keys {
             all.push((Key::Recovery(side), What::Text(key.clone())));
             all.push((Key::Recovery(side), What::Text(key.replace(' ', ""))));
         }
+        all.push((Key::Source, What::Text(stand.programs.secret.clone())));
+        all.push((Key::Signing, What::Text(stand.programs.signing.clone())));
         all.push((Key::Mail, What::Text(stand.mail.mailbox("bridge")?.password)));
         Ok(Self(all))
     }

@@ -1,4 +1,4 @@
-//! People say, show and send everything over three networks while things fail, and then every place is searched for it.
+//! People and programs say, show and send everything over three networks while things fail, and then every place is searched for it.
 //!
 //! Everything that we claim to protect begins with one word of this run, the stem, so that one search finds whatever is
 //! there in clear. What Matrix shows its servers by its nature has words of its own, and must be found exactly there. So
@@ -9,6 +9,7 @@ mod faults;
 mod keys;
 mod lines;
 mod places;
+mod programs;
 mod stand;
 mod talk;
 
@@ -50,7 +51,7 @@ pub struct Outcome {
     pub canaries: usize,
     /// Keys, tokens and passwords that may be where they belong alone.
     pub keys: usize,
-    /// What was to be heard at the other two ends, each end counted once.
+    /// What was to be heard at the other ends, each end counted once.
     pub crossings: usize,
     /// Of these, never heard.
     pub missing: usize,
@@ -176,11 +177,12 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
             stage.line(&format!("{} faults, {} messages said", outcome.faults, talk.said()));
         }
     }
-    let said = talk.end().await?;
+    let mut said = talk.end().await?;
     outcome.messages = said.messages;
     outcome.kinds = said.kinds;
     outcome.canaries = said.canaries;
-    outcome.crossings = said.marks.len() * 2;
+    said.marks.extend(stand.operator_acts(&words).await?);
+    outcome.crossings = said.marks.iter().map(|mark| mark.at.len()).sum();
     outcome.missing = stand.missing(&said.marks, stage).await?;
     stand.note_what_it_says(&[&["status"], &["doctor"], &["dead-letters", "list"]]).await?;
 
@@ -192,6 +194,7 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
     // While everything runs, for the logs that databases write ahead, and again when all of it is on disk.
     let [hits, misplaced] = places::search(&eyes, &stand.places(false)?, stage)?;
     ensure!(stand.writes_ahead()?, "No database had a log written ahead while it was searched");
+    stand.programs.ensure_used()?;
     ensure!(stand.mail.queued()? > 0, "The mail server's queue was empty while it was searched");
     stand.close().await?;
     let places = stand.places(true)?;

@@ -17,6 +17,8 @@ use super::{
     Words,
     keys::{self, Key},
     places::{Place, Shows},
+    programs::{Programs, operator_sends},
+    talk::{Canaries, Mark},
 };
 use crate::{
     DeltaPerson, Lab, MailServer, Person, Proxy,
@@ -27,6 +29,11 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(90);
+/// When connections to the mail server broke again and again, the bridge has its engine ask for what that may have passed
+/// over after five minutes at the latest.
+const ASKED_AGAIN: Duration = Duration::from_secs(330);
+/// Who acts by the operator's commands, behind the ends of the link and the programs.
+const OPERATOR: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Stand {
@@ -45,6 +52,7 @@ pub(super) struct Stand {
     pub(super) bots: [String; 2],
     pub(super) logins: [String; 2],
     pub(super) recovery_keys: [String; 2],
+    pub(super) programs: Arc<Programs>,
     /// What passed, and what the service said of itself.
     kept: TempDir,
     /// Where the service may lay temporary files.
@@ -110,9 +118,14 @@ impl Stand {
         for end in &ends {
             bridge.wait_conversation(end, PATIENCE).await?;
         }
+        let programs = Programs::new().await?;
+        let mut config = File::options().append(true).open(bridge.config())?;
+        config.write_all(programs.config(&rooms[0], people[0].user_id()).as_bytes())?;
+        bridge.stop().await?;
+        bridge.start().await?;
         let chat = phone.join(&link).await?;
         let group = family::only_conversation(&bridge, "family/").await?;
-        bridge.link("three", &[&ends[0], &ends[1], &group]).await?;
+        bridge.link("three", &[&ends[0], &ends[1], &group, "vault/away"]).await?;
         let told = |text: &str| text.contains("readable on the host");
         for (person, room) in people.iter().zip(&rooms) {
             person.wait_for(|m| m.room == *room && told(&m.body), PATIENCE).await?;
@@ -132,6 +145,7 @@ impl Stand {
             bots,
             logins,
             recovery_keys,
+            programs: Arc::new(programs),
             kept,
             temporary,
         })
@@ -171,36 +185,49 @@ impl Stand {
             let answer = self.bridge.cli(command).await?;
             writeln!(file, "{command:?}\n{}\n{}", answer.stdout, answer.stderr)?;
         }
-        Ok(())
+        self.programs.note_metrics().await
     }
 
-    /// Waits until the other two ends have heard everything, or until nothing has come for a while. `marks`: who said
-    /// it, by end, and what.
-    pub(super) async fn missing(&self, marks: &[(usize, String)], stage: &Stage) -> Result<usize> {
+    /// The operator sends by their own command, and asks in a room who reads; the answer has the name that the person on
+    /// the phone gave themselves. What has to be heard of it, and where.
+    pub(super) async fn operator_acts(&self, words: &Words) -> Result<Vec<Mark>> {
+        let mut canaries = Canaries::new(&words.stem, OPERATOR, 0);
+        let sent = operator_sends(&self.bridge, &self.rooms[0], &mut canaries).await?;
+        let [ann, _] = &self.people;
+        for command in ["audience", "status", "why"] {
+            ann.send(&self.rooms[0], &format!("!seal {command}")).await?;
+        }
+        let name = format!("{}ben", words.stem);
+        let answered = ann.wait_for(|it| it.msgtype == "m.notice" && it.body.contains(&name), PATIENCE).await;
+        answered.context("Who reads is said in the room")?;
+        Ok(vec![Mark { words: sent, at: vec![0] }])
+    }
+
+    /// Waits until everything was heard where it has to be, or until nothing has come for a while.
+    pub(super) async fn missing(&self, marks: &[Mark], stage: &Stage) -> Result<usize> {
         let (mut last, mut since) = (usize::MAX, Instant::now());
-        let mut read_again = false;
+        let mut patience = [PATIENCE / 3, ASKED_AGAIN].into_iter();
+        let mut wait = PATIENCE / 3;
         loop {
             let heard = [self.heard_on_matrix(0), self.heard_on_matrix(1), self.heard_on_the_phone().await?];
-            let missing = marks.iter().flat_map(|(end, mark)| {
-                let silent =
-                    heard.iter().enumerate().filter(move |(other, heard)| other != end && !heard.contains(mark));
-                silent.map(move |(other, _)| (mark, other))
-            });
-            let missing: Vec<_> = missing.collect();
+            let all = marks.iter().flat_map(|mark| mark.at.iter().map(move |end| (&mark.words, *end)));
+            let missing: Vec<_> = all.filter(|(words, end)| !heard[*end].contains(*words)).collect();
             if missing.len() != last {
                 (last, since) = (missing.len(), Instant::now());
             }
             if missing.is_empty() {
                 return Ok(0);
             }
-            if since.elapsed() > PATIENCE / 3 {
-                if read_again {
-                    stage.line(&format!("never heard, and where: {:?}", &missing[..missing.len().min(8)]));
+            if since.elapsed() > wait {
+                let some = &missing[..missing.len().min(8)];
+                let Some(longer) = patience.next() else {
+                    stage.line(&format!("never heard, and where: {some:?}"));
                     return Ok(missing.len());
-                }
+                };
+                stage.line(&format!("waiting for what was not heard so far, and where: {some:?}"));
                 // Phones' engines pass over mail when their server goes away, and SECURITY.md says so.
                 self.phone.read_again().await?;
-                (read_again, since) = (true, Instant::now());
+                (wait, since) = (longer, Instant::now());
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
@@ -243,6 +270,9 @@ impl Stand {
         places.push(Place::new("the mail server's queue", queue, Shows::default()));
         places.push(Place::new("the line to the mail server", vec![self.mail_line()], keys(&[Key::Mail])));
         places.push(Place::new("what it says of itself", vec![self.said_of_itself()], Shows::default()));
+        places.push(Place::new("what programs are answered", vec![self.programs.answers()], Shows::default()));
+        places.push(Place::new("metrics and health", vec![self.programs.metrics()], Shows::default()));
+        places.push(Place::new("what an endpoint is posted", vec![self.programs.endpoint()], Shows::default()));
         places.push(Place::new("temporary files", vec![self.temporary.path().to_owned()], Shows::default()));
         places.push(Place::new("shared memory", vec![PathBuf::from("/dev/shm")], Shows::default()));
         if quiet {

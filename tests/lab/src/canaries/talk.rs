@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::{Options, REACTION, SPOTS, Words, stand::Stand};
+use super::{Options, REACTION, SPOTS, Words, programs::Programs, stand::Stand};
 use crate::{
     DeltaPerson, Person,
     delta::{Attachment, Saying},
@@ -22,7 +22,7 @@ use crate::{
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+pub(super) enum Kind {
     Words,
     Formatted,
     Link,
@@ -39,14 +39,33 @@ enum Kind {
     Reaction,
     /// The room or group gets another name.
     Renaming,
+    /// A command to the bridge that it does not know.
+    Command,
+    /// A program posts words.
+    Posted,
+    /// A program posts a file.
+    PostedFile,
+    /// A program mails.
+    Mailed,
+    /// An alert begins.
+    Fired,
+    /// An alert of which nobody knows is over.
+    Resolved,
+    /// Somebody posts who shows a wrong secret.
+    Unproven,
+    /// A program posts what can't be read.
+    Unread,
 }
 
 use Kind::*;
 
-const ON_MATRIX: [Kind; 14] =
-    [Words, Formatted, Link, Emote, Answer, Edit, Deleted, File, Picture, Voice, Sticker, Place, Poll, Reaction];
+const ON_MATRIX: [Kind; 15] = [
+    Words, Formatted, Link, Emote, Answer, Edit, Deleted, File, Picture, Voice, Sticker, Place, Poll, Reaction, Command,
+];
 /// Delta Chat has no formatting, polls and emotes.
 const ON_THE_PHONE: [Kind; 10] = [Words, Link, Answer, Edit, Deleted, File, Picture, Place, Reaction, Renaming];
+/// What programs have to say is said in the first room.
+const FROM_PROGRAMS: [Kind; 7] = [Posted, PostedFile, Mailed, Fired, Resolved, Unproven, Unread];
 
 const FACE: &[u8] = include_bytes!("../../../../bridges/contract/src/conformance/face.png");
 
@@ -56,11 +75,18 @@ pub(super) struct Said {
     pub(super) messages: usize,
     pub(super) kinds: usize,
     pub(super) canaries: usize,
-    /// What must be heard at the other two ends, and at which end it was said.
-    pub(super) marks: Vec<(usize, String)>,
+    pub(super) marks: Vec<Mark>,
 }
 
-/// Three people who talk.
+/// Words that must be heard.
+#[derive(Debug)]
+pub(super) struct Mark {
+    pub(super) words: String,
+    /// At which ends.
+    pub(super) at: Vec<usize>,
+}
+
+/// Three people who talk, and programs that speak among them.
 #[derive(Debug)]
 pub(super) struct Talk {
     said: Arc<AtomicUsize>,
@@ -70,7 +96,7 @@ pub(super) struct Talk {
 impl Talk {
     pub(super) fn start(stand: &Stand, words: &Words, options: Options) -> Self {
         let said = Arc::new(AtomicUsize::new(0));
-        let each = options.messages.div_ceil(3);
+        let each = options.messages.div_ceil(4);
         let mut tasks = Vec::new();
         for end in [0, 1] {
             let (person, room) = (Arc::clone(&stand.people[end]), stand.rooms[end].clone());
@@ -79,6 +105,8 @@ impl Talk {
         }
         let speaker = OnThePhone { phone: Arc::clone(&stand.phone), chat: stand.chat, last: String::new() };
         tasks.push(tokio::spawn(speak(Speaker::Phone(speaker), 2, words, each, options.pause, &said)));
+        let programs = Speaker::Programs(Arc::clone(&stand.programs));
+        tasks.push(tokio::spawn(speak(programs, PROGRAMS, words, each, options.pause, &said)));
         Self { said, tasks }
     }
 
@@ -103,25 +131,33 @@ impl Talk {
     }
 }
 
+/// Behind the three ends of the link.
+const PROGRAMS: usize = 3;
+
 enum Speaker {
     Matrix(OnMatrix),
     Phone(OnThePhone),
+    Programs(Arc<Programs>),
 }
 
 /// The words of one message. Each part has its own.
-struct Canaries {
+pub(super) struct Canaries {
     lead: String,
     made: usize,
 }
 
 impl Canaries {
-    fn next(&mut self, what: &str) -> String {
+    pub(super) fn new(stem: &str, end: usize, number: usize) -> Self {
+        Self { lead: format!("{stem}x{end}x{number}x"), made: 0 }
+    }
+
+    pub(super) fn next(&mut self, what: &str) -> String {
         self.made += 1;
         format!("{}{what}", self.lead)
     }
 
     /// Words without a space that begin with a canary, many times, behind leads of every length.
-    fn content(&mut self) -> Vec<u8> {
+    pub(super) fn content(&mut self) -> Vec<u8> {
         let canary = self.next("content");
         (0..40).map(|at| format!("{at} {canary}\n")).collect::<String>().into_bytes()
     }
@@ -141,7 +177,7 @@ fn speak(
         let mut said = Said::default();
         let mut kinds = BTreeSet::new();
         for number in 0..messages {
-            let mut canaries = Canaries { lead: format!("{stem}x{end}x{number}x"), made: 0 };
+            let mut canaries = Canaries::new(&stem, end, number);
             let (kind, mark) = match &mut speaker {
                 Speaker::Matrix(one) => {
                     let kind = ON_MATRIX[number % ON_MATRIX.len()];
@@ -151,8 +187,14 @@ fn speak(
                     let kind = ON_THE_PHONE[number % ON_THE_PHONE.len()];
                     (kind, one.say(kind, &mut canaries).await)
                 }
+                Speaker::Programs(programs) => {
+                    let kind = FROM_PROGRAMS[number % FROM_PROGRAMS.len()];
+                    (kind, programs.say(kind, &mut canaries).await)
+                }
             };
-            said.marks.extend(mark.with_context(|| format!("{kind:?} at end {end}"))?.map(|mark| (end, mark)));
+            let at = if end == PROGRAMS { vec![0] } else { (0..PROGRAMS).filter(|other| *other != end).collect() };
+            let mark = mark.with_context(|| format!("{kind:?} at end {end}"))?;
+            said.marks.extend(mark.map(|words| Mark { words, at }));
             said.canaries += canaries.made;
             said.messages += 1;
             kinds.insert(kind);
@@ -240,7 +282,11 @@ impl OnMatrix {
                 }
                 return Ok(None);
             }
-            Renaming => return Ok(None),
+            Command => {
+                person.send(room, &format!("!seal {words}")).await?;
+                return Ok(None);
+            }
+            other => bail!("Nobody says {other:?} on Matrix"),
         }
         Ok(Some(words))
     }
