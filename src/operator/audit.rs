@@ -1,14 +1,16 @@
-//! Who changed what, and when: a line for every change, in a file that only grows and holds no words of a message.
+//! Who changed what, and when: a line for every change, and for whatever somebody in a conversation had answered, in a
+//! file that only grows and holds no words of a message.
 
 use std::{
     fs::OpenOptions,
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown},
     path::Path,
 };
 
 use sealbridge_contract::Timestamp;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{Action, Actor, Failure, FailureKind};
 
@@ -24,6 +26,13 @@ struct Line<'a, T> {
     outcome: Option<FailureKind>,
 }
 
+/// An action of the closed list. What it is done with stands apart, since some of that has a place and a person, too.
+#[derive(Serialize)]
+struct Done {
+    action: &'static str,
+    with: Map<String, Value>,
+}
+
 /// What somebody said in a conversation and that came to no action.
 #[derive(Serialize)]
 #[serde(tag = "action", rename = "command")]
@@ -33,29 +42,86 @@ struct Refused<'a> {
     why: &'a str,
 }
 
-/// Writes the line of one change, whether it was done or not.
+/// A command that does its work beside the service, or before there is one.
+#[derive(Serialize)]
+struct Command {
+    action: &'static str,
+}
+
+/// Writes the line of one action, whether it was done or not.
 pub(super) fn write(state: &Path, at: Timestamp, by: &Actor, action: &Action, failure: Option<&Failure>) {
-    let line = Line { at, by, action, outcome: failure.map(|failure| failure.kind) };
-    tracing::info!(target: "sealbridge::audit", by = %by, action = action.name(), done = failure.is_none(), "Change.");
-    put(state, &line);
+    let with = match serde_json::to_value(action) {
+        Ok(Value::Object(mut with)) => {
+            with.remove("action");
+            with
+        }
+        _ => Map::new(),
+    };
+    let done = Done { action: action.name(), with };
+    let line = Line { at, by, action: done, outcome: failure.map(|failure| failure.kind) };
+    tracing::info!(target: "sealbridge::audit", by = %by, action = action.name(), done = failure.is_none(), "Action.");
+    log_failed(put(state, &line));
+}
+
+/// Writes the line of a command that does its work beside the service.
+///
+/// # Errors
+/// The file can't be written. What was done is done all the same.
+pub(super) fn write_command(
+    state: &Path,
+    at: Timestamp,
+    by: &Actor,
+    action: &'static str,
+    failure: Option<&Failure>,
+) -> io::Result<()> {
+    put(state, &Line { at, by, action: Command { action }, outcome: failure.map(|failure| failure.kind) })
 }
 
 /// Writes that something was refused which somebody said in a conversation.
 pub(super) fn write_refused(state: &Path, at: Timestamp, by: &Actor, word: Option<&'static str>, why: &str) {
     let line = Line { at, by, action: Refused { word, why }, outcome: Some(FailureKind::Refused) };
     tracing::info!(target: "sealbridge::audit", by = %by, word, why, "Refused.");
-    put(state, &line);
+    log_failed(put(state, &line));
 }
 
-fn put<T: Serialize>(state: &Path, line: &Line<'_, T>) {
-    let mut bytes = serde_json::to_vec(line).expect("an action is texts and numbers");
-    bytes.push(b'\n');
-    if let Err(error) = append(&state.join(FILE), &bytes) {
+fn log_failed(written: io::Result<()>) {
+    if let Err(error) = written {
         tracing::error!(%error, "The audit line can't be written.");
     }
 }
 
-fn append(path: &Path, line: &[u8]) -> io::Result<()> {
+fn put<T: Serialize>(state: &Path, line: &Line<'_, T>) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec(line).expect("an action is texts and numbers");
+    bytes.push(b'\n');
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(state.join(FILE))?;
+    // The service must be able to go on in it, whoever began it.
+    let folder = state.metadata()?;
+    if file.metadata()?.uid() != folder.uid() {
+        fchown(&file, Some(folder.uid()), Some(folder.gid()))?;
+    }
     // One write, so that lines of two tasks don't mix.
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)?.write_all(line)
+    file.write_all(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use sealbridge_contract::{AccountName, Address, ConversationId, PersonId, RemoteId};
+
+    use super::*;
+
+    #[test]
+    fn line_says_when_and_who_even_of_what_has_a_place_and_a_person_of_its_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let account = AccountName::parse("a").expect("it is a name");
+        let at = Address { account, conversation: ConversationId::new("!room") };
+        let by = Actor::Person { person: PersonId::new("@ann"), at: at.clone() };
+        let message = RemoteId::new("$alert");
+        let action = Action::Silence { at, message, for_ms: 1_000, by: PersonId::new("@eve") };
+        write(folder.path(), Timestamp(42), &by, &action, None);
+        let text = std::fs::read_to_string(folder.path().join(FILE)).expect("it is written");
+        assert_eq!(text.matches("\"by\":{\"person\"").count(), 1, "{text}");
+        let line: Value = serde_json::from_str(&text).expect("it is JSON");
+        assert_eq!((&line["at"], &line["by"]["person"]["person"]), (&42.into(), &"@ann".into()), "{text}");
+        assert_eq!((&line["action"], &line["with"]["by"]), (&"silence".into(), &"@eve".into()), "{text}");
+    }
 }

@@ -87,6 +87,11 @@ impl Output {
         self.line(&serde_json::json!({ "error": error }));
     }
 
+    /// Says what went wrong beside what was done.
+    pub(super) fn remark(self, words: &str) {
+        self.say(("", &format!("sealbridge: {words}"), ""));
+    }
+
     /// Shows a step, without waiting for what a person says to it.
     pub(super) fn step(self, step: &StepFrame) {
         if self.json {

@@ -151,7 +151,7 @@ async fn admin_pauses_resumes_and_asks_in_the_room_and_nothing_of_it_crosses() {
     let crossed = scene.crossed("the end").await;
     assert_eq!(crossed, ["while it is paused", "!sealed it is", "say !seal pause to it", "the end"]);
     let actions: Vec<_> = scene.audit().iter().map(|line| line["action"].clone()).collect();
-    assert_eq!(actions, ["pause_link", "resume_link", "verify"]);
+    assert_eq!(actions, ["pause_link", "show_link", "resume_link", "verify"]);
     let by = serde_json::json!({ "person": scene.ann.id(), "at": { "account": "a", "conversation": "room" } });
     assert!(scene.audit().iter().all(|line| line["by"]["person"] == by), "{:?}", scene.audit());
 }
@@ -172,7 +172,10 @@ async fn stranger_is_refused_once_and_a_moderator_gets_what_changes_nothing() {
     let answered = |id: &RemoteId| scene.ann.heard().iter().any(|heard| heard.reply_to.as_ref() == Some(id));
     assert!(!more.iter().any(answered), "one answer an hour is enough");
     let audit = scene.audit();
-    let refusals: Vec<_> = audit.iter().map(|line| (line["word"].clone(), line["why"].clone())).collect();
+    let (refused, looked): (Vec<_>, Vec<_>) = audit.iter().partition(|line| line["action"] == "command");
+    assert_eq!(looked.iter().map(|line| line["action"].clone()).collect::<Vec<_>>(), ["show_link"]);
+    assert_eq!(looked[0]["by"]["person"]["person"], scene.mia.id().as_str(), "who was told is written down");
+    let refusals: Vec<_> = refused.iter().map(|line| (line["word"].clone(), line["why"].clone())).collect();
     let stranger = (Value::from("pause"), Value::from("Stranger"));
     let mut expected = vec![stranger; 6];
     expected.push(("pause".into(), "NoAdmin".into()));

@@ -146,8 +146,13 @@ async fn only_an_admins_own_signed_device_is_obeyed_in_a_real_room() -> Result<(
     let by = |line: &Value| line["by"]["person"]["person"].as_str().map(str::to_owned);
     let done: Vec<_> = lines.iter().filter(|line| line["outcome"].is_null() && by(line).is_some()).collect();
     let actions: Vec<_> = done.iter().filter_map(|line| line["action"].as_str()).collect();
-    ensure!(actions == ["add_link", "pause_link", "resume_link", "remove_link"], "{actions:?}");
-    ensure!(done.iter().all(|line| by(line).as_deref() == Some(ann.user_id())), "{done:?}");
+    let expected = ["add_link", "show_link", "pause_link", "resume_link", "show_link", "why", "remove_link"];
+    ensure!(actions == expected, "{actions:?}");
+    let (looked, changed): (Vec<_>, Vec<_>) =
+        done.iter().copied().partition(|line| ["show_link", "why"].map(Value::from).contains(&line["action"]));
+    ensure!(changed.iter().all(|line| by(line).as_deref() == Some(ann.user_id())), "{changed:?}");
+    let looked: Vec<_> = looked.iter().filter_map(|line| by(line)).collect();
+    ensure!(looked == [ann.user_id(), mod_.user_id(), mod_.user_id()], "{looked:?}");
     let refused = lines.iter().filter(|line| line["action"] == "command");
     let refused: Vec<_> = refused.filter_map(|line| line["why"].as_str()).collect();
     ensure!(refused == ["Stranger", "Relayed", "NoAdmin"], "{refused:?}");

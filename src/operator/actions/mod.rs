@@ -291,7 +291,8 @@ impl Action {
         }
     }
 
-    /// Whether it changes anything, and so has a line in the audit.
+    /// Whether it changes anything, and so has a line in the audit whoever asks for it. What only looks has one if somebody in a
+    /// conversation is told: whoever asks on this host may read the state folder anyway.
     #[must_use]
     pub fn is_change(&self) -> bool {
         match self {

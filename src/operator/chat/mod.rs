@@ -51,11 +51,13 @@ struct Reply {
     words: String,
     /// It is said once for this topic.
     once: Option<String>,
+    /// What was looked at for it, and nothing changed.
+    looked: Option<Action>,
 }
 
 impl Reply {
     fn plain(words: impl Into<String>) -> Self {
-        Self { words: words.into(), once: None }
+        Self { words: words.into(), ..Self::default() }
     }
 }
 
@@ -124,6 +126,9 @@ impl Chat {
             match self.host.journal().finish(command.number, answer, reply.once.as_deref()).await {
                 Ok(true) => {
                     self.manners.answered(&command.at, is_admin, now);
+                    if let Some(looked) = reply.looked.filter(|_| speaks) {
+                        self.write(&actor(&command), &looked, None);
+                    }
                     return Ok(());
                 }
                 // What is done with was answered, and what is said once an hour costs nothing the next time.
@@ -170,10 +175,14 @@ impl Chat {
             Ok(Ask::Help) => Ok(Reply::plain(self.help(asker, &place, command))),
             Ok(Ask::Instead(action, words)) => {
                 let failure = Failure::refused("not in a conversation");
-                self.write(&actor(command), &action, &failure);
+                self.write(&actor(command), &action, Some(&failure));
                 Ok(Reply::plain(words))
             }
-            Ok(Ask::Do(asked)) => self.perform(command, &place, asked).await.map(Reply::plain),
+            Ok(Ask::Do(asked)) => {
+                let looked = asked.first().filter(|_| !asked.iter().any(Action::is_change)).cloned();
+                let words = self.perform(command, &place, asked).await?;
+                Ok(Reply { words, looked, ..Reply::default() })
+            }
         }
     }
 
@@ -262,7 +271,7 @@ impl Chat {
     /// Said to one person once an hour.
     fn once(&self, said: &Said, why: &str, words: String) -> Reply {
         let topic = format!("command {why} {} {}", said.by.as_str(), hour(self.host.clock().now()));
-        Reply { words, once: Some(topic) }
+        Reply { words, once: Some(topic), looked: None }
     }
 
     /// Writes down that something was refused.
@@ -274,8 +283,8 @@ impl Chat {
         }
     }
 
-    fn write(&self, actor: &Actor, action: &Action, failure: &Failure) {
-        audit::write(&self.host.config().service.state, self.host.clock().now(), actor, action, Some(failure));
+    fn write(&self, actor: &Actor, action: &Action, failure: Option<&Failure>) {
+        audit::write(&self.host.config().service.state, self.host.clock().now(), actor, action, failure);
     }
 }
 

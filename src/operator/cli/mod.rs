@@ -26,7 +26,9 @@ use std::{
 use clap::{CommandFactory as _, Parser as _};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-use super::{Failure, FailureKind, Open, logging, output::Output};
+use sealbridge_contract::Clock;
+
+use super::{Actor, Failure, FailureKind, Open, audit, logging, output::Output};
 use crate::{
     config::{self, Config, Flags, Sources, root_key},
     confine::confine,
@@ -91,18 +93,30 @@ fn carry_out(arguments: Arguments, open: Open, output: Output) -> Result<Option<
         Command::Config(args::Config::Schema) => local::schema(output),
         Command::Config(args::Config::Show) => local::show(&load(&global)?, output),
         Command::Config(args::Config::Check) => local::check(&find(&global)?, &load(&global)?, output),
-        Command::Key(args::Key::Rotate { to }) => local::rotate(&load(&global)?, to.as_deref(), output),
+        Command::Key(args::Key::Rotate { to }) => {
+            let done = local::rotate(&load(&global)?, to.as_deref(), output);
+            audited(&global, output, "rotate_key", done)
+        }
         Command::Backup(args::Backup::Create { file, key }) => {
-            runtime(None)?.block_on(backup::create(&global, (&file, &key), open, output))
+            let done = runtime(None)?.block_on(backup::create(&global, (&file, &key), open, output));
+            audited(&global, output, "create_backup", done)
         }
-        Command::Backup(args::Backup::Adopt) => runtime(None)?.block_on(backup::adopt(&load(&global)?, output)),
+        Command::Backup(args::Backup::Adopt) => {
+            let done = runtime(None)?.block_on(backup::adopt(&load(&global)?, output));
+            audited(&global, output, "adopt_backup", done)
+        }
         Command::Backup(args::Backup::Restore { file, key }) => {
-            runtime(None)?.block_on(backup::restore(&global, (&file, &key), output))
+            let done = runtime(None)?.block_on(backup::restore(&global, (&file, &key), output));
+            audited(&global, output, "restore_backup", done)
         }
-        Command::Init { answers } => runtime(Some(1))?.block_on(init::init(&global, answers.as_deref(), open, output)),
+        Command::Init { answers } => {
+            let done = runtime(Some(1))?.block_on(init::init(&global, answers.as_deref(), open, output));
+            audited(&global, output, "init", done)
+        }
         Command::Account(args::Account::Add { name, network, answers }) => {
             let wanted = account::Wanted { name: name.map(|name| name.0), network, answers };
-            runtime(Some(1))?.block_on(account::add(&global, wanted, open, output))
+            let done = runtime(Some(1))?.block_on(account::add(&global, wanted, open, output));
+            audited(&global, output, "add_account", done)
         }
         Command::Run => {
             let config = load(&global)?;
@@ -115,9 +129,13 @@ fn carry_out(arguments: Arguments, open: Open, output: Output) -> Result<Option<
         }
         Command::Sources(sources::Sources::List) => sources::list(&load(&global)?, output),
         Command::Sources(sources::Sources::Add { name, format, to }) => {
-            sources::add(&global, &name.0, format, to, output)
+            let done = sources::add(&global, &name.0, format, to, output);
+            audited(&global, output, "add_source", done)
         }
-        Command::Sources(sources::Sources::Rotate { name }) => sources::rotate(&global, &name.0, output),
+        Command::Sources(sources::Sources::Rotate { name }) => {
+            let done = sources::rotate(&global, &name.0, output);
+            audited(&global, output, "rotate_source", done)
+        }
         Command::Templates(sources::Templates::Test(test)) => sources::test(&global, &test, output),
         Command::Templates(sources::Templates::Show { format }) => {
             sources::show(format, output);
@@ -132,6 +150,25 @@ fn carry_out(arguments: Arguments, open: Open, output: Output) -> Result<Option<
             runtime(None)?.block_on(ask::ask(config, asked, open, output))
         }
     }
+}
+
+/// What changes something beside the service has its line in the audit, too, once there is a state folder.
+fn audited(
+    global: &Global,
+    output: Output,
+    action: &'static str,
+    done: Result<Option<FailureKind>, Failure>,
+) -> Result<Option<FailureKind>, Failure> {
+    if let Ok(config) = load(global)
+        && config.service.state.is_dir()
+    {
+        let by = Actor::Local { uid: rustix::process::geteuid().as_raw() };
+        let now = Clock::system().now();
+        if let Err(error) = audit::write_command(&config.service.state, now, &by, action, done.as_ref().err()) {
+            output.remark(&format!("the audit can't be written: {error}"));
+        }
+    }
+    done
 }
 
 /// How many threads carry so many accounts. One carries some hundred messages a second, beside those that write and those

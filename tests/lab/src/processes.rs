@@ -1,7 +1,7 @@
 //! What the kernel says of processes, by their ids.
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 /// The child of a process whose program's name begins so, if there is one at this moment.
 pub fn child_of(parent: u32, name: &str) -> Result<Option<u32>> {
@@ -23,6 +23,22 @@ pub fn child_of(parent: u32, name: &str) -> Result<Option<u32>> {
 pub fn kill(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
+}
+
+/// From now on a process may open no file that it has not open already, nor a connection; or as many as this one may.
+pub fn starve_of_files(pid: u32, starved: bool) -> Result<()> {
+    let usual = getrlimit(Resource::Nofile);
+    let most = if starved {
+        let highest = std::fs::read_dir(format!("/proc/{pid}/fd"))?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok());
+        // A number that was given back in between is one that could be had again.
+        Some(highest.max().context("It has files open")? + 1)
+    } else {
+        usual.current
+    };
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("A process has a number")?;
+    prlimit(Some(pid), Resource::Nofile, Rlimit { current: most, maximum: usual.maximum })?;
+    Ok(())
 }
 
 /// The most memory that a process has had so far, in bytes.

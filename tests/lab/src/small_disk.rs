@@ -47,6 +47,13 @@ impl SmallDisk {
         }
     }
 
+    /// From now on nothing can be written to it, or everything can again. Nobody may have a file open there to write it.
+    pub fn may_only_be_read(&self, yes: bool) -> io::Result<()> {
+        let how = if yes { "remount,ro" } else { "remount,rw" };
+        let status = Command::new("mount").args(["-o", how]).arg(&self.point).status()?;
+        if status.success() { Ok(()) } else { Err(io::Error::other(format!("{how}: {status}"))) }
+    }
+
     /// Takes the file away.
     pub fn empty(&self) -> io::Result<()> {
         fs::remove_file(self.ballast())

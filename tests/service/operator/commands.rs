@@ -103,6 +103,7 @@ fn links_live_through_their_whole_life_with_stable_fields() {
     let lines: Vec<serde_json::Value> = audit.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let told: Vec<_> = lines.iter().map(|line| (line["action"].as_str(), line["outcome"].as_str())).collect();
     let expected = [
+        (Some("init"), None),
         (Some("add_link"), None),
         (Some("add_link"), Some("usage")),
         (Some("add_link"), Some("refused")),

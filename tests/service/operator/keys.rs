@@ -84,6 +84,12 @@ fn new_root_key_opens_what_waits_and_the_old_one_opens_nothing() {
     wait_until(|| heard().len() == 20);
     assert!(heard().iter().zip(&said).all(|(heard, said)| heard.contains(said.as_str())), "{:?}", heard());
     assert_eq!(running.stop(), 0);
+
+    let audit = bench.read("sealbridge-state/audit.jsonl");
+    let lines = audit.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("it is JSON"));
+    let changes: Vec<_> =
+        lines.filter(|line| line["action"] == "rotate_key").map(|line| line["outcome"].clone()).collect();
+    assert_eq!(changes, ["temporary".into(), serde_json::Value::Null]);
 }
 
 #[test]
