@@ -18,7 +18,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::http::{Class, Http, HttpError, HttpErrorKind, Retries, Tokens, retrying};
 
-const DEVICE_NAME: &str = "Sealbridge";
+pub(super) const DEVICE_NAME: &str = "Sealbridge";
 
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -6,6 +6,7 @@
 //! form, and to whom it goes. Which room a key is of is said beside the request; who may have it, it finds out itself.
 
 mod addresses;
+mod keys;
 mod rules;
 mod stop;
 mod times;

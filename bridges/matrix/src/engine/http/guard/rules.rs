@@ -13,6 +13,7 @@ use url::Url;
 
 use super::{
     addresses::{self, is_event, is_name},
+    keys,
     stop::Stop,
 };
 use crate::engine::{AGE, StandardEmoji, is_clear};
@@ -59,12 +60,15 @@ pub(super) fn judge(method: &Method, uri: &Uri, body: &[u8]) -> Judged<Vec<Recip
         }
         ["client", _, "room_keys", "keys"] => nobody(is(&Method::PUT).and_then(|()| backed_up(&body()?))),
         ["client", _, "room_keys", "version"] => nobody(is(&Method::POST).and_then(|()| new_backup(&body()?))),
-        ["client", _, "keys", "upload" | "query" | "claim" | "device_signing" | "signatures", ..]
-        | ["client", _, "delete_devices" | "login" | "logout" | "refresh"]
+        ["client", _, "keys", what @ ..] => nobody(is(&Method::POST).and_then(|()| keys::keys(what, &body()?))),
+        ["client", _, what @ ("delete_devices" | "login" | "logout" | "refresh")]
         // On homeservers that only speak versions before these had a name of their own.
-        | ["client", "unstable", "org.matrix.msc2918", "refresh"]
-        | ["media", "unstable", "fi.mau.msc2246", "create"]
-        | ["media", "v1", "create"] => nobody(is(&Method::POST)),
+        | ["client", "unstable", "org.matrix.msc2918", what @ "refresh"] => {
+            nobody(is(&Method::POST).and_then(|()| keys::login(what, &body()?)))
+        }
+        ["media", "unstable", "fi.mau.msc2246", "create"] | ["media", "v1", "create"] => {
+            nobody(is(&Method::POST).and_then(|()| only(&body()?, &[], Stop::Body)))
+        }
         _ => Err(Stop::UnknownRequest),
     }
 }
@@ -179,7 +183,7 @@ fn in_room(method: &Method, rest: &[&str], body: Map<String, Value>) -> Judged {
     }
 }
 
-fn only(body: &Map<String, Value>, keys: &[&str], stop: Stop) -> Judged {
+pub(super) fn only(body: &Map<String, Value>, keys: &[&str], stop: Stop) -> Judged {
     if body.keys().all(|key| keys.contains(&key.as_str())) { Ok(()) } else { Err(stop) }
 }
 
@@ -349,20 +353,7 @@ fn to_device(kind: &str, body: &Map<String, Value>) -> Judged<Vec<Recipient>> {
     match kind {
         "m.room.encrypted" => contents().map(|(user, device, content)| sealed_for(user, device, content)).collect(),
         // It says why there is no key.
-        "m.room_key.withheld" => {
-            const SAID: [&str; 6] = ["algorithm", "code", "reason", "room_id", "session_id", "sender_key"];
-            let fine = |content: &Value| {
-                let said = content.as_object().is_some_and(|content| {
-                    content
-                        .keys()
-                        .all(|key| SAID.contains(&key.as_str()) || key == "from_device" || key == "org.matrix.msgid")
-                });
-                let short = |key: &str| content[key].as_str().is_none_or(|text| text.len() <= 255);
-                said && content["code"].as_str().is_some_and(|code| code.starts_with("m."))
-                    && ["code", "reason", "room_id", "session_id", "sender_key"].iter().all(|key| short(key))
-            };
-            all(contents(), fine)
-        }
+        "m.room_key.withheld" => all(contents(), keys::withheld),
         // Asks, and gives nothing.
         "m.secret.request" | "m.room_key_request" => {
             const SAID: [&str; 6] =

@@ -179,6 +179,10 @@ fn message_for_a_device_is_encrypted_for_the_one_key_that_is_checked() {
             (to("D", json!({ "algorithm": "m.megolm.v1.aes-sha2", "code": "m.unverified", "room_id": "!r:x" })), Ok(0)),
             (to("D", json!({ "session_key": "canary" })), Err(Stop::ClearToDevice)),
             (to("D", json!({ "code": "canary" })), Err(Stop::ClearToDevice)),
+            (to("D", json!({ "code": "m.no_olm", "reason": "Unable to establish a secure channel." })), Ok(0)),
+            (to("D", json!({ "code": "m.no_olm", "reason": "canary" })), Err(Stop::ClearToDevice)),
+            (to("D", json!({ "code": "m.no_olm", "room_id": "a canary" })), Err(Stop::ClearToDevice)),
+            (to("D", json!({ "code": "m.no_olm", "session_id": { "canary": 1 } })), Err(Stop::ClearToDevice)),
         ],
     );
     check(
@@ -282,5 +286,68 @@ fn age_of_the_stores_leaves_as_a_number_and_nothing_beside_it() {
             (json!({ "count": 5, "word": "00", "tag": "0".repeat(65) }), Err(Stop::ClearSecret)),
             (json!({ "count": 5, "word": "00", "tag": "00", "canary": 1 }), Err(Stop::ClearSecret)),
         ],
+    );
+}
+
+#[test]
+fn keys_and_logins_have_no_room_for_words() {
+    let post = |path: &str, cases: &[(Value, Result<usize, Stop>)]| check(&Method::POST, path, cases);
+    let stopped = || Err(Stop::Body);
+    let key = json!({ "signed_curve25519:A": { "key": "abc", "signatures": { "@a:x": { "ed25519:D": "def" } } } });
+    post(
+        "/keys/upload",
+        &[
+            (json!({ "one_time_keys": key, "fallback_keys": {} }), Ok(0)),
+            (json!({ "device_keys": { "user_id": "@a:x", "algorithms": ["m.olm.v1.curve25519-aes-sha2"] } }), Ok(0)),
+            (json!({ "one_time_keys": { "signed_curve25519:A": { "key": "a canary" } } }), stopped()),
+            (json!({ "one_time_keys": { "a canary": "abc" } }), stopped()),
+            (json!({ "device_keys": { "unsigned": { "device_display_name": "a canary in words" } } }), stopped()),
+            (json!({ "canary": "abc" }), stopped()),
+            (json!({ "one_time_keys": "x".repeat(5_000) }), stopped()),
+        ],
+    );
+    let users = |user: &str| json!({ "device_keys": { user: [] }, "timeout": 1000 });
+    post(
+        "/keys/query",
+        &[
+            (users("@a:x"), Ok(0)),
+            (users("@name of former days:x"), Ok(0)),
+            (users("a canary"), stopped()),
+            (json!({ "device_keys": {}, "note": "canary" }), stopped()),
+        ],
+    );
+    post("/keys/claim", &[(json!({ "one_time_keys": { "@a:x": { "D": "signed_curve25519" } } }), Ok(0))]);
+    let proof = json!({ "type": "m.login.password", "password": "with a gap", "identifier": { "user": "@a:x" } });
+    post(
+        "/keys/device_signing/upload",
+        &[
+            (json!({ "master_key": { "usage": ["master"] }, "auth": proof }), Ok(0)),
+            (json!({ "master_key": { "usage": ["a canary"] } }), stopped()),
+            (json!({ "auth": { "type": "m.login.password", "note": "canary" } }), stopped()),
+        ],
+    );
+    post(
+        "/keys/signatures/upload",
+        &[
+            (json!({ "@a:x": { "D": { "keys": { "ed25519:D": "abc" } } } }), Ok(0)),
+            (json!({ "canary": { "D": {} } }), Err(Stop::UnknownRequest)),
+            (json!({ "@a:x": { "D": { "note": "a canary" } } }), stopped()),
+        ],
+    );
+    post("/keys/canary", &[(json!({}), Err(Stop::UnknownRequest))]);
+    let login = |with: (&str, &str)| json!({ "type": "m.login.password", "password": "with a gap", with.0: with.1 });
+    post(
+        "/login",
+        &[
+            (login(("initial_device_display_name", "Sealbridge")), Ok(0)),
+            (login(("initial_device_display_name", "canary")), stopped()),
+            (login(("device_id", "a canary")), stopped()),
+            (login(("canary", "abc")), stopped()),
+        ],
+    );
+    post("/logout", &[(json!({}), Ok(0)), (json!({ "canary": 1 }), stopped())]);
+    post(
+        "/refresh",
+        &[(json!({ "refresh_token": "abc" }), Ok(0)), (json!({ "refresh_token": "a canary" }), stopped())],
     );
 }
