@@ -1,8 +1,10 @@
 //! What the mail server sees.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use sealbridge_contract::gate::Encryption;
 use sealbridge_lab::{DeltaPerson, MailServer, mail::is_encrypted, search::Search};
+
+use serde_json::json;
 
 use crate::bridge::{Bridge, SOON, until};
 
@@ -74,5 +76,98 @@ async fn chat_that_is_not_encrypted_is_refused_even_if_the_engine_lets_it_be_mad
     assert_eq!(running.transport.encryption(&plain), Encryption::Absent);
     let error = running.deliver("never", &running.slip(&plain)).await.expect_err("the gate refuses");
     assert!(error.cause.contains("NotEncrypted"), "{error}");
+    running.stop().await
+}
+
+/// The mail with this id as it passed, in lines that end as they do in Unix.
+fn passed(server: &MailServer, id: &str) -> Result<String> {
+    let mails = server.archive()?.into_iter().map(|mail| String::from_utf8_lossy(&mail).replace("\r\n", "\n"));
+    mails.into_iter().find(|mail| mail.contains(id)).with_context(|| format!("{id} never passed"))
+}
+
+/// A header of a mail, with its further lines.
+fn header(mail: &str, name: &str) -> Result<String> {
+    let head = mail.split("\n\n").next().unwrap_or_default();
+    let at = head.find(&format!("\n{name}: ")).with_context(|| format!("It has no {name}"))?;
+    let value = &head[at + name.len() + 3..];
+    let end = value.match_indices('\n').find(|(at, _)| !value[at + 1..].starts_with([' ', '\t']));
+    Ok(value[..end.map_or(value.len(), |(at, _)| at)].to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_in_clear_beside_an_encrypted_part_never_cross() -> Result<()> {
+    let Some(server) = MailServer::shared().await? else { return Ok(()) };
+    let bridge = Bridge::new(server).await?;
+    let running = bridge.start().await?;
+    let ann = DeltaPerson::new_on(server, "ann").await?;
+    let chat = ann.join(&bridge.link).await?;
+    let said = ann.send(chat, "true words").await?;
+    running.accepted(&said.id).await?;
+    let (true_mail, address) = (passed(server, &said.id)?, bridge.settings.address.clone().unwrap_or_default());
+    let kind = header(&true_mail, "Content-Type")?;
+    let (_, sealed) = true_mail.split_once("\n\n").context("It has a body")?;
+    let group = bridge.link.split('&').find_map(|part| part.strip_prefix("x=")).unwrap_or_default();
+    let part = format!("Content-Type: {kind}\n\n{sealed}\n");
+    let clear = |of: &str| format!("Content-Type: text/{of}; charset=utf-8\n\n<b>mixed words in clear</b>\n");
+    let mixed = [[clear("plain"), part.clone()], [part.clone(), clear("html")], [clear("html"), part]];
+    for (number, parts) in mixed.iter().enumerate() {
+        for outer in ["mixed", "alternative", "related"] {
+            let mail = format!(
+                "From: <{from}>\nTo: <{address}>\nSubject: [...]\nMessage-ID: <{outer}{number}@localhost>\nChat-Version: 1.0\n\
+                 Chat-Group-ID: {group}\nMIME-Version: 1.0\nContent-Type: multipart/{outer}; boundary=\"zqmix\"\n\n\
+                 --zqmix\n{}\n--zqmix\n{}\n--zqmix--\n",
+                parts[0],
+                parts[1],
+                from = ann.address(),
+            );
+            server.inject(&address, &mail).await?;
+        }
+    }
+    let last = ann.send(chat, "the last true words").await?;
+    running.accepted(&last.id).await?;
+    let crossed = format!("{:?}", bridge.said());
+    assert!(!crossed.contains("mixed words"), "{crossed}");
+    assert_eq!(bridge.said().len(), 2, "more than the true words crossed: {crossed}");
+    assert_eq!(running.transport.encryption(&bridge.group), Encryption::Pinned);
+    running.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn autocrypt_header_that_asks_for_less_or_brings_another_key_changes_nothing() -> Result<()> {
+    let Some(server) = MailServer::shared().await? else { return Ok(()) };
+    let bridge = Bridge::new(server).await?;
+    let running = bridge.start().await?;
+    let (ann, eve) = tokio::try_join!(DeltaPerson::new_on(server, "ann"), DeltaPerson::new_on(server, "eve"))?;
+    let chat = ann.join(&bridge.link).await?;
+    let said = ann.send(chat, "true words").await?;
+    running.accepted(&said.id).await?;
+    let folder = tempfile::tempdir()?;
+    eve.rpc("export_self_keys", json!([folder.path(), null])).await?;
+    let mut exported =
+        std::fs::read_dir(folder.path())?.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok());
+    let armoured = exported.find(|key| key.contains("PUBLIC KEY BLOCK")).context("Eve has a public key")?;
+    let lines =
+        armoured.lines().skip_while(|line| !line.is_empty()).skip(1).take_while(|line| !line.starts_with(['=', '-']));
+    let key = lines.collect::<Vec<_>>().join("\n ");
+    let address = bridge.settings.address.clone().unwrap_or_default();
+    for (number, wish) in ["prefer-encrypt=nopreference; ", "prefer-encrypt=reset; ", ""].iter().enumerate() {
+        let mail = format!(
+            "From: <{from}>\nTo: <{address}>\nSubject: hello\nMessage-ID: <autocrypt{number}@localhost>\nChat-Version: 1.0\n\
+             Autocrypt: addr={from}; {wish}keydata={key}\nContent-Type: text/plain; charset=utf-8\n\nforged words\n",
+            from = ann.address(),
+        );
+        server.inject(&address, &mail).await?;
+    }
+    let more = ann.send(chat, "more true words").await?;
+    running.accepted(&more.id).await?;
+    assert_eq!(bridge.said().len(), 2, "more than the true words crossed");
+    running.insist("for ann alone", &running.slip(&bridge.group)).await?;
+    ann.wait_for(|seen| seen.text == "for ann alone", SOON).await?;
+    let clear = server
+        .archive()?
+        .into_iter()
+        .filter(|mail| String::from_utf8_lossy(mail).contains(&format!("From: <{address}>")) && !is_encrypted(mail));
+    assert_eq!(clear.count(), 0, "the bridge sent mail in clear");
+    assert_eq!(running.transport.encryption(&bridge.group), Encryption::Pinned);
     running.stop().await
 }

@@ -317,3 +317,42 @@ async fn key_from_the_backup_opens_what_is_then_marked_if_the_account_says_so() 
     assert_eq!(heard.id.as_str(), event);
     running.stop().await
 }
+
+#[tokio::test]
+async fn token_that_ends_in_the_middle_of_a_send_is_renewed_and_the_message_is_there_once() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot: _bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
+    running.says(&room, "before").await?;
+    proxy.record();
+    let ended = json!({ "errcode": "M_UNKNOWN_TOKEN", "error": "ended", "soft_logout": true });
+    let ended = Fault::Answer { status: 401, body: ended };
+    let ended = proxy.add(Rule::new("PUT", "/send/m.room.encrypted/", ended)?.times(1));
+    running.says(&room, "renewed on the way").await?;
+    assert_eq!(ended.struck(), 1);
+    let seen = proxy.take_seen();
+    let asked =
+        |what: &str| seen.iter().filter(|seen| seen.path.contains(what)).map(|seen| &seen.path).collect::<Vec<_>>();
+    assert_eq!(asked("/refresh").len(), 1);
+    let sends = asked("/send/m.room.encrypted/");
+    assert!(sends.len() == 2 && sends[0] == sends[1], "it is the same message: {sends:?}");
+    running.says(&room, "after").await?;
+    bob.wait_for(|it| it.body == "Ann: after", SOON).await?;
+    let heard: Vec<_> = bob.messages_in(&room).into_iter().map(|it| it.body).collect();
+    assert_eq!(heard, ["Ann: before", "Ann: renewed on the way", "Ann: after"]);
+    running.stop().await
+}
+
+#[tokio::test]
+async fn session_that_is_ended_in_the_middle_of_a_send_ends_the_account_and_keeps_the_message() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    running.says(&room, "before").await?;
+    lab.a.log_out_everywhere(&bot.user).await?;
+    let slip = crate::bot::slip(&room);
+    let held = running.deliver(&slip, crate::bot::ann(), "never sent").await.expect_err("nobody is logged in");
+    assert!(matches!(held.fate, sealbridge_contract::Fate::Retry(_)), "{held}");
+    let why = running.ended().await.expect_err("the account ends");
+    assert!(why.to_string().contains("`sealbridge init`"), "it says the way out: {why}");
+    assert_eq!(bob.messages_in(&room).len(), 1);
+    Ok(())
+}
