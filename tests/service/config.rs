@@ -307,6 +307,7 @@ fn example_parses_and_shows_the_defaults() {
             ("/accounts/family", "password_file"),
             ("/accounts/family", "groups"),
             ("/accounts/hooks/endpoints/ops", "allow_addresses"),
+            ("/accounts/hooks/endpoints/ops", "next_secret_file"),
             ("/accounts/hooks/endpoints/ops", "ca_file"),
             ("/operator/admins/anna", "key"),
             ("/notices", "listen"),

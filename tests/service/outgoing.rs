@@ -20,6 +20,8 @@ use crate::running::Running;
 
 const SOON: Duration = Duration::from_secs(20);
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+/// The one before, or the one after it.
+const OTHER: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
 /// Ann in a room that is linked with an endpoint of the operator's and with one of somebody else's, and in another that
 /// is linked with one that moved.
@@ -40,8 +42,10 @@ impl Scene {
     async fn set() -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
         let secret = folder.path().join("secret");
-        fs::write(&secret, format!("{SECRET}\n")).expect("it is written");
-        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("it is private");
+        for (file, secret) in [(&secret, SECRET), (&folder.path().join("other"), OTHER)] {
+            fs::write(file, format!("{secret}\n")).expect("it is written");
+            fs::set_permissions(file, fs::Permissions::from_mode(0o600)).expect("it is private");
+        }
         if let Err(error) = tokio::task::spawn_blocking(receiver::ready).await.expect("it ends") {
             skip::skip(&format!("{error:#}"));
             return None;
@@ -129,9 +133,12 @@ fn account() -> AccountName {
 }
 
 fn config(folder: &Path, hub: &LoopbackHub, secret: &Path, port: u16, key: &str) -> String {
-    let endpoint = |at: &str, path: &str, reader: &str| {
+    let signed = |at: &str, path: &str, secret: &Path, reader: &str| {
         format!("[accounts.{at}]\nurl = \"http://127.0.0.1:{port}{path}\"\nsecret_file = {secret:?}\n{reader}\n")
     };
+    let endpoint = |at: &str, path: &str, reader: &str| signed(at, path, secret, reader);
+    // The receiver knows one secret: of one endpoint it is the older of two, and of another the newer.
+    let other = folder.join("other");
     let own = "operator_run = true";
     [
         format!("[service]\nstate = {:?}\n", folder.join("state")),
@@ -140,10 +147,15 @@ fn config(folder: &Path, hub: &LoopbackHub, secret: &Path, port: u16, key: &str)
             hub.name()
         ),
         "[accounts.hooks]\nnetwork = \"webhook\"\n".to_owned(),
-        endpoint("hooks.endpoints.ops", "/hook", own),
+        endpoint("hooks.endpoints.ops", "/hook", &format!("next_secret_file = {other:?}\n{own}")),
         endpoint("hooks.endpoints.moved", "/moved", own),
         "[accounts.sealed]\nnetwork = \"webhook\"\n".to_owned(),
-        endpoint("sealed.endpoints.vault", "/hook", &format!("recipients = [{key:?}]")),
+        signed(
+            "sealed.endpoints.vault",
+            "/hook",
+            &other,
+            &format!("next_secret_file = {secret:?}\nrecipients = [{key:?}]"),
+        ),
         endpoint("hooks.endpoints.silent", "/silent", own),
         "[links.out]\nends = [\"a/room\", \"hooks/ops\", \"sealed/vault\"]\n".to_owned(),
         "[links.gone]\nends = [\"a/away\", \"hooks/moved\"]\n".to_owned(),

@@ -34,6 +34,9 @@ pub struct Endpoint {
     /// The file with the secret by which what is posted is signed, by its full path. Only its owner may read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_file: Option<PathBuf>,
+    /// The same of a second secret, while one takes the other's place: what is posted is signed by both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_secret_file: Option<PathBuf>,
     /// Networks outside of the public internet to which it may be connected, such as `10.1.2.0/24`.
     pub allow_addresses: Vec<String>,
     /// A file with the certificates of the only authorities that count, by its full path. By default those of the system.
@@ -48,7 +51,8 @@ pub(crate) struct Declared {
     pub(crate) url: Url,
     pub(crate) reader: Reader,
     pub(crate) rules: Rules,
-    pub(crate) secret_file: PathBuf,
+    /// One, or two while one takes the other's place.
+    pub(crate) secret_files: Vec<PathBuf>,
     pub(crate) ca_file: Option<PathBuf>,
 }
 
@@ -91,7 +95,9 @@ impl Settings {
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.endpoints
             .values()
-            .flat_map(|endpoint| endpoint.secret_file.iter().chain(&endpoint.ca_file))
+            .flat_map(|endpoint| {
+                [&endpoint.secret_file, &endpoint.next_secret_file, &endpoint.ca_file].into_iter().flatten()
+            })
             .map(PathBuf::as_path)
     }
 
@@ -135,13 +141,17 @@ impl Endpoint {
         let rules = Rules::read(&self.allow_addresses).map_err(|why| format!("`allow_addresses`: {why}"))?;
         let url = address(&self.url, &rules).map_err(|why| format!("`url`: {why}"))?;
         let secret_file = self.secret_file.clone().ok_or("`secret_file`: what is posted is signed, so it is needed")?;
-        for (key, file) in [("secret_file", Some(&secret_file)), ("ca_file", self.ca_file.as_ref())] {
+        let next = self.next_secret_file.as_ref();
+        let files =
+            [("secret_file", Some(&secret_file)), ("next_secret_file", next), ("ca_file", self.ca_file.as_ref())];
+        for (key, file) in files {
             if file.is_some_and(|file| !file.is_absolute()) {
                 return Err(format!("`{key}`: give the full path"));
             }
         }
         let (name, ca_file) = (ConversationId::new(name), self.ca_file.clone());
-        Ok(Declared { name, url, reader, rules, secret_file, ca_file })
+        let secret_files = std::iter::once(secret_file).chain(next.cloned()).collect();
+        Ok(Declared { name, url, reader, rules, secret_files, ca_file })
     }
 }
 

@@ -64,7 +64,7 @@ const LOOK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 pub(crate) struct Endpoint {
     pub(crate) declared: Declared,
     pub(crate) client: Client,
-    pub(crate) secret: Secret,
+    pub(crate) secrets: Vec<Secret>,
     door: Door,
 }
 
@@ -84,10 +84,11 @@ impl Core {
         let mut endpoints = HashMap::new();
         for declared in settings.declared().map_err(Fatal::Policy)? {
             let about = |why: String| Fatal::Policy(format!("the endpoint {}: {why}", declared.name.as_str()));
-            let secret = Secret::read(&declared.secret_file).map_err(about)?;
+            let secrets = declared.secret_files.iter().map(|file| Secret::read(file)).collect::<Result<_, _>>();
+            let secrets = secrets.map_err(about)?;
             let door = Door::new(Arc::clone(names), declared.rules.clone());
             let client = door.client(&declared).map_err(about)?;
-            endpoints.insert(declared.name.clone(), Endpoint { declared, client, secret, door });
+            endpoints.insert(declared.name.clone(), Endpoint { declared, client, secrets, door });
         }
         // Nobody was reached yet.
         let troubles = endpoints.keys().map(|name| (name.clone(), "it was not reached yet".to_owned())).collect();

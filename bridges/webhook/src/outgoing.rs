@@ -39,13 +39,15 @@ async fn post(
 ) -> Result<Receipt, DeliveryError> {
     let id = document::id(slip);
     let at = core.clock.now().0.div_euclid(1000);
+    let signatures: Vec<_> = endpoint.secrets.iter().map(|secret| secret.sign(id.as_str(), at, &body)).collect();
+    let signatures = signatures.join(" ");
     let request = endpoint
         .client
         .post(endpoint.declared.url.clone())
         .header(CONTENT_TYPE, "application/json")
         .header("webhook-id", id.as_str())
         .header("webhook-timestamp", at)
-        .header("webhook-signature", endpoint.secret.sign(id.as_str(), at, &body))
+        .header("webhook-signature", signatures)
         .body(body);
     match request.send().await {
         Ok(mut response) => {
