@@ -52,6 +52,10 @@ pub(crate) fn html_to_text(html: &str) -> String {
     for end in ["</div>", "</li>", "</tr>", "</h1>", "</h2>", "</h3>", "</h4>", "</h5>", "</h6>", "</blockquote>"] {
         lines = lines.replace(end, &format!("{end}<br>"));
     }
+    // It forgets a gap between a tag and an entity, but not one that is written as an entity.
+    for gap in ["> &", ">\n&", ">\r\n&", ">\t&"] {
+        lines = lines.replace(gap, ">&#32;&");
+    }
     let text = html::html_to_text(&lines);
     let mut kept: Vec<&str> = Vec::new();
     for line in text.lines().map(str::trim) {
@@ -85,5 +89,13 @@ mod tests {
     fn words_of_html_keep_their_lines() {
         let html = "<h1>A</h1><p>b &amp; c</p><ul><li>d</li><li>e</li></ul><script>f()</script>";
         assert_eq!(html_to_text(html), "A\nb & c\nd\ne");
+        assert_eq!(
+            html_to_text("if a &lt; b &amp;&amp; c &gt; d: <i>it&#39;s</i> &quot;so&quot; &eacute;"),
+            "if a < b && c > d: it's \"so\" é"
+        );
+        assert_eq!(
+            html_to_text("<b>a</b> &amp; <i>b</i> &lt;c&gt; <u>d</u>&amp;e &amp; <br> &amp;f"),
+            "a & b <c> d&e &\n&f"
+        );
     }
 }
