@@ -17,7 +17,7 @@ use crate::phones::Family;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The master key of somebody's identity.
-async fn master_key(person: &Person) -> Result<String> {
+pub(super) async fn master_key(person: &Person) -> Result<String> {
     let user = person.user_id();
     let asked = json!({ "device_keys": { user: [] } });
     let (status, keys) = person.http("POST", "/_matrix/client/v3/keys/query", Some(asked)).await?;

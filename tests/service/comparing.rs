@@ -8,10 +8,12 @@ use sealbridge_lab::{
     bridge::{Answer, Binary},
     demo::{Scene, Setting, Stage},
     node,
-    person::{Kind, Options, Received, Verification},
+    person::{Kind, Message, Options, Received, Verification},
     servers,
 };
 use serde_json::Value;
+
+use super::chat_rooms::master_key;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -68,5 +70,98 @@ async fn operator_compares_emoji_by_the_command_with_somebody_in_no_room_of_ours
     let last = lines(&said).pop().context("It says something")?;
     ensure!(last["step"] == "done" && last["words"] == format!("{} is verified.", nina.user_id()), "{last}");
     step(&nina, "done", &but).await?;
+    scene.close().await
+}
+
+/// The admin says it in the admin room, and gives what is answered to it.
+async fn answered(scene: &Scene, room: &str, words: &str) -> Result<String> {
+    let asked = scene.operator.send(room, words).await?;
+    let is_it = |message: &Message| message.content["m.relates_to"]["m.in_reply_to"]["event_id"] == *asked;
+    Ok(scene.operator.wait_for(is_it, SOON).await.with_context(|| format!("{words} is not answered"))?.body)
+}
+
+/// The number and the names of the emoji that the bridge shows in the chat, of a comparison after so many others.
+async fn shown_in_chat(scene: &Scene, before: usize) -> Result<(String, Vec<String>)> {
+    let give_up = tokio::time::Instant::now() + SOON;
+    let words = loop {
+        let all = scene.operator.messages().into_iter().filter(|it| it.body.starts_with("The bridge sees: "));
+        if let Some(found) = all.map(|it| it.body).nth(before) {
+            break found;
+        }
+        ensure!(tokio::time::Instant::now() < give_up, "no emoji are shown\n{}", scene.bridge.tail());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let number = words.split("!seal yes ").nth(1).and_then(|rest| rest.split('`').next()).context("A number")?;
+    let emoji = words.lines().next().and_then(|line| line.strip_prefix("The bridge sees: ")).context("Emoji")?;
+    let names = emoji.split(", ").filter_map(|one| Some(one.split_once(' ')?.1.to_lowercase()));
+    Ok((number.to_owned(), names.collect()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn admin_compares_emoji_of_somebody_else_in_an_encrypted_chat_and_of_themself_nowhere_but_at_the_terminal()
+-> Result<()> {
+    if !servers::available().await || !node::available().await {
+        return Ok(());
+    }
+    let binary = Binary::at(env!("CARGO_BIN_EXE_sealbridge"));
+    let mut scene = Scene::set_with(&binary, &Stage::new(true), Setting::default()).await?;
+    let room = scene.bridge.status().await?["admin_room"].as_str().context("There is an admin room")?.to_owned();
+    let room = room.strip_prefix("a/").context("It is the account's")?.to_owned();
+    scene.operator.wait_invite(&room, SOON).await?;
+    scene.operator.join(&room).await?;
+    let config = std::fs::read_to_string(scene.bridge.config())?;
+    let with_key = |key: &str| {
+        let person = scene.operator.user_id();
+        format!("{config}\n[operator.admins.op]\naccount = \"a\"\nperson = {person:?}\n{key}\n")
+    };
+    let key = master_key(&scene.operator).await?;
+    let configs = [with_key(""), with_key(&format!("key = {key:?}"))];
+    let nina = Person::new_with(&scene.lab.a, "nina", Options { kind: Kind::JsOlm, ..Options::default() }).await?;
+    let verify = format!("!seal verify {}/{}", nina.user_id(), nina.device_id());
+    scene.bridge.stop().await?;
+    std::fs::write(scene.bridge.config(), &configs[0])?;
+    scene.bridge.start().await?;
+    let refused = answered(&scene, &room, &verify).await?;
+    ensure!(refused.contains("by your id alone"), "{refused}");
+
+    scene.bridge.stop().await?;
+    std::fs::write(scene.bridge.config(), &configs[1])?;
+    scene.bridge.start().await?;
+    let own = answered(&scene, &room, &format!("!seal verify {}", scene.operator.user_id())).await?;
+    ensure!(own.contains("would prove nothing"), "{own}");
+    ensure!(answered(&scene, &room, "!seal yes 123456").await?.contains("No emoji of yours"));
+
+    // What does not match ends it.
+    let (begun, first) = tokio::try_join!(answered(&scene, &room, &verify), agrees(&nina, &[]))?;
+    ensure!(begun.contains("is said here"), "{begun}");
+    let (_, names) = shown_in_chat(&scene, 0).await?;
+    ensure!(names == first.emoji.iter().map(|name| name.to_lowercase()).collect::<Vec<_>>(), "{names:?} {first:?}");
+    let second_at_once = answered(&scene, &room, &verify).await?;
+    ensure!(second_at_once.contains("goes on here"), "{second_at_once}");
+    scene.operator.send(&room, "!seal no").await?;
+    scene.operator.wait_for(|it| it.room == room && it.body.contains("did not match"), SOON).await?;
+    step(&nina, "cancelled", &[]).await?;
+    ensure!(!nina.holds_verified(&first.user).await?, "They hold the bridge verified");
+
+    // An answer to other emoji is none to these.
+    let but = [first.flow.as_str()];
+    let (_, second) = tokio::try_join!(answered(&scene, &room, &verify), agrees(&nina, &but))?;
+    let (number, names) = shown_in_chat(&scene, 1).await?;
+    ensure!(names == second.emoji.iter().map(|name| name.to_lowercase()).collect::<Vec<_>>(), "{names:?} {second:?}");
+    let wrong = if number == "123456" { "654321" } else { "123456" };
+    let late = answered(&scene, &room, &format!("!seal yes {wrong}")).await?;
+    ensure!(late.contains("not the number"), "{late}");
+    scene.operator.send(&room, &format!("!seal yes {number}")).await?;
+    let done = format!("{} is verified.", nina.user_id());
+    scene.operator.wait_for(|it| it.room == room && it.body.contains(&done), SOON).await?;
+    step(&nina, "done", &but).await?;
+    let audit = std::fs::read_to_string(scene.bridge.folder().join("state/audit.jsonl"))?;
+    let verified = |outcome: &str| {
+        audit
+            .lines()
+            .filter(|line| line.contains("\"verify\"") && line.contains(&format!("\"outcome\":{outcome}")))
+            .count()
+    };
+    ensure!(verified("null") == 1, "{audit}");
     scene.close().await
 }

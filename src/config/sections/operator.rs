@@ -62,6 +62,12 @@ impl Operator {
         self.named(account, person).any(|(_, admin)| admin.key.is_none() || admin.key.as_deref() == identity)
     }
 
+    /// Whether somebody is an admin whose key the config names, and who has it: their homeserver can't speak for them.
+    #[must_use]
+    pub fn knows(&self, account: &AccountName, person: &PersonId, identity: Option<&str>) -> bool {
+        self.named(account, person).any(|(_, admin)| admin.key.is_some() && admin.key.as_deref() == identity)
+    }
+
     /// What can't be right about the level.
     ///
     /// # Errors

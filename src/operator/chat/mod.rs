@@ -5,6 +5,7 @@
 //! A change is written down as begun before it is made: should the process die in between, it is not made again, and
 //! whoever asked is told to look.
 
+mod comparing;
 mod manners;
 mod permit;
 mod words;
@@ -16,6 +17,7 @@ use sealbridge_contract::{Address, Cleartext, Message, PersonId, Target, gate::E
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    comparing::Comparisons,
     manners::{Manners, hour},
     permit::{Asker, Place, may, may_ask},
     words::{Ask, Scene, WORDS, Word},
@@ -43,6 +45,7 @@ const RESTARTED: &str =
 pub struct Chat {
     host: Arc<dyn Host>,
     manners: Manners,
+    comparisons: Comparisons,
 }
 
 /// What is said to a command.
@@ -71,7 +74,7 @@ impl Chat {
     /// Of this service.
     #[must_use]
     pub fn new(host: Arc<dyn Host>) -> Self {
-        Self { host, manners: Manners::default() }
+        Self { host, manners: Manners::default(), comparisons: Comparisons::default() }
     }
 
     /// Answers until `stop`.
@@ -173,6 +176,11 @@ impl Chat {
         match word.read(&scene, said.words.as_str()) {
             Err(words) => Ok(Reply::plain(format!("{words} {} {}.", word.usage(), word.does))),
             Ok(Ask::Help) => Ok(Reply::plain(self.help(asker, &place, command))),
+            Ok(Ask::Compare(action)) => self.compare(command, action).await,
+            Ok(Ask::Judge(verdict)) => Ok(match self.comparisons.judge(at, &said.by, &verdict) {
+                Ok(()) => Reply::default(),
+                Err(words) => Reply::plain(words),
+            }),
             Ok(Ask::Instead(action, words)) => {
                 let failure = Failure::refused("not in a conversation");
                 self.write(&actor(command), &action, Some(&failure));
@@ -184,6 +192,25 @@ impl Chat {
                 Ok(Reply { words, looked, ..Reply::default() })
             }
         }
+    }
+
+    /// Begins a comparison with somebody else, whose steps are said in this chat.
+    async fn compare(&mut self, command: &Command, action: Action) -> Result<Reply, JournalError> {
+        let Command { at, said, number, .. } = command;
+        if !self.host.config().operator.knows(&at.account, &said.by, said.identity.as_deref()) {
+            let failure = Failure::refused("the admin is known by their id alone");
+            self.write(&actor(command), &action, Some(&failure));
+            return Ok(Reply::plain(
+                "You are known here by your id alone, so your homeserver could show you emoji of its own. Write your key into \
+                 the config (`!seal help` shows it), or run `sealbridge verify` on the bridge's host.",
+            ));
+        }
+        self.host.journal().begin(*number).await?;
+        let host = Arc::clone(&self.host);
+        Ok(match self.comparisons.begin(host, at, &said.by, action) {
+            Ok(()) => Reply::plain("What comes of it is said here."),
+            Err(words) => Reply::plain(words),
+        })
     }
 
     async fn perform(&self, command: &Command, place: &Place, asked: Vec<Action>) -> Result<String, JournalError> {

@@ -1,8 +1,8 @@
 //! The words that are understood, in one table, and what each asks for. Pure.
 
-use sealbridge_contract::{Address, PersonId, RemoteId, audience::Identity};
+use sealbridge_contract::{AccountName, Address, PersonId, RemoteId, audience::Identity};
 
-use super::permit::Place;
+use super::{comparing::Verdict, permit::Place};
 use crate::{
     config::{Period, nearest, parse_address},
     notices::silence::LONGEST,
@@ -62,7 +62,9 @@ pub(super) const WORDS: &[Word] = &[
     word("resume", "[LINK]", "goes on, with what was held", Needs::Admin, resume),
     word("unlink", "[LINK]", "takes a link away", Needs::Admin, unlink),
     word("link", "NAME A/B C/D ...", "makes a link of conversations", Needs::AdminAlone, link),
-    word("verify", "", "how to compare identities with the bridge", Needs::Admin, verify),
+    word("verify", "[PERSON]", "compares identities by emoji, with somebody else", Needs::Admin, verify),
+    word("yes", "NUMBER", "the emoji with this number are the same", Needs::AdminAlone, yes),
+    word("no", "", "the emoji are not the same", Needs::AdminAlone, |_, _| Ok(Ask::Judge(Verdict::No))),
 ];
 
 /// What the asker's words are read against.
@@ -82,6 +84,10 @@ pub(super) enum Ask {
     Help,
     /// These, one after the other.
     Do(Vec<Action>),
+    /// A comparison, which takes several steps.
+    Compare(Action),
+    /// What is to be said of emoji that are shown.
+    Judge(Verdict),
     /// What is not done in a conversation, and what to do instead.
     Instead(Action, String),
 }
@@ -233,8 +239,27 @@ fn link(_: &Scene<'_>, arguments: &[&str]) -> Result<Ask, String> {
     Ok(Ask::one(Action::AddLink { name: LinkName::parse(name)?, ends }))
 }
 
-fn verify(scene: &Scene<'_>, _: &[&str]) -> Result<Ask, String> {
+fn verify(scene: &Scene<'_>, arguments: &[&str]) -> Result<Ask, String> {
     let (account, person) = (&scene.at.account, scene.by);
+    let others = match arguments {
+        [] => None,
+        ["--wait"] => Some((account.clone(), None)),
+        [whom] => Some((account.clone(), Some(PersonId::new(*whom)))),
+        [account, whom] => {
+            Some((AccountName::parse(account).map_err(|error| error.to_string())?, Some(PersonId::new(*whom))))
+        }
+        _ => return Err("Say `!seal verify PERSON`, or `!seal verify ACCOUNT PERSON`.".into()),
+    };
+    // A device of their own is named behind a slash.
+    let is_self = |whom: &PersonId| whom.as_str().split('/').next() == person.as_str().split('/').next();
+    match others {
+        Some((_, Some(whom))) if is_self(&whom) => {}
+        Some(_) if *scene.place != Place::Direct => {
+            return Err("That is done in a direct encrypted chat with the bridge, not before others.".into());
+        }
+        Some((account, person)) => return Ok(Ask::Compare(Action::Verify { account, person })),
+        None => {}
+    }
     let words = format!(
         "Emoji that were shown in this chat would prove nothing: whoever sits in it could show you others. Run this on the \
          bridge's host, and compare what the terminal shows with what your client shows:\nsealbridge verify {account} \
@@ -245,10 +270,17 @@ fn verify(scene: &Scene<'_>, _: &[&str]) -> Result<Ask, String> {
     Ok(Ask::Instead(action, words))
 }
 
+fn yes(_: &Scene<'_>, arguments: &[&str]) -> Result<Ask, String> {
+    match arguments {
+        [number] => Ok(Ask::Judge(Verdict::Yes((*number).to_owned()))),
+        _ => Err("Say it with the number that is shown with the emoji.".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use sealbridge_contract::{AccountName, ConversationId};
+    use sealbridge_contract::ConversationId;
 
     use super::*;
 
@@ -354,10 +386,27 @@ mod tests {
 
     #[test]
     fn emoji_are_compared_elsewhere_and_the_command_for_it_is_named() {
-        let Ok(Ask::Instead(Action::Verify { .. }, words)) = ask(&direct(), "verify") else {
-            panic!("it is not done in a chat");
+        for own in ["verify", "verify @ann:x", "verify a @ann:x", "verify @ann:x/DEVICE"] {
+            let Ok(Ask::Instead(Action::Verify { .. }, words)) = ask(&direct(), own) else {
+                panic!("{own}: whoever sits in the chat could show them anything");
+            };
+            assert!(words.contains("sealbridge verify a @ann:x"), "{words}");
+        }
+    }
+
+    #[test]
+    fn emoji_of_somebody_else_are_compared_in_a_direct_chat_and_answered_by_their_number() {
+        let verify = |account: &str, person: Option<&str>| {
+            let account = AccountName::parse(account).expect("it is a name");
+            Ok(Ask::Compare(Action::Verify { account, person: person.map(PersonId::new) }))
         };
-        assert!(words.contains("sealbridge verify a @ann:x"), "{words}");
+        assert_eq!(ask(&direct(), "verify @eve:x"), verify("a", Some("@eve:x")));
+        assert_eq!(ask(&direct(), "verify b @eve:x/DEVICE"), verify("b", Some("@eve:x/DEVICE")));
+        assert_eq!(ask(&direct(), "verify --wait"), verify("a", None));
+        assert!(ask(&linked(&["l"]), "verify @eve:x").is_err());
+        assert_eq!(ask(&direct(), "yes 123456"), Ok(Ask::Judge(Verdict::Yes("123456".into()))));
+        assert_eq!(ask(&direct(), "no"), Ok(Ask::Judge(Verdict::No)));
+        assert!(ask(&direct(), "yes").is_err() && ask(&direct(), "yes 1 2").is_err());
     }
 
     proptest! {
