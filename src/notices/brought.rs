@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Acknowledged, Alert, Attachment, Desk, Incident, Known, NotTaken, Notice, Origin, Severity, Step,
+    Acknowledged, Alert, Attachment, Desk, Incident, Known, NotTaken, Notice, Origin, Severity, Step, Told,
+    gather::Gathering,
+    together::is_together,
     wording::{self, Course, Template, Worded, Words},
 };
 
@@ -45,13 +47,15 @@ pub(super) struct Author {
     template: Template,
     /// For incidents of our own making.
     ours: Template,
+    /// For what is said together.
+    pub(super) together: Template,
 }
 
 impl Author {
     /// Who makes messages with this template.
     #[must_use]
     pub(super) fn new(origin: Origin, template: Template) -> Self {
-        Self { origin, template, ours: Template::of_ours() }
+        Self { origin, template, ours: Template::of_ours(), together: Template::of_digests() }
     }
 
     /// Where they come from.
@@ -67,7 +71,7 @@ impl Author {
         }
     }
 
-    /// The messages of a notice.
+    /// The messages of a notice, unless it is held and gathered.
     ///
     /// # Errors
     /// [`NotTaken`]: a file can't be kept now, or the journal does not answer.
@@ -76,10 +80,11 @@ impl Author {
         desk: &Desk,
         spool: &Arc<dyn Spool>,
         notice: Notice,
+        gathering: &mut Gathering<'_>,
     ) -> Result<Messages, NotTaken> {
         let mut made = match &notice.incident {
-            Some(incident) => self.of_incident(desk, &notice.values, incident).await?,
-            None => self.of_words(desk, &notice),
+            Some(incident) => self.of_incident(desk, &notice.values, incident, gathering).await?,
+            None => self.of_words(desk, &notice, gathering),
         };
         for attachment in notice.attachments {
             let media = keep(&**spool, attachment).await?;
@@ -89,9 +94,16 @@ impl Author {
         Ok(made)
     }
 
-    fn of_words(&self, desk: &Desk, notice: &Notice) -> Messages {
+    fn of_words(&self, desk: &Desk, notice: &Notice, gathering: &mut Gathering<'_>) -> Messages {
         let body = self.body(wording::word(&self.template, notice));
-        let kind = match &notice.instead_of {
+        // One that was said together with others has no message that could be changed.
+        let earlier = notice.instead_of.as_deref().filter(|earlier| !is_together(earlier));
+        // A change calls nobody, and files can't be told of in a line.
+        if earlier.is_none() && gathering.holds(notice.severity) && notice.attachments.is_empty() {
+            gathering.take(notice.severity, body.plain.as_str(), None);
+            return Messages::default();
+        }
+        let kind = match earlier {
             Some(earlier) => edit(RemoteId::new(earlier), notice.severity, body),
             None => said(notice.severity, body),
         };
@@ -99,7 +111,7 @@ impl Author {
         Messages { messages: vec![(Desk::fresh_id(), message)], writes: Vec::new() }
     }
 
-    fn body(&self, worded: Worded) -> Body {
+    pub(super) fn body(&self, worded: Worded) -> Body {
         if let Some(trouble) = worded.trouble {
             tracing::warn!(source = ?self.origin.address(), %trouble, "A template failed, and a summary is said.");
         }
@@ -111,41 +123,56 @@ impl Author {
         if known.ours { &self.ours } else { &self.template }
     }
 
-    async fn of_incident(&self, desk: &Desk, values: &Value, incident: &Incident) -> Result<Messages, NotTaken> {
+    async fn of_incident(
+        &self,
+        desk: &Desk,
+        values: &Value,
+        incident: &Incident,
+        gathering: &mut Gathering<'_>,
+    ) -> Result<Messages, NotTaken> {
         let key = format!("{INCIDENTS}{}", desk.digest("incident", &self.origin, incident.group.as_bytes()));
         let (now, fresh) = (desk.clock().now(), Desk::fresh_id());
-        let known = desk.kept(&key).await?.and_then(|kept| serde_json::from_slice(kept.expose()).ok());
-        let (step, mut known) = Known::hear(known, incident, values, fresh, now);
+        let before = self.known(desk, &key).await?;
+        let told = before.as_ref().map(|known| known.told);
+        let (step, mut known) = Known::hear(before, incident, values, fresh.clone(), now);
+        let news = known.news(&step);
+        match told {
+            _ if step == Step::EndsUnknown && incident.only_if_known => return Ok(Messages::default()),
+            None if gathering.holds(news) => return Ok(self.gather(key, known, &step, gathering)),
+            None | Some(Told::Alone) => {}
+            // What is told again is no reason for a message of its own.
+            Some(Told::Together) if step == Step::Repeats => {
+                return Ok(Messages { writes: vec![StoreWrite::put(key, kept(&known))], ..Messages::default() });
+            }
+            Some(_) if gathering.holds_of(&key, news) => return Ok(self.gather(key, known, &step, gathering)),
+            Some(_) => {
+                gathering.leave(&key);
+                known = Known { root: fresh, told: Told::Alone, ..known };
+            }
+        }
         let alerts = known.course();
         let course = course(&known, &alerts);
         let (root, severity) = (known.root.clone(), known.severity());
         let template = self.template_for(&known);
         let words = self.body(wording::root(template, &course));
         let author = || self.origin.author();
-        let (mut messages, mut news) = (Vec::new(), None);
-        match &step {
-            Step::EndsUnknown if incident.only_if_known => {}
-            Step::Begins | Step::EndsUnknown => {
-                messages.push((root.clone(), Message::of(author(), now, said(severity, words))));
-            }
-            Step::Repeats => {
-                messages.push((Desk::fresh_id(), Message::of(author(), now, edit(root.clone(), severity, words))))
-            }
-            Step::Changes { began, ended } => {
-                let changed: Vec<_> = changed(&alerts, began.iter().chain(ended));
-                messages.push((Desk::fresh_id(), Message::of(author(), now, edit(root.clone(), severity, words))));
-                if !changed.is_empty() {
-                    let id = Desk::fresh_id();
-                    messages.push((id.clone(), self.news(desk, template, &course, &changed, (&root, severity))));
-                    news = Some(id);
-                }
-            }
-            Step::Ends { ended } => {
-                let changed: Vec<_> = changed(&alerts, ended.iter());
-                messages.push((Desk::fresh_id(), Message::of(author(), now, edit(root.clone(), severity, words))));
-                messages
-                    .push((Desk::fresh_id(), self.news(desk, template, &course, &changed, (&root, Severity::Info))));
-            }
+        let (mut messages, mut said_of_it) = (Vec::new(), None);
+        if told == Some(Told::Alone) {
+            messages.push((Desk::fresh_id(), Message::of(author(), now, edit(root.clone(), severity, words))));
+        } else {
+            let severity = if told.is_some() { news } else { severity };
+            messages.push((root.clone(), Message::of(author(), now, said(severity, words))));
+        }
+        let (changed, severity) = match &step {
+            Step::Changes { began, ended } => (changed(&alerts, began.iter().chain(ended)), severity),
+            Step::Ends { ended } => (changed(&alerts, ended.iter()), Severity::Info),
+            Step::Begins | Step::Repeats | Step::EndsUnknown => (Vec::new(), severity),
+        };
+        // What is held is seen in its message all the same, and calls nobody.
+        if told == Some(Told::Alone) && !changed.is_empty() && !gathering.holds(news) {
+            let id = Desk::fresh_id();
+            messages.push((id.clone(), self.news(desk, template, &course, &changed, (&root, severity))));
+            said_of_it = Some(id);
         }
         let mut writes = Vec::new();
         match step {
@@ -156,10 +183,10 @@ impl Author {
             }
             _ => {
                 let root = serde_json::to_vec(&Root { incident: key.clone() }).expect("a text");
-                for id in news.iter().chain([&known.root]) {
+                for id in said_of_it.iter().chain([&known.root]) {
                     writes.push(StoreWrite::put(pointer(id), SecretBytes::new(root.clone())));
                 }
-                known.said.extend(news);
+                known.said.extend(said_of_it);
                 if known.said.len() > MOST_SAID {
                     writes.push(StoreWrite::delete(pointer(&known.said.remove(0))));
                 }
@@ -167,6 +194,26 @@ impl Author {
             }
         }
         Ok(Messages { messages, writes })
+    }
+
+    /// Gathers what is told of an incident that has no message of its own.
+    fn gather(&self, key: String, known: Known, step: &Step, gathering: &mut Gathering<'_>) -> Messages {
+        let alerts = known.course();
+        let words = self.body(wording::root(self.template_for(&known), &course(&known, &alerts)));
+        let is_known = *step != Step::EndsUnknown;
+        let root = gathering.take(known.news(step), words.plain.as_str(), is_known.then_some(&key));
+        let known = Known { root, told: Told::Later, ..known };
+        let writes = is_known.then(|| StoreWrite::put(key, kept(&known))).into_iter().collect();
+        Messages { writes, ..Messages::default() }
+    }
+
+    /// What is kept of an incident.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: the journal does not answer.
+    pub(super) async fn known(&self, desk: &Desk, key: &str) -> Result<Option<Known>, NotTaken> {
+        let kept = desk.kept(key).await?;
+        Ok(kept.and_then(|kept| serde_json::from_slice(kept.expose()).ok()))
     }
 
     /// What changed, in the thread of the incident's message, so that whoever reads the room is called to it: an edit
@@ -215,8 +262,7 @@ impl Author {
         let Some(root) = root.and_then(|kept| serde_json::from_slice::<Root>(kept.expose()).ok()) else {
             return Ok(None);
         };
-        let known = desk.kept(&root.incident).await?;
-        let known = known.and_then(|kept| serde_json::from_slice::<Known>(kept.expose()).ok());
+        let known = self.known(desk, &root.incident).await?;
         Ok(known.map(|known| (root.incident, known)))
     }
 
@@ -244,7 +290,7 @@ fn changed<'a, 'n>(alerts: &'a [Alert], names: impl Iterator<Item = &'n String>)
     names.filter_map(|name| alerts.iter().find(|alert| alert.fingerprint == *name)).collect()
 }
 
-fn kept(known: &Known) -> SecretBytes {
+pub(super) fn kept(known: &Known) -> SecretBytes {
     SecretBytes::new(serde_json::to_vec(known).expect("texts, numbers and lists"))
 }
 
@@ -253,7 +299,7 @@ fn form(severity: Severity) -> Form {
     if severity == Severity::Critical { Form::Text } else { Form::Notice }
 }
 
-fn said(severity: Severity, body: Body) -> Kind {
+pub(super) fn said(severity: Severity, body: Body) -> Kind {
     if form(severity) == Form::Text { Kind::Text(body) } else { Kind::Notice(body) }
 }
 

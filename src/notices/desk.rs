@@ -61,6 +61,8 @@ pub struct Named<'a> {
     pub once: Option<&'a str>,
     /// All of it, so that another thing under the same name is seen.
     pub what: &'a [u8],
+    /// The digest in which some of it will be said, or all.
+    pub held: Option<&'a RemoteId>,
 }
 
 /// Takes notices.
@@ -149,11 +151,11 @@ impl Desk {
                 return Ok(self.follow_again(origin, known.ids).await);
             }
         }
-        let ids: Vec<_> = messages.iter().map(|(id, _)| id.clone()).collect();
-        let known = serde_json::to_vec(&Remembered { ids, what }).expect("texts");
+        let ids: Vec<_> = messages.iter().map(|(id, _)| id).chain(named.held).cloned().collect();
+        let known = serde_json::to_vec(&Remembered { ids: ids.clone(), what }).expect("texts");
         let keys: Vec<_> = names.into_iter().map(|(key, _)| key).collect();
         writes.extend(keys.iter().map(|key| StoreWrite::put(key, SecretBytes::new(known.clone()))));
-        self.commit(origin, messages, writes, keys).await
+        self.commit(origin, messages, ids, writes, keys).await
     }
 
     /// Whether something of this origin may be said anywhere, as far as that is known now.
@@ -168,16 +170,41 @@ impl Desk {
         &self,
         origin: &Origin,
         messages: Vec<(RemoteId, Message)>,
+        ids: Vec<RemoteId>,
         writes: Vec<StoreWrite>,
         names: Vec<String>,
     ) -> Result<Following, NotTaken> {
         let table = self.table.now();
         let to = self.may_be_said(&table, origin.address())?;
-        let ids: Vec<_> = messages.iter().map(|(id, _)| id.clone()).collect();
         // Before the commit, since what becomes of it may be known at once.
         let waiter = self.outcomes.wait_for(origin.address().clone(), ids.clone());
         self.hand_in(origin, messages, writes).await?;
         Ok(Following::new(origin.clone(), ids, to, waiter, names))
+    }
+
+    /// Commits messages that somebody was told are kept, whatever is known of where they go: what may not be said there is
+    /// held or becomes a dead letter.
+    ///
+    /// # Errors
+    /// [`NotTaken::NotNow`]: nothing was kept.
+    pub(super) async fn say(
+        &self,
+        origin: &Origin,
+        messages: Vec<(RemoteId, Message)>,
+        writes: Vec<StoreWrite>,
+    ) -> Result<(), NotTaken> {
+        if self.table.now().listeners(origin.address(), self.clock.now()).next().is_none() {
+            return Err(NotTaken::NotNow("the source leads nowhere yet".into()));
+        }
+        self.hand_in(origin, messages, writes).await
+    }
+
+    /// Commits what is to be remembered, where nothing is said.
+    ///
+    /// # Errors
+    /// [`NotTaken::NotNow`]: nothing was kept.
+    pub(super) async fn remember(&self, writes: Vec<StoreWrite>) -> Result<(), NotTaken> {
+        self.intake.write(&self.account, writes).await.map_err(not_now)
     }
 
     async fn hand_in(

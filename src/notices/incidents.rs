@@ -34,6 +34,22 @@ pub struct Known {
     /// It is of our own making: [`Incident::ours`].
     #[serde(default)]
     pub ours: bool,
+    /// How it is told of.
+    #[serde(default)]
+    pub told: Told,
+}
+
+/// How an incident is told of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Told {
+    /// By a message of its own.
+    #[default]
+    Alone,
+    /// Not yet: its root is a digest that is still to be said.
+    Later,
+    /// With others, in a digest, which was said. It has no message of its own until there is news of it.
+    Together,
 }
 
 /// One alert, as it was told last.
@@ -102,6 +118,7 @@ impl Known {
             silenced_until: None,
             said: Vec::new(),
             ours: incident.ours,
+            told: Told::Alone,
         };
         let mut known = known.unwrap_or_else(fresh);
         known.values = values.clone();
@@ -138,6 +155,19 @@ impl Known {
             values.insert("repeats".into(), known.repeats.into());
         }
         (step, known)
+    }
+
+    /// How much the news of a step matters: that something ended is news, whatever it was.
+    #[must_use]
+    pub fn news(&self, step: &Step) -> Severity {
+        match step {
+            Step::Ends { .. } | Step::EndsUnknown => Severity::Info,
+            Step::Changes { began, ended } => {
+                let severities = began.iter().filter_map(|name| self.alerts.get(name)).map(|alert| alert.severity);
+                severities.max().unwrap_or(if ended.is_empty() { self.severity() } else { Severity::Info })
+            }
+            Step::Begins | Step::Repeats => self.severity(),
+        }
     }
 
     /// How many alerts go on.

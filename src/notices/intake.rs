@@ -11,11 +11,14 @@ use super::{
     answers::{DELIVERIES, Outcome, answer},
     brought::Messages,
     desk::Named,
-    dialects, mail,
+    dialects,
+    following::Following,
+    gather::Gathering,
+    mail,
     server::Answers,
     silence,
     source::Source,
-    vigil::Vigil,
+    together::is_together,
 };
 use crate::{
     config::Config,
@@ -25,13 +28,11 @@ use crate::{
 
 /// When whoever is told to come again may do so.
 const AGAIN: Duration = Duration::from_secs(5);
-/// How often it is looked whether sources are heard.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 /// Takes requests.
 pub struct Intake {
     pub(super) desk: Arc<Desk>,
-    spool: Arc<dyn Spool>,
+    pub(super) spool: Arc<dyn Spool>,
     meters: Arc<Meters>,
     pub(super) sources: BTreeMap<SourceName, Source>,
     within: Duration,
@@ -138,38 +139,56 @@ impl Intake {
         let ids: Option<Vec<_>> = notices.iter().map(|notice| notice.id.clone()).collect();
         let name = given.map(str::to_owned).or_else(|| ids.map(|ids| ids.join("\n"))).filter(|name| !name.is_empty());
         let what = what_it_is(source.dialect, posted, &notices);
-        let named = Named { name: name.as_deref(), once, what: &what };
-        let mut following = {
-            let _turn = match notices.iter().any(|notice| notice.incident.is_some()) {
-                true => Some(source.turn.lock().await),
-                false => None,
-            };
-            let mut all = Messages::default();
-            for notice in notices {
-                match source.author.messages(&self.desk, &self.spool, notice).await {
-                    Ok(made) => {
-                        all.messages.extend(made.messages);
-                        all.writes.extend(made.writes);
-                    }
-                    Err(why) => return of_not_taken(why),
-                }
-            }
-            if all.messages.is_empty() {
-                return Outcome::Silent;
-            }
-            match self.desk.take(source.author.origin(), all.messages, named, all.writes).await {
-                Ok(following) => following,
-                Err(why) => return of_not_taken(why),
-            }
+        let named = Named { name: name.as_deref(), once, what: &what, held: None };
+        let (mut following, is_held) = match self.keep(source, notices, named).await {
+            Ok(Some(kept)) => kept,
+            Ok(None) => return Outcome::Silent,
+            Err(why) => return of_not_taken(why),
         };
         let id = following.id().to_owned();
-        if at_once {
+        if at_once || is_held {
             return Outcome::Queued { id };
         }
         match self.desk.follow(&mut following, self.within).await {
+            // It came before, and waits to be said with others.
+            Ok(standing) if standing == Standing::default() && is_together(&id) => Outcome::Queued { id },
             Ok(standing) => of_standing(id, standing),
             Err(why) => of_not_taken(why),
         }
+    }
+
+    /// Commits what a request says: as messages, or gathered with others, which is said, too. `None`: there is nothing to say.
+    async fn keep(
+        &self,
+        source: &Source,
+        notices: Vec<Notice>,
+        named: Named<'_>,
+    ) -> Result<Option<(Following, bool)>, NotTaken> {
+        let takes_turns = source.policy.gathers() || notices.iter().any(|notice| notice.incident.is_some());
+        let mut turn = if takes_turns { Some(source.turn(&self.desk).await?) } else { None };
+        let gathered = turn.as_deref().cloned().unwrap_or_default();
+        let mut gathering = Gathering::new(&source.policy, gathered, self.clock().now());
+        let mut all = Messages::default();
+        for notice in notices {
+            let made = source.author.messages(&self.desk, &self.spool, notice, &mut gathering).await?;
+            all.messages.extend(made.messages);
+            all.writes.extend(made.writes);
+        }
+        all.writes.extend(gathering.writes(&source.name));
+        if all.messages.is_empty() && gathering.held().is_none() {
+            if !all.writes.is_empty() {
+                self.desk.remember(all.writes).await?;
+            }
+            return Ok(None);
+        }
+        let named = Named { held: gathering.held(), ..named };
+        let following = self.desk.take(source.author.origin(), all.messages, named, all.writes).await?;
+        fail::fail_point!("notices::after-keep");
+        let is_held = gathering.held().is_some() && !following.is_again();
+        if let Some(turn) = turn.as_deref_mut().filter(|_| !following.is_again()) {
+            *turn = gathering.into_gathered();
+        }
+        Ok(Some((following, is_held)))
     }
 
     pub(super) fn count(&self, name: &SourceName, source: &Source, outcome: &Outcome) {
@@ -183,8 +202,13 @@ impl Intake {
         for source in self.sources.values() {
             match self.desk.standing(source.author.origin(), &RemoteId::new(id)).await {
                 Ok(Some(standing)) => return told(id, &standing),
+                Ok(None) if is_together(id) => match source.turn(&self.desk).await.map(|turn| turn.due_of(id)) {
+                    Ok(Some(due)) => return waits(id, due),
+                    Ok(None) => {}
+                    Err(_) => return not_now(),
+                },
                 Ok(None) => {}
-                Err(_) => return json(StatusCode::SERVICE_UNAVAILABLE, &serde_json::json!({ "error": "not now" })),
+                Err(_) => return not_now(),
             }
         }
         json(StatusCode::NOT_FOUND, &serde_json::json!({ "error": "nothing is known of such a delivery" }))
@@ -195,53 +219,6 @@ impl Intake {
         server.take_for(self, stop).await;
     }
 
-    /// Forgets names that are too old, now and then, until `stop`.
-    pub async fn tidy(&self, stop: tokio_util::sync::CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(Duration::from_secs(600)) => {}
-            }
-            if let Err(error) = self.desk.prune().await {
-                tracing::debug!(%error, "Old names of notices are not forgotten yet.");
-            }
-        }
-    }
-
-    /// Says which sources are not heard as often as they are to be, until `stop`.
-    pub async fn keep_vigil(&self, stop: tokio_util::sync::CancellationToken) {
-        let watched: Vec<_> = self.sources.iter().filter(|(_, source)| source.vigil().is_some()).collect();
-        if watched.is_empty() {
-            return stop.cancelled().await;
-        }
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(BETWEEN_LOOKS) => {}
-            }
-            for (name, source) in &watched {
-                let missing = source.vigil().and_then(|mut vigil| vigil.look(self.clock().now()));
-                let Some(since) = missing else { continue };
-                if let Err(error) = self.tell_of_silence(source, Some(since)).await {
-                    tracing::warn!(source = %name, %error, "That a source is missing is not said yet.");
-                }
-            }
-        }
-    }
-
-    /// Says that a source is missing since then, or is heard again.
-    async fn tell_of_silence(&self, source: &Source, since: Option<Timestamp>) -> Result<(), NotTaken> {
-        let _turn = source.turn.lock().await;
-        let notice = |vigil: &Vigil| vigil.notice(since.is_some(), since.unwrap_or_default());
-        let Some(notice) = source.vigil().map(|vigil| notice(&vigil)) else { return Ok(()) };
-        let made = source.author.messages(&self.desk, &self.spool, notice).await?;
-        if !made.messages.is_empty() {
-            self.desk.take(source.author.origin(), made.messages, Named::default(), made.writes).await?;
-        }
-        source.vigil().into_iter().for_each(|mut vigil| vigil.said(since.is_some()));
-        Ok(())
-    }
-
     /// Somebody reacts to a notice.
     ///
     /// # Errors
@@ -250,7 +227,7 @@ impl Intake {
         let Some(source) = SourceName::parse(source).ok().and_then(|name| self.sources.get(&name)) else {
             return Ok(());
         };
-        let _turn = source.turn.lock().await;
+        let _turn = source.turn(&self.desk).await?;
         if let Some(made) = source.author.acknowledged(&self.desk, about, by, looks_after).await? {
             self.desk.take(source.author.origin(), made.messages, Named::default(), made.writes).await?;
         }
@@ -286,7 +263,7 @@ impl Intake {
     ) -> Result<Silenced, NotTaken> {
         let Some(source) = self.sources.get(source) else { return Ok(Silenced::NoAlert) };
         let Some(api) = &source.api else { return Ok(Silenced::NoApi) };
-        let _turn = source.turn.lock().await;
+        let _turn = source.turn(&self.desk).await?;
         let Some((key, known)) = source.author.incident(&self.desk, about).await? else { return Ok(Silenced::NoAlert) };
         let labels = silence::common_labels(&known.course());
         // A silence without a label would be one of everything.
@@ -393,6 +370,17 @@ fn told(id: &str, standing: &Standing) -> Response<Vec<u8>> {
     let whys: Vec<_> = standing.waits.values().chain(standing.refused.values()).collect();
     let events: Vec<_> = standing.arrived.values().collect();
     json(StatusCode::OK, &serde_json::json!({ "id": id, "status": state, "event_ids": events, "why": whys }))
+}
+
+/// What is gathered with others.
+fn waits(id: &str, due: Timestamp) -> Response<Vec<u8>> {
+    let due = dialects::moment::shown(due.0).unwrap_or_default();
+    let why = [format!("it is gathered with others, and said at {due}")];
+    json(StatusCode::OK, &serde_json::json!({ "id": id, "status": "queued", "event_ids": [], "why": why }))
+}
+
+fn not_now() -> Response<Vec<u8>> {
+    json(StatusCode::SERVICE_UNAVAILABLE, &serde_json::json!({ "error": "not now" }))
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> Response<Vec<u8>> {

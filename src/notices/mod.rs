@@ -12,7 +12,9 @@ mod connections;
 pub mod desk;
 mod dialect;
 pub mod dialects;
+mod digest;
 mod following;
+mod gather;
 mod incidents;
 mod intake;
 pub mod mail;
@@ -22,19 +24,25 @@ mod fixture;
 mod name;
 mod notice;
 pub mod proof;
+pub mod quiet;
 mod server;
 pub mod silence;
 mod source;
 mod standing;
+mod together;
 mod vigil;
+mod watch;
 pub mod wording;
+
+/// Named places where the recovery suite kills the process.
+pub const FAILPOINTS: &[&str] = &["notices::after-keep", "notices::before-digest", "notices::after-digest"];
 
 pub use account::Account;
 pub(crate) use brought::media;
 pub use desk::{Desk, NotTaken};
 pub use dialect::Dialect;
 pub use following::Following;
-pub use incidents::{Acknowledged, Known, KnownAlert, Step};
+pub use incidents::{Acknowledged, Known, KnownAlert, Step, Told};
 pub use intake::{Intake, Silenced};
 pub use name::{ACCOUNT, LINKS, Origin, SourceName, account, is_operator, is_source};
 pub use notice::{Alert, Attachment, Incident, Notice, Posted, Severity};

@@ -2,17 +2,18 @@
 
 use std::{
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
 use http::HeaderMap;
 use sealbridge_contract::{SecretBytes, Timestamp};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{MappedMutexGuard, MutexGuard, Semaphore, SemaphorePermit};
 use url::Url;
 
 use super::{
-    Dialect, Origin, Posted, SourceName,
+    Desk, Dialect, NotTaken, Origin, Posted, SourceName,
     brought::Author,
+    gather::{Gathered, Policy},
     proof::{self, NotProven, Rules},
     silence,
     vigil::Vigil,
@@ -31,8 +32,10 @@ pub(super) struct Source {
     pub(super) dialect: Dialect,
     pub(super) author: Author,
     pub(super) api: Option<Url>,
-    /// Incidents are told one after the other.
-    pub(super) turn: tokio::sync::Mutex<()>,
+    pub(super) policy: Policy,
+    pub(super) name: SourceName,
+    /// Incidents are told one after the other, and so is what may be gathered. `None`: what is gathered was not read yet.
+    turn: tokio::sync::Mutex<Option<Gathered>>,
     /// Whether it is heard as often as it is to be.
     vigil: Option<Mutex<Vigil>>,
     secrets: Vec<SecretBytes>,
@@ -90,6 +93,8 @@ impl Source {
         Ok(Self {
             dialect: section.format,
             vigil: vigil.map(Mutex::new),
+            policy: Policy::of(section),
+            name: name.clone(),
             author: Author::new(Origin::source(name, section.name.as_deref()), template),
             secrets,
             rules: Rules::default(),
@@ -102,6 +107,19 @@ impl Source {
             }),
             turn: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// Waits until nobody else tells anything of it, and says what is gathered of it.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: the journal does not answer.
+    pub(super) async fn turn(&self, desk: &Desk) -> Result<MappedMutexGuard<'_, Gathered>, NotTaken> {
+        let mut turn = self.turn.lock().await;
+        if turn.is_none() {
+            let [calm, loud] = Gathered::keys(&self.name);
+            *turn = Some(Gathered::kept([desk.kept(&calm).await?, desk.kept(&loud).await?]));
+        }
+        Ok(MutexGuard::map(turn, |gathered| gathered.get_or_insert_default()))
     }
 
     /// Whether its requests show a secret, or are signed with one. Without any they are believed from this machine alone.
@@ -127,7 +145,7 @@ impl Source {
     }
 
     /// What is known of how it is heard, if it is to be heard again and again.
-    pub(super) fn vigil(&self) -> Option<MutexGuard<'_, Vigil>> {
+    pub(super) fn vigil(&self) -> Option<std::sync::MutexGuard<'_, Vigil>> {
         self.vigil.as_ref().map(|vigil| vigil.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -189,6 +189,7 @@ fn every_failpoint_is_on_its_list() {
     let mut listed: BTreeSet<&str> = sealbridge::flow::FAILPOINTS.iter().copied().collect();
     listed.extend(sealbridge::config::root_key::FAILPOINTS);
     listed.extend(sealbridge::backup::FAILPOINTS);
+    listed.extend(sealbridge::notices::FAILPOINTS);
     listed.extend(sealbridge_matrix::FAILPOINTS);
     listed.extend(sealbridge_matrix::AGE_FAILPOINTS);
     listed.extend(sealbridge_matrix::MISLEADING);

@@ -318,6 +318,9 @@ fn example_parses_and_shows_the_defaults() {
             ("/sources/prometheus", "api"),
             ("/sources/prometheus", "expect_every"),
             ("/sources/prometheus", "expect_alert"),
+            ("/sources/prometheus", "burst"),
+            ("/sources/prometheus", "quiet"),
+            ("/sources/prometheus", "quiet_zone"),
             ("/health", "listen"),
             ("/metrics", "listen"),
         ];
@@ -327,6 +330,32 @@ fn example_parses_and_shows_the_defaults() {
         shown
     });
     assert_eq!(as_it_is, in_force);
+}
+
+#[test]
+fn what_of_a_source_is_gathered_is_checked_and_shown() {
+    let source =
+        |lines: &str| format!("{MINIMAL}[sources.job]\nformat = \"raw\"\nto = [\"a/!r:example.org\"]\n{lines}");
+    check(&source("quiet = \"22-\"\n"), &[], &[("7:1", "quiet hours are written \"22:00-07:00\"")]);
+    check(&source("quiet = \"07:00-07:00\"\n"), &[], &[("7:1", "end at another time")]);
+    let zone = "quiet = \"22:00-07:00\"\nquiet_zone = \"Europe/Zuerich\"\n";
+    check(&source(zone), &[], &[("8:1", "there is no zone `Europe/Zuerich`")]);
+    check(&source("quiet_zone = \"Europe/Zurich\"\n"), &[], &[("7:1", "from when until when")]);
+    check(&source("quiet_below = \"low\"\n"), &[], &[("7:1", "nothing matters less")]);
+    for wrong in ["0s", "25h"] {
+        check(&source(&format!("gather_for = \"{wrong}\"\n")), &[], &[("7:1", "from a second to a day")]);
+    }
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let good = "burst = 10\nquiet = \"22:00-07:00\"\nquiet_zone = \"Europe/Zurich\"\n";
+    fs::write(folder.path().join("sealbridge.toml"), source(good)).expect("a temporary folder takes a file");
+    let shown = sealbridge(folder.path(), &["--config", "sealbridge.toml", "sources", "list"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    for words in [
+        "10 at once within 1m, the rest in a digest",
+        "quiet 22:00-07:00 Europe/Zurich, but for what is critical or worse",
+    ] {
+        assert!(shown.contains(words), "{shown}");
+    }
 }
 
 #[test]

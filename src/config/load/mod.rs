@@ -26,7 +26,7 @@ pub use self::{
 };
 use super::{Admin, Config, FixedLink, Format, Journal, Level, Listener, Log, Notices, Operator, Service, Source};
 use crate::{
-    notices::{self, SourceName},
+    notices::{self, Severity, SourceName},
     store::LinkName,
     transports::AccountConfig,
 };
@@ -331,6 +331,16 @@ impl<'a> Loading<'a> {
                 self.problem(&format!("sources.{name}.expect_every"), "a second or longer".into());
             }
             _ => {}
+        }
+        if !(1..=86_400).contains(&source.gather_for.0.as_secs()) {
+            self.problem(&format!("sources.{name}.gather_for"), "from a second to a day".into());
+        }
+        if source.quiet_below == Severity::Low {
+            let words = "nothing matters less than that: name \"info\", \"warning\" or \"critical\"";
+            self.problem(&format!("sources.{name}.quiet_below"), words.into());
+        }
+        if source.quiet_zone.is_some() && source.quiet.is_none() {
+            self.problem(&format!("sources.{name}.quiet_zone"), "say with `quiet` from when until when".into());
         }
         if source.most_per_minute == 0 {
             self.problem(&format!("sources.{name}.most_per_minute"), "more than nothing".into());

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::links::as_text;
 use crate::{
     config::units::{Period, Size},
-    notices::Dialect,
+    notices::{
+        Dialect, Severity,
+        quiet::{Hours, Zone},
+    },
 };
 
 /// Where programs are heard.
@@ -74,6 +77,23 @@ pub struct Source {
     /// How many requests it may make in a minute. Beyond that it is told to come later.
     #[serde(default = "most_per_minute")]
     pub most_per_minute: u32,
+    /// How many of its notices are said one by one within `gather_for`. What is more is gathered, and said as one message at
+    /// the end of that time. Without it everything is said one by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+    /// The time in which a burst is counted, and for which the rest of it is gathered.
+    #[serde(default = "gather_for")]
+    pub gather_for: Period,
+    /// Hours in which nothing is said that matters less than `quiet_below`: it is gathered, and said at their end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<Hours>,
+    /// By whose clock they are. By default UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_zone: Option<Zone>,
+    /// What matters as much is said in quiet hours, too. What is critical always is.
+    #[serde(default = "quiet_below")]
+    #[schemars(with = "String")]
+    pub quiet_below: Severity,
     /// What becomes of people who come to its conversations: as in a link.
     #[serde(default)]
     #[schemars(with = "String")]
@@ -82,6 +102,14 @@ pub struct Source {
 
 fn most_per_minute() -> u32 {
     600
+}
+
+fn gather_for() -> Period {
+    Period(Duration::from_secs(60))
+}
+
+fn quiet_below() -> Severity {
+    Severity::Critical
 }
 
 impl Source {

@@ -3,7 +3,7 @@
 use sealbridge_contract::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Course, mark, severity_name};
+use super::{Course, Digest, mark, severity_name};
 use crate::notices::{Alert, Notice, Severity, dialects::moment};
 
 /// What every template sees, whatever it is of: empty, where there is nothing.
@@ -54,6 +54,18 @@ pub(super) fn change(course: &Course<'_>, changed: &[&Alert]) -> Value {
     let mut context = incident(course);
     context["changed"] = changed.iter().map(|changed| alert(changed)).collect();
     context
+}
+
+/// What is seen of notices that are said together.
+pub(super) fn digest(digest: &Digest<'_>, count: u32) -> Value {
+    let part =
+        |(severity, count): &(Severity, u32)| json!({ "mark": mark::of_severity(*severity, None), "count": count });
+    let line = |(text, times): &(&str, u32)| json!({ "text": text, "times": times });
+    json!({
+        "count": count, "parts": digest.counts.iter().map(part).collect::<Vec<_>>(),
+        "lines": digest.lines.iter().map(line).collect::<Vec<_>>(), "more": digest.more,
+        "since": digest.since.0 / 1000, "go_on": digest.go_on, "over": digest.over,
+    })
 }
 
 fn shown(at: Timestamp) -> String {

@@ -61,6 +61,30 @@ pub struct Course<'a> {
     pub silenced_until: Option<Timestamp>,
 }
 
+/// What is told of notices that are said together.
+#[derive(Debug)]
+pub struct Digest<'a> {
+    /// How many there are of each severity of which there are some, from the highest.
+    pub counts: &'a [(Severity, u32)],
+    /// Lines of words of theirs, and how often each came.
+    pub lines: &'a [(&'a str, u32)],
+    /// How many are in no line.
+    pub more: u32,
+    /// When the first came.
+    pub since: Timestamp,
+    /// How many incidents of those that began among them go on.
+    pub go_on: usize,
+    /// How many of these are over.
+    pub over: usize,
+}
+
+/// Puts what is said together into words, by a template of [`Template::of_digests`].
+#[must_use]
+pub fn digest(template: &Template, digest: &Digest<'_>) -> Worded {
+    let count: u32 = digest.counts.iter().map(|(_, count)| count).sum();
+    finish(template.render(context::digest(digest, count)), || format!("{count} notices"))
+}
+
 /// Puts a notice into words. One of an incident is worded as the incident's first message.
 #[must_use]
 pub fn word(template: &Template, notice: &Notice) -> Worded {

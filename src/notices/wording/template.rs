@@ -20,6 +20,7 @@ const MOST_OUTPUT: usize = 128 * 1024;
 
 const COMMON: &str = include_str!("common.toml");
 const ALERTS: &str = include_str!("alerts.toml");
+const DIGEST: &str = include_str!("digest.toml");
 
 /// A template for the notices of a source.
 pub struct Template {
@@ -44,6 +45,12 @@ impl Template {
     #[must_use]
     pub fn of_ours() -> Self {
         Self::of(Dialect::Ping)
+    }
+
+    /// Ours for what is said together.
+    #[must_use]
+    pub fn of_digests() -> Self {
+        Self::parse(DIGEST).expect("our own templates are templates")
     }
 
     /// The file of ours for a dialect, to begin one of one's own with.

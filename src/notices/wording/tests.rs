@@ -3,7 +3,10 @@
 use sealbridge_contract::Timestamp;
 use serde_json::json;
 
-use super::{Course, FILTERS, Faulty, MOST_HTML, MOST_PLAIN, Template, Words, change, own::MOST_TEMPLATE, root, word};
+use super::{
+    Course, Digest, FILTERS, Faulty, MOST_HTML, MOST_PLAIN, Template, Words, change, digest, own::MOST_TEMPLATE, root,
+    word,
+};
 use crate::notices::{
     Dialect, Notice, Severity,
     fixture::{self, Request},
@@ -20,6 +23,23 @@ fn settings() -> insta::Settings {
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings
+}
+
+#[test]
+fn digest_counts_and_calls_nobody_and_is_nobodys_html() {
+    let lines = [("@room <b>disk</b> https://matrix.to/#/@ann:example.org", 1), ("⚠️ Warning: fan", 3)];
+    let counts = [(Severity::Warning, 3), (Severity::Info, 9)];
+    let told =
+        Digest { counts: &counts, lines: &lines, more: 8, since: Timestamp(1_795_997_280_000), go_on: 2, over: 1 };
+    let worded = digest(&Template::of_digests(), &told);
+    assert_eq!(worded.trouble, None);
+    let plain = "🗂️ 12 notices gathered since 2026-11-30 00:08 UTC: ⚠️ 3 Warning, 🔵 9 Info\nOf what began, 2 still on and 1 over\n\
+                 - room <b>disk</b> https://matrix.to #/@ann:example.org\n- ⚠️ Warning: fan (3×)\nand 8 more";
+    assert_eq!(worded.words.plain, plain);
+    let html = "<p>🗂️ <strong>12 notices</strong> gathered since 2026-11-30 00:08 UTC: ⚠️ 3 <font data-mx-color=\"#b35900\">Warning</font>, \
+                🔵 9 <font data-mx-color=\"#1f6feb\">Info</font><br>Of what began, 2 still on and 1 over</p>\n<ul><li>room \
+                &lt;b&gt;disk&lt;/b&gt; https://matrix.to #/@ann:example.org</li><li>⚠️ Warning: fan (3×)</li></ul>\n<p>and 8 more</p>";
+    assert_eq!(worded.words.html.as_deref(), Some(html));
 }
 
 #[test]

@@ -173,7 +173,7 @@ impl Speaker {
         let what = serde_json::to_vec(&content).expect("texts and numbers");
         let hashes: Vec<u8> = files.iter().flat_map(|file| file.content.sha256).collect();
         let what = zeroize::Zeroizing::new([what.as_slice(), &hashes].concat());
-        let named = Named { name: content.key.as_deref(), once: None, what: &what };
+        let named = Named { name: content.key.as_deref(), what: &what, ..Named::default() };
         // A service that has just started knows nothing of its conversations yet.
         while let Err(why) = desk.may_be_taken(&origin) {
             match why {

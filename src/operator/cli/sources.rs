@@ -104,8 +104,11 @@ pub(super) fn list(config: &Config, output: Output) -> Found {
         };
         let listens = at.as_deref().unwrap_or("nowhere: set `listen` in [notices]");
         outcome.words.push_str(&format!("{name} ({}, {guarded}): {listens}\n  to {}\n", source.format, to.join(", ")));
+        gathers(source).iter().for_each(|gathers| outcome.words.push_str(&format!("  {gathers}\n")));
         outcome.lines.push(json!({
             "name": name, "format": source.format, "url": at, "to": to, "secrets": source.secret_files.len(),
+            "burst": source.burst, "gather_for": source.gather_for, "quiet": source.quiet,
+            "quiet_zone": source.quiet_zone, "quiet_below": source.quiet_below,
         }));
     }
     if config.sources.is_empty() {
@@ -115,6 +118,19 @@ pub(super) fn list(config: &Config, output: Output) -> Found {
     }
     output.outcome(&outcome);
     Ok(None)
+}
+
+/// What of a source is gathered, in words.
+fn gathers(source: &Source) -> Vec<String> {
+    let burst = source.burst.map(|burst| format!("{burst} at once within {}, the rest in a digest", source.gather_for));
+    let quiet = source.quiet.map(|hours| {
+        let zone = source.quiet_zone.clone().unwrap_or_default();
+        format!(
+            "quiet {hours} {zone}, but for what is {} or worse",
+            json!(source.quiet_below).as_str().unwrap_or_default()
+        )
+    });
+    burst.into_iter().chain(quiet).collect()
 }
 
 /// Where a source is heard. What takes mail is heard as mail if mail is taken at all.

@@ -76,6 +76,12 @@ impl Scene {
         }
     }
 
+    /// Takes a line out of the config, from the next start on.
+    pub(super) fn forget(&mut self, line: &str) {
+        assert!(self.sections.contains(line), "{}", self.sections);
+        self.sections = self.sections.replace(line, "");
+    }
+
     pub(super) async fn stop(&mut self) {
         self.running.take().expect("it runs").stop().await;
     }

@@ -1,0 +1,360 @@
+//! Which notices of a source are said at once, and which are gathered and said as one message: those of a burst beyond its
+//! first, and those of quiet hours. Pure.
+//!
+//! What quiet hours let pass has a digest and a count of its own, so that a flood of news delays nothing of it.
+
+use std::time::Duration;
+
+use sealbridge_contract::{RemoteId, SecretBytes, Timestamp, inbox::StoreWrite};
+
+use super::{
+    Severity, SourceName,
+    quiet::{Hours, Zone},
+    together::Together,
+};
+use crate::config;
+
+/// Where what is gathered is kept in the account's own store.
+pub(super) const GATHERED: &str = "together/";
+/// Nothing is gathered for longer. What is further off was set by a clock that was moved back since.
+const LONGEST: Duration = Duration::from_secs(26 * 3600);
+
+/// What the config says of a source.
+#[derive(Debug)]
+pub(super) struct Policy {
+    /// So many are said one by one within a time of this length.
+    burst: Option<(u32, Duration)>,
+    quiet: Option<(Hours, Zone)>,
+    /// What matters as much is not held by quiet hours.
+    passes_from: Severity,
+}
+
+/// Whether quiet hours hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Urgency {
+    Calm = 0,
+    Loud = 1,
+}
+
+impl Urgency {
+    const ALL: [Self; 2] = [Self::Calm, Self::Loud];
+
+    fn key(self, source: &SourceName) -> String {
+        let sort = if self == Self::Calm { "calm" } else { "loud" };
+        format!("{GATHERED}{source}/{sort}")
+    }
+}
+
+/// What is gathered of a source, and how many notices it said lately.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gathered {
+    open: [Option<Together>; 2],
+    lately: [Option<Lately>; 2],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lately {
+    began: Timestamp,
+    said: u32,
+}
+
+/// What one request does to it. Until it is kept, nothing of it is so.
+#[derive(Debug)]
+pub(super) struct Gathering<'a> {
+    policy: &'a Policy,
+    gathered: Gathered,
+    changed: [bool; 2],
+    held: Option<RemoteId>,
+    now: Timestamp,
+}
+
+impl Policy {
+    /// The policy of a source.
+    pub(super) fn of(section: &config::Source) -> Self {
+        Self {
+            burst: section.burst.map(|burst| (burst, section.gather_for.0)),
+            quiet: section.quiet.map(|hours| (hours, section.quiet_zone.clone().unwrap_or_default())),
+            passes_from: section.quiet_below,
+        }
+    }
+
+    const NONE: Self = Self { burst: None, quiet: None, passes_from: Severity::Critical };
+
+    /// Whether anything is ever gathered.
+    pub(super) fn gathers(&self) -> bool {
+        self.burst.is_some() || self.quiet.is_some()
+    }
+
+    fn urgency(&self, severity: Severity) -> Urgency {
+        if severity >= self.passes_from { Urgency::Loud } else { Urgency::Calm }
+    }
+
+    /// Until when quiet hours hold it, if they do.
+    fn quiet_until(&self, urgency: Urgency, now: Timestamp) -> Option<Timestamp> {
+        let (hours, zone) = self.quiet.as_ref().filter(|_| urgency == Urgency::Calm)?;
+        hours.end(zone, now)
+    }
+}
+
+impl Gathered {
+    /// The keys under which it is kept.
+    pub(super) fn keys(source: &SourceName) -> [String; 2] {
+        Urgency::ALL.map(|urgency| urgency.key(source))
+    }
+
+    /// As it was kept under each of them. What can't be read holds nothing any more.
+    pub(super) fn kept(kept: [Option<SecretBytes>; 2]) -> Self {
+        let open = kept.map(|kept| kept.and_then(|kept| serde_json::from_slice(kept.expose()).ok()));
+        Self { open, lately: Default::default() }
+    }
+
+    /// When that is to be said of which this is the name. `None`: nothing of this name is gathered.
+    pub(super) fn due_of(&self, id: &str) -> Option<Timestamp> {
+        self.open.iter().flatten().find(|open| open.id.as_str() == id).map(|open| open.due)
+    }
+
+    /// What is to be said now, with the key under which it is kept.
+    pub(super) fn due(&self, policy: &Policy, source: &SourceName, now: Timestamp) -> Option<(String, Together)> {
+        Urgency::ALL.into_iter().find_map(|urgency| {
+            let open = self.open[urgency as usize].as_ref()?;
+            // What was gathered in a burst when quiet hours began waits with the rest.
+            let is_time = open.due.has_come(now, LONGEST) && policy.quiet_until(urgency, now).is_none();
+            (is_time || open.is_full()).then(|| (urgency.key(source), open.clone()))
+        })
+    }
+
+    /// It was said.
+    pub(super) fn said(&mut self, id: &RemoteId) {
+        for open in &mut self.open {
+            open.take_if(|open| open.id == *id);
+        }
+    }
+}
+
+impl<'a> Gathering<'a> {
+    pub(super) fn new(policy: &'a Policy, gathered: Gathered, now: Timestamp) -> Self {
+        Self { policy, gathered, changed: [false; 2], held: None, now }
+    }
+
+    /// By which everything is said at once.
+    pub(super) fn none() -> Gathering<'static> {
+        static NONE: Policy = Policy::NONE;
+        Gathering::new(&NONE, Gathered::default(), Timestamp::default())
+    }
+
+    /// Whether what matters so much is held now. What is not counts as said.
+    pub(super) fn holds(&mut self, severity: Severity) -> bool {
+        if !self.policy.gathers() {
+            return false;
+        }
+        let urgency = self.policy.urgency(severity);
+        // Nothing overtakes what is gathered already.
+        if self.gathered.open[urgency as usize].is_some() || self.policy.quiet_until(urgency, self.now).is_some() {
+            return true;
+        }
+        let Some((burst, long)) = self.policy.burst else { return false };
+        let lately = self.lately(urgency, long);
+        if lately.said >= burst {
+            return true;
+        }
+        lately.said += 1;
+        false
+    }
+
+    fn lately(&mut self, urgency: Urgency, long: Duration) -> &mut Lately {
+        let lately = &mut self.gathered.lately[urgency as usize];
+        lately.take_if(|lately| lately.began.plus(long).has_come(self.now, long));
+        lately.get_or_insert(Lately { began: self.now, said: 0 })
+    }
+
+    /// Gathers a notice that is held. Of an incident whose beginning is gathered already, there.
+    pub(super) fn take(&mut self, severity: Severity, words: &str, incident: Option<&str>) -> RemoteId {
+        let urgency = incident.and_then(|incident| self.home(incident)).unwrap_or(self.policy.urgency(severity));
+        let now = self.now;
+        let due = match (self.policy.quiet_until(urgency, now), self.policy.burst) {
+            (Some(until), _) => until,
+            (None, Some((_, long))) => self.lately(urgency, long).began.plus(long),
+            (None, None) => now,
+        };
+        self.changed[urgency as usize] = true;
+        let open = self.gathered.open[urgency as usize].get_or_insert_with(|| Together::new(now, due));
+        open.take(severity, words, incident);
+        self.held = Some(open.id.clone());
+        open.id.clone()
+    }
+
+    /// Whether a change of an incident whose beginning is gathered is, too, if it matters so much: unless it has become
+    /// urgent since.
+    pub(super) fn holds_of(&mut self, incident: &str, severity: Severity) -> bool {
+        match self.home(incident) {
+            Some(home) if home == Urgency::Loud || self.policy.urgency(severity) == Urgency::Calm => true,
+            _ => self.holds(severity),
+        }
+    }
+
+    /// An incident gets a message of its own.
+    pub(super) fn leave(&mut self, incident: &str) {
+        if let Some(home) = self.home(incident) {
+            self.changed[home as usize] = true;
+            self.gathered.open[home as usize].iter_mut().for_each(|open| open.leave(incident));
+        }
+    }
+
+    fn home(&self, incident: &str) -> Option<Urgency> {
+        let tells = |urgency: &Urgency| {
+            self.gathered.open[*urgency as usize].as_ref().is_some_and(|open| open.tells_of(incident))
+        };
+        Urgency::ALL.into_iter().find(tells)
+    }
+
+    /// The digest in which something of the request will be said.
+    pub(super) fn held(&self) -> Option<&RemoteId> {
+        self.held.as_ref()
+    }
+
+    /// What is to be kept of it.
+    pub(super) fn writes(&self, source: &SourceName) -> Vec<StoreWrite> {
+        let changed = Urgency::ALL.into_iter().filter(|urgency| self.changed[*urgency as usize]);
+        let write = |urgency: Urgency| {
+            let open = self.gathered.open[urgency as usize].as_ref()?;
+            let open = serde_json::to_vec(open).expect("texts and numbers");
+            Some(StoreWrite::put(urgency.key(source), SecretBytes::new(open)))
+        };
+        changed.filter_map(write).collect()
+    }
+
+    /// What is so once it is kept.
+    pub(super) fn into_gathered(self) -> Gathered {
+        self.gathered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1000;
+    const HOUR: i64 = 3600 * SECOND;
+
+    fn policy(burst: Option<u32>, quiet: Option<&str>) -> Policy {
+        let quiet = quiet.map(|hours| (hours.parse().expect("hours"), Zone::default()));
+        Policy { burst: burst.map(|burst| (burst, Duration::from_secs(60))), quiet, ..Policy::NONE }
+    }
+
+    fn name() -> SourceName {
+        SourceName::parse("job").expect("a name")
+    }
+
+    /// A source, as its requests come.
+    struct Source(Policy, Gathered);
+
+    impl Source {
+        /// One notice at that moment. Whether it was held.
+        fn brings(&mut self, severity: Severity, at: i64) -> bool {
+            let mut gathering = Gathering::new(&self.0, self.1.clone(), Timestamp(at));
+            let held = gathering.holds(severity);
+            if held {
+                gathering.take(severity, "words", None);
+            }
+            assert_eq!((gathering.held().is_some(), gathering.writes(&name()).len()), (held, usize::from(held)));
+            self.1 = gathering.into_gathered();
+            held
+        }
+
+        /// Of so many at once, how many are held.
+        fn held_of(&mut self, many: usize, severity: Severity, at: i64) -> usize {
+            (0..many).filter(|_| self.brings(severity, at)).count()
+        }
+
+        /// How many are said together at that moment, if some are.
+        fn says(&mut self, at: i64) -> Option<u32> {
+            let (_, due) = self.1.due(&self.0, &name(), Timestamp(at))?;
+            self.1.said(&due.id);
+            Some(due.counts().iter().map(|(_, count)| count).sum())
+        }
+    }
+
+    #[test]
+    fn burst_is_said_one_by_one_up_to_its_bound_and_the_rest_at_the_end_of_its_time() {
+        let mut source = Source(policy(Some(10), None), Gathered::default());
+        assert_eq!(source.held_of(50, Severity::Info, 5 * SECOND), 40);
+        assert_eq!(
+            (source.says(64 * SECOND), source.says(65 * SECOND), source.says(65 * SECOND)),
+            (None, Some(40), None)
+        );
+        // A new time has begun; nothing overtakes what is gathered and not yet said.
+        assert_eq!(source.held_of(12, Severity::Info, 66 * SECOND), 2);
+        assert!(source.brings(Severity::Info, 127 * SECOND));
+        assert_eq!(source.says(127 * SECOND), Some(3));
+        assert!(!source.brings(Severity::Info, 127 * SECOND));
+    }
+
+    #[test]
+    fn flood_of_news_delays_nothing_that_is_critical_and_a_flood_of_that_is_gathered_by_itself() {
+        let mut source = Source(policy(Some(3), None), Gathered::default());
+        assert_eq!(source.held_of(20, Severity::Info, 0), 17);
+        assert_eq!(source.held_of(5, Severity::Critical, 1), 2);
+        assert_eq!((source.says(60 * SECOND), source.says(60 * SECOND + 1)), (Some(17), Some(2)));
+    }
+
+    #[test]
+    fn quiet_hours_hold_what_matters_less_until_their_end_and_never_what_is_critical() {
+        // 1970 began at midnight UTC.
+        let mut source = Source(policy(None, Some("22:00-07:00")), Gathered::default());
+        assert!(!source.brings(Severity::Warning, 22 * HOUR - 1));
+        assert_eq!(source.held_of(3, Severity::Warning, 22 * HOUR), 3);
+        assert!(!source.brings(Severity::Critical, 23 * HOUR));
+        assert!(source.brings(Severity::Low, 30 * HOUR));
+        assert_eq!((source.says(31 * HOUR - 1), source.says(31 * HOUR), source.says(31 * HOUR)), (None, Some(4), None));
+        assert!(!source.brings(Severity::Warning, 31 * HOUR));
+        let warnings_pass = Policy { passes_from: Severity::Warning, ..policy(None, Some("22:00-07:00")) };
+        let mut source = Source(warnings_pass, Gathered::default());
+        assert!(!source.brings(Severity::Warning, 23 * HOUR) && source.brings(Severity::Info, 23 * HOUR));
+    }
+
+    #[test]
+    fn burst_on_the_brink_of_quiet_hours_waits_for_their_end_unless_it_is_critical() {
+        let mut source = Source(policy(Some(1), Some("22:00-07:00")), Gathered::default());
+        let brink = 22 * HOUR - SECOND;
+        assert_eq!(source.held_of(4, Severity::Info, brink) + source.held_of(4, Severity::Critical, brink), 6);
+        assert_eq!((source.says(brink + 60 * SECOND), source.says(brink + 60 * SECOND)), (Some(3), None));
+        assert_eq!(source.says(31 * HOUR), Some(3));
+    }
+
+    #[test]
+    fn what_was_gathered_is_said_after_the_clock_was_moved_back_and_after_the_config_gathers_no_more() {
+        let mut source = Source(policy(Some(0), None), Gathered::default());
+        assert!(source.brings(Severity::Info, 48 * HOUR));
+        assert_eq!(source.says(HOUR), Some(1), "it is not waited for as long as the clock was moved");
+        assert!(source.brings(Severity::Info, 48 * HOUR));
+        source.0 = Policy::NONE;
+        assert!(!source.brings(Severity::Info, 48 * HOUR + SECOND));
+        assert_eq!(source.says(48 * HOUR + 60 * SECOND), Some(1));
+    }
+
+    #[test]
+    fn what_is_kept_is_what_is_gathered() {
+        let policy = policy(Some(0), None);
+        let mut gathering = Gathering::new(&policy, Gathered::default(), Timestamp(1));
+        let id = gathering.take(Severity::Critical, "words", Some("incident"));
+        let [calm, loud] = Gathered::keys(&name());
+        let mut writes = gathering.writes(&name());
+        assert_eq!(writes.iter().map(|write| &write.key).collect::<Vec<_>>(), [&loud]);
+        assert_ne!(calm, loud);
+        let kept = Gathered::kept([None, writes.remove(0).value]);
+        assert_eq!(kept.due_of(id.as_str()), Some(Timestamp(1).plus(Duration::from_secs(60))));
+        assert_eq!(Gathered::kept([Some(SecretBytes::new(b"{".to_vec())), None]).due_of(id.as_str()), None);
+    }
+
+    #[test]
+    fn incident_stays_where_its_beginning_is_gathered_unless_it_becomes_urgent() {
+        let policy = policy(None, Some("22:00-07:00"));
+        let mut gathering = Gathering::new(&policy, Gathered::default(), Timestamp(23 * HOUR));
+        gathering.take(Severity::Warning, "words", Some("incident"));
+        assert!(gathering.holds_of("incident", Severity::Info) && !gathering.holds_of("incident", Severity::Critical));
+        gathering.leave("incident");
+        assert!(gathering.holds_of("incident", Severity::Info), "it is night");
+        let (_, open) = gathering.into_gathered().due(&policy, &name(), Timestamp(31 * HOUR)).expect("it is said");
+        assert!(!open.tells_of("incident") && open.counts() == [(Severity::Warning, 1)]);
+    }
+}
