@@ -15,7 +15,8 @@ pub struct Body {
     pub mentions: Vec<Mention>,
 }
 
-/// Somebody who is called by name. Calling everybody is never carried.
+/// Somebody who is called by name. No transport reads that everybody is called, so that is never carried; the operator's
+/// own config may say so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mention {
     /// Who, as the network proves them where it was written.
@@ -34,6 +35,17 @@ pub enum Form {
     Emote,
     /// Words of a machine.
     Notice,
+}
+
+impl Mention {
+    /// Everybody. No network has a person of this name.
+    pub const EVERYBODY: &str = "@room";
+
+    /// Whether everybody is called.
+    #[must_use]
+    pub fn is_everybody(&self) -> bool {
+        self.person.as_str() == Self::EVERYBODY
+    }
 }
 
 impl Body {

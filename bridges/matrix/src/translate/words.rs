@@ -124,13 +124,20 @@ pub(super) fn write(content: &mut Map<String, Value>, body: &Body, formatted: bo
     }
 }
 
-/// Whom a message calls, of those who are in the room. Present even if empty: without it, clients look for names in the
+/// Whom a message calls, of those who are in the room, or that it calls everybody. Present even if empty: without it, clients look for names in the
 /// body and notify people.
 pub(super) fn called(body: Option<&Body>, is_there: impl Fn(&UserId) -> bool) -> Value {
     let mentions = body.into_iter().flat_map(|body| &body.mentions);
     let users = mentions.filter_map(|mention| UserId::parse(mention.person.as_str()).ok());
     let users: Vec<_> = users.filter(|user| is_there(user)).take(Body::MOST_MENTIONS).collect();
-    if users.is_empty() { json!({}) } else { json!({ "user_ids": users }) }
+    let mut called = Map::new();
+    if !users.is_empty() {
+        called.insert("user_ids".into(), json!(users));
+    }
+    if body.is_some_and(|body| body.mentions.iter().any(Mention::is_everybody)) {
+        called.insert("room".into(), true.into());
+    }
+    called.into()
 }
 
 #[cfg(test)]
@@ -145,7 +152,7 @@ mod tests {
     fn people_are_called_by_intent_and_found_in_the_words() {
         let link = r#"<a href="https://matrix.to/#/@ben:x">B &amp; n</a>"#;
         let content = json!({"body": "hi B & n", "format": "org.matrix.custom.html", "formatted_body": format!("hi {link}"),
-            "m.mentions": {"user_ids": ["@ben:x", "@ben:x", "@bot:x", "nobody", 5], "room": true}});
+            "m.mentions": {"user_ids": ["@ben:x", "@ben:x", "@bot:x", "nobody", "@room", 5], "room": true}});
         let (body, _) = read(&content, &me());
         assert_eq!(body.mentions, [Mention { person: PersonId::new("@ben:x"), at: Some(3..8) }]);
         let old = json!({"body": "hi B & n", "format": "org.matrix.custom.html", "formatted_body": link});
@@ -161,6 +168,8 @@ mod tests {
         let body = Body { mentions: vec![mention("@a:x"), mention("@b:x"), mention("key:1234")], ..Body::plain("hi") };
         assert_eq!(called(Some(&body), |user| user == "@a:x"), json!({ "user_ids": ["@a:x"] }));
         assert_eq!(called(None, |_| true), json!({}));
+        let body = Body { mentions: vec![mention(Mention::EVERYBODY), mention("@b:x")], ..Body::plain("hi") };
+        assert_eq!(called(Some(&body), |_| true), json!({ "user_ids": ["@b:x"], "room": true }));
     }
 
     #[test]
