@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::{
     Acknowledged, Alert, Attachment, Desk, Incident, Known, NotTaken, Notice, Origin, Severity, Step, Told,
+    calling::Calls,
     gather::Gathering,
     together::is_together,
     wording::{self, Course, Template, Worded, Words},
@@ -49,13 +50,15 @@ pub(super) struct Author {
     ours: Template,
     /// For what is said together.
     pub(super) together: Template,
+    /// Who is called. An edit calls nobody.
+    calls: Calls,
 }
 
 impl Author {
     /// Who makes messages with this template.
     #[must_use]
-    pub(super) fn new(origin: Origin, template: Template) -> Self {
-        Self { origin, template, ours: Template::of_ours(), together: Template::of_digests() }
+    pub(super) fn new(origin: Origin, template: Template, calls: Calls) -> Self {
+        Self { origin, template, ours: Template::of_ours(), together: Template::of_digests(), calls }
     }
 
     /// Where they come from.
@@ -105,10 +108,15 @@ impl Author {
         }
         let kind = match earlier {
             Some(earlier) => edit(RemoteId::new(earlier), notice.severity, body),
-            None => said(notice.severity, body),
+            None => self.said(notice.severity, body),
         };
         let message = Message::of(self.origin.author(), desk.clock().now(), kind);
         Messages { messages: vec![(Desk::fresh_id(), message)], writes: Vec::new() }
+    }
+
+    /// What is said for the first time, of so much weight.
+    pub(super) fn said(&self, severity: Severity, body: Body) -> Kind {
+        said(severity, self.calls.call(severity, body))
     }
 
     pub(super) fn body(&self, worded: Worded) -> Body {
@@ -161,7 +169,7 @@ impl Author {
             messages.push((Desk::fresh_id(), Message::of(author(), now, edit(root.clone(), severity, words))));
         } else {
             let severity = if told.is_some() { news } else { severity };
-            messages.push((root.clone(), Message::of(author(), now, said(severity, words))));
+            messages.push((root.clone(), Message::of(author(), now, self.said(severity, words))));
         }
         let (changed, severity) = match &step {
             Step::Changes { began, ended } => (changed(&alerts, began.iter().chain(ended)), severity),
@@ -171,7 +179,7 @@ impl Author {
         // What is held is seen in its message all the same, and calls nobody.
         if told == Some(Told::Alone) && !changed.is_empty() && !gathering.holds(news) {
             let id = Desk::fresh_id();
-            messages.push((id.clone(), self.news(desk, template, &course, &changed, (&root, severity))));
+            messages.push((id.clone(), self.news(desk, template, &course, &changed, &root, (severity, news))));
             said_of_it = Some(id);
         }
         let mut writes = Vec::new();
@@ -224,9 +232,10 @@ impl Author {
         template: &Template,
         course: &Course<'_>,
         changed: &[&Alert],
-        (root, severity): (&RemoteId, Severity),
+        root: &RemoteId,
+        (severity, news): (Severity, Severity),
     ) -> Message {
-        let body = self.body(wording::change(template, course, changed));
+        let body = self.calls.call(news, self.body(wording::change(template, course, changed)));
         let message = Message::of(self.origin.author(), desk.clock().now(), said(severity, body));
         Message { thread: Some(Target::new(root.clone())), ..message }
     }
@@ -299,7 +308,7 @@ fn form(severity: Severity) -> Form {
     if severity == Severity::Critical { Form::Text } else { Form::Notice }
 }
 
-pub(super) fn said(severity: Severity, body: Body) -> Kind {
+fn said(severity: Severity, body: Body) -> Kind {
     if form(severity) == Form::Text { Kind::Text(body) } else { Kind::Notice(body) }
 }
 

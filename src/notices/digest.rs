@@ -4,7 +4,7 @@ use sealbridge_contract::{Message, inbox::StoreWrite};
 
 use super::{
     Desk, Known, NotTaken, Told,
-    brought::{Author, Messages, kept, said},
+    brought::{Author, Messages, kept},
     together::Together,
     wording::{self, Digest},
 };
@@ -35,7 +35,7 @@ impl Author {
         let (counts, since) = (together.counts(), together.since);
         let digest = Digest { counts: &counts, lines: &lines, more: together.more(), since, go_on, over };
         let body = self.body(wording::digest(&self.together, &digest));
-        let message = Message::of(self.origin().author(), now, said(together.severity(), body));
+        let message = Message::of(self.origin().author(), now, self.said(together.severity(), body));
         Ok(Messages { messages: vec![(together.id.clone(), message)], writes })
     }
 }

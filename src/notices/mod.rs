@@ -8,6 +8,7 @@
 mod account;
 pub mod answers;
 mod brought;
+mod calling;
 mod connections;
 pub mod desk;
 mod dialect;

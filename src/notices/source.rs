@@ -13,6 +13,7 @@ use url::Url;
 use super::{
     Desk, Dialect, NotTaken, Origin, Posted, SourceName,
     brought::Author,
+    calling::Calls,
     gather::{Gathered, Policy},
     proof::{self, NotProven, Rules},
     silence,
@@ -95,7 +96,7 @@ impl Source {
             vigil: vigil.map(Mutex::new),
             policy: Policy::of(section),
             name: name.clone(),
-            author: Author::new(Origin::source(name, section.name.as_deref()), template),
+            author: Author::new(Origin::source(name, section.name.as_deref()), template, Calls::of(section)),
             secrets,
             rules: Rules::default(),
             api,

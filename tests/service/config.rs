@@ -321,6 +321,7 @@ fn example_parses_and_shows_the_defaults() {
             ("/sources/prometheus", "burst"),
             ("/sources/prometheus", "quiet"),
             ("/sources/prometheus", "quiet_zone"),
+            ("/sources/prometheus", "mention"),
             ("/health", "listen"),
             ("/metrics", "listen"),
         ];
@@ -333,7 +334,7 @@ fn example_parses_and_shows_the_defaults() {
 }
 
 #[test]
-fn what_of_a_source_is_gathered_is_checked_and_shown() {
+fn what_of_a_source_is_gathered_and_whom_it_calls_is_checked_and_shown() {
     let source =
         |lines: &str| format!("{MINIMAL}[sources.job]\nformat = \"raw\"\nto = [\"a/!r:example.org\"]\n{lines}");
     check(&source("quiet = \"22-\"\n"), &[], &[("7:1", "quiet hours are written \"22:00-07:00\"")]);
@@ -345,8 +346,9 @@ fn what_of_a_source_is_gathered_is_checked_and_shown() {
     for wrong in ["0s", "25h"] {
         check(&source(&format!("gather_for = \"{wrong}\"\n")), &[], &[("7:1", "from a second to a day")]);
     }
+    check(&source("mention = [\"@room\", \"ann\"]\n"), &[], &[("7:21", "who is called is a person there")]);
     let folder = TempDir::new().expect("a temporary folder can be made");
-    let good = "burst = 10\nquiet = \"22:00-07:00\"\nquiet_zone = \"Europe/Zurich\"\n";
+    let good = "mention = [\"@room\", \"@ann:example.org\"]\nburst = 10\nquiet = \"22:00-07:00\"\nquiet_zone = \"Europe/Zurich\"\n";
     fs::write(folder.path().join("sealbridge.toml"), source(good)).expect("a temporary folder takes a file");
     let shown = sealbridge(folder.path(), &["--config", "sealbridge.toml", "sources", "list"]);
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();

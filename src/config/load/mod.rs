@@ -9,12 +9,11 @@ mod telling;
 use std::{
     collections::BTreeMap,
     fs,
-    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use config::{ConfigError, Environment, File, FileFormat, Value};
-use sealbridge_contract::AccountName;
+use sealbridge_contract::{AccountName, PersonId, message::Mention};
 use serde::Deserialize;
 
 use self::document::Document;
@@ -24,7 +23,9 @@ pub use self::{
     names::variable_for,
     problems::{Place, Position, Problem, Problems},
 };
-use super::{Admin, Config, FixedLink, Format, Journal, Level, Listener, Log, Notices, Operator, Service, Source};
+use super::{
+    Admin, Commander, Config, FixedLink, Format, Journal, Level, Listener, Log, Notices, Operator, Service, Source,
+};
 use crate::{
     notices::{self, Severity, SourceName},
     store::LinkName,
@@ -284,7 +285,7 @@ impl<'a> Loading<'a> {
             self.problem("notices.listen_mail", words.into());
         }
         for (name, source) in &config.sources {
-            self.check_source(name, source, config.notices.listen);
+            self.check_source(name, source, config);
         }
         if let Some(admin) = &config.admin
             && !config.accounts.contains_key(&admin.account)
@@ -306,7 +307,7 @@ impl<'a> Loading<'a> {
         }
     }
 
-    fn check_source(&mut self, name: &SourceName, source: &Source, listen: Option<SocketAddr>) {
+    fn check_source(&mut self, name: &SourceName, source: &Source, config: &Config) {
         if source.to.is_empty() {
             self.problem(&format!("sources.{name}.to"), "a source is said in one conversation or more".into());
         }
@@ -314,7 +315,7 @@ impl<'a> Loading<'a> {
             let words = format!("{} secrets are valid at once, and no more", Source::MOST_SECRETS);
             self.problem(&format!("sources.{name}.secret_files"), words);
         }
-        if source.secret_files.is_empty() && listen.is_some_and(|at| !at.ip().is_loopback()) {
+        if source.secret_files.is_empty() && config.notices.listen.is_some_and(|at| !at.ip().is_loopback()) {
             let words = "a source without a secret is taken from this machine alone: name a secret, or let \
                          `notices.listen` be a loopback address";
             self.problem(&format!("sources.{name}.secret_files"), words.into());
@@ -341,6 +342,12 @@ impl<'a> Loading<'a> {
         }
         if source.quiet_zone.is_some() && source.quiet.is_none() {
             self.problem(&format!("sources.{name}.quiet_zone"), "say with `quiet` from when until when".into());
+        }
+        for (index, person) in source.mention.iter().enumerate() {
+            if !may_be_called(person, source, config) {
+                let words = "who is called is a person there, as \"@name:server\", or everybody, \"@room\"";
+                self.problem(&format!("sources.{name}.mention[{index}]"), words.into());
+            }
         }
         if source.most_per_minute == 0 {
             self.problem(&format!("sources.{name}.most_per_minute"), "more than nothing".into());
@@ -369,4 +376,13 @@ impl<'a> Loading<'a> {
             }
         }
     }
+}
+
+/// Whether somebody could be called where a source speaks.
+fn may_be_called(person: &str, source: &Source, config: &Config) -> bool {
+    let is_one = |account: &AccountName| {
+        let who = Commander { account: account.clone(), person: PersonId::new(person), key: None };
+        config.accounts.get(account).is_some_and(|account| account.check_commander(&who).is_ok())
+    };
+    person == Mention::EVERYBODY || source.to.iter().any(|to| is_one(&to.account))
 }

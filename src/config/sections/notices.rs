@@ -91,9 +91,16 @@ pub struct Source {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_zone: Option<Zone>,
     /// What matters as much is said in quiet hours, too. What is critical always is.
-    #[serde(default = "quiet_below")]
+    #[serde(default = "critical")]
     #[schemars(with = "String")]
     pub quiet_below: Severity,
+    /// Who is called by what matters as much as `mention_from`: people of Matrix, or everybody, `@room`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mention: Vec<String>,
+    /// From which severity on they are called.
+    #[serde(default = "critical")]
+    #[schemars(with = "String")]
+    pub mention_from: Severity,
     /// What becomes of people who come to its conversations: as in a link.
     #[serde(default)]
     #[schemars(with = "String")]
@@ -108,7 +115,7 @@ fn gather_for() -> Period {
     Period(Duration::from_secs(60))
 }
 
-fn quiet_below() -> Severity {
+fn critical() -> Severity {
     Severity::Critical
 }
 

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{Global, files, find, load};
 use crate::{
     config::{self, Config, Source, edit, parse_address},
-    notices::{Dialect, Posted, SourceName, dialects, wording},
+    notices::{Dialect, Posted, Severity, SourceName, dialects, wording},
     operator::{Failure, FailureKind, Outcome, output::Output},
 };
 
@@ -104,11 +104,12 @@ pub(super) fn list(config: &Config, output: Output) -> Found {
         };
         let listens = at.as_deref().unwrap_or("nowhere: set `listen` in [notices]");
         outcome.words.push_str(&format!("{name} ({}, {guarded}): {listens}\n  to {}\n", source.format, to.join(", ")));
-        gathers(source).iter().for_each(|gathers| outcome.words.push_str(&format!("  {gathers}\n")));
+        manners(source).iter().for_each(|manner| outcome.words.push_str(&format!("  {manner}\n")));
         outcome.lines.push(json!({
             "name": name, "format": source.format, "url": at, "to": to, "secrets": source.secret_files.len(),
             "burst": source.burst, "gather_for": source.gather_for, "quiet": source.quiet,
             "quiet_zone": source.quiet_zone, "quiet_below": source.quiet_below,
+            "mention": source.mention, "mention_from": source.mention_from,
         }));
     }
     if config.sources.is_empty() {
@@ -120,8 +121,12 @@ pub(super) fn list(config: &Config, output: Output) -> Found {
     Ok(None)
 }
 
-/// What of a source is gathered, in words.
-fn gathers(source: &Source) -> Vec<String> {
+fn severity(severity: Severity) -> String {
+    json!(severity).as_str().unwrap_or_default().to_owned()
+}
+
+/// What of a source is gathered and whom it calls, in words.
+fn manners(source: &Source) -> Vec<String> {
     let burst = source.burst.map(|burst| format!("{burst} at once within {}, the rest in a digest", source.gather_for));
     let quiet = source.quiet.map(|hours| {
         let zone = source.quiet_zone.clone().unwrap_or_default();
@@ -130,7 +135,9 @@ fn gathers(source: &Source) -> Vec<String> {
             json!(source.quiet_below).as_str().unwrap_or_default()
         )
     });
-    burst.into_iter().chain(quiet).collect()
+    let calls = (!source.mention.is_empty())
+        .then(|| format!("calls {} by what is {} or worse", source.mention.join(", "), severity(source.mention_from)));
+    burst.into_iter().chain(quiet).chain(calls).collect()
 }
 
 /// Where a source is heard. What takes mail is heard as mail if mail is taken at all.

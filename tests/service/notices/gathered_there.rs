@@ -11,6 +11,7 @@ use sealbridge_lab::{
     person::{Message, Person},
     servers,
 };
+use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -157,5 +158,71 @@ async fn what_is_gathered_is_neither_lost_nor_counted_twice_wherever_the_service
         ensure!(count == 1, "{words} is there {count} times: {heard:?}");
     }
     ensure!(heard.len() == 4, "{heard:?}");
+    Ok(())
+}
+
+fn alerts(severity: &str, firing: &[&str], over: &[&str]) -> String {
+    let alert = |name: &&str, status: &str| {
+        json!({
+            "status": status, "fingerprint": name, "labels": { "alertname": "notice", "instance": name, "severity": severity },
+            "annotations": { "summary": format!("{name} says @room") },
+        })
+    };
+    let firing = firing.iter().map(|name| alert(name, "firing"));
+    let all: Vec<_> = firing.chain(over.iter().map(|name| alert(name, "resolved"))).collect();
+    json!({ "version": "4", "groupKey": "g", "status": "firing", "alerts": all }).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_called_as_the_config_says_and_by_nothing_that_matters_less_or_is_told_again() -> Result<()> {
+    if !servers::available().await {
+        return Ok(());
+    }
+    let mut there = There::set("", Duration::ZERO).await?;
+    let (ann, bot) = (there.ann.user_id().to_owned(), there.scene.bots[0].clone());
+    let text = fs::read_to_string(there.scene.bridge.config())?;
+    let calls = format!("mention = [\"{ann}\", \"@stranger:example.org\", \"@room\"]\nmention_from = \"critical\"\n");
+    let alertmanager = format!("[sources.alerts]\nformat = \"alertmanager\"\nto = [\"a/{}\"]\n{calls}", there.room);
+    fs::write(there.scene.bridge.config(), format!("{text}{calls}{alertmanager}"))?;
+    there.scene.bridge.start().await?;
+    let called = json!({ "user_ids": [ann], "room": true });
+
+    // What a sender writes calls nobody, whatever it is.
+    ensure!(there.post(&format!("notice for {ann} and @room {bot}"), "warning").await == 200, "it is not said");
+    let warning = there.hears("notice for").await?;
+    ensure!(warning.content["m.mentions"] == json!({}), "{warning:?}");
+    ensure!(there.post("notice of a fire", "critical").await == 200, "it is not said");
+    let fire = there.hears("notice of a fire").await?;
+    ensure!(fire.content["m.mentions"] == called && fire.body.contains(&ann), "{fire:?}");
+    let pill = format!("<a href=\"https://matrix.to/#/{ann}\">");
+    ensure!(fire.content["formatted_body"].as_str().is_some_and(|html| html.contains(&pill)), "{fire:?}");
+
+    let url = format!("http://127.0.0.1:{}/alerts", there.port);
+    let requests = [
+        alerts("critical", &["one"], &[]),
+        alerts("critical", &["one"], &[]),
+        alerts("critical", &["one", "two"], &[]),
+        alerts("critical", &["one"], &["two"]),
+        alerts("critical", &[], &["one"]),
+    ];
+    for body in requests {
+        let answer = request("POST", &url, &[("content-type", "application/json")], body).await?;
+        ensure!(answer.status == 200, "{answer:?}");
+    }
+    there.hears("two says room").await?;
+    ensure!(there.post("notice at the end", "info").await == 200, "it is not said");
+    there.hears("notice at the end").await?;
+    let mut of_alerts = there.ann.messages_in(&there.room);
+    of_alerts.retain(|message| message.encrypted && message.body.contains("says room"));
+    let (edits, said): (Vec<_>, Vec<_>) =
+        of_alerts.iter().partition(|message| message.content["m.relates_to"]["rel_type"] == "m.replace");
+    ensure!(edits.len() == 4 && said.len() == 4, "{of_alerts:?}");
+    for edit in edits {
+        let mentions = [&edit.content["m.mentions"], &edit.content["m.new_content"]["m.mentions"]];
+        ensure!(mentions.into_iter().all(|mentions| *mentions == json!({})), "{edit:?}");
+    }
+    // It begins, and another begins; two ends call nobody.
+    let mentions: Vec<_> = said.iter().map(|message| &message.content["m.mentions"]).collect();
+    ensure!(mentions == [&called, &called, &json!({}), &json!({})], "{said:?}");
     Ok(())
 }
