@@ -26,8 +26,8 @@ pub use load::{
     nearest, schema, variable_for,
 };
 pub use sections::{
-    Admin, Commander, FixedLink, Format, Journal, Level, Listener, Log, Notices, Operator, Service, Source,
-    parse_address,
+    Acknowledging, Admin, Commander, FixedLink, Format, Journal, Level, Listener, Log, Notices, Operator, Service,
+    Source, parse_address,
 };
 pub use show::{redacted, redacted_toml, sounds_secret};
 pub use units::{Period, Size};
@@ -110,7 +110,10 @@ impl Config {
         let carrying = self.sources.iter().flat_map(|(name, source)| {
             let ends = source.to.iter().map(|to| vec![name.address(), to.clone()]);
             let links = ends.map(|ends| FixedLink { new_members: source.new_members, ..FixedLink::of(ends) });
-            links.enumerate().map(|(number, link)| (name.link(number), link))
+            let next = source.escalate_to.iter().map(|to| vec![name.next_address(), to.clone()]);
+            let next = next.map(|ends| FixedLink { new_members: source.new_members, ..FixedLink::of(ends) });
+            let next = next.enumerate().map(|(number, link)| (name.next_link(number), link));
+            links.enumerate().map(|(number, link)| (name.link(number), link)).chain(next)
         });
         self.links.clone().into_iter().chain(carrying).collect()
     }

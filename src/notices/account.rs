@@ -60,13 +60,10 @@ impl Transport for Account {
     }
 
     fn conversations(&self) -> Vec<ConversationInfo> {
-        let conversation = |name: &SourceName| ConversationInfo {
-            id: name.conversation(),
-            name: None,
-            encryption: Encryption::Absent,
-            members: 1,
-        };
-        self.sources.iter().map(conversation).collect()
+        let conversation =
+            |id: ConversationId| ConversationInfo { id, name: None, encryption: Encryption::Absent, members: 1 };
+        let each = |name: &SourceName| [name.conversation(), name.next_address().conversation];
+        self.sources.iter().flat_map(each).map(conversation).collect()
     }
 
     async fn find(&self, _slip: &Slip) -> Result<Found, DeliveryError> {

@@ -14,6 +14,8 @@ use serde_json::Value;
 use super::{
     Acknowledged, Alert, Attachment, Desk, Incident, Known, NotTaken, Notice, Origin, Severity, Step, Told,
     calling::Calls,
+    desk::Said,
+    escalation::Escalation,
     gather::Gathering,
     together::is_together,
     wording::{self, Course, Template, Worded, Words},
@@ -32,6 +34,8 @@ pub(super) struct Messages {
     pub(super) messages: Vec<(RemoteId, Message)>,
     /// What is to be remembered.
     pub(super) writes: Vec<StoreWrite>,
+    /// What is said elsewhere with them.
+    pub(super) beside: Vec<Said>,
 }
 
 /// Of which incident a message is.
@@ -52,13 +56,14 @@ pub(super) struct Author {
     pub(super) together: Template,
     /// Who is called. An edit calls nobody.
     calls: Calls,
+    pub(super) escalation: Option<Escalation>,
 }
 
 impl Author {
     /// Who makes messages with this template.
     #[must_use]
-    pub(super) fn new(origin: Origin, template: Template, calls: Calls) -> Self {
-        Self { origin, template, ours: Template::of_ours(), together: Template::of_digests(), calls }
+    pub(super) fn new(origin: Origin, template: Template, calls: Calls, escalation: Option<Escalation>) -> Self {
+        Self { origin, template, ours: Template::of_ours(), together: Template::of_digests(), calls, escalation }
     }
 
     /// Where they come from.
@@ -111,7 +116,7 @@ impl Author {
             None => self.said(notice.severity, body),
         };
         let message = Message::of(self.origin.author(), desk.clock().now(), kind);
-        Messages { messages: vec![(Desk::fresh_id(), message)], writes: Vec::new() }
+        Messages { messages: vec![(Desk::fresh_id(), message)], ..Messages::default() }
     }
 
     /// What is said for the first time, of so much weight.
@@ -127,7 +132,7 @@ impl Author {
         Body { html: html.map(Into::into), ..Body::plain(plain) }
     }
 
-    fn template_for(&self, known: &Known) -> &Template {
+    pub(super) fn template_for(&self, known: &Known) -> &Template {
         if known.ours { &self.ours } else { &self.template }
     }
 
@@ -142,17 +147,19 @@ impl Author {
         let (now, fresh) = (desk.clock().now(), Desk::fresh_id());
         let before = self.known(desk, &key).await?;
         let told = before.as_ref().map(|known| known.told);
+        let was_acknowledged = before.as_ref().is_some_and(|known| known.acknowledged.is_some());
         let (step, mut known) = Known::hear(before, incident, values, fresh.clone(), now);
         let news = known.news(&step);
+        self.wait_for_somebody(&key, &known, was_acknowledged, gathering);
         match told {
             _ if step == Step::EndsUnknown && incident.only_if_known => return Ok(Messages::default()),
-            None if gathering.holds(news) => return Ok(self.gather(key, known, &step, gathering)),
+            None if gathering.holds(news) => return Ok(self.gather(desk, key, known, &step, gathering)),
             None | Some(Told::Alone) => {}
             // What is told again is no reason for a message of its own.
             Some(Told::Together) if step == Step::Repeats => {
                 return Ok(Messages { writes: vec![StoreWrite::put(key, kept(&known))], ..Messages::default() });
             }
-            Some(_) if gathering.holds_of(&key, news) => return Ok(self.gather(key, known, &step, gathering)),
+            Some(_) if gathering.holds_of(&key, news) => return Ok(self.gather(desk, key, known, &step, gathering)),
             Some(_) => {
                 gathering.leave(&key);
                 known = Known { root: fresh, told: Told::Alone, ..known };
@@ -182,18 +189,13 @@ impl Author {
             messages.push((id.clone(), self.news(desk, template, &course, &changed, &root, (severity, news))));
             said_of_it = Some(id);
         }
+        let beside = self.beside(desk, &known, &step);
         let mut writes = Vec::new();
         match step {
             Step::EndsUnknown => {}
-            Step::Ends { .. } => {
-                writes.extend(known.said.iter().chain([&root]).map(|id| StoreWrite::delete(pointer(id))));
-                writes.push(StoreWrite::delete(key));
-            }
+            Step::Ends { .. } => writes.extend(forget(&key, &known)),
             _ => {
-                let root = serde_json::to_vec(&Root { incident: key.clone() }).expect("a text");
-                for id in said_of_it.iter().chain([&known.root]) {
-                    writes.push(StoreWrite::put(pointer(id), SecretBytes::new(root.clone())));
-                }
+                writes.extend(said_of_it.iter().chain([&known.root]).map(|id| points(id, &key)));
                 known.said.extend(said_of_it);
                 if known.said.len() > MOST_SAID {
                     writes.push(StoreWrite::delete(pointer(&known.said.remove(0))));
@@ -201,18 +203,19 @@ impl Author {
                 writes.push(StoreWrite::put(key, kept(&known)));
             }
         }
-        Ok(Messages { messages, writes })
+        Ok(Messages { messages, writes, beside })
     }
 
     /// Gathers what is told of an incident that has no message of its own.
-    fn gather(&self, key: String, known: Known, step: &Step, gathering: &mut Gathering<'_>) -> Messages {
+    fn gather(&self, desk: &Desk, key: String, known: Known, step: &Step, gathering: &mut Gathering<'_>) -> Messages {
+        let beside = self.beside(desk, &known, step);
         let alerts = known.course();
         let words = self.body(wording::root(self.template_for(&known), &course(&known, &alerts)));
         let is_known = *step != Step::EndsUnknown;
         let root = gathering.take(known.news(step), words.plain.as_str(), is_known.then_some(&key));
         let known = Known { root, told: Told::Later, ..known };
         let writes = is_known.then(|| StoreWrite::put(key, kept(&known))).into_iter().collect();
-        Messages { writes, ..Messages::default() }
+        Messages { messages: Vec::new(), writes, beside }
     }
 
     /// What is kept of an incident.
@@ -226,7 +229,7 @@ impl Author {
 
     /// What changed, in the thread of the incident's message, so that whoever reads the room is called to it: an edit
     /// calls nobody.
-    fn news(
+    pub(super) fn news(
         &self,
         desk: &Desk,
         template: &Template,
@@ -249,16 +252,16 @@ impl Author {
         desk: &Desk,
         about: &RemoteId,
         by: &str,
-        looks_after: bool,
+        (looks_after, proven): (bool, bool),
     ) -> Result<Option<Messages>, NotTaken> {
-        let Some((key, known)) = self.incident(desk, about).await? else { return Ok(None) };
-        let now = desk.clock().now();
-        // Whoever takes their word back takes nobody else's.
-        let by_them = known.acknowledged.as_ref().is_some_and(|who| who.by == by);
-        if by_them == looks_after {
-            return Ok(None);
+        if is_together(about.as_str()) {
+            return self.acknowledged_together(desk, about, by, (looks_after, proven)).await;
         }
-        let acknowledged = looks_after.then(|| Acknowledged { by: by.to_owned(), at: now });
+        let known = self.incident(desk, about).await?;
+        let is_new = |known: &Known| known.may_be_acknowledged(by, looks_after, proven);
+        let Some((key, known)) = known.filter(|(_, known)| is_new(known)) else { return Ok(None) };
+        let now = desk.clock().now();
+        let acknowledged = looks_after.then(|| Acknowledged { by: by.to_owned(), at: now, proven });
         Ok(Some(self.as_it_is(desk, key, &Known { acknowledged, ..known })))
     }
 
@@ -278,16 +281,22 @@ impl Author {
     /// The incident's message as it is to be now, and what is kept of it.
     #[must_use]
     pub(super) fn as_it_is(&self, desk: &Desk, key: String, known: &Known) -> Messages {
+        let is_alone = known.told == Told::Alone;
+        let messages = is_alone.then(|| (Desk::fresh_id(), self.edited(desk, known, &known.root)));
+        let beside = self.beside(desk, known, &Step::Repeats);
+        Messages { messages: messages.into_iter().collect(), writes: vec![StoreWrite::put(key, kept(known))], beside }
+    }
+
+    /// The words of an incident as it is now, in the place of an earlier message of it.
+    pub(super) fn edited(&self, desk: &Desk, known: &Known, earlier: &RemoteId) -> Message {
         let alerts = known.course();
         let words = self.body(wording::root(self.template_for(known), &course(known, &alerts)));
-        let message =
-            Message::of(self.origin.author(), desk.clock().now(), edit(known.root.clone(), known.severity(), words));
-        Messages { messages: vec![(Desk::fresh_id(), message)], writes: vec![StoreWrite::put(key, kept(known))] }
+        Message::of(self.origin.author(), desk.clock().now(), edit(earlier.clone(), known.severity(), words))
     }
 }
 
-fn course<'a>(known: &'a Known, alerts: &'a [Alert]) -> Course<'a> {
-    let acknowledged = known.acknowledged.as_ref().map(|who| (who.by.as_str(), who.at));
+pub(super) fn course<'a>(known: &'a Known, alerts: &'a [Alert]) -> Course<'a> {
+    let acknowledged = known.acknowledged.as_ref();
     Course { values: &known.values, alerts, acknowledged, silenced_until: known.silenced_until }
 }
 
@@ -295,7 +304,19 @@ fn pointer(id: &RemoteId) -> String {
     format!("{ROOTS}{}", id.as_str())
 }
 
-fn changed<'a, 'n>(alerts: &'a [Alert], names: impl Iterator<Item = &'n String>) -> Vec<&'a Alert> {
+/// That a message is of an incident.
+pub(super) fn points(id: &RemoteId, incident: &str) -> StoreWrite {
+    let root = serde_json::to_vec(&Root { incident: incident.to_owned() }).expect("a text");
+    StoreWrite::put(pointer(id), SecretBytes::new(root))
+}
+
+/// Nothing is kept of an incident any more.
+pub(super) fn forget(key: &str, known: &Known) -> Vec<StoreWrite> {
+    let pointers = known.messages().map(|id| StoreWrite::delete(pointer(id)));
+    pointers.chain([StoreWrite::delete(key)]).collect()
+}
+
+pub(super) fn changed<'a, 'n>(alerts: &'a [Alert], names: impl Iterator<Item = &'n String>) -> Vec<&'a Alert> {
     names.filter_map(|name| alerts.iter().find(|alert| alert.fingerprint == *name)).collect()
 }
 

@@ -25,7 +25,7 @@ impl Calls {
 }
 
 /// The same words, with these below them, who are called. Clients show the formatted form as people.
-fn call(whom: &[String], mut body: Body) -> Body {
+pub(super) fn call(whom: &[String], mut body: Body) -> Body {
     if whom.is_empty() {
         return body;
     }

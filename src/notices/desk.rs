@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::{Origin, account, following::Following, standing::Standing};
+use super::{Origin, account, digest::DIGESTS, following::Following, standing::Standing};
 use crate::{
     flow::{Outcomes, TableHandle, table::Table},
     store::SharedJournal,
@@ -27,6 +27,9 @@ pub const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 const SOON: Duration = Duration::from_millis(250);
 /// As many names are remembered at most, of all sources.
 const MOST_REMEMBERED: usize = 200_000;
+/// For how long, and of how many digests, it is known of which incidents they told.
+const DIGESTS_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+const MOST_DIGESTS: usize = 10_000;
 /// Where they are kept in the account's own store.
 const NAMES: &str = "name/";
 
@@ -64,6 +67,9 @@ pub struct Named<'a> {
     /// The digest in which some of it will be said, or all.
     pub held: Option<&'a RemoteId>,
 }
+
+/// A message, with the conversation of ours from which it comes and its name.
+pub(super) type Said = (Address, RemoteId, Message);
 
 /// Takes notices.
 pub struct Desk {
@@ -113,6 +119,14 @@ impl Desk {
         &self.clock
     }
 
+    /// All that is kept under keys that begin so.
+    ///
+    /// # Errors
+    /// [`NotTaken::NotNow`]: the journal does not say now.
+    pub(super) async fn kept_before(&self, prefix: &str) -> Result<Vec<(String, SecretBytes)>, NotTaken> {
+        self.intake.read_all(&self.account, prefix).await.map_err(not_now)
+    }
+
     /// What a message is called that is still to be taken.
     #[must_use]
     pub fn fresh_id() -> RemoteId {
@@ -129,7 +143,22 @@ impl Desk {
         origin: &Origin,
         messages: Vec<(RemoteId, Message)>,
         named: Named<'_>,
+        writes: Vec<StoreWrite>,
+    ) -> Result<Following, NotTaken> {
+        self.take_with(origin, messages, named, writes, Vec::new()).await
+    }
+
+    /// The same, and commits with them what is said `beside` by other origins, which is not followed.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: nothing was kept.
+    pub(super) async fn take_with(
+        &self,
+        origin: &Origin,
+        messages: Vec<(RemoteId, Message)>,
+        named: Named<'_>,
         mut writes: Vec<StoreWrite>,
+        beside: Vec<Said>,
     ) -> Result<Following, NotTaken> {
         let what = self.digest("what", origin, named.what);
         let mut names: Vec<_> =
@@ -155,7 +184,12 @@ impl Desk {
         let known = serde_json::to_vec(&Remembered { ids: ids.clone(), what }).expect("texts");
         let keys: Vec<_> = names.into_iter().map(|(key, _)| key).collect();
         writes.extend(keys.iter().map(|key| StoreWrite::put(key, SecretBytes::new(known.clone()))));
-        self.commit(origin, messages, ids, writes, keys).await
+        let table = self.table.now();
+        let to = self.may_be_said(&table, origin.address())?;
+        // Before the commit, since what becomes of it may be known at once.
+        let waiter = self.outcomes.wait_for(origin.address().clone(), ids.clone());
+        self.hand_in(origin, messages, beside, writes).await?;
+        Ok(Following::new(origin.clone(), ids, to, waiter, keys))
     }
 
     /// Whether something of this origin may be said anywhere, as far as that is known now.
@@ -164,22 +198,6 @@ impl Desk {
     /// [`NotTaken`]: why not.
     pub fn may_be_taken(&self, origin: &Origin) -> Result<(), NotTaken> {
         self.may_be_said(&self.table.now(), origin.address()).map(drop)
-    }
-
-    async fn commit(
-        &self,
-        origin: &Origin,
-        messages: Vec<(RemoteId, Message)>,
-        ids: Vec<RemoteId>,
-        writes: Vec<StoreWrite>,
-        names: Vec<String>,
-    ) -> Result<Following, NotTaken> {
-        let table = self.table.now();
-        let to = self.may_be_said(&table, origin.address())?;
-        // Before the commit, since what becomes of it may be known at once.
-        let waiter = self.outcomes.wait_for(origin.address().clone(), ids.clone());
-        self.hand_in(origin, messages, writes).await?;
-        Ok(Following::new(origin.clone(), ids, to, waiter, names))
     }
 
     /// Commits messages that somebody was told are kept, whatever is known of where they go: what may not be said there is
@@ -196,7 +214,7 @@ impl Desk {
         if self.table.now().listeners(origin.address(), self.clock.now()).next().is_none() {
             return Err(NotTaken::NotNow("the source leads nowhere yet".into()));
         }
-        self.hand_in(origin, messages, writes).await
+        self.hand_in(origin, messages, Vec::new(), writes).await
     }
 
     /// Commits what is to be remembered, where nothing is said.
@@ -211,15 +229,17 @@ impl Desk {
         &self,
         origin: &Origin,
         messages: Vec<(RemoteId, Message)>,
+        beside: Vec<Said>,
         store: Vec<StoreWrite>,
     ) -> Result<(), NotTaken> {
-        let arrival = |(id, message)| {
+        let said = messages.into_iter().map(|(id, message)| (origin.address().clone(), id, message));
+        let arrival = |(from, id, message): Said| {
             let message = Cleartext::new(message);
             // It is the operator's own source, and its secret was asked for.
             let incoming = Incoming { id, message, trust: SenderTrust::Proven, identity: None, once: None };
-            Arrival { conversation: origin.address().conversation.clone(), what: Arrived::Message(incoming) }
+            Arrival { conversation: from.conversation, what: Arrived::Message(incoming) }
         };
-        let arrivals = messages.into_iter().map(arrival).collect();
+        let arrivals = said.chain(beside).map(arrival).collect();
         let batch = Batch { arrivals, store, ..Batch::default() };
         self.intake.accept(&self.account, batch).await.map_err(not_now)
     }
@@ -237,7 +257,7 @@ impl Desk {
         };
         let deletions = following.ids().iter().map(deletion).collect();
         let forgotten = following.names().iter().map(StoreWrite::delete).collect();
-        self.hand_in(origin, deletions, forgotten).await
+        self.hand_in(origin, deletions, Vec::new(), forgotten).await
     }
 
     /// Follows a notice until it is certain everywhere what became of it, and no longer than `within`. One that waits
@@ -306,6 +326,8 @@ impl Desk {
     /// # Errors
     /// [`NotAccepted`].
     pub async fn prune(&self) -> Result<usize, NotAccepted> {
+        let digests = Keep { most: MOST_DIGESTS, within: DIGESTS_FOR };
+        self.intake.prune(&self.account, DIGESTS, digests).await?;
         self.intake.prune(&self.account, NAMES, Keep { most: MOST_REMEMBERED, within: REMEMBERED }).await
     }
 

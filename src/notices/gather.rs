@@ -1,9 +1,9 @@
 //! Which notices of a source are said at once, and which are gathered and said as one message: those of a burst beyond its
-//! first, and those of quiet hours. Pure.
+//! first, and those of quiet hours; and when somebody else is told of an incident. Pure.
 //!
 //! What quiet hours let pass has a digest and a count of its own, so that a flood of news delays nothing of it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use sealbridge_contract::{RemoteId, SecretBytes, Timestamp, inbox::StoreWrite};
 
@@ -16,6 +16,8 @@ use crate::config;
 
 /// Where what is gathered is kept in the account's own store.
 pub(super) const GATHERED: &str = "together/";
+/// Where it is kept when somebody else is told that nobody looks after an incident.
+const WAITS: &str = "escalation/";
 /// Nothing is gathered for longer. What is further off was set by a clock that was moved back since.
 const LONGEST: Duration = Duration::from_secs(26 * 3600);
 
@@ -50,6 +52,8 @@ impl Urgency {
 pub(super) struct Gathered {
     open: [Option<Together>; 2],
     lately: [Option<Lately>; 2],
+    /// When somebody else is told that nobody looks after an incident, by its key.
+    waits: BTreeMap<String, Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +69,8 @@ pub(super) struct Gathering<'a> {
     gathered: Gathered,
     changed: [bool; 2],
     held: Option<RemoteId>,
+    waits: Vec<String>,
+    at_once: bool,
     now: Timestamp,
 }
 
@@ -78,6 +84,7 @@ impl Policy {
         }
     }
 
+    #[cfg(test)]
     const NONE: Self = Self { burst: None, quiet: None, passes_from: Severity::Critical };
 
     /// Whether anything is ever gathered.
@@ -102,10 +109,44 @@ impl Gathered {
         Urgency::ALL.map(|urgency| urgency.key(source))
     }
 
-    /// As it was kept under each of them. What can't be read holds nothing any more.
-    pub(super) fn kept(kept: [Option<SecretBytes>; 2]) -> Self {
+    /// Before the key of an incident, where it is kept when somebody else is told of it.
+    pub(super) fn waits_before(source: &SourceName) -> String {
+        format!("{WAITS}{source}/")
+    }
+
+    /// As it was kept under each of these. What can't be read holds nothing any more.
+    pub(super) fn kept(source: &SourceName, kept: [Option<SecretBytes>; 2], waits: Vec<(String, SecretBytes)>) -> Self {
         let open = kept.map(|kept| kept.and_then(|kept| serde_json::from_slice(kept.expose()).ok()));
-        Self { open, lately: Default::default() }
+        let before = Self::waits_before(source);
+        let wait = |(key, at): (String, SecretBytes)| {
+            Some((key.strip_prefix(&before)?.to_owned(), serde_json::from_slice(at.expose()).ok()?))
+        };
+        Self { open, lately: Default::default(), waits: waits.into_iter().filter_map(wait).collect() }
+    }
+
+    /// The incidents of which it is time to tell somebody else, who is told after so long.
+    pub(super) fn overdue(&self, after: Duration, now: Timestamp) -> Vec<String> {
+        // One that is further off than that was put off for a silence, or set before the clock was moved.
+        let longest = after.max(super::silence::LONGEST);
+        let is_time = |(_, at): &(&String, &Timestamp)| at.has_come(now, longest);
+        self.waits.iter().filter(is_time).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// It is told then, or not at all. What is to be kept of that.
+    pub(super) fn waits(&mut self, source: &SourceName, incident: &str, at: Option<Timestamp>) -> StoreWrite {
+        match at {
+            Some(at) => drop(self.waits.insert(incident.to_owned(), at)),
+            None => drop(self.waits.remove(incident)),
+        }
+        self.wait(source, incident)
+    }
+
+    fn wait(&self, source: &SourceName, incident: &str) -> StoreWrite {
+        let key = format!("{}{incident}", Self::waits_before(source));
+        match self.waits.get(incident) {
+            Some(at) => StoreWrite::put(key, SecretBytes::new(serde_json::to_vec(at).expect("a number"))),
+            None => StoreWrite::delete(key),
+        }
     }
 
     /// When that is to be said of which this is the name. `None`: nothing of this name is gathered.
@@ -133,18 +174,33 @@ impl Gathered {
 
 impl<'a> Gathering<'a> {
     pub(super) fn new(policy: &'a Policy, gathered: Gathered, now: Timestamp) -> Self {
-        Self { policy, gathered, changed: [false; 2], held: None, now }
+        Self { policy, gathered, changed: [false; 2], held: None, waits: Vec::new(), at_once: false, now }
     }
 
-    /// By which everything is said at once.
-    pub(super) fn none() -> Gathering<'static> {
-        static NONE: Policy = Policy::NONE;
-        Gathering::new(&NONE, Gathered::default(), Timestamp::default())
+    /// One that is said at once, whatever the policy.
+    pub(super) fn at_once(policy: &'a Policy, gathered: Gathered, now: Timestamp) -> Self {
+        Self { at_once: true, ..Self::new(policy, gathered, now) }
+    }
+
+    /// Somebody else is told of an incident so long after now, if nobody looks after it. One that waits already goes on
+    /// waiting, unless it is to begin `anew`.
+    pub(super) fn waits_for(&mut self, incident: &str, after: Duration, anew: bool) {
+        if anew || !self.gathered.waits.contains_key(incident) {
+            self.gathered.waits.insert(incident.to_owned(), self.now.plus(after));
+            self.waits.push(incident.to_owned());
+        }
+    }
+
+    /// Nobody else is told of an incident any more.
+    pub(super) fn waits_no_more(&mut self, incident: &str) {
+        if self.gathered.waits.remove(incident).is_some() {
+            self.waits.push(incident.to_owned());
+        }
     }
 
     /// Whether what matters so much is held now. What is not counts as said.
     pub(super) fn holds(&mut self, severity: Severity) -> bool {
-        if !self.policy.gathers() {
+        if !self.policy.gathers() || self.at_once {
             return false;
         }
         let urgency = self.policy.urgency(severity);
@@ -220,12 +276,13 @@ impl<'a> Gathering<'a> {
             let open = serde_json::to_vec(open).expect("texts and numbers");
             Some(StoreWrite::put(urgency.key(source), SecretBytes::new(open)))
         };
-        changed.filter_map(write).collect()
+        let waits = self.waits.iter().map(|incident| self.gathered.wait(source, incident));
+        changed.filter_map(write).chain(waits).collect()
     }
 
     /// What is so once it is kept.
-    pub(super) fn into_gathered(self) -> Gathered {
-        self.gathered
+    pub(super) fn gathered(&self) -> &Gathered {
+        &self.gathered
     }
 }
 
@@ -257,7 +314,7 @@ mod tests {
                 gathering.take(severity, "words", None);
             }
             assert_eq!((gathering.held().is_some(), gathering.writes(&name()).len()), (held, usize::from(held)));
-            self.1 = gathering.into_gathered();
+            self.1 = gathering.gathered().clone();
             held
         }
 
@@ -341,9 +398,29 @@ mod tests {
         let mut writes = gathering.writes(&name());
         assert_eq!(writes.iter().map(|write| &write.key).collect::<Vec<_>>(), [&loud]);
         assert_ne!(calm, loud);
-        let kept = Gathered::kept([None, writes.remove(0).value]);
+        let kept = Gathered::kept(&name(), [None, writes.remove(0).value], Vec::new());
         assert_eq!(kept.due_of(id.as_str()), Some(Timestamp(1).plus(Duration::from_secs(60))));
-        assert_eq!(Gathered::kept([Some(SecretBytes::new(b"{".to_vec())), None]).due_of(id.as_str()), None);
+        let unreadable = [Some(SecretBytes::new(b"{".to_vec())), None];
+        assert_eq!(Gathered::kept(&name(), unreadable, Vec::new()).due_of(id.as_str()), None);
+    }
+
+    #[test]
+    fn somebody_else_is_told_of_an_incident_when_it_is_time_also_by_what_is_kept() {
+        let (policy, minute) = (Policy::NONE, Duration::from_secs(60));
+        let mut gathering = Gathering::new(&policy, Gathered::default(), Timestamp(0));
+        gathering.waits_for("a", minute, false);
+        gathering.waits_for("b", minute, false);
+        gathering.waits_no_more("b");
+        gathering.now = Timestamp(30 * SECOND);
+        gathering.waits_for("a", minute, false);
+        let writes = gathering.writes(&name());
+        let kept = writes.into_iter().filter_map(|write| Some((write.key, write.value?))).collect();
+        let mut kept = Gathered::kept(&name(), [None, None], kept);
+        assert_eq!(kept.overdue(minute, Timestamp(60 * SECOND - 1)), Vec::<String>::new());
+        assert_eq!(kept.overdue(minute, Timestamp(60 * SECOND)), ["a"]);
+        assert!(kept.waits(&name(), "a", Some(Timestamp(90 * SECOND))).value.is_some());
+        assert_eq!(kept.overdue(minute, Timestamp(60 * SECOND)), Vec::<String>::new());
+        assert!(kept.waits(&name(), "a", None).value.is_none() && kept.overdue(minute, Timestamp(HOUR)).is_empty());
     }
 
     #[test]
@@ -354,7 +431,7 @@ mod tests {
         assert!(gathering.holds_of("incident", Severity::Info) && !gathering.holds_of("incident", Severity::Critical));
         gathering.leave("incident");
         assert!(gathering.holds_of("incident", Severity::Info), "it is night");
-        let (_, open) = gathering.into_gathered().due(&policy, &name(), Timestamp(31 * HOUR)).expect("it is said");
+        let (_, open) = gathering.gathered().due(&policy, &name(), Timestamp(31 * HOUR)).expect("it is said");
         assert!(!open.tells_of("incident") && open.counts() == [(Severity::Warning, 1)]);
     }
 }

@@ -37,6 +37,9 @@ pub struct Known {
     /// How it is told of.
     #[serde(default)]
     pub told: Told,
+    /// By what somebody else was told that nobody looks after it.
+    #[serde(default)]
+    pub escalated: Option<RemoteId>,
 }
 
 /// How an incident is told of.
@@ -65,13 +68,17 @@ pub struct KnownAlert {
     pub since: Timestamp,
 }
 
-/// Who said that they look after an incident. A server could have made that up, so it changes nothing but words.
+/// Who said that they look after an incident. A server could have made a reaction up, so it changes nothing but words, and
+/// whether somebody else is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {
     /// Under which name they appear.
     pub by: String,
     /// When.
     pub at: Timestamp,
+    /// It is proven that it was them.
+    #[serde(default)]
+    pub proven: bool,
 }
 
 /// What a request changed.
@@ -119,6 +126,7 @@ impl Known {
             said: Vec::new(),
             ours: incident.ours,
             told: Told::Alone,
+            escalated: None,
         };
         let mut known = known.unwrap_or_else(fresh);
         known.values = values.clone();
@@ -168,6 +176,22 @@ impl Known {
             }
             Step::Begins | Step::Repeats => self.severity(),
         }
+    }
+
+    /// Whether it changes anything that somebody says that they look after it, or no longer. Whoever takes their word back
+    /// takes nobody else's, and what is proven is not taken over by what is not.
+    #[must_use]
+    pub fn may_be_acknowledged(&self, by: &str, looks_after: bool, proven: bool) -> bool {
+        match &self.acknowledged {
+            Some(who) if who.proven && !proven => false,
+            Some(who) => (who.by == by && who.proven == proven) != looks_after,
+            None => looks_after,
+        }
+    }
+
+    /// All that was said of it, its message included.
+    pub fn messages(&self) -> impl Iterator<Item = &RemoteId> {
+        self.said.iter().chain([&self.root]).chain(&self.escalated)
     }
 
     /// How many alerts go on.
@@ -251,7 +275,7 @@ mod tests {
     #[test]
     fn whoever_looks_after_it_has_not_seen_what_began_since() {
         let (_, known) = hear(None, &[("a", true), ("b", true)], 1);
-        let acknowledged = Some(Acknowledged { by: "Ann".into(), at: Timestamp(2) });
+        let acknowledged = Some(Acknowledged { by: "Ann".into(), at: Timestamp(2), proven: false });
         let known = Known { acknowledged: acknowledged.clone(), ..known };
         let (_, known) = hear(Some(known), &[("a", false)], 3);
         assert_eq!(known.acknowledged, acknowledged, "less is wrong than they know");

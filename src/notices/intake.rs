@@ -173,20 +173,23 @@ impl Intake {
             let made = source.author.messages(&self.desk, &self.spool, notice, &mut gathering).await?;
             all.messages.extend(made.messages);
             all.writes.extend(made.writes);
+            all.beside.extend(made.beside);
         }
         all.writes.extend(gathering.writes(&source.name));
         if all.messages.is_empty() && gathering.held().is_none() {
             if !all.writes.is_empty() {
                 self.desk.remember(all.writes).await?;
+                turn.as_deref_mut().into_iter().for_each(|turn| turn.clone_from(gathering.gathered()));
             }
             return Ok(None);
         }
         let named = Named { held: gathering.held(), ..named };
-        let following = self.desk.take(source.author.origin(), all.messages, named, all.writes).await?;
+        let Messages { messages, writes, beside } = all;
+        let following = self.desk.take_with(source.author.origin(), messages, named, writes, beside).await?;
         fail::fail_point!("notices::after-keep");
         let is_held = gathering.held().is_some() && !following.is_again();
         if let Some(turn) = turn.as_deref_mut().filter(|_| !following.is_again()) {
-            *turn = gathering.into_gathered();
+            turn.clone_from(gathering.gathered());
         }
         Ok(Some((following, is_held)))
     }
@@ -219,19 +222,37 @@ impl Intake {
         server.take_for(self, stop).await;
     }
 
-    /// Somebody reacts to a notice.
+    /// Somebody reacts to a notice that came from this conversation of ours.
     ///
     /// # Errors
     /// [`NotTaken`]: it is not kept.
-    pub async fn reacted(&self, source: &str, about: &RemoteId, by: &str, looks_after: bool) -> Result<(), NotTaken> {
-        let Some(source) = SourceName::parse(source).ok().and_then(|name| self.sources.get(&name)) else {
-            return Ok(());
-        };
+    pub async fn reacted(&self, from: &str, about: &RemoteId, by: &str, looks_after: bool) -> Result<(), NotTaken> {
+        let source = SourceName::of_conversation(from).and_then(|name| self.sources.get(&name));
+        let Some(source) = source.filter(|source| source.heeds_reactions) else { return Ok(()) };
         let _turn = source.turn(&self.desk).await?;
-        if let Some(made) = source.author.acknowledged(&self.desk, about, by, looks_after).await? {
-            self.desk.take(source.author.origin(), made.messages, Named::default(), made.writes).await?;
+        match source.author.acknowledged(&self.desk, about, by, (looks_after, false)).await? {
+            Some(made) => self.tell(source, made).await,
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Somebody says, as is proven, that they look after the incident that a message is of. False: it is of none.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: it is not kept.
+    pub async fn acknowledge(&self, source: &SourceName, about: &RemoteId, by: &str) -> Result<bool, NotTaken> {
+        let Some(source) = self.sources.get(source) else { return Ok(false) };
+        let _turn = source.turn(&self.desk).await?;
+        match source.author.acknowledged(&self.desk, about, by, (true, true)).await? {
+            Some(made) => self.tell(source, made).await.map(|()| true),
+            None => Ok(source.author.incident(&self.desk, about).await?.is_some()),
+        }
+    }
+
+    /// Commits what is told of an incident without anybody who waits for it.
+    pub(super) async fn tell(&self, source: &Source, made: Messages) -> Result<(), NotTaken> {
+        let Messages { messages, writes, beside } = made;
+        self.desk.take_with(source.author.origin(), messages, Named::default(), writes, beside).await.map(drop)
     }
 
     /// Says that a source is tried, where it is heard. `None`: there is no such source.
@@ -276,7 +297,7 @@ impl Intake {
             return Ok(Silenced::Refused(why));
         }
         let made = source.author.as_it_is(&self.desk, key, &Known { silenced_until: Some(until), ..known });
-        self.desk.take(source.author.origin(), made.messages, Named::default(), made.writes).await?;
+        self.tell(source, made).await?;
         Ok(Silenced::Yes)
     }
 

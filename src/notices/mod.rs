@@ -14,6 +14,7 @@ pub mod desk;
 mod dialect;
 pub mod dialects;
 mod digest;
+mod escalation;
 mod following;
 mod gather;
 mod incidents;
@@ -36,7 +37,13 @@ mod watch;
 pub mod wording;
 
 /// Named places where the recovery suite kills the process.
-pub const FAILPOINTS: &[&str] = &["notices::after-keep", "notices::before-digest", "notices::after-digest"];
+pub const FAILPOINTS: &[&str] = &[
+    "notices::after-keep",
+    "notices::before-digest",
+    "notices::after-digest",
+    "notices::before-escalation",
+    "notices::after-escalation",
+];
 
 pub use account::Account;
 pub(crate) use brought::media;

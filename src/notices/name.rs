@@ -15,6 +15,9 @@ pub const LINKS: &str = "notices-";
 /// How conversations of that account begin from which the operator's own words come: `sealbridge send`.
 const OPERATOR: &str = "send/";
 
+/// How conversations of that account begin from which comes what a source says when nobody looks after it.
+const NEXT: &str = "next/";
+
 /// Whether the operator's own words come from a conversation.
 #[must_use]
 pub fn is_operator(at: &Address) -> bool {
@@ -35,6 +38,12 @@ impl Origin {
     pub fn source(source: &SourceName, name: Option<&str>) -> Self {
         let name = name.unwrap_or(source.as_str()).to_owned();
         Self { address: source.address(), person: source.person(), name: Some(name) }
+    }
+
+    /// What a source says where somebody else is told that nobody looks after it.
+    #[must_use]
+    pub fn next(source: &SourceName, name: Option<&str>) -> Self {
+        Self { address: source.next_address(), ..Self::source(source, name) }
     }
 
     /// What the operator says in a conversation. It appears as the bridge's own.
@@ -104,10 +113,28 @@ impl SourceName {
         Address { account: account(), conversation: self.conversation() }
     }
 
+    /// As the conversation from which comes what it says elsewhere when nobody looks after it.
+    #[must_use]
+    pub fn next_address(&self) -> Address {
+        Address { account: account(), conversation: ConversationId::new(format!("{NEXT}{self}")) }
+    }
+
+    /// The source from whose conversations this is one.
+    #[must_use]
+    pub fn of_conversation(conversation: &str) -> Option<Self> {
+        Self::parse(conversation.strip_prefix(NEXT).unwrap_or(conversation)).ok()
+    }
+
     /// As the author of its notices. No network can give such an id to a person.
     #[must_use]
     pub fn person(&self) -> PersonId {
         PersonId::new(format!("{ACCOUNT}/{self}"))
+    }
+
+    /// The link that carries what it says elsewhere to the conversation with this number.
+    #[must_use]
+    pub fn next_link(&self, number: usize) -> LinkName {
+        LinkName::parse(&format!("{LINKS}{self}.next{}", number + 1)).expect("a source's name is short and visible")
     }
 
     /// The link that carries its notices to its conversation with this number.

@@ -14,6 +14,7 @@ use super::{
     Desk, Dialect, NotTaken, Origin, Posted, SourceName,
     brought::Author,
     calling::Calls,
+    escalation::Escalation,
     gather::{Gathered, Policy},
     proof::{self, NotProven, Rules},
     silence,
@@ -21,7 +22,7 @@ use super::{
     wording::Template,
 };
 use crate::{
-    config::{self, secrets},
+    config::{self, Acknowledging, secrets},
     operator::{Failure, FailureKind},
 };
 
@@ -34,6 +35,8 @@ pub(super) struct Source {
     pub(super) author: Author,
     pub(super) api: Option<Url>,
     pub(super) policy: Policy,
+    /// Whether a reaction says that somebody looks after an incident.
+    pub(super) heeds_reactions: bool,
     pub(super) name: SourceName,
     /// Incidents are told one after the other, and so is what may be gathered. `None`: what is gathered was not read yet.
     turn: tokio::sync::Mutex<Option<Gathered>>,
@@ -91,12 +94,19 @@ impl Source {
         let wrong = |why: String| Failure::new(FailureKind::Config, format!("`api`: {why}"));
         let api = section.api.as_deref().map(silence::address).transpose().map_err(wrong)?;
         let vigil = section.expect_every.map(|every| Vigil::new(every.0, section.expect_alert.clone(), now));
+        let escalation = Escalation::of(name, section);
         Ok(Self {
             dialect: section.format,
             vigil: vigil.map(Mutex::new),
             policy: Policy::of(section),
+            heeds_reactions: section.acknowledge == Acknowledging::Reaction,
             name: name.clone(),
-            author: Author::new(Origin::source(name, section.name.as_deref()), template, Calls::of(section)),
+            author: Author::new(
+                Origin::source(name, section.name.as_deref()),
+                template,
+                Calls::of(section),
+                escalation,
+            ),
             secrets,
             rules: Rules::default(),
             api,
@@ -118,7 +128,9 @@ impl Source {
         let mut turn = self.turn.lock().await;
         if turn.is_none() {
             let [calm, loud] = Gathered::keys(&self.name);
-            *turn = Some(Gathered::kept([desk.kept(&calm).await?, desk.kept(&loud).await?]));
+            let waits = desk.kept_before(&Gathered::waits_before(&self.name)).await?;
+            let kept = [desk.kept(&calm).await?, desk.kept(&loud).await?];
+            *turn = Some(Gathered::kept(&self.name, kept, waits));
         }
         Ok(MutexGuard::map(turn, |gathered| gathered.get_or_insert_default()))
     }

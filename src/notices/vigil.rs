@@ -89,7 +89,7 @@ fn is_all(incident: &Incident, name: &str) -> bool {
 }
 
 /// Seconds, minutes or hours, whichever are whole.
-fn humantime(long: Duration) -> String {
+pub(super) fn humantime(long: Duration) -> String {
     match long.as_secs() {
         seconds if seconds == 0 || seconds % 60 != 0 => format!("{} s", long.as_secs_f64()),
         seconds if seconds % 3600 != 0 => format!("{} min", seconds / 60),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sealbridge_contract::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::{Intake, NotTaken, desk::Named, gather::Gathering, source::Source, vigil::Vigil};
+use super::{Intake, NotTaken, escalation::Escalated, gather::Gathering, source::Source, vigil::Vigil};
 
 /// How often it is looked.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
@@ -50,6 +50,9 @@ impl Intake {
                 if let Err(error) = self.say_gathered(source).await {
                     tracing::debug!(source = %name, %error, "What was gathered is not said yet.");
                 }
+                if let Err(error) = self.escalate(source).await {
+                    tracing::debug!(source = %name, %error, "That nobody looks after something is not said yet.");
+                }
             }
         }
     }
@@ -67,14 +70,40 @@ impl Intake {
         Ok(())
     }
 
+    /// Tells somebody else of what nobody looked after in time.
+    async fn escalate(&self, source: &Source) -> Result<(), NotTaken> {
+        let Some(after) = source.author.escalation.as_ref().map(|escalation| escalation.after) else { return Ok(()) };
+        let mut gathered = source.turn(&self.desk).await?;
+        for incident in gathered.overdue(after, self.clock().now()) {
+            let escalated = source.author.escalate(&self.desk, &incident).await?;
+            let mut then = gathered.clone();
+            let at = if let Escalated::Later(at) = &escalated { Some(*at) } else { None };
+            let wait = then.waits(&source.name, &incident, at);
+            match escalated {
+                Escalated::Never | Escalated::Later(_) => self.desk.remember(vec![wait]).await?,
+                Escalated::Said(origin, messages, mut writes) => {
+                    writes.push(wait);
+                    fail::fail_point!("notices::before-escalation");
+                    self.desk.say(&origin, messages, writes).await?;
+                    fail::fail_point!("notices::after-escalation");
+                }
+            }
+            *gathered = then;
+        }
+        Ok(())
+    }
+
     /// Says that a source is missing since then, or is heard again.
     pub(super) async fn tell_of_silence(&self, source: &Source, since: Option<Timestamp>) -> Result<(), NotTaken> {
-        let _turn = source.turn(&self.desk).await?;
+        let mut gathered = source.turn(&self.desk).await?;
         let notice = |vigil: &Vigil| vigil.notice(since.is_some(), since.unwrap_or_default());
         let Some(notice) = source.vigil().map(|vigil| notice(&vigil)) else { return Ok(()) };
-        let made = source.author.messages(&self.desk, &self.spool, notice, &mut Gathering::none()).await?;
+        let mut gathering = Gathering::at_once(&source.policy, gathered.clone(), self.clock().now());
+        let mut made = source.author.messages(&self.desk, &self.spool, notice, &mut gathering).await?;
         if !made.messages.is_empty() {
-            self.desk.take(source.author.origin(), made.messages, Named::default(), made.writes).await?;
+            made.writes.extend(gathering.writes(&source.name));
+            self.tell(source, made).await?;
+            gathered.clone_from(gathering.gathered());
         }
         source.vigil().into_iter().for_each(|mut vigil| vigil.said(since.is_some()));
         Ok(())

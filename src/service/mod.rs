@@ -192,7 +192,7 @@ impl Service {
         let declared = self.config.fixed_links();
         for (name, fixed) in &declared {
             if let Some(room) = fixed.ends.iter().find(|at| Some(*at) == admin.as_ref()) {
-                let sources = self.config.sources.iter().find(|(_, source)| source.to.contains(room));
+                let sources = self.config.sources.iter().find(|(_, source)| source.speaks_in(room));
                 let section = match (self.config.links.contains_key(name), sources) {
                     (false, Some((source, _))) => format!("sources.{source}"),
                     _ => format!("links.{name}"),

@@ -322,6 +322,9 @@ fn example_parses_and_shows_the_defaults() {
             ("/sources/prometheus", "quiet"),
             ("/sources/prometheus", "quiet_zone"),
             ("/sources/prometheus", "mention"),
+            ("/sources/prometheus", "escalate_after"),
+            ("/sources/prometheus", "escalate_to"),
+            ("/sources/prometheus", "escalate_mention"),
             ("/health", "listen"),
             ("/metrics", "listen"),
         ];
@@ -347,13 +350,25 @@ fn what_of_a_source_is_gathered_and_whom_it_calls_is_checked_and_shown() {
         check(&source(&format!("gather_for = \"{wrong}\"\n")), &[], &[("7:1", "from a second to a day")]);
     }
     check(&source("mention = [\"@room\", \"ann\"]\n"), &[], &[("7:21", "who is called is a person there")]);
+    for (lines, at, words) in [
+        ("escalate_after = \"15m\"\n", "7:1", "say with `escalate_to` where"),
+        ("escalate_after = \"0s\"\nescalate_mention = [\"@room\"]\n", "7:1", "a second or longer"),
+        ("escalate_mention = [\"@room\"]\n", "7:1", "how long nobody may look after it"),
+        ("escalate_to = [\"a/!o:example.org\"]\n", "7:1", "how long nobody may look after it"),
+        ("escalate_after = \"1m\"\nescalate_to = [\"a/!r:example.org\"]\n", "8:1", "it is said there already"),
+        ("escalate_after = \"1m\"\nescalate_to = [\"b/!r:example.org\"]\n", "8:16", "there is no account `b`"),
+        ("escalate_after = \"1m\"\nescalate_mention = [\"ann\"]\n", "8:21", "who is called is a person there"),
+    ] {
+        check(&source(lines), &[], &[(at, words)]);
+    }
     let folder = TempDir::new().expect("a temporary folder can be made");
-    let good = "mention = [\"@room\", \"@ann:example.org\"]\nburst = 10\nquiet = \"22:00-07:00\"\nquiet_zone = \"Europe/Zurich\"\n";
+    let good = "escalate_after = \"15m\"\nescalate_to = [\"a/!o:example.org\"]\nmention = [\"@room\", \"@ann:example.org\"]\nburst = 10\nquiet = \"22:00-07:00\"\nquiet_zone = \"Europe/Zurich\"\n";
     fs::write(folder.path().join("sealbridge.toml"), source(good)).expect("a temporary folder takes a file");
     let shown = sealbridge(folder.path(), &["--config", "sealbridge.toml", "sources", "list"]);
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     for words in [
         "10 at once within 1m, the rest in a digest",
+        "after 15m told in a/!o:example.org if nobody says by a reaction or a command that they look after it",
         "quiet 22:00-07:00 Europe/Zurich, but for what is critical or worse",
     ] {
         assert!(shown.contains(words), "{shown}");

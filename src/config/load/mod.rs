@@ -257,7 +257,9 @@ impl<'a> Loading<'a> {
             format!("there is no account `{account}`{meant}")
         };
         let links = config.links.iter().map(|(name, link)| (format!("links.{name}.ends"), &link.ends));
-        let sources = config.sources.iter().map(|(name, source)| (format!("sources.{name}.to"), &source.to));
+        let sources = config.sources.iter().flat_map(|(name, source)| {
+            [(format!("sources.{name}.to"), &source.to), (format!("sources.{name}.escalate_to"), &source.escalate_to)]
+        });
         for (path, ends) in links.chain(sources) {
             for (index, end) in ends.iter().enumerate() {
                 let path = format!("{path}[{index}]");
@@ -343,11 +345,31 @@ impl<'a> Loading<'a> {
         if source.quiet_zone.is_some() && source.quiet.is_none() {
             self.problem(&format!("sources.{name}.quiet_zone"), "say with `quiet` from when until when".into());
         }
-        for (index, person) in source.mention.iter().enumerate() {
-            if !may_be_called(person, source, config) {
+        let of_people = [("mention", &source.mention), ("escalate_mention", &source.escalate_mention)];
+        for (key, people) in of_people {
+            for (index, _) in people.iter().enumerate().filter(|(_, person)| !may_be_called(person, source, config)) {
                 let words = "who is called is a person there, as \"@name:server\", or everybody, \"@room\"";
-                self.problem(&format!("sources.{name}.mention[{index}]"), words.into());
+                self.problem(&format!("sources.{name}.{key}[{index}]"), words.into());
             }
+        }
+        let is_to = !(source.escalate_to.is_empty() && source.escalate_mention.is_empty());
+        let escalation = match source.escalate_after {
+            Some(after) if after.0.as_secs() == 0 => Some(("escalate_after", "a second or longer")),
+            Some(_) if !is_to => {
+                Some(("escalate_after", "say with `escalate_to` where, or with `escalate_mention` to whom"))
+            }
+            None if is_to => Some((
+                if source.escalate_to.is_empty() { "escalate_mention" } else { "escalate_to" },
+                "say with `escalate_after` how long nobody may look after it",
+            )),
+            _ if source.to.iter().any(|to| source.escalate_to.contains(to)) => Some((
+                "escalate_to",
+                "it is said there already: name people with `escalate_mention`, or another conversation",
+            )),
+            _ => None,
+        };
+        if let Some((key, words)) = escalation {
+            self.problem(&format!("sources.{name}.{key}"), words.into());
         }
         if source.most_per_minute == 0 {
             self.problem(&format!("sources.{name}.most_per_minute"), "more than nothing".into());
@@ -384,5 +406,5 @@ fn may_be_called(person: &str, source: &Source, config: &Config) -> bool {
         let who = Commander { account: account.clone(), person: PersonId::new(person), key: None };
         config.accounts.get(account).is_some_and(|account| account.check_commander(&who).is_ok())
     };
-    person == Mention::EVERYBODY || source.to.iter().any(|to| is_one(&to.account))
+    person == Mention::EVERYBODY || source.to.iter().chain(&source.escalate_to).any(|to| is_one(&to.account))
 }

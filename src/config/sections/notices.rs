@@ -101,10 +101,38 @@ pub struct Source {
     #[serde(default = "critical")]
     #[schemars(with = "String")]
     pub mention_from: Severity,
+    /// How long an incident may go on without anybody who says that they look after it. After that somebody else is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalate_after: Option<Period>,
+    /// The conversations in which that is told. Without any it is told in the incident's thread.
+    #[schemars(with = "Vec<String>")]
+    #[serde(default, with = "as_text", skip_serializing_if = "Vec::is_empty")]
+    pub escalate_to: Vec<Address>,
+    /// Who is called by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub escalate_mention: Vec<String>,
+    /// From which severity on.
+    #[serde(default = "critical")]
+    #[schemars(with = "String")]
+    pub escalate_from: Severity,
+    /// How somebody says that they look after an incident.
+    #[serde(default)]
+    pub acknowledge: Acknowledging,
     /// What becomes of people who come to its conversations: as in a link.
     #[serde(default)]
     #[schemars(with = "String")]
     pub new_members: NewMembers,
+}
+
+/// How somebody says that they look after an incident.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Acknowledging {
+    /// By a reaction, or by a command. Servers can make up a reaction.
+    #[default]
+    Reaction,
+    /// By an admin's command alone, `!seal ack`.
+    Command,
 }
 
 fn most_per_minute() -> u32 {
@@ -122,6 +150,12 @@ fn critical() -> Severity {
 impl Source {
     /// As many secrets are valid at once, so that one can be changed without a gap.
     pub const MOST_SECRETS: usize = 2;
+
+    /// Whether it speaks in a conversation, if only when nobody looks after what it said.
+    #[must_use]
+    pub fn speaks_in(&self, at: &Address) -> bool {
+        self.to.contains(at) || self.escalate_to.contains(at)
+    }
 
     /// What the gate is told of it.
     #[must_use]

@@ -40,8 +40,8 @@ pub(super) fn incident(course: &Course<'_>) -> Value {
     context["firing"] = firing.count().into();
     context["resolved"] = alerts.iter().filter(|alert| !alert.firing).count().into();
     context["alerts"] = alerts.into_iter().map(alert).collect();
-    if let Some((by, at)) = course.acknowledged {
-        context["acknowledged"] = json!({ "by": by, "at": shown(at) });
+    if let Some(who) = course.acknowledged {
+        context["acknowledged"] = json!({ "by": who.by, "at": shown(who.at), "proven": who.proven });
     }
     if let Some(until) = course.silenced_until {
         context["silenced_until"] = shown(until).into();

@@ -14,7 +14,7 @@ mod template;
 use sealbridge_contract::Timestamp;
 use serde_json::Value;
 
-use super::{Alert, Notice, Severity};
+use super::{Acknowledged, Alert, Notice, Severity};
 
 pub use filters::NAMES as FILTERS;
 pub use own::Faulty;
@@ -56,7 +56,7 @@ pub struct Course<'a> {
     /// Each alert that was told of, as it is now.
     pub alerts: &'a [Alert],
     /// Who said that they see to it, and when.
-    pub acknowledged: Option<(&'a str, Timestamp)>,
+    pub acknowledged: Option<&'a Acknowledged>,
     /// Until when nothing more is told of it.
     pub silenced_until: Option<Timestamp>,
 }

@@ -8,7 +8,7 @@ use super::{
     word,
 };
 use crate::notices::{
-    Dialect, Notice, Severity,
+    Acknowledged, Dialect, Notice, Severity,
     fixture::{self, Request},
 };
 
@@ -87,8 +87,13 @@ fn incident_is_shown_as_it_goes_on_and_each_change_in_reply() {
     );
 
     let at = Timestamp(1_795_997_280_000);
-    let acknowledged = Course { acknowledged: Some(("Ann <b>", at)), silenced_until: Some(at), ..course(&notice) };
+    let mut who = Acknowledged { by: "Ann <b>".into(), at, proven: true };
+    let proven = root(&template, &Course { acknowledged: Some(&who), ..course(&notice) }).words.plain;
+    assert!(proven.ends_with("sees to it since 2026-11-30 00:08 UTC"), "{proven}");
+    who.proven = false;
+    let acknowledged = Course { acknowledged: Some(&who), silenced_until: Some(at), ..course(&notice) };
     let words = root(&template, &acknowledged).words;
+    assert!(words.plain.contains("UTC, by a reaction, which servers can make up\n"), "{}", words.plain);
     assert!(words.plain.contains("👀 Ann <b> sees to it since 2026-11-30 00:08 UTC"), "{}", words.plain);
     assert!(words.plain.contains("🔕 Silenced until 2026-11-30 00:08 UTC"), "{}", words.plain);
     assert!(words.html.is_some_and(|html| html.contains("Ann &lt;b&gt;")));

@@ -171,6 +171,15 @@ pub enum Action {
         /// Who wants it.
         by: PersonId,
     },
+    /// Somebody looks after an alert.
+    Acknowledge {
+        /// Where it is told of.
+        at: Address,
+        /// By which message.
+        message: RemoteId,
+        /// Who does.
+        by: PersonId,
+    },
     /// A word is said in a source's conversations, as if it had brought it.
     TestSource {
         /// Its name.
@@ -240,6 +249,7 @@ impl Action {
             Self::RetryHere { .. } => "retry_here",
             Self::RetryMessage { .. } => "retry_message",
             Self::Silence { .. } => "silence",
+            Self::Acknowledge { .. } => "acknowledge",
             Self::TestSource { .. } => "test_source",
             Self::Send(_) => "send",
             Self::PrepareBackup => "prepare_backup",
@@ -285,6 +295,7 @@ impl Action {
             | Self::ShowTrust { .. }
             | Self::ForgetTrust { .. }
             | Self::Silence { .. }
+            | Self::Acknowledge { .. }
             | Self::TestSource { .. }
             | Self::Send(_)
             | Self::Verify { .. } => true,
@@ -324,6 +335,7 @@ impl Action {
             | Self::ForgetTrust { .. }
             | Self::PrepareBackup
             | Self::Silence { .. }
+            | Self::Acknowledge { .. }
             | Self::TestSource { .. }
             | Self::Send(_)
             | Self::Verify { .. } => true,

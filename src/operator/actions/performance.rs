@@ -130,6 +130,7 @@ async fn do_at_once(host: &dyn Host, action: &Action) -> Result<Outcome, Failure
         Action::Silence { at, message, for_ms, by } => {
             sources::silence(host, at, message, Duration::from_millis(*for_ms), by.as_str()).await
         }
+        Action::Acknowledge { at, message, by } => sources::acknowledge(host, at, message, by.as_str()).await,
         Action::TestSource { name } => sources::test_source(host, name).await,
         Action::PrepareBackup => backup::prepare(host).await,
         Action::Verify { .. } | Action::Send(_) => Err(Failure::other("this takes more than one step")),

@@ -20,9 +20,7 @@ pub(super) async fn silence(
     by: &str,
 ) -> Result<Outcome, Failure> {
     let intake = host.sources().ok_or_else(|| Failure::refused("no source is heard here"))?;
-    let here = host.config().sources.iter().filter(|(_, source)| source.to.contains(at));
-    for (name, _) in here {
-        let origin = Origin::source(name, None);
+    for (name, origin) in here(host, at) {
         let Some(about) = host.journal().called(at, message, origin.address()).await? else { continue };
         return match intake.silence(name, &about, long, by).await {
             Ok(Silenced::Yes) => {
@@ -40,6 +38,37 @@ pub(super) async fn silence(
         };
     }
     Err(Failure::usage("that message is no alert; say it as a reply to one"))
+}
+
+/// Somebody looks after the alert that a message of a conversation is about.
+pub(super) async fn acknowledge(
+    host: &dyn Host,
+    at: &Address,
+    message: &RemoteId,
+    by: &str,
+) -> Result<Outcome, Failure> {
+    let intake = host.sources().ok_or_else(|| Failure::refused("no source is heard here"))?;
+    for (name, origin) in here(host, at) {
+        let Some(about) = host.journal().called(at, message, origin.address()).await? else { continue };
+        return match intake.acknowledge(name, &about, by).await {
+            Ok(true) => {
+                let line = serde_json::json!({ "acknowledged": true, "source": name });
+                Ok(Outcome::new("You look after it.".to_owned(), vec![line]))
+            }
+            Ok(false) => Err(Failure::usage("nothing goes on there")),
+            Err(why) => Err(Failure::new(FailureKind::Temporary, why.to_string())),
+        };
+    }
+    Err(Failure::usage("that message is no alert; say it as a reply to one"))
+}
+
+/// The sources that speak in a conversation, and from where what they say there comes.
+fn here<'a>(host: &'a dyn Host, at: &'a Address) -> impl Iterator<Item = (&'a SourceName, Origin)> {
+    let speaking = host.config().sources.iter().filter(|(_, source)| source.speaks_in(at));
+    speaking.map(|(name, source)| {
+        let is_next = source.escalate_to.contains(at);
+        (name, if is_next { Origin::next(name, None) } else { Origin::source(name, None) })
+    })
 }
 
 /// Says a word in a source's conversations, as if it had brought it.

@@ -56,6 +56,7 @@ pub(super) const WORDS: &[Word] = &[
         retry,
     ),
     word("silence", "TIME", "silences the alert that you reply to, such as `4h`", Needs::Admin, silence),
+    word("ack", "", "says that you look after the alert that you reply to", Needs::Admin, ack),
     word("audience", "[LINK]", "everybody who can read this link", Needs::Moderator, audience),
     word("approve", "[LINK] PERSON [--key KEY]", "lets somebody who is new, or changed, read", Needs::Admin, approve),
     word("pause", "[LINK]", "holds what comes in", Needs::Admin, pause),
@@ -161,6 +162,11 @@ fn silence(scene: &Scene<'_>, arguments: &[&str]) -> Result<Ask, String> {
     let long = long.ok_or("How long is written `30m`, `4h` or `2d`, up to 30 days.")?;
     let for_ms = u64::try_from(long.as_millis()).unwrap_or(u64::MAX);
     Ok(Ask::one(Action::Silence { at: scene.at.clone(), message: message.clone(), for_ms, by: scene.by.clone() }))
+}
+
+fn ack(scene: &Scene<'_>, _: &[&str]) -> Result<Ask, String> {
+    let Some(message) = scene.reply_to else { return Err("Say it as a reply to the alert.".into()) };
+    Ok(Ask::one(Action::Acknowledge { at: scene.at.clone(), message: message.clone(), by: scene.by.clone() }))
 }
 
 fn pause(scene: &Scene<'_>, arguments: &[&str]) -> Result<Ask, String> {
@@ -427,7 +433,10 @@ mod tests {
                         | Action::Approve { of: Of::Link(name), from, .. } => {
                             name.as_str() == "l" && from.as_ref() == Some(&here)
                         }
-                        Action::Why { at, .. } | Action::RetryHere { at, .. } | Action::RetryMessage { at, .. } => *at == here,
+                        Action::Why { at, .. }
+                        | Action::RetryHere { at, .. }
+                        | Action::RetryMessage { at, .. }
+                        | Action::Acknowledge { at, .. } => *at == here,
                         _ => false,
                     };
                     prop_assert!(within, "{said:?}: {action:?}");

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{Global, files, find, load};
 use crate::{
-    config::{self, Config, Source, edit, parse_address},
+    config::{self, Acknowledging, Config, Source, edit, parse_address},
     notices::{Dialect, Posted, Severity, SourceName, dialects, wording},
     operator::{Failure, FailureKind, Outcome, output::Output},
 };
@@ -110,6 +110,9 @@ pub(super) fn list(config: &Config, output: Output) -> Found {
             "burst": source.burst, "gather_for": source.gather_for, "quiet": source.quiet,
             "quiet_zone": source.quiet_zone, "quiet_below": source.quiet_below,
             "mention": source.mention, "mention_from": source.mention_from,
+            "escalate_after": source.escalate_after, "escalate_from": source.escalate_from,
+            "escalate_to": source.escalate_to.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "escalate_mention": source.escalate_mention, "acknowledge": source.acknowledge,
         }));
     }
     if config.sources.is_empty() {
@@ -125,7 +128,7 @@ fn severity(severity: Severity) -> String {
     json!(severity).as_str().unwrap_or_default().to_owned()
 }
 
-/// What of a source is gathered and whom it calls, in words.
+/// What of a source is gathered, whom it calls, and who else is told, in words.
 fn manners(source: &Source) -> Vec<String> {
     let burst = source.burst.map(|burst| format!("{burst} at once within {}, the rest in a digest", source.gather_for));
     let quiet = source.quiet.map(|hours| {
@@ -137,7 +140,16 @@ fn manners(source: &Source) -> Vec<String> {
     });
     let calls = (!source.mention.is_empty())
         .then(|| format!("calls {} by what is {} or worse", source.mention.join(", "), severity(source.mention_from)));
-    burst.into_iter().chain(quiet).chain(calls).collect()
+    let escalates = source.escalate_after.map(|after| {
+        let to: Vec<_> = source.escalate_to.iter().map(ToString::to_string).collect();
+        let to = if to.is_empty() { "its thread".to_owned() } else { to.join(", ") };
+        let by = match source.acknowledge {
+            Acknowledging::Reaction => "by a reaction or a command",
+            Acknowledging::Command => "by a command",
+        };
+        format!("after {after} told in {to} if nobody says {by} that they look after it")
+    });
+    burst.into_iter().chain(quiet).chain(calls).chain(escalates).collect()
 }
 
 /// Where a source is heard. What takes mail is heard as mail if mail is taken at all.

@@ -12,11 +12,11 @@ const JOB: &str = "[sources.job]\nformat = \"raw\"\nto = [\"a/room\"]\n";
 const ALERTS: &str = "[sources.prom]\nformat = \"alertmanager\"\nto = [\"a/room\"]\n";
 const MINUTE: i64 = 60_000;
 
-fn says(heard: &Heard, words: &str) -> bool {
+pub(super) fn says(heard: &Heard, words: &str) -> bool {
     heard.words.as_str().contains(words)
 }
 
-fn shift(scene: &Scene, by: i64) {
+pub(super) fn shift(scene: &Scene, by: i64) {
     let sources = scene.running.as_ref().expect("it runs").host().sources().expect("sources are heard");
     sources.clock().shift(by);
 }
@@ -38,7 +38,7 @@ fn id(answer: &Answered) -> String {
     answer.json()["id"].as_str().expect("a name").to_owned()
 }
 
-fn alert(group: &str, severity: &str, firing: &[&str], over: &[&str]) -> String {
+pub(super) fn alert(group: &str, severity: &str, firing: &[&str], over: &[&str]) -> String {
     let alert = |name: &&str, status: &str| {
         json!({
             "status": status, "fingerprint": name, "labels": { "alertname": group, "instance": name, "severity": severity },

@@ -1,8 +1,9 @@
 //! What no person wrote: words of the operator, of pipes and of programs, into encrypted conversations.
 
 mod alerts;
+mod escalated;
 mod gathered;
-mod gathered_there;
+mod real_room;
 mod mail;
 mod requests;
 mod scene;

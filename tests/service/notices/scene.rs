@@ -17,6 +17,8 @@ pub(super) struct Scene {
     pub(super) hub: LoopbackHub,
     pub(super) ann: LoopbackPerson,
     pub(super) room: ConversationId,
+    /// Another, with her as well.
+    pub(super) other: ConversationId,
     pub(super) port: u16,
     /// Where mail is taken.
     pub(super) mail: u16,
@@ -29,14 +31,17 @@ pub(super) fn account() -> AccountName {
 }
 
 impl Scene {
-    /// `sections`: the config's sources, with `SECRET` and `OLD` for files with secrets.
+    /// `sections`: the config's sources, with `SECRET` and `OLD` for files with secrets, and `ANN` for her id.
     pub(super) async fn set(sections: &str, says: Says) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let hub = LoopbackHub::fresh("alerts");
         let room = hub.conversation("room", says);
+        let other = hub.conversation("other", says);
         let ann = hub.person("ann");
-        ann.join(&room);
-        hub.join(&account(), &room);
+        for conversation in [&room, &other] {
+            ann.join(conversation);
+            hub.join(&account(), conversation);
+        }
         for (name, secret) in [("secret", SECRET), ("old", "the one before")] {
             let file = folder.path().join(name);
             fs::write(&file, format!("{secret}\n")).expect("it is written");
@@ -44,8 +49,9 @@ impl Scene {
         }
         let place = |name: &str| format!("{:?}", folder.path().join(name));
         let sections = sections.replace("SECRET", &place("secret")).replace("OLD", &place("old"));
+        let sections = sections.replace("ANN", ann.id().as_str());
         let [port, mail] = [(); 2].map(|()| free_port().expect("a port"));
-        let mut scene = Self { folder, hub, ann, room, port, mail, sections, running: None };
+        let mut scene = Self { folder, hub, ann, room, other, port, mail, sections, running: None };
         scene.start().await;
         scene
     }
@@ -53,7 +59,7 @@ impl Scene {
     pub(super) async fn start(&mut self) {
         let text = format!(
             "[service]\nstate = {:?}\n[notices]\nlisten = \"127.0.0.1:{}\"\nlisten_mail = \"127.0.0.1:{}\"\nanswer_within = \"2s\"\nmost_body = \"64KiB\"\n\
-             [accounts.a]\nnetwork = \"loopback\"\nhub = \"{}\"\nconversations = [\"room\"]\n{}",
+             [accounts.a]\nnetwork = \"loopback\"\nhub = \"{}\"\nconversations = [\"room\", \"other\"]\n{}",
             self.state(),
             self.port,
             self.mail,

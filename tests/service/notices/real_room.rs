@@ -1,4 +1,5 @@
-//! Notices that are gathered, as a person sees them whose client shares no code with ours, in a real encrypted room.
+//! Digests, people who are called and escalations, as a person sees them whose client shares no code with ours, in a real
+//! encrypted room.
 
 use std::{fs, io::Write as _, sync::Arc, time::Duration};
 
@@ -224,5 +225,62 @@ async fn people_are_called_as_the_config_says_and_by_nothing_that_matters_less_o
     // It begins, and another begins; two ends call nobody.
     let mentions: Vec<_> = said.iter().map(|message| &message.content["m.mentions"]).collect();
     ensure!(mentions == [&called, &called, &json!({}), &json!({})], "{said:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_else_is_told_once_that_nobody_looks_after_it_wherever_the_service_is_killed() -> Result<()> {
+    if !servers::available().await {
+        return Ok(());
+    }
+    let mut there = There::set("", Duration::ZERO).await?;
+    there.scene.bridge.start().await?;
+    let boss = there.ann.user_id().to_owned();
+    let other = there.ann.create_encrypted_room("On call", &[&there.scene.bots[0]]).await?;
+    there.scene.bridge.wait_conversation(&format!("a/{other}"), PATIENCE).await?;
+    there.scene.bridge.stop().await?;
+    let text = fs::read_to_string(there.scene.bridge.config())?;
+    let section = format!(
+        "[sources.alerts]\nformat = \"alertmanager\"\nto = [\"a/{}\"]\nescalate_after = \"15m\"\n\
+         escalate_to = [\"a/{other}\"]\nescalate_mention = [{boss:?}]\n",
+        there.room
+    );
+    fs::write(there.scene.bridge.config(), format!("{text}{section}"))?;
+    there.scene.bridge.start().await?;
+    let url = format!("http://127.0.0.1:{}/alerts", there.port);
+    let post = async |body: String| {
+        let answer = request("POST", &url, &[("content-type", "application/json")], body).await?;
+        ensure!(answer.status == 200, "{answer:?}");
+        Ok(())
+    };
+    post(alerts("critical", &["one"], &[])).await?;
+    there.scene.bridge.kill().await?;
+    there.later(Duration::from_secs(16 * 60))?;
+    for place in ["notices::before-escalation", "notices::after-escalation"] {
+        there.scene.bridge.set_env("FAILPOINT_KILL_AT", &format!("{place}=1"));
+        there.scene.bridge.spawn().await?;
+        ensure!(there.scene.bridge.wait_exit(PATIENCE).await? < 0, "{place} is not reached");
+    }
+    there.scene.bridge.unset_env("FAILPOINT_KILL_AT");
+    there.scene.bridge.start().await?;
+    let in_other = |words: &'static str| {
+        let other = other.clone();
+        move |message: &Message| message.room == other && message.encrypted && message.body.contains(words)
+    };
+    let told = there.ann.wait_for(in_other("Nobody said within 15 min"), PATIENCE).await?;
+    ensure!(told.msgtype == "m.text" && told.content["m.mentions"] == json!({ "user_ids": [boss] }), "{told:?}");
+
+    let content = json!({ "m.relates_to": { "rel_type": "m.annotation", "event_id": told.event_id, "key": "✅" } });
+    there.ann.send_event(&other, "m.reaction", content).await?;
+    there.hears("sees to it").await?;
+    there.later(Duration::from_secs(32 * 60))?;
+    post(alerts("critical", &[], &["one"])).await?;
+    let is_end =
+        |message: &Message| in_other("Resolved")(message) && message.content["m.relates_to"]["rel_type"] == "m.thread";
+    let end = there.ann.wait_for(is_end, PATIENCE).await?;
+    ensure!(end.content["m.relates_to"]["event_id"] == told.event_id.as_str(), "{end:?}");
+    let said = there.ann.messages_in(&other).into_iter().filter(in_other("Nobody said within"));
+    let said: Vec<_> = said.filter(|message| message.content["m.relates_to"].is_null()).collect();
+    ensure!(said.len() == 1, "{said:?}");
     Ok(())
 }

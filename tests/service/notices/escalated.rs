@@ -1,0 +1,145 @@
+//! Incidents that nobody looks after: somebody else is told.
+
+use std::sync::Arc;
+
+use sealbridge_contract::{PersonId, RemoteId};
+use sealbridge_loopback::{Heard, How, More, Saying, Says};
+
+use super::{
+    gathered::{alert, says, shift},
+    scene::Scene,
+};
+
+const ALERTS: &str = "[sources.prom]\nformat = \"alertmanager\"\nto = [\"a/room\"]\nescalate_after = \"15m\"\n";
+const MINUTE: i64 = 60_000;
+const HEAD: &str = "Nobody said within 15 min";
+
+async fn post(scene: &Scene, group: &str, severity: &str, firing: &[&str], over: &[&str]) {
+    let body = alert(group, severity, firing, over);
+    let answer = scene.post("/prom", &[("content-type", "application/json")], body).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+async fn begins(scene: &Scene, group: &str, severity: &str) -> Arc<Heard> {
+    post(scene, group, severity, &["a"], &[]).await;
+    scene.hears(group, |heard| heard.how != How::Edit && says(heard, group) && !says(heard, HEAD)).await
+}
+
+/// With no emoji: Ann takes her reaction back.
+fn reacts(scene: &Scene, to: &Heard, emoji: &[&str]) {
+    let emoji = emoji.iter().map(|emoji| (*emoji).into()).collect();
+    let more = More { about: Some(to.id.clone()), emoji, ..More::default() };
+    scene.ann.say_this(&to.conversation, Saying::words("").how(How::Reaction).more(more));
+}
+
+async fn is_seen(scene: &Scene, of: &RemoteId, words: &str) -> Arc<Heard> {
+    let is = |heard: &Heard| heard.how == How::Edit && heard.more.about.as_ref() == Some(of) && says(heard, words);
+    scene.hears(words, is).await
+}
+
+/// Of which incidents somebody else was told, in the order in which that was said.
+fn escalated(scene: &Scene, groups: &[&'static str]) -> Vec<&'static str> {
+    let told = scene.heard().into_iter().filter(|heard| heard.how == How::Text && says(heard, HEAD));
+    told.filter_map(|heard| groups.iter().find(|group| says(&heard, group)).copied()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_else_is_told_once_of_what_nobody_looks_after_and_of_its_end() {
+    let lines = "escalate_to = [\"a/other\"]\nescalate_mention = [\"ben\"]\n";
+    let mut scene = Scene::set(&format!("{ALERTS}{lines}"), Says::Encrypted).await;
+    begins(&scene, "Fan", "warning").await;
+    let lamp = begins(&scene, "Lamp", "critical").await;
+    reacts(&scene, &lamp, &["✅"]);
+    is_seen(&scene, &lamp.id, "sees to it").await;
+    begins(&scene, "Brief", "critical").await;
+    post(&scene, "Brief", "critical", &[], &["a"]).await;
+    let disk = begins(&scene, "Disk", "critical").await;
+    // What is to be told later outlives a restart, and being told of it again is no reason to wait longer.
+    scene.stop().await;
+    scene.start().await;
+    shift(&scene, 10 * MINUTE);
+    post(&scene, "Disk", "critical", &["a"], &[]).await;
+    begins(&scene, "Last", "critical").await;
+    shift(&scene, 6 * MINUTE);
+    let told = scene.hears("that nobody looks after it", |heard| says(heard, HEAD) && says(heard, "Disk")).await;
+    assert!(told.conversation == scene.other && disk.conversation == scene.room, "{told:?}");
+    assert!(told.how == How::Text && says(&told, "goes on since 20") && says(&told, "a is full"), "{told:?}");
+    assert_eq!(told.more.calls, [PersonId::new("ben")]);
+
+    // Whoever reacts there looks after it, and is seen to here.
+    reacts(&scene, &told, &["👀"]);
+    is_seen(&scene, &disk.id, "sees to it").await;
+    is_seen(&scene, &told.id, "sees to it").await;
+    // Whoever takes their word back looks after it no longer.
+    reacts(&scene, &lamp, &[]);
+    shift(&scene, 15 * MINUTE);
+    scene.hears("of the other", |heard| says(heard, HEAD) && says(heard, "Last")).await;
+    scene.hears("of the one that was let go", |heard| says(heard, HEAD) && says(heard, "Lamp")).await;
+
+    post(&scene, "Disk", "critical", &[], &["a"]).await;
+    is_seen(&scene, &told.id, "Resolved").await;
+    let news = |heard: &Heard| heard.more.thread.as_ref() == Some(&told.id) && says(heard, "Resolved");
+    assert_eq!(scene.hears("the end there", news).await.conversation, scene.other);
+    let mut all = escalated(&scene, &["Fan", "Lamp", "Brief", "Disk", "Last"]);
+    all.sort_unstable();
+    assert_eq!(all, ["Disk", "Lamp", "Last"], "{:?}", scene.heard());
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn next_person_is_called_in_the_thread_where_no_other_conversation_is_named() {
+    let mut scene = Scene::set(&format!("{ALERTS}escalate_mention = [\"ben\"]\n"), Says::Encrypted).await;
+    let disk = begins(&scene, "Disk", "critical").await;
+    assert!(disk.more.calls.is_empty(), "{disk:?}");
+    shift(&scene, 15 * MINUTE);
+    let told = scene.hears("that nobody looks after it", |heard| says(heard, HEAD)).await;
+    assert_eq!((told.more.thread.as_ref(), &told.more.calls), (Some(&disk.id), &vec![PersonId::new("ben")]));
+    reacts(&scene, &told, &["✅"]);
+    is_seen(&scene, &disk.id, "sees to it").await;
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_looks_after_a_digest_looks_after_what_goes_on_of_it() {
+    let lines = "escalate_to = [\"a/other\"]\nburst = 0\n";
+    let mut scene = Scene::set(&format!("{ALERTS}{lines}"), Says::Encrypted).await;
+    for group in ["Disk", "Fan", "Lamp"] {
+        let body = alert(group, "critical", &["a"], &[]);
+        assert_eq!(scene.post("/prom", &[("content-type", "application/json")], body).await.status, 202);
+    }
+    shift(&scene, MINUTE);
+    let digest = scene.hears("the digest", |heard| says(heard, "3 notices")).await;
+    reacts(&scene, &digest, &["✅"]);
+    let seen = |heard: &Heard| heard.more.thread.as_ref() == Some(&digest.id) && says(heard, "ann sees to what");
+    scene.hears("that Ann looks after it", seen).await;
+    // What changes has a message of its own, and nobody has seen that yet.
+    let body = alert("Lamp", "critical", &["a", "b"], &[]);
+    assert_eq!(scene.post("/prom", &[("content-type", "application/json")], body).await.status, 202);
+    shift(&scene, 16 * MINUTE);
+    scene.hears("of the one that changed", |heard| says(heard, HEAD) && says(heard, "Lamp")).await;
+    let body = alert("Last", "critical", &["a"], &[]);
+    assert_eq!(scene.post("/prom", &[("content-type", "application/json")], body).await.status, 202);
+    shift(&scene, 15 * MINUTE);
+    scene.hears("the last", |heard| says(heard, HEAD) && says(heard, "Last")).await;
+    assert_eq!(escalated(&scene, &["Disk", "Fan", "Lamp", "Last"]), ["Lamp", "Last"], "{:?}", scene.heard());
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_command_is_wanted_no_reaction_keeps_an_escalation_away() {
+    let lines = "escalate_to = [\"a/other\"]\nacknowledge = \"command\"\n[operator.admins.ann]\naccount = \"a\"\nperson = \"ANN\"\n";
+    let mut scene = Scene::set(&format!("{ALERTS}{lines}"), Says::Encrypted).await;
+    let (disk, fan) = (begins(&scene, "Disk", "critical").await, begins(&scene, "Fan", "critical").await);
+    reacts(&scene, &disk, &["✅"]);
+    scene.ann.say_this(&scene.room, Saying::words("!seal ack").reply_to(fan.id.clone()));
+    let seen = is_seen(&scene, &fan.id, "sees to it").await;
+    assert!(!says(&seen, "make up"), "{seen:?}");
+    shift(&scene, 15 * MINUTE);
+    scene.hears("that nobody looks after it", |heard| says(heard, HEAD) && says(heard, "Disk")).await;
+    begins(&scene, "Last", "critical").await;
+    shift(&scene, 15 * MINUTE);
+    scene.hears("the last", |heard| says(heard, HEAD) && says(heard, "Last")).await;
+    assert_eq!(escalated(&scene, &["Disk", "Fan", "Last"]), ["Disk", "Last"], "{:?}", scene.heard());
+    assert!(!scene.heard().iter().any(|heard| heard.how == How::Edit && says(heard, "Disk") && says(heard, "sees to")));
+    scene.stop().await;
+}
