@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use sealbridge_contract::{SecretBytes, Timestamp};
 use tokio::sync::{MappedMutexGuard, MutexGuard, Semaphore, SemaphorePermit};
 use url::Url;
@@ -95,6 +95,14 @@ impl Source {
         let api = section.api.as_deref().map(silence::address).transpose().map_err(wrong)?;
         let vigil = section.expect_every.map(|every| Vigil::new(every.0, section.expect_alert.clone(), now));
         let escalation = Escalation::of(name, section);
+        let header = |named: &Option<String>, key: &str| {
+            let wrong = |_| Failure::new(FailureKind::Config, format!("`{key}` is no header's name"));
+            named.as_deref().map(HeaderName::try_from).transpose().map_err(wrong)
+        };
+        let usual = Rules::default();
+        let signature = header(&section.signature_header, "signature_header")?.unwrap_or(usual.signature);
+        let timestamp = header(&section.timestamp_header, "timestamp_header")?;
+        let rules = Rules { signature, timestamp, ..Rules::default() };
         Ok(Self {
             dialect: section.format,
             vigil: vigil.map(Mutex::new),
@@ -108,7 +116,7 @@ impl Source {
                 escalation,
             ),
             secrets,
-            rules: Rules::default(),
+            rules,
             api,
             room: Semaphore::new(AT_ONCE),
             pace: Mutex::new(Pace {

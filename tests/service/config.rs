@@ -318,6 +318,8 @@ fn example_parses_and_shows_the_defaults() {
             ("/sources/prometheus", "api"),
             ("/sources/prometheus", "expect_every"),
             ("/sources/prometheus", "expect_alert"),
+            ("/sources/prometheus", "signature_header"),
+            ("/sources/prometheus", "timestamp_header"),
             ("/sources/prometheus", "burst"),
             ("/sources/prometheus", "quiet"),
             ("/sources/prometheus", "quiet_zone"),
@@ -350,6 +352,7 @@ fn what_of_a_source_is_gathered_and_whom_it_calls_is_checked_and_shown() {
         check(&source(&format!("gather_for = \"{wrong}\"\n")), &[], &[("7:1", "from a second to a day")]);
     }
     check(&source("mention = [\"@room\", \"ann\"]\n"), &[], &[("7:21", "who is called is a person there")]);
+    check(&source("signature_header = \"X Mine\"\n"), &[], &[("7:1", "a header's name has letters")]);
     for (lines, at, words) in [
         ("escalate_after = \"15m\"\n", "7:1", "say with `escalate_to` where"),
         ("escalate_after = \"0s\"\nescalate_mention = [\"@room\"]\n", "7:1", "a second or longer"),

@@ -325,6 +325,13 @@ impl<'a> Loading<'a> {
         if let Some(Err(words)) = source.api.as_deref().map(notices::silence::address) {
             self.problem(&format!("sources.{name}.api"), words);
         }
+        let headers = [("signature_header", &source.signature_header), ("timestamp_header", &source.timestamp_header)];
+        for (key, header) in headers {
+            if header.as_ref().is_some_and(|header| http::HeaderName::try_from(header).is_err()) {
+                let words = "a header's name has letters, digits and - alone, such as \"X-Signature\"";
+                self.problem(&format!("sources.{name}.{key}"), words.into());
+            }
+        }
         match (source.expect_every, &source.expect_alert) {
             (None, Some(_)) => {
                 let words = "say with `expect_every` how long it may be away";

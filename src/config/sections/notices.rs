@@ -74,6 +74,12 @@ pub struct Source {
     /// The alert by which alone it is heard, and which is never said: `Watchdog`, which fires always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect_alert: Option<String>,
+    /// The header in which Grafana puts its signature. By default `X-Grafana-Alerting-Signature`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature_header: Option<String>,
+    /// The header in which Grafana puts the time that it signed. With it a request without a time is not taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp_header: Option<String>,
     /// How many requests it may make in a minute. Beyond that it is told to come later.
     #[serde(default = "most_per_minute")]
     pub most_per_minute: u32,

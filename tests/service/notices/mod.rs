@@ -9,4 +9,5 @@ mod requests;
 mod scene;
 mod senders;
 mod sending;
+mod signed;
 mod vigil;
