@@ -6,7 +6,7 @@ use super::{
     Acknowledged, Desk, Known, NotTaken, Told,
     brought::{Author, Messages, forget, kept},
     together::Together,
-    wording::{self, Digest},
+    wording,
 };
 
 /// Where it is kept of which incidents that go on a digest tells.
@@ -14,11 +14,16 @@ pub(super) const DIGESTS: &str = "digest/";
 
 impl Author {
     /// The message that tells of all that was gathered under `key`, which is gathered no more. Of its incidents those that
-    /// go on are told of alone from their next news on.
+    /// go on are told of alone from their next news on, and are named.
     ///
     /// # Errors
     /// [`NotTaken`]: the journal does not answer.
-    pub(super) async fn digest(&self, desk: &Desk, key: String, together: &Together) -> Result<Messages, NotTaken> {
+    pub(super) async fn digest(
+        &self,
+        desk: &Desk,
+        key: String,
+        together: &Together,
+    ) -> Result<(Messages, Vec<String>), NotTaken> {
         let (mut writes, mut go_on, mut over) = (vec![StoreWrite::delete(key)], Vec::new(), 0);
         for key in together.incidents() {
             let Some(known) = self.known(desk, key).await? else { continue };
@@ -29,23 +34,22 @@ impl Author {
                 over += 1;
                 writes.extend(forget(key, &known));
             } else {
-                go_on.push(key);
+                go_on.push(key.clone());
                 writes.push(StoreWrite::put(key, kept(&Known { told: Told::Together, ..known })));
             }
         }
         if !go_on.is_empty() {
-            let keys = serde_json::to_vec(&go_on).expect("texts");
-            writes.push(StoreWrite::put(told_by(&together.id), SecretBytes::new(keys)));
+            writes.push(tells_of(&together.id, &go_on));
         }
-        let (now, go_on) = (desk.clock().now(), go_on.len());
-        let lines: Vec<_> = together.lines().iter().map(|line| (line.text.as_str(), line.times)).collect();
-        let (counts, since) = (together.counts(), together.since);
-        let digest = Digest { counts: &counts, lines: &lines, more: together.more(), since, go_on, over };
+        let now = desk.clock().now();
+        let digest = together.as_digest((go_on.len(), over), None);
         let body = self.body(wording::digest(&self.together, &digest));
         let message = Message::of(self.origin().author(), now, self.said(together.severity(), body));
-        Ok(Messages { messages: vec![(together.id.clone(), message)], writes, ..Messages::default() })
+        Ok((Messages { messages: vec![(together.id.clone(), message)], writes, ..Messages::default() }, go_on))
     }
-    /// Somebody says that they look after what goes on of a digest, or no longer. `None`: nothing changes by it.
+
+    /// Somebody says that they look after what goes on of what a message told of several incidents, or no longer. `None`:
+    /// nothing changes by it.
     ///
     /// # Errors
     /// [`NotTaken`]: the journal does not answer.
@@ -58,19 +62,22 @@ impl Author {
     ) -> Result<Option<Messages>, NotTaken> {
         let keys = desk.kept(&told_by(digest)).await?;
         let keys: Vec<String> = keys.and_then(|keys| serde_json::from_slice(keys.expose()).ok()).unwrap_or_default();
-        let (mut writes, now) = (Vec::new(), desk.clock().now());
+        let (mut all, mut elsewhere, now) = (Messages::default(), false, desk.clock().now());
         for key in keys {
-            let known = self.known(desk, &key).await?;
+            let Some(known) = self.known(desk, &key).await? else { continue };
+            let is_escalated = known.escalated.as_ref() == Some(digest);
             // What has a message of its own since is looked after by that.
-            let Some(known) = known.filter(|known| known.told == Told::Together && known.root == *digest) else {
-                continue;
-            };
-            if known.may_be_acknowledged(by, looks_after, proven) {
+            let is_told = is_escalated || known.told == Told::Together && known.root == *digest;
+            if is_told && known.may_be_acknowledged(by, looks_after, proven) {
                 let acknowledged = looks_after.then(|| Acknowledged { by: by.to_owned(), at: now, proven });
-                writes.push(StoreWrite::put(key, kept(&Known { acknowledged, ..known })));
+                let made = self.as_it_is(desk, key, &Known { acknowledged, ..known });
+                all.messages.extend(made.messages);
+                all.writes.extend(made.writes);
+                all.beside.extend(made.beside);
+                elsewhere |= is_escalated;
             }
         }
-        if writes.is_empty() {
+        if all.writes.is_empty() {
             return Ok(None);
         }
         let words = match (looks_after, proven) {
@@ -80,10 +87,19 @@ impl Author {
         };
         let message = Message::of(self.origin().author(), now, Kind::Notice(Body::plain(words)));
         let message = Message { thread: Some(Target::new(digest.clone())), ..message };
-        Ok(Some(Messages { messages: vec![(Desk::fresh_id(), message)], writes, ..Messages::default() }))
+        match self.next().filter(|_| elsewhere) {
+            Some(next) => all.beside.push((next.address().clone(), Desk::fresh_id(), message)),
+            None => all.messages.push((Desk::fresh_id(), message)),
+        }
+        Ok(Some(all))
     }
 }
 
-fn told_by(digest: &RemoteId) -> String {
-    format!("{DIGESTS}{}", digest.as_str())
+/// Of which incidents a message tells.
+pub(super) fn tells_of(message: &RemoteId, incidents: &[String]) -> StoreWrite {
+    StoreWrite::put(told_by(message), SecretBytes::new(serde_json::to_vec(incidents).expect("texts")))
+}
+
+fn told_by(message: &RemoteId) -> String {
+    format!("{DIGESTS}{}", message.as_str())
 }

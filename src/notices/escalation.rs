@@ -3,15 +3,17 @@
 
 use std::time::Duration;
 
-use sealbridge_contract::{Body, Kind, Message, Target, Timestamp, html::escape, inbox::StoreWrite};
+use sealbridge_contract::{Body, Kind, Message, RemoteId, Target, Timestamp, html::escape, inbox::StoreWrite};
 
 use super::{
-    Desk, Known, NotTaken, Origin, Severity, SourceName, Step,
+    Desk, Known, Origin, Severity, SourceName, Step, Told,
     brought::{Author, changed, course, kept, points},
     calling::call,
     desk::Said,
     dialects::moment,
+    digest::tells_of,
     gather::Gathering,
+    together::{self, Together, is_together},
     vigil::humantime,
     wording,
 };
@@ -29,7 +31,7 @@ pub(super) struct Escalation {
 
 /// What becomes of an incident that nobody looked after in time.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     /// Nobody else is told.
     Never,
     /// It is looked at again then.
@@ -38,12 +40,16 @@ enum Verdict {
     Now,
 }
 
-/// The same, with what is said.
+/// Of more than so many incidents at once is told by one message.
+const MOST_ALONE: usize = 5;
+
+/// What somebody else is told, of which incidents, and what is to be remembered with it.
 #[derive(Debug)]
-pub(super) enum Escalated {
-    Never,
-    Later(Timestamp),
-    Said(Origin, Vec<(sealbridge_contract::RemoteId, Message)>, Vec<StoreWrite>),
+pub(super) struct Escalated {
+    pub(super) of: Vec<String>,
+    pub(super) origin: Origin,
+    pub(super) said: (RemoteId, Message),
+    pub(super) writes: Vec<StoreWrite>,
 }
 
 impl Escalation {
@@ -58,16 +64,21 @@ impl Escalation {
         })
     }
 
-    fn judge(&self, known: Option<&Known>, now: Timestamp) -> Verdict {
-        let Some(known) = known else { return Verdict::Never };
+    /// What becomes of an incident. `quiet` says until when what matters so much is held.
+    pub(super) fn judge(
+        &self,
+        known: &Known,
+        quiet: impl Fn(Severity) -> Option<Timestamp>,
+        now: Timestamp,
+    ) -> Verdict {
         if known.firing() == 0 || known.escalated.is_some() || known.severity() < self.from {
             return Verdict::Never;
         }
         match known.silenced_until {
             Some(until) if until > now => Verdict::Later(until),
-            // Whoever looks after it may take that back.
-            _ if known.acknowledged.is_some() => Verdict::Later(now.plus(self.after)),
-            _ => Verdict::Now,
+            // Whoever looks after it may take that back, and what nobody was told of nobody can look after.
+            _ if known.acknowledged.is_some() || known.told == Told::Later => Verdict::Later(now.plus(self.after)),
+            _ => quiet(known.severity()).map_or(Verdict::Now, Verdict::Later),
         }
     }
 }
@@ -90,39 +101,68 @@ impl Author {
         }
     }
 
-    /// Tells somebody else of an incident, if nobody looks after it.
-    ///
-    /// # Errors
-    /// [`NotTaken`]: the journal does not answer.
-    pub(super) async fn escalate(&self, desk: &Desk, key: &str) -> Result<Escalated, NotTaken> {
-        let (known, now) = (self.known(desk, key).await?, desk.clock().now());
-        let Some(escalation) = &self.escalation else { return Ok(Escalated::Never) };
-        let known = match (escalation.judge(known.as_ref(), now), known) {
-            (Verdict::Now, Some(known)) => known,
-            (Verdict::Later(at), _) => return Ok(Escalated::Later(at)),
-            _ => return Ok(Escalated::Never),
-        };
+    /// Where what somebody else is told elsewhere comes from.
+    pub(super) fn next(&self) -> Option<&Origin> {
+        self.escalation.as_ref().and_then(|escalation| escalation.next.as_ref())
+    }
+
+    /// Tells somebody else of incidents that nobody looks after, of many at once by one message.
+    pub(super) fn escalate(&self, desk: &Desk, escalation: &Escalation, due: Vec<(String, Known)>) -> Vec<Escalated> {
+        if due.len() > MOST_ALONE {
+            return vec![self.escalated_together(desk, escalation, due)];
+        }
+        due.into_iter().map(|(key, known)| self.escalated(desk, escalation, key, known)).collect()
+    }
+
+    fn escalated(&self, desk: &Desk, escalation: &Escalation, key: String, known: Known) -> Escalated {
         let (after, since) = (humantime(escalation.after), moment::shown(known.since.0).unwrap_or_default());
         let head = format!("🔺 Nobody said within {after} that they look after this. It goes on since {since}.");
         let alerts = known.course();
         let body = self.body(wording::root(self.template_for(&known), &course(&known, &alerts)));
-        // A person is to act, whatever it is.
-        let kind = Kind::Text(call(&escalation.whom, after_line(&head, &body)));
+        let message = self.tells(desk, escalation, after_line(&head, &body));
         let thread = escalation.next.is_none().then(|| Target::new(known.root.clone()));
-        let message = Message { thread, ..Message::of(self.origin().author(), now, kind) };
-        let id = Desk::fresh_id();
-        let known = Known { escalated: Some(id.clone()), ..known };
-        let writes = vec![points(&id, key), StoreWrite::put(key, kept(&known))];
-        let origin = escalation.next.as_ref().unwrap_or(self.origin());
-        Ok(Escalated::Said(origin.clone(), vec![(id, message)], writes))
+        let said = (Desk::fresh_id(), Message { thread, ..message });
+        let known = Known { escalated: Some(said.0.clone()), ..known };
+        let writes = vec![points(&said.0, &key), StoreWrite::put(&key, kept(&known))];
+        Escalated { of: vec![key], origin: self.escalates_from(escalation), said, writes }
+    }
+
+    fn escalated_together(&self, desk: &Desk, escalation: &Escalation, due: Vec<(String, Known)>) -> Escalated {
+        let (id, now) = (together::fresh_id(), desk.clock().now());
+        let mut all = Together::new(now, now);
+        let mut writes = Vec::new();
+        for (key, known) in &due {
+            let alerts = known.course();
+            let words = self.body(wording::root(self.template_for(known), &course(known, &alerts)));
+            all.take(known.severity(), words.plain.as_str(), Some(key));
+            writes.push(StoreWrite::put(key, kept(&Known { escalated: Some(id.clone()), ..known.clone() })));
+        }
+        let of: Vec<_> = due.into_iter().map(|(key, _)| key).collect();
+        writes.push(tells_of(&id, &of));
+        let after = humantime(escalation.after);
+        let head = format!("🔺 Nobody said within {after} that they look after {} incidents", of.len());
+        let body = self.body(wording::digest(&self.together, &all.as_digest((0, 0), Some(&head))));
+        let said = (id, self.tells(desk, escalation, body));
+        Escalated { of, origin: self.escalates_from(escalation), said, writes }
+    }
+
+    /// A person is to act, whatever it is.
+    fn tells(&self, desk: &Desk, escalation: &Escalation, body: Body) -> Message {
+        let kind = Kind::Text(call(&escalation.whom, body));
+        Message::of(self.origin().author(), desk.clock().now(), kind)
+    }
+
+    fn escalates_from(&self, escalation: &Escalation) -> Origin {
+        escalation.next.as_ref().unwrap_or(self.origin()).clone()
     }
 
     /// How an incident goes on, where somebody else was told of it.
     pub(super) fn beside(&self, desk: &Desk, known: &Known, step: &Step) -> Vec<Said> {
-        let next = self.escalation.as_ref().and_then(|escalation| escalation.next.as_ref());
-        let (Some(next), Some(root)) = (next, &known.escalated) else { return Vec::new() };
+        let (Some(next), Some(root)) = (self.next(), &known.escalated) else { return Vec::new() };
         let said = |message| (next.address().clone(), Desk::fresh_id(), message);
-        let mut beside = vec![said(self.edited(desk, known, root))];
+        // One that tells of others too stays as it is.
+        let is_alone = !is_together(root.as_str());
+        let mut beside: Vec<_> = is_alone.then(|| said(self.edited(desk, known, root))).into_iter().collect();
         if let Step::Ends { ended } = step {
             let alerts = known.course();
             let (course, changed) = (course(known, &alerts), changed(&alerts, ended.iter()));
@@ -142,7 +182,6 @@ fn after_line(line: &str, body: &Body) -> Body {
 
 #[cfg(test)]
 mod tests {
-    use sealbridge_contract::RemoteId;
     use serde_json::Value;
 
     use super::*;
@@ -159,7 +198,7 @@ mod tests {
         let after = Duration::from_secs(60);
         let escalation = Escalation { after, from: Severity::Warning, whom: Vec::new(), next: None };
         let now = Timestamp(100_000);
-        let judge = |known: &Known| escalation.judge(Some(known), now);
+        let judge = |known: &Known| escalation.judge(known, |_| None, now);
         for (severity, firing, verdict) in [
             (Severity::Critical, true, Verdict::Now),
             (Severity::Warning, true, Verdict::Now),
@@ -175,6 +214,10 @@ mod tests {
         assert_eq!(judge(&silenced(100_000)), Verdict::Now);
         let acknowledged = Some(Acknowledged { by: "Ann".into(), at: now, proven: false });
         assert_eq!(judge(&Known { acknowledged, ..known() }), Verdict::Later(Timestamp(160_000)));
-        assert_eq!(escalation.judge(None, now), Verdict::Never);
+        assert_eq!(judge(&Known { told: Told::Later, ..known() }), Verdict::Later(Timestamp(160_000)));
+        let quiet = |severity| (severity < Severity::Critical).then_some(Timestamp(300_000));
+        assert_eq!(escalation.judge(&known(), quiet, now), Verdict::Now);
+        let warning = self::known(Severity::Warning, true);
+        assert_eq!(escalation.judge(&warning, quiet, now), Verdict::Later(Timestamp(300_000)));
     }
 }

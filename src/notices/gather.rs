@@ -96,7 +96,11 @@ impl Policy {
         if severity >= self.passes_from { Urgency::Loud } else { Urgency::Calm }
     }
 
-    /// Until when quiet hours hold it, if they do.
+    /// Until when quiet hours hold what matters so much, if they do.
+    pub(super) fn held_until(&self, severity: Severity, now: Timestamp) -> Option<Timestamp> {
+        self.quiet_until(self.urgency(severity), now)
+    }
+
     fn quiet_until(&self, urgency: Urgency, now: Timestamp) -> Option<Timestamp> {
         let (hours, zone) = self.quiet.as_ref().filter(|_| urgency == Urgency::Calm)?;
         hours.end(zone, now)
@@ -130,6 +134,11 @@ impl Gathered {
         let longest = after.max(super::silence::LONGEST);
         let is_time = |(_, at): &(&String, &Timestamp)| at.has_come(now, longest);
         self.waits.iter().filter(is_time).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Whether somebody else is told of an incident when it is time.
+    pub(super) fn is_waiting(&self, incident: &str) -> bool {
+        self.waits.contains_key(incident)
     }
 
     /// It is told then, or not at all. What is to be kept of that.

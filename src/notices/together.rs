@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use sealbridge_contract::{DeliveryId, RemoteId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::Severity;
+use super::{Severity, wording::Digest};
 
 /// So many different lines are shown; what is beyond is counted.
 pub(super) const MOST_LINES: usize = 25;
@@ -37,9 +37,9 @@ pub(super) struct Together {
 
 /// What is shown of one of them, or of several that say the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Line {
-    pub(super) text: String,
-    pub(super) times: u32,
+struct Line {
+    text: String,
+    times: u32,
     /// It is of this incident, and changes with it.
     incident: Option<String>,
 }
@@ -49,10 +49,15 @@ pub(super) fn is_together(id: &str) -> bool {
     id.starts_with(NAMED)
 }
 
+/// What a message is called that tells of several things.
+pub(super) fn fresh_id() -> RemoteId {
+    RemoteId::new(format!("{NAMED}{}", DeliveryId::random()))
+}
+
 impl Together {
     /// An empty one, to be said then.
     pub(super) fn new(now: Timestamp, due: Timestamp) -> Self {
-        let id = RemoteId::new(format!("{NAMED}{}", DeliveryId::random()));
+        let id = fresh_id();
         let (counts, lines, more, incidents) = Default::default();
         Self { id, since: now, due, counts, lines, more, incidents }
     }
@@ -102,19 +107,16 @@ impl Together {
         self.incidents.iter()
     }
 
-    pub(super) fn lines(&self) -> &[Line] {
-        &self.lines
-    }
-
-    /// How many are in no line.
-    pub(super) fn more(&self) -> u32 {
-        self.more
-    }
-
     /// How many there are of each severity of which there are some, from the highest.
     pub(super) fn counts(&self) -> Vec<(Severity, u32)> {
         let all = [Severity::Low, Severity::Info, Severity::Warning, Severity::Critical];
         all.into_iter().zip(self.counts).rev().filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// What is told of them: of the incidents among them so many `go_on`, and so many are over.
+    pub(super) fn as_digest<'a>(&'a self, (go_on, over): (usize, usize), head: Option<&'a str>) -> Digest<'a> {
+        let lines = self.lines.iter().map(|line| (line.text.as_str(), line.times)).collect();
+        Digest { counts: self.counts(), lines, more: self.more, since: self.since, go_on, over, head }
     }
 
     /// How much the worst of them matters.
@@ -143,8 +145,8 @@ mod tests {
     /// All that it shows and counts by lines is what was taken.
     #[track_caller]
     fn check(together: &Together, taken: u32) {
-        let shown: u32 = together.lines().iter().map(|line| line.times).sum();
-        assert_eq!(shown + together.more(), taken);
+        let shown: u32 = together.lines.iter().map(|line| line.times).sum();
+        assert_eq!(shown + together.more, taken);
         assert_eq!(together.counts().iter().map(|(_, count)| count).sum::<u32>(), taken);
     }
 
@@ -155,8 +157,8 @@ mod tests {
             together.take(Severity::Info, &format!("\n notice {number} {}\nmore", "ä".repeat(500)), None);
         }
         check(&together, 1000);
-        assert_eq!((together.lines().len(), together.more()), (MOST_LINES, 1000 - MOST_LINES as u32));
-        assert!(together.lines()[0].text.starts_with("notice 0 ää") && together.lines()[0].text.chars().count() <= 201);
+        assert_eq!((together.lines.len(), together.more), (MOST_LINES, 1000 - MOST_LINES as u32));
+        assert!(together.lines[0].text.starts_with("notice 0 ää") && together.lines[0].text.chars().count() <= 201);
         let kept = serde_json::to_vec(&together).expect("texts and numbers");
         assert!(kept.len() < 32 * 1024, "{}", kept.len());
         assert_eq!(serde_json::from_slice::<Together>(&kept).expect("it is one"), together);
@@ -170,7 +172,7 @@ mod tests {
         }
         check(&together, 3);
         assert_eq!(together.counts(), [(Severity::Warning, 1), (Severity::Info, 2)]);
-        assert_eq!((together.lines().len(), together.severity()), (1, Severity::Warning));
+        assert_eq!((together.lines.len(), together.severity()), (1, Severity::Warning));
     }
 
     #[test]
@@ -180,7 +182,7 @@ mod tests {
         together.take(Severity::Warning, "Disk", Some("b"));
         together.take(Severity::Info, "Resolved: Disk", Some("a"));
         check(&together, 3);
-        let texts: Vec<_> = together.lines().iter().map(|line| (line.text.as_str(), line.times)).collect();
+        let texts: Vec<_> = together.lines.iter().map(|line| (line.text.as_str(), line.times)).collect();
         assert_eq!(texts, [("Resolved: Disk", 2), ("Disk", 1)]);
         together.leave("b");
         assert!(together.tells_of("a") && !together.tells_of("b"));

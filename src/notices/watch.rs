@@ -6,7 +6,13 @@ use std::time::Duration;
 use sealbridge_contract::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::{Intake, NotTaken, escalation::Escalated, gather::Gathering, source::Source, vigil::Vigil};
+use super::{
+    Intake, NotTaken,
+    escalation::{Escalated, Verdict},
+    gather::Gathering,
+    source::Source,
+    vigil::Vigil,
+};
 
 /// How often it is looked.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
@@ -61,33 +67,49 @@ impl Intake {
     async fn say_gathered(&self, source: &Source) -> Result<(), NotTaken> {
         let mut gathered = source.turn(&self.desk).await?;
         while let Some((key, together)) = gathered.due(&source.policy, &source.name, self.clock().now()) {
-            let made = source.author.digest(&self.desk, key, &together).await?;
+            let (mut made, go_on) = source.author.digest(&self.desk, key, &together).await?;
+            let mut then = gathered.clone();
+            then.said(&together.id);
+            // Nobody could look after them before.
+            let at = source.author.escalation.as_ref().map(|escalation| self.clock().now().plus(escalation.after));
+            for incident in go_on.iter().filter(|incident| at.is_some() && gathered.is_waiting(incident)) {
+                made.writes.push(then.waits(&source.name, incident, at));
+            }
             fail::fail_point!("notices::before-digest");
             self.desk.say(source.author.origin(), made.messages, made.writes).await?;
             fail::fail_point!("notices::after-digest");
-            gathered.said(&together.id);
+            *gathered = then;
         }
         Ok(())
     }
 
     /// Tells somebody else of what nobody looked after in time.
     async fn escalate(&self, source: &Source) -> Result<(), NotTaken> {
-        let Some(after) = source.author.escalation.as_ref().map(|escalation| escalation.after) else { return Ok(()) };
+        let Some(escalation) = &source.author.escalation else { return Ok(()) };
         let mut gathered = source.turn(&self.desk).await?;
-        for incident in gathered.overdue(after, self.clock().now()) {
-            let escalated = source.author.escalate(&self.desk, &incident).await?;
-            let mut then = gathered.clone();
-            let at = if let Escalated::Later(at) = &escalated { Some(*at) } else { None };
-            let wait = then.waits(&source.name, &incident, at);
-            match escalated {
-                Escalated::Never | Escalated::Later(_) => self.desk.remember(vec![wait]).await?,
-                Escalated::Said(origin, messages, mut writes) => {
-                    writes.push(wait);
-                    fail::fail_point!("notices::before-escalation");
-                    self.desk.say(&origin, messages, writes).await?;
-                    fail::fail_point!("notices::after-escalation");
+        let (now, mut due) = (self.clock().now(), Vec::new());
+        for incident in gathered.overdue(escalation.after, now) {
+            let known = source.author.known(&self.desk, &incident).await?;
+            let quiet = |severity| source.policy.held_until(severity, now);
+            let verdict = known.as_ref().map_or(Verdict::Never, |known| escalation.judge(known, quiet, now));
+            let at = match (verdict, known) {
+                (Verdict::Now, Some(known)) => {
+                    due.push((incident, known));
+                    continue;
                 }
-            }
+                (Verdict::Later(at), _) => Some(at),
+                _ => None,
+            };
+            let mut then = gathered.clone();
+            self.desk.remember(vec![then.waits(&source.name, &incident, at)]).await?;
+            *gathered = then;
+        }
+        for Escalated { of, origin, said, mut writes } in source.author.escalate(&self.desk, escalation, due) {
+            let mut then = gathered.clone();
+            writes.extend(of.iter().map(|incident| then.waits(&source.name, incident, None)));
+            fail::fail_point!("notices::before-escalation");
+            self.desk.say(&origin, vec![said], writes).await?;
+            fail::fail_point!("notices::after-escalation");
             *gathered = then;
         }
         Ok(())

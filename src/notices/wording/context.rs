@@ -64,7 +64,7 @@ pub(super) fn digest(digest: &Digest<'_>, count: u32) -> Value {
     json!({
         "count": count, "parts": digest.counts.iter().map(part).collect::<Vec<_>>(),
         "lines": digest.lines.iter().map(line).collect::<Vec<_>>(), "more": digest.more,
-        "since": digest.since.0 / 1000, "go_on": digest.go_on, "over": digest.over,
+        "since": digest.since.0 / 1000, "go_on": digest.go_on, "over": digest.over, "head": digest.head,
     })
 }
 

@@ -65,9 +65,9 @@ pub struct Course<'a> {
 #[derive(Debug)]
 pub struct Digest<'a> {
     /// How many there are of each severity of which there are some, from the highest.
-    pub counts: &'a [(Severity, u32)],
+    pub counts: Vec<(Severity, u32)>,
     /// Lines of words of theirs, and how often each came.
-    pub lines: &'a [(&'a str, u32)],
+    pub lines: Vec<(&'a str, u32)>,
     /// How many are in no line.
     pub more: u32,
     /// When the first came.
@@ -76,6 +76,8 @@ pub struct Digest<'a> {
     pub go_on: usize,
     /// How many of these are over.
     pub over: usize,
+    /// What is said of them in the place of that they were gathered.
+    pub head: Option<&'a str>,
 }
 
 /// Puts what is said together into words, by a template of [`Template::of_digests`].

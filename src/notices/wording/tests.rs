@@ -27,10 +27,9 @@ fn settings() -> insta::Settings {
 
 #[test]
 fn digest_counts_and_calls_nobody_and_is_nobodys_html() {
-    let lines = [("@room <b>disk</b> https://matrix.to/#/@ann:example.org", 1), ("⚠️ Warning: fan", 3)];
-    let counts = [(Severity::Warning, 3), (Severity::Info, 9)];
-    let told =
-        Digest { counts: &counts, lines: &lines, more: 8, since: Timestamp(1_795_997_280_000), go_on: 2, over: 1 };
+    let lines = vec![("@room <b>disk</b> https://matrix.to/#/@ann:example.org", 1), ("⚠️ Warning: fan", 3)];
+    let counts = vec![(Severity::Warning, 3), (Severity::Info, 9)];
+    let told = Digest { counts, lines, more: 8, since: Timestamp(1_795_997_280_000), go_on: 2, over: 1, head: None };
     let worded = digest(&Template::of_digests(), &told);
     assert_eq!(worded.trouble, None);
     let plain = "🗂️ 12 notices gathered since 2026-11-30 00:08 UTC: ⚠️ 3 Warning, 🔵 9 Info\nOf what began, 2 still on and 1 over\n\

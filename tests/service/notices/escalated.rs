@@ -6,7 +6,7 @@ use sealbridge_contract::{PersonId, RemoteId};
 use sealbridge_loopback::{Heard, How, More, Saying, Says};
 
 use super::{
-    gathered::{alert, says, shift},
+    gathered::{alert, quiet, says, shift},
     scene::Scene,
 };
 
@@ -112,16 +112,82 @@ async fn whoever_looks_after_a_digest_looks_after_what_goes_on_of_it() {
     reacts(&scene, &digest, &["✅"]);
     let seen = |heard: &Heard| heard.more.thread.as_ref() == Some(&digest.id) && says(heard, "ann sees to what");
     scene.hears("that Ann looks after it", seen).await;
-    // What changes has a message of its own, and nobody has seen that yet.
-    let body = alert("Lamp", "critical", &["a", "b"], &[]);
-    assert_eq!(scene.post("/prom", &[("content-type", "application/json")], body).await.status, 202);
-    shift(&scene, 16 * MINUTE);
-    scene.hears("of the one that changed", |heard| says(heard, HEAD) && says(heard, "Lamp")).await;
-    let body = alert("Last", "critical", &["a"], &[]);
-    assert_eq!(scene.post("/prom", &[("content-type", "application/json")], body).await.status, 202);
-    shift(&scene, 15 * MINUTE);
-    scene.hears("the last", |heard| says(heard, HEAD) && says(heard, "Last")).await;
+    // Of what changes nobody has seen that yet, and nobody could before the next digest.
+    for (number, group, firing) in [(1, "Lamp", &["a", "b"][..]), (2, "Last", &["a"])] {
+        let body = alert(group, "critical", firing, &[]);
+        assert_eq!(scene.post("/prom", &[("content-type", "application/json")], body).await.status, 202);
+        shift(&scene, MINUTE);
+        let digests = || scene.heard().iter().filter(|heard| says(heard, "1 notice gathered")).count();
+        scene.hears("the next digest", |heard| says(heard, "1 notice gathered") && digests() == number).await;
+        shift(&scene, 15 * MINUTE);
+        scene.hears(group, |heard| says(heard, HEAD) && says(heard, group)).await;
+    }
     assert_eq!(escalated(&scene, &["Disk", "Fan", "Lamp", "Last"]), ["Lamp", "Last"], "{:?}", scene.heard());
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_incidents_at_once_somebody_else_is_told_by_one_message_which_can_be_acknowledged() {
+    let mut scene = Scene::set(&format!("{ALERTS}escalate_to = [\"a/other\"]\n"), Says::Encrypted).await;
+    let mut roots = Vec::new();
+    for number in 0..8 {
+        roots.push(begins(&scene, &format!("Disk{number}"), "critical").await);
+    }
+    shift(&scene, 15 * MINUTE);
+    let told = scene.hears("that nobody looks after them", |heard| says(heard, HEAD)).await;
+    assert!(told.conversation == scene.other && told.how == How::Text && says(&told, "8 incidents"), "{told:?}");
+    for number in 0..8 {
+        assert!(says(&told, &format!("🔴 Critical: Disk{number}")), "{told:?}");
+    }
+    reacts(&scene, &told, &["✅"]);
+    let seen = |heard: &Heard| heard.more.thread.as_ref() == Some(&told.id) && says(heard, "ann sees to what");
+    assert_eq!(scene.hears("that Ann looks after them", seen).await.conversation, scene.other);
+    for root in &roots {
+        is_seen(&scene, &root.id, "ann sees to it").await;
+    }
+    post(&scene, "Disk3", "critical", &[], &["a"]).await;
+    let news = |heard: &Heard| heard.more.thread.as_ref() == Some(&told.id) && says(heard, "Resolved");
+    assert_eq!(scene.hears("the end there", news).await.conversation, scene.other);
+    let of_it = |heard: &Heard| heard.how == How::Edit && heard.more.about.as_ref() == Some(&told.id);
+    assert!(!scene.heard().iter().any(|heard| of_it(heard)), "it tells of the others, too");
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_told_in_quiet_hours_of_what_can_wait() {
+    let lines = format!("escalate_to = [\"a/other\"]\nescalate_from = \"warning\"\n{}", quiet(10, 70));
+    let mut scene = Scene::set(&format!("{ALERTS}{lines}"), Says::Encrypted).await;
+    begins(&scene, "Fan", "warning").await;
+    begins(&scene, "Disk", "critical").await;
+    shift(&scene, 16 * MINUTE);
+    scene.hears("of what is critical", |heard| says(heard, HEAD) && says(heard, "Disk")).await;
+    begins(&scene, "Last", "critical").await;
+    shift(&scene, 16 * MINUTE);
+    scene.hears("of what is critical", |heard| says(heard, HEAD) && says(heard, "Last")).await;
+    assert_eq!(escalated(&scene, &["Fan", "Disk", "Last"]), ["Disk", "Last"], "{:?}", scene.heard());
+    shift(&scene, 40 * MINUTE);
+    scene.hears("of what was held", |heard| says(heard, HEAD) && says(heard, "Fan")).await;
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_is_told_before_anybody_could_look_after_it() {
+    let lines = "escalate_to = [\"a/other\"]\n";
+    // What is overdue of the second is told of after what is overdue of the first.
+    let second = ALERTS.replace("prom", "zed");
+    let sections = format!("{ALERTS}{lines}burst = 0\ngather_for = \"30m\"\n{second}{lines}");
+    let mut scene = Scene::set(&sections, Says::Encrypted).await;
+    for (source, group, status) in [("/prom", "Fan", 202), ("/zed", "Disk", 200)] {
+        let body = alert(group, "critical", &["a"], &[]);
+        assert_eq!(scene.post(source, &[("content-type", "application/json")], body).await.status, status);
+    }
+    shift(&scene, 16 * MINUTE);
+    scene.hears("of what was told", |heard| says(heard, HEAD) && says(heard, "Disk")).await;
+    assert_eq!(escalated(&scene, &["Fan", "Disk"]), ["Disk"], "{:?}", scene.heard());
+    shift(&scene, 14 * MINUTE);
+    scene.hears("the digest", |heard| says(heard, "1 notice gathered")).await;
+    shift(&scene, 15 * MINUTE);
+    scene.hears("of what was held", |heard| says(heard, HEAD) && says(heard, "Fan")).await;
     scene.stop().await;
 }
 

@@ -23,10 +23,15 @@ pub(super) fn shift(scene: &Scene, by: i64) {
 
 /// Quiet hours that began an hour ago and go on for an hour.
 fn quiet_now() -> String {
+    quiet(-60, 60)
+}
+
+/// Quiet hours from so many minutes after now until so many.
+pub(super) fn quiet(from: i64, until: i64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is after 1970");
-    let minutes = now.as_secs() / 60 % (24 * 60) + 24 * 60;
-    let at = |minutes: u64| format!("{:02}:{:02}", minutes / 60 % 24, minutes % 60);
-    format!("quiet = \"{}-{}\"\n", at(minutes - 60), at(minutes + 60))
+    let now = i64::try_from(now.as_secs() / 60).expect("it is not that late");
+    let at = |minutes: i64| format!("{:02}:{:02}", (now + minutes) / 60 % 24, (now + minutes) % 60);
+    format!("quiet = \"{}-{}\"\n", at(from), at(until))
 }
 
 async fn look_up(scene: &Scene, id: &str) -> Value {
