@@ -8,6 +8,7 @@ use std::{
     path::Path,
 };
 
+use rustix::{fs::OFlags, process::geteuid};
 use sealbridge_contract::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -50,8 +51,10 @@ struct Command {
 
 /// Writes the line of one action, whether it was done or not.
 pub(super) fn write(state: &Path, at: Timestamp, by: &Actor, action: &Action, failure: Option<&Failure>) {
+    // What was typed in a conversation and could not be done may be anything.
+    let is_typed = failure.is_some() && matches!(by, Actor::Person { .. });
     let with = match serde_json::to_value(action) {
-        Ok(Value::Object(mut with)) => {
+        Ok(Value::Object(mut with)) if !is_typed => {
             with.remove("action");
             with
         }
@@ -61,6 +64,12 @@ pub(super) fn write(state: &Path, at: Timestamp, by: &Actor, action: &Action, fa
     let line = Line { at, by, action: done, outcome: failure.map(|failure| failure.kind) };
     tracing::info!(target: "sealbridge::audit", by = %by, action = action.name(), done = failure.is_none(), "Action.");
     log_failed(put(state, &line));
+}
+
+/// Writes that an action ended before it had come to an end: whoever asked for it went away. How far it came is not known.
+pub(super) fn write_left(state: &Path, at: Timestamp, by: &Actor, action: &Action) {
+    let left = Failure::new(FailureKind::Other, "whoever asked went away");
+    write(state, at, by, action, Some(&left));
 }
 
 /// Writes the line of a command that does its work beside the service.
@@ -93,11 +102,28 @@ fn log_failed(written: io::Result<()>) {
 fn put<T: Serialize>(state: &Path, line: &Line<'_, T>) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(line).expect("an action is texts and numbers");
     bytes.push(b'\n');
-    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(state.join(FILE))?;
-    // The service must be able to go on in it, whoever began it.
-    let folder = state.metadata()?;
-    if file.metadata()?.uid() != folder.uid() {
-        fchown(&file, Some(folder.uid()), Some(folder.gid()))?;
+    let path = state.join(FILE);
+    // The folder may be another user's than ours: whatever they laid there in its place is not written to.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+    let mut open = OpenOptions::new();
+    open.append(true).mode(0o600).custom_flags(flags);
+    let mut file = match open.clone().create_new(true).open(&path) {
+        Ok(file) => {
+            // The service must be able to go on in what we began.
+            let folder = state.metadata()?;
+            if file.metadata()?.uid() != folder.uid() {
+                fchown(&file, Some(folder.uid()), Some(folder.gid()))?;
+            }
+            file
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open.open(&path)?,
+        Err(error) => return Err(error),
+    };
+    let (meta, folder) = (file.metadata()?, state.metadata()?);
+    let is_theirs = || meta.uid() == folder.uid() && meta.nlink() == 1;
+    if !meta.is_file() || folder.uid() != geteuid().as_raw() && !is_theirs() {
+        return Err(io::Error::other("what stands in its place is no file of the service's"));
     }
     // One write, so that lines of two tasks don't mix.
     file.write_all(&bytes)
@@ -123,5 +149,24 @@ mod tests {
         let line: Value = serde_json::from_str(&text).expect("it is JSON");
         assert_eq!((&line["at"], &line["by"]["person"]["person"]), (&42.into(), &"@ann".into()), "{text}");
         assert_eq!((&line["action"], &line["with"]["by"]), (&"silence".into(), &"@eve".into()), "{text}");
+    }
+
+    #[test]
+    fn what_stands_in_its_place_is_neither_written_to_nor_given_away() {
+        let (state, others) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let secret = others.path().join("secret");
+        let by = Actor::Local { uid: 0 };
+        let written = || write_command(state.path(), Timestamp(42), &by, "rotate_key", None);
+        let place = state.path().join(FILE);
+        std::fs::write(&secret, "mine\n").expect("it is written");
+        std::os::unix::fs::symlink(&secret, &place).expect("it is made");
+        assert!(written().is_err());
+        assert_eq!(std::fs::read_to_string(&secret).expect("it is there"), "mine\n");
+        std::fs::remove_file(&place).expect("it is taken away");
+        std::fs::create_dir(&place).expect("it is made");
+        assert!(written().is_err());
+        std::fs::remove_dir(&place).expect("it is taken away");
+        assert!(written().is_ok() && written().is_ok());
+        assert_eq!(std::fs::read_to_string(&place).expect("it is there").lines().count(), 2);
     }
 }

@@ -166,6 +166,8 @@ async fn stranger_is_refused_once_and_a_moderator_gets_what_changes_nothing() {
     assert!(status.contains("`both` is on") && !status.contains("b/room"), "{status}");
     let refused = scene.asks(&scene.mia, "!seal pause").await;
     assert!(refused.contains("Only the operator's admins"), "{refused}");
+    let odd = scene.asks(&scene.mia, "!seal why what-nobody-else-may-read").await;
+    assert!(odd.contains("not known"), "{odd}");
     let help = scene.asks(&scene.mia, "!seal help").await;
     assert!(help.contains("!seal why") && !help.contains("unlink"), "{help}");
     assert_eq!(scene.crossed("still on").await, ["still on"]);
@@ -173,7 +175,8 @@ async fn stranger_is_refused_once_and_a_moderator_gets_what_changes_nothing() {
     assert!(!more.iter().any(answered), "one answer an hour is enough");
     let audit = scene.audit();
     let (refused, looked): (Vec<_>, Vec<_>) = audit.iter().partition(|line| line["action"] == "command");
-    assert_eq!(looked.iter().map(|line| line["action"].clone()).collect::<Vec<_>>(), ["show_link"]);
+    assert_eq!(looked.iter().map(|line| line["action"].clone()).collect::<Vec<_>>(), ["show_link", "why"]);
+    assert_eq!((&looked[1]["outcome"], &looked[1]["with"]), (&"refused".into(), &serde_json::json!({})), "{looked:?}");
     assert_eq!(looked[0]["by"]["person"]["person"], scene.mia.id().as_str(), "who was told is written down");
     let refusals: Vec<_> = refused.iter().map(|line| (line["word"].clone(), line["why"].clone())).collect();
     let stranger = (Value::from("pause"), Value::from("Stranger"));

@@ -165,3 +165,32 @@ async fn admin_compares_emoji_of_somebody_else_in_an_encrypted_chat_and_of_thems
     ensure!(verified("null") == 1, "{audit}");
     scene.close().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn comparison_whose_command_goes_away_is_in_the_audit() -> Result<()> {
+    if !servers::available().await || !node::available().await {
+        return Ok(());
+    }
+    let binary = Binary::at(env!("CARGO_BIN_EXE_sealbridge"));
+    let scene = Scene::set_with(&binary, &Stage::new(true), Setting::default()).await?;
+    let nina = Person::new_with(&scene.lab.a, "nina", Options { kind: Kind::JsOlm, ..Options::default() }).await?;
+    let whom = format!("{}/{}", nina.user_id(), nina.device_id());
+    let verify = ["verify", "a", &whom];
+    tokio::select! {
+        said = scene.bridge.cli_typed(&verify, "") => anyhow::bail!("it ended: {said:?}"),
+        asked = step(&nina, "requested", &[]) => drop(asked?),
+    }
+    // The command is gone, and did not come to its end.
+    let audit = scene.bridge.folder().join("state/audit.jsonl");
+    let give_up = tokio::time::Instant::now() + SOON;
+    loop {
+        let text = std::fs::read_to_string(&audit)?;
+        let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        if lines.any(|line| line["action"] == "verify" && line["outcome"] == "other") {
+            break;
+        }
+        ensure!(tokio::time::Instant::now() < give_up, "{text}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    scene.close().await
+}

@@ -77,7 +77,9 @@ pub(crate) async fn build(core: &Core, answer: &Response, since: Option<&str>) -
         facts.membership = Membership::Left;
         // An answer that was under way while we left says that we are in it, and the next one that we are not.
         let said = left.timeline.events.iter().map(Raw::json);
-        let own = events(&left.state).map(Raw::json).chain(said).any(|event| is_our_leaving(core.me(), event));
+        // One that was ever encrypted is not left by us, whoever says so with our own words.
+        let own = facts.pin.is_none()
+            && events(&left.state).map(Raw::json).chain(said).any(|event| is_our_leaving(core.me(), event));
         if before.joined && !facts.on_trial && !own {
             let words = "The bridge is no longer in the room: it was removed or left. Invite it again to go on.";
             built.batch.incidents.push(tell_operator(room, this_time(core, "left"), words));

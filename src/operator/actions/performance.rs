@@ -91,6 +91,16 @@ impl Performance {
     }
 }
 
+impl Drop for Performance {
+    fn drop(&mut self) {
+        // People may have agreed to something in its steps already.
+        if matches!(self.state, State::Flow(_) | State::Send(_)) && self.action.is_change() {
+            let state = &self.host.config().service.state;
+            audit::write_left(state, self.host.clock().now(), &self.actor, &self.action);
+        }
+    }
+}
+
 impl fmt::Debug for Performance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Performance").field("action", &self.action.name()).finish_non_exhaustive()

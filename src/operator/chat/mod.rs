@@ -54,8 +54,8 @@ struct Reply {
     words: String,
     /// It is said once for this topic.
     once: Option<String>,
-    /// What was looked at for it, and nothing changed.
-    looked: Option<Action>,
+    /// What was looked at for it, and nothing changed; and why it could not be.
+    looked: Option<(Action, Option<Failure>)>,
 }
 
 impl Reply {
@@ -129,8 +129,8 @@ impl Chat {
             match self.host.journal().finish(command.number, answer, reply.once.as_deref()).await {
                 Ok(true) => {
                     self.manners.answered(&command.at, is_admin, now);
-                    if let Some(looked) = reply.looked.filter(|_| speaks) {
-                        self.write(&actor(&command), &looked, None);
+                    if let Some((looked, failure)) = reply.looked.filter(|_| speaks) {
+                        self.write(&actor(&command), &looked, failure.as_ref());
                     }
                     return Ok(());
                 }
@@ -188,8 +188,8 @@ impl Chat {
             }
             Ok(Ask::Do(asked)) => {
                 let looked = asked.first().filter(|_| !asked.iter().any(Action::is_change)).cloned();
-                let words = self.perform(command, &place, asked).await?;
-                Ok(Reply { words, looked, ..Reply::default() })
+                let (words, failure) = self.perform(command, &place, asked).await?;
+                Ok(Reply { words, looked: looked.map(|looked| (looked, failure)), ..Reply::default() })
             }
         }
     }
@@ -213,11 +213,16 @@ impl Chat {
         })
     }
 
-    async fn perform(&self, command: &Command, place: &Place, asked: Vec<Action>) -> Result<String, JournalError> {
+    async fn perform(
+        &self,
+        command: &Command,
+        place: &Place,
+        asked: Vec<Action>,
+    ) -> Result<(String, Option<Failure>), JournalError> {
         if asked.iter().any(Action::is_change) {
             self.host.journal().begin(command.number).await?;
         }
-        let mut words = String::new();
+        let (mut words, mut failed) = (String::new(), None);
         for action in asked {
             let is_before_others = action.is_change() && *place != Place::Direct;
             let mut performance = perform(Arc::clone(&self.host), actor(command), action);
@@ -232,10 +237,13 @@ impl Chat {
                 Ok(Progress::Step(_)) => {
                     words.push_str("That takes more than one step, which is not done in a chat.\n")
                 }
-                Err(failure) => words.push_str(&format!("That was not done: {failure}.\n")),
+                Err(failure) => {
+                    words.push_str(&format!("That was not done: {failure}.\n"));
+                    failed.get_or_insert(failure);
+                }
             }
         }
-        Ok(words)
+        Ok((words, failed))
     }
 
     /// Where it was said, for whoever said it.

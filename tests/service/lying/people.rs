@@ -194,3 +194,67 @@ async fn homeserver_that_adds_a_device_to_a_verified_person_or_resets_them_gets_
     stage.nothing_is_readable("an identity that was replaced")?;
     stage.close().await
 }
+
+/// A new device of ours knows nobody's identity, and the book does.
+#[tokio::test(flavor = "multi_thread")]
+async fn identity_that_a_new_device_of_ours_is_not_shown_freezes_when_another_comes_in_its_place() -> Result<()> {
+    let Some(mut stage) = Stage::set("").await? else { return Ok(()) };
+    stage.crosses(BOB).await?;
+    stage.crosses(ALICE).await?;
+    let alice = stage.scene.people[ALICE].user_id().to_owned();
+    let (_server, impostor, forged) = impostor(&stage).await?;
+    stage.scene.bridge.stop().await?;
+    stage.scene.bridge.cli(&["backup", "adopt"]).await?.ok()?;
+    // The homeserver hides who she is, and says that she went and came back.
+    let of = alice.clone();
+    let hide = Fault::rewrite(move |answer: &mut Value| {
+        for kind in ["master_keys", "self_signing_keys", "device_keys"] {
+            if let Some(all) = answer.get_mut(kind).and_then(Value::as_object_mut) {
+                all.remove(&of);
+            }
+        }
+    });
+    let hide = stage.liar().add(Rule::new("POST", "/keys/query", hide)?);
+    stage.scene.bridge.init().await?.ok()?;
+    stage.scene.bridge.start().await?;
+    for (membership, event) in [("leave", "$leaves"), ("join", "$joins")] {
+        let moves = stage.liar().add(with_state(stage.room(), member(&alice, membership, event))?);
+        stage.begins().await?;
+        strikes(&moves).await?;
+        let give_up = tokio::time::Instant::now() + SOON;
+        while stage.scene.bridge.cli(&["audience", "demo"]).await?.stdout.contains(&alice) != (membership == "join") {
+            ensure!(tokio::time::Instant::now() < give_up, "no {membership}\n{}", stage.scene.bridge.tail());
+        }
+    }
+    let room = stage.scene.rooms[BOB].clone();
+    let bob = Arc::clone(&stage.scene.people[BOB]);
+    let told = |words: &str| words.contains(&alice) && words.contains("(no identity)");
+    let hears = bob.wait_for(|it| it.room == room && told(&it.body), SOON).await;
+    hears.with_context(|| format!("Bob is not told\n{}", stage.scene.bridge.tail()))?;
+    // Then it shows somebody of its own as her, with keys for whom a session can be made.
+    hide.remove();
+    let device = impostor.device_id().to_owned();
+    let wanted = json!({ "one_time_keys": { alice.as_str(): { device.as_str(): "signed_curve25519" } } });
+    let (_, claimed) = impostor.http("POST", "/_matrix/client/v3/keys/claim", Some(wanted)).await?;
+    let of = alice.clone();
+    let claims = Fault::rewrite(move |answer: &mut Value| {
+        answer["one_time_keys"][&of] = claimed["one_time_keys"][&of].clone();
+    });
+    let _claims = stage.liar().add(Rule::new("POST", "/keys/claim", claims)?);
+    let of = alice.clone();
+    let reset = lies_of(&stage, &alice, move |answer| {
+        for kind in ["master_keys", "self_signing_keys", "device_keys"] {
+            if let Some(known) = answer.get_mut(kind).and_then(Value::as_object_mut) {
+                known.insert(of.clone(), forged[kind][&of].clone());
+            }
+        }
+    })?;
+    stage.begins().await?;
+    strikes(&reset[0]).await?;
+    stage.says(BOB).await?;
+    stage.is_held("audience_changed").await?;
+    ensure!(keys_for(&mut stage, impostor.device_id())? == 0, "the homeserver's own Alice was given keys");
+    stage.operator_reads(&alice).await?;
+    stage.nothing_is_readable("an identity that was hidden, and another")?;
+    stage.close().await
+}

@@ -283,7 +283,10 @@ impl OnMatrix {
                 return Ok(None);
             }
             Command => {
-                person.send(room, &format!("!seal {words}")).await?;
+                // One that there is not, and others with words where a name should be.
+                for command in ["", "why ", "approve ", "verify "] {
+                    person.send(room, &format!("!seal {command}{words}")).await?;
+                }
                 return Ok(None);
             }
             other => bail!("Nobody says {other:?} on Matrix"),

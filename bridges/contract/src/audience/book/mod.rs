@@ -213,7 +213,8 @@ impl Book {
         self.write(conversation, people, now, false).await
     }
 
-    /// Admits people to a conversation, and pins them as they are: whoever decided that has seen what they were before.
+    /// Admits people to a conversation, and pins them as they are: whoever decided that has seen what they were before. The
+    /// pin of somebody who shows no identity stands, and they read again once they show that one.
     ///
     /// # Errors
     /// [`NotAccepted`]: nobody was admitted.
@@ -242,7 +243,8 @@ impl Book {
             }
             for Admission { person, identity } in people {
                 let known = pages.pins.get(person);
-                let stands = known.filter(|pin| pin.identity == *identity || !replaces_pins);
+                // That nobody shows an identity at this moment takes none away: whoever hides it could show another next.
+                let stands = known.filter(|pin| pin.identity == *identity || !replaces_pins || identity.is_none());
                 if stands.is_none() {
                     pins.push(Pin { person: person.clone(), identity: identity.clone(), since: now });
                 }

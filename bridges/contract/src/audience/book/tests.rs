@@ -148,6 +148,21 @@ async fn who_left_or_was_forgotten_is_new() {
 }
 
 #[tokio::test]
+async fn identity_that_is_hidden_for_a_while_is_not_forgotten_and_another_one_after_it_is_changed() {
+    let store = store();
+    let book = Book::load(&store).await.expect("it can be read");
+    book.begin(&ConversationId::new("room"), &[who("ann", Some("A"))], NOW).await.expect("it is written");
+    // A new device of ours knows nobody, and the server says that she went and came without an identity.
+    book.keep_only(&ConversationId::new("room"), |_| false).await.expect("it is written");
+    assert_eq!(stands(&book, "room", "ann", None), New);
+    book.admit(&ConversationId::new("room"), &[who("ann", None)], NOW).await.expect("it is written");
+    assert_eq!(stands(&book, "room", "ann", None), NoIdentity);
+    assert_eq!(stands(&book, "room", "ann", Some("B")), Changed, "not appeared for the first time");
+    assert_eq!(stands(&book, "room", "ann", Some("A")), Reads);
+    assert!(book.contradicts(&PersonId::new("ann"), Some(&Identity::new("B"))));
+}
+
+#[tokio::test]
 async fn admission_is_for_one_conversation_and_one_identity() {
     let (store, [one, two]) = (store(), ["one", "two"].map(ConversationId::new));
     let book = Book::load(&store).await.expect("it is empty");

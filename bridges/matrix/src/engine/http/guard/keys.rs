@@ -11,16 +11,21 @@ use crate::engine::session::DEVICE_NAME;
 
 /// The longest text of a machine's: a token that another login gave.
 const LONGEST: usize = 4_096;
+/// The longest name of a device or key.
+const LONGEST_NAME: usize = 1_024;
 
 /// Keys that are offered, asked for, taken and vouched for (client-server API, "End-to-End Encryption").
 pub(super) fn keys(what: &[&str], body: &Map<String, Value>) -> Judged {
     let fields: &[&str] = match what {
         ["upload"] => &["device_keys", "one_time_keys", "fallback_keys", "org.matrix.msc2732.fallback_keys"],
         ["query"] => &["device_keys", "timeout", "token"],
-        ["claim"] => &["one_time_keys", "timeout"],
+        ["claim"] => {
+            only(body, &["one_time_keys", "timeout"], Stop::Body)?;
+            return claimed(body);
+        }
         ["device_signing", "upload"] => &["master_key", "self_signing_key", "user_signing_key", "auth"],
         // By whose keys are vouched for.
-        ["signatures", "upload"] if body.keys().all(|user| user.starts_with('@')) => return terse_all(body),
+        ["signatures", "upload"] if body.keys().all(|user| user.starts_with('@')) => return vouched(body),
         _ => return Err(Stop::UnknownRequest),
     };
     only(body, fields, Stop::Body)?;
@@ -29,6 +34,32 @@ pub(super) fn keys(what: &[&str], body: &Map<String, Value>) -> Judged {
         return Err(Stop::Body);
     }
     auth.into_iter().try_for_each(|(_, auth)| proof(auth))
+}
+
+/// Whose device what key is wanted of. What they are called was said by their homeservers, whatever it is, and must not
+/// keep others' keys from being taken.
+fn claimed(body: &Map<String, Value>) -> Judged {
+    let empty = Map::new();
+    let users = body.get("one_time_keys").and_then(Value::as_object).unwrap_or(&empty);
+    let devices = users.values().map(Value::as_object).collect::<Option<Vec<_>>>().ok_or(Stop::Body)?;
+    let of = devices.into_iter().flatten();
+    let is_fine = |(device, key): (&String, &Value)| device.len() <= LONGEST_NAME && terse(key);
+    let users_are_fine = users.keys().all(|user| is_terse(user));
+    let timeout_is_fine = body.get("timeout").is_none_or(Value::is_number);
+    if users_are_fine && timeout_is_fine && of.into_iter().all(is_fine) { Ok(()) } else { Err(Stop::Body) }
+}
+
+/// Keys with our signature, as the homeserver gave them: what it added to them goes back to it as it came.
+fn vouched(body: &Map<String, Value>) -> Judged {
+    let is_fine = |key: &Value| match key.as_object() {
+        Some(key) => key.iter().all(|(field, value)| {
+            is_terse(field) && (terse(value) || matches!(field.as_str(), "unsigned" | "device_id"))
+        }),
+        None => false,
+    };
+    let keys = body.values().map(Value::as_object).collect::<Option<Vec<_>>>().ok_or(Stop::Body)?;
+    let all = keys.iter().all(|of| of.iter().all(|(id, key)| id.len() <= LONGEST_NAME && is_fine(key)));
+    if body.keys().all(|user| is_terse(user)) && all { Ok(()) } else { Err(Stop::Body) }
 }
 
 /// Logging in and out (client-server API, "Login").

@@ -316,7 +316,17 @@ fn keys_and_logins_have_no_room_for_words() {
             (json!({ "device_keys": {}, "note": "canary" }), stopped()),
         ],
     );
-    post("/keys/claim", &[(json!({ "one_time_keys": { "@a:x": { "D": "signed_curve25519" } } }), Ok(0))]);
+    post(
+        "/keys/claim",
+        &[
+            (json!({ "one_time_keys": { "@a:x": { "D": "signed_curve25519" } } }), Ok(0)),
+            // Whoever calls a device so must not keep others from getting keys.
+            (json!({ "one_time_keys": { "@a:x": { "a name with gaps": "signed_curve25519" } }, "timeout": 1 }), Ok(0)),
+            (json!({ "one_time_keys": { "@a:x": { "D": "a canary" } } }), stopped()),
+            (json!({ "one_time_keys": { "a canary": { "D": "signed_curve25519" } } }), stopped()),
+            (json!({ "one_time_keys": {}, "note": "canary" }), stopped()),
+        ],
+    );
     let proof = json!({ "type": "m.login.password", "password": "with a gap", "identifier": { "user": "@a:x" } });
     post(
         "/keys/device_signing/upload",
@@ -332,6 +342,10 @@ fn keys_and_logins_have_no_room_for_words() {
             (json!({ "@a:x": { "D": { "keys": { "ed25519:D": "abc" } } } }), Ok(0)),
             (json!({ "canary": { "D": {} } }), Err(Stop::UnknownRequest)),
             (json!({ "@a:x": { "D": { "note": "a canary" } } }), stopped()),
+            (
+                json!({ "@a:x": { "D E": { "device_id": "D E", "unsigned": { "device_display_name": "made with curl" } } } }),
+                Ok(0),
+            ),
         ],
     );
     post("/keys/canary", &[(json!({}), Err(Stop::UnknownRequest))]);
