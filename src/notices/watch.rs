@@ -88,6 +88,7 @@ impl Intake {
         let Some(escalation) = &source.author.escalation else { return Ok(()) };
         let mut gathered = source.turn(&self.desk).await?;
         let (now, mut due) = (self.clock().now(), Vec::new());
+        let (mut then, mut writes) = (gathered.clone(), Vec::new());
         for incident in gathered.overdue(escalation.after, now) {
             let known = source.author.known(&self.desk, &incident).await?;
             let quiet = |severity| source.policy.held_until(severity, now);
@@ -100,8 +101,10 @@ impl Intake {
                 (Verdict::Later(at), _) => Some(at),
                 _ => None,
             };
-            let mut then = gathered.clone();
-            self.desk.remember(vec![then.waits(&source.name, &incident, at)]).await?;
+            writes.push(then.waits(&source.name, &incident, at));
+        }
+        if !writes.is_empty() {
+            self.desk.remember(writes).await?;
             *gathered = then;
         }
         for Escalated { of, origin, said, mut writes } in source.author.escalate(&self.desk, escalation, due) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sealbridge_contract::PersonId;
 use sealbridge_lab::http::{Answered, request};
 use sealbridge_loopback::{Heard, How, Says};
 use serde_json::{Value, json};
@@ -108,7 +109,8 @@ async fn burst_becomes_its_first_messages_and_one_digest_that_counts_the_rest() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_gathered_outlives_a_restart_and_is_said_where_the_config_gathers_no_more() {
-    let mut scene = Scene::set(&format!("{JOB}burst = 0\ngather_for = \"2s\"\n"), Says::Encrypted).await;
+    let mut scene =
+        Scene::set(&format!("{JOB}burst = 0\ngather_for = \"2s\"\nmention = [\"ben\"]\n"), Says::Encrypted).await;
     for number in 0..3 {
         assert_eq!(scene.post("/job", &[("x-severity", "critical")], format!("canary-{number}")).await.status, 202);
     }
@@ -121,6 +123,7 @@ async fn what_is_gathered_outlives_a_restart_and_is_said_where_the_config_gather
     scene.start().await;
     let heard = scene.hears("the digest", |heard| says(heard, "3 notices")).await;
     assert!(heard.how == How::Text && says(&heard, "🔴 3 Critical"), "a person is to act: {heard:?}");
+    assert_eq!(heard.more.calls, [PersonId::new("ben")]);
     assert_eq!(scene.post("/job", &[], "after it").await.status, 200);
     assert_eq!(scene.heard().len(), 2, "{:?}", scene.heard());
     scene.stop().await;
