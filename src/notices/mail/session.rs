@@ -12,6 +12,8 @@ use crate::notices::{SourceName, answers::Outcome};
 
 /// The longest line of a command. RFC 5321 wants 512, and AUTH more.
 const MOST_LINE: usize = 4096;
+/// How long the line is that ends a mail: a dot, and its own end.
+const END: usize = 3;
 /// A mail goes to so many sources at most.
 const MOST_RECIPIENTS: usize = 16;
 /// After so many mistakes nothing more is heard.
@@ -102,7 +104,8 @@ impl Session {
                 let mut rest = bytes.iter();
                 let is_whole = receiver.ingest(&mut rest, mail);
                 *bytes = rest.as_slice();
-                if mail.len() > self.most {
+                // The line that ends it is among the bytes until it is known to be that.
+                if mail.len() > if is_whole { self.most } else { self.most + END } {
                     let receiver = DummyDataReceiver::new_data(receiver);
                     self.reading = Reading::Rest(receiver);
                     return is_whole.then(|| self.refuse_as_too_large());
@@ -410,6 +413,12 @@ pub(super) mod tests {
         let large = "x".repeat(2000);
         is_done(&format!("{begin}{large}\r\n.\r\nNOOP\r\n"), &["250", "250", "250", "354", "552", "250"]);
         is_done("EHLO x\r\nMAIL FROM:<a@b.c> SIZE=1001\r\n", &["250", "552"]);
+        // To the byte, also while the line that ends it comes in pieces.
+        for (length, taken) in [(998, true), (999, false)] {
+            let words = "x".repeat(length);
+            let last = if taken { format!("nas: {words}\r\n") } else { "552".to_owned() };
+            is_done(&format!("{begin}{words}\r\n.\r\n"), &["250", "250", "250", "354", &last]);
+        }
         is_done(&format!("EHLO {}", "x".repeat(MOST_LINE)), &["500."]);
     }
 
