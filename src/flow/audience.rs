@@ -173,7 +173,7 @@ impl Watch {
             {
                 let operator =
                     audience.standing(Standing::New).filter(|member| is_the_operator(member, self.operator.as_ref()));
-                self.admit(at, transport.common(), operator.map(Admission::from).collect()).await?;
+                self.admit(at, transport.common(), operator.map(Admission::unseen).collect()).await?;
                 Ok(false)
             }
             verdict @ (Verdict::Ask | Verdict::Exclude) => {
@@ -276,7 +276,7 @@ impl Watch {
             return Ok(false);
         }
         let all = told.len() == newcomers.len();
-        let admitted = self.admit(at, transport, told.into_iter().map(Admission::from).collect()).await?;
+        let admitted = self.admit(at, transport, told.into_iter().map(Admission::unseen).collect()).await?;
         Ok(all && admitted && self.settled(at).await?)
     }
 

@@ -8,6 +8,7 @@ mod audit;
 pub mod chat;
 pub mod cli;
 pub mod control;
+mod ending;
 mod failure;
 pub mod host;
 pub mod logging;

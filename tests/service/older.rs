@@ -72,10 +72,14 @@ async fn older_copy_of_the_state_folder_is_refused_and_adopted_it_carries_nothin
     is_refused(&mut scene.bridge, "is an older copy").await?;
     // Twice: what it tried the first time does not make it look newer.
     is_refused(&mut scene.bridge, "sealbridge backup adopt").await?;
+    let doctor = scene.bridge.cli(&["doctor"]).await?;
+    let found = doctor.stdout.lines().find(|line| line.contains("last run")).context("It says why it ended")?;
+    ensure!(found.contains("is an older copy") && found.contains("sealbridge backup adopt"), "{found}");
     fs::remove_dir_all(&state)?;
     fs::rename(&newer, &state)?;
     scene.bridge.start().await?;
     crosses(&scene, "with the newer copy").await?;
+    ensure!(!scene.bridge.cli(&["doctor"]).await?.stdout.contains("last run"), "it runs again");
     scene.bridge.stop().await?;
 
     swap(&state, &older, &newer)?;

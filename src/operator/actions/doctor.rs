@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Outcome, conversations::is_operators, to_line};
 use crate::{
     config::{Config, Size},
-    operator::{Failure, FailureKind, Host, admin, plain::field},
+    operator::{Failure, FailureKind, Host, admin, ending, plain::field},
 };
 
 /// One thing that was looked at.
@@ -79,7 +79,13 @@ pub(super) async fn doctor(host: &dyn Host) -> Result<Outcome, Failure> {
 /// What can be looked at without the running service.
 #[must_use]
 pub fn on_disk(config: &Config) -> Vec<Check> {
-    vec![state_folder(&config.service.state), root_key(config), disk(config)]
+    let mut checks = vec![state_folder(&config.service.state), root_key(config), disk(config)];
+    let words = |ended: ending::Ended| {
+        let at = mail_parser::DateTime::from_timestamp(ended.at.0.div_euclid(1000)).to_rfc3339();
+        format!("it ended at {at}: {}", ended.words)
+    };
+    checks.extend(ending::read(&config.service.state).map(|ended| check("last run", CheckState::Bad, words(ended))));
+    checks
 }
 
 /// Why the journal does not open.

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use sealbridge_contract::RootKey;
+use sealbridge_contract::{Clock, RootKey};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
     metrics::{self, watchdog},
-    operator::{Failure, FailureKind, Open, control::Server},
+    operator::{Failure, FailureKind, Open, control::Server, ending},
 };
 
 pub(super) async fn run(config: Arc<Config>, key: RootKey, open: Open) -> Result<Option<FailureKind>, Failure> {
@@ -17,6 +17,7 @@ pub(super) async fn run(config: Arc<Config>, key: RootKey, open: Open) -> Result
     stop_on_signal(stop.clone())?;
     // The journal first: its lock says that no other service is at work here.
     let service = open(Arc::clone(&config), key).await?;
+    ending::forget(&config.service.state);
     let served = async {
         for account in config.accounts.keys() {
             if !service.is_set_up(account).await? {
@@ -38,6 +39,9 @@ pub(super) async fn run(config: Arc<Config>, key: RootKey, open: Open) -> Result
     };
     let ended = served.await;
     service.close().await;
+    if let Err(failure) = &ended {
+        ending::write(&config.service.state, Clock::system().now(), failure);
+    }
     ended.map(|()| None)
 }
 

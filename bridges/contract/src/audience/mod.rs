@@ -147,6 +147,15 @@ pub struct Admission {
     pub identity: Option<Identity>,
 }
 
+impl Admission {
+    /// Lets somebody in at whom nobody looked. That no identity is shown at this moment takes none away: whoever hides it
+    /// could show another next. They read once the pinned one is shown.
+    #[must_use]
+    pub fn unseen(member: &Member) -> Self {
+        Self { person: member.person.clone(), identity: member.identity.clone().or_else(|| member.pinned.clone()) }
+    }
+}
+
 impl From<&Member> for Admission {
     fn from(member: &Member) -> Self {
         Self { person: member.person.clone(), identity: member.identity.clone() }

@@ -106,7 +106,7 @@ async fn words_in_clear_beside_an_encrypted_part_never_cross() -> Result<()> {
     let (true_mail, address) = (passed(server, &said.id)?, bridge.settings.address.clone().unwrap_or_default());
     let kind = header(&true_mail, "Content-Type")?;
     let (_, sealed) = true_mail.split_once("\n\n").context("It has a body")?;
-    let group = bridge.link.split('&').find_map(|part| part.strip_prefix("x=")).unwrap_or_default();
+    let group = bridge.link.split('&').find_map(|part| part.strip_prefix("x=")).context("The group has an id")?;
     let part = format!("Content-Type: {kind}\n\n{sealed}\n");
     let clear = |of: &str| format!("Content-Type: text/{of}; charset=utf-8\n\n<b>mixed words in clear</b>\n");
     let mixed = [[clear("plain"), part.clone()], [part.clone(), clear("html")], [clear("html"), part]];

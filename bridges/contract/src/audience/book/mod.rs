@@ -213,8 +213,7 @@ impl Book {
         self.write(conversation, people, now, false).await
     }
 
-    /// Admits people to a conversation, and pins them as they are: whoever decided that has seen what they were before. The
-    /// pin of somebody who shows no identity stands, and they read again once they show that one.
+    /// Admits people to a conversation, and pins them as they are: whoever decided that has seen what they were before.
     ///
     /// # Errors
     /// [`NotAccepted`]: nobody was admitted.
@@ -243,8 +242,7 @@ impl Book {
             }
             for Admission { person, identity } in people {
                 let known = pages.pins.get(person);
-                // That nobody shows an identity at this moment takes none away: whoever hides it could show another next.
-                let stands = known.filter(|pin| pin.identity == *identity || !replaces_pins || identity.is_none());
+                let stands = known.filter(|pin| pin.identity == *identity || !replaces_pins);
                 if stands.is_none() {
                     pins.push(Pin { person: person.clone(), identity: identity.clone(), since: now });
                 }

@@ -10,7 +10,10 @@ use async_trait::async_trait;
 use super::*;
 use crate::{
     AccountName,
-    audience::Standing::{Changed, New, NoIdentity, Reads},
+    audience::{
+        Member, Proof,
+        Standing::{Changed, New, NoIdentity, Reads},
+    },
     inbox::{Batch, Filling, Intake, Keep, OpenGap, Parcel, Resolution, Waiting, WaitingFor},
     text::SecretBytes,
 };
@@ -155,11 +158,25 @@ async fn identity_that_is_hidden_for_a_while_is_not_forgotten_and_another_one_af
     // A new device of ours knows nobody, and the server says that she went and came without an identity.
     book.keep_only(&ConversationId::new("room"), |_| false).await.expect("it is written");
     assert_eq!(stands(&book, "room", "ann", None), New);
-    book.admit(&ConversationId::new("room"), &[who("ann", None)], NOW).await.expect("it is written");
+    let member = Member {
+        person: PersonId::new("ann"),
+        name: None,
+        identity: None,
+        pinned: Some(Identity::new("A")),
+        as_pinned: false,
+        proof: Proof::Unknown,
+        since: Some(NOW),
+        standing: New,
+        devices: Vec::new(),
+    };
+    book.admit(&ConversationId::new("room"), &[Admission::unseen(&member)], NOW).await.expect("it is written");
     assert_eq!(stands(&book, "room", "ann", None), NoIdentity);
     assert_eq!(stands(&book, "room", "ann", Some("B")), Changed, "not appeared for the first time");
     assert_eq!(stands(&book, "room", "ann", Some("A")), Reads);
     assert!(book.contradicts(&PersonId::new("ann"), Some(&Identity::new("B"))));
+    // Whoever has looked may say that they have none any more.
+    book.admit(&ConversationId::new("room"), &[Admission::from(&member)], NOW).await.expect("it is written");
+    assert_eq!(stands(&book, "room", "ann", Some("B")), New);
 }
 
 #[tokio::test]

@@ -130,7 +130,7 @@ fn terse_all(body: &Map<String, Value>) -> Judged {
 }
 
 /// No text in it has a gap.
-fn terse(value: &Value) -> bool {
+pub(super) fn terse(value: &Value) -> bool {
     match value {
         Value::String(text) => is_terse(text),
         Value::Array(values) => values.iter().all(terse),
@@ -139,7 +139,7 @@ fn terse(value: &Value) -> bool {
     }
 }
 
-fn is_terse(text: &str) -> bool {
+pub(super) fn is_terse(text: &str) -> bool {
     // Users of former days may be called anything, and one of them must not keep everybody else's keys from being asked
     // for.
     let is_user = || text.starts_with('@') && UserId::parse(text).is_ok();

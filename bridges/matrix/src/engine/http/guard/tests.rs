@@ -365,3 +365,59 @@ fn keys_and_logins_have_no_room_for_words() {
         &[(json!({ "refresh_token": "abc" }), Ok(0)), (json!({ "refresh_token": "a canary" }), stopped())],
     );
 }
+
+#[test]
+fn words_find_no_place_where_names_and_numbers_belong() {
+    let put = |path: &str, body: Value| judged(&Method::PUT, path, &body);
+    let post = |path: &str, body: Value| judged(&Method::POST, path, &body);
+    let words = "a%20canary";
+    for (path, good, bad) in [
+        ("/rooms/%21r%3Ax/invite", json!({ "user_id": "@a:x" }), json!({ "user_id": "a canary" })),
+        ("/rooms/%21r%3Ax/receipt/m.read/%24e", json!({ "thread_id": "main" }), json!({ "thread_id": "a canary" })),
+        ("/createRoom", open_to(json!({})), open_to(json!({ "invite": ["a canary"] }))),
+        ("/createRoom", open_to(json!({ "is_direct": true })), open_to(json!({ "is_direct": "a canary" }))),
+        ("/room_keys/version", backup("abc"), backup("a canary")),
+    ] {
+        assert_eq!(post(path, good), Ok(0), "{path}");
+        assert!(post(path, bad).is_err(), "{path}");
+    }
+    let typing = json!({ "typing": true, "timeout": 1 });
+    assert_eq!(put("/rooms/%21r%3Ax/typing/%40a%3Ax", typing.clone()), Ok(0));
+    assert!(put(&format!("/rooms/%21r%3Ax/typing/{words}"), typing).is_err());
+    assert!(put("/rooms/%21r%3Ax/typing/%40a%3Ax", json!({ "typing": "a canary" })).is_err());
+    assert_eq!(post("/join/%21r%3Ax?via=x", json!({})), Ok(0));
+    for path in [format!("/join/{words}"), format!("/join/%21r%3Ax?via={words}"), format!("/rooms/{words}/leave")] {
+        assert!(post(&path, json!({})).is_err(), "{path}");
+    }
+    let data = |kind: &str, body: Value| put(&format!("/user/%40a%3Ax/account_data/{kind}"), body);
+    assert_eq!(data("m.secret_storage.default_key", json!({ "key": "abc" })), Ok(0));
+    assert!(data("m.secret_storage.default_key", json!({ "key": "a canary" })).is_err());
+    let how =
+        |salt: &str| json!({ "passphrase": { "algorithm": "m.pbkdf2", "iterations": 1, "salt": salt, "bits": 256 } });
+    assert_eq!(data("m.secret_storage.key.abc", how("abc")), Ok(0));
+    assert!(data("m.secret_storage.key.abc", how("a canary")).is_err());
+    assert!(data("m.secret_storage.key.abc", json!({ "passphrase": { "words": "canary" } })).is_err());
+    let to = |kind: &str, content: Value| {
+        put(&format!("/sendToDevice/{kind}/1"), json!({ "messages": { "@a:x": { "D": content } } }))
+    };
+    assert_eq!(to("m.secret.request", json!({ "action": "request", "name": "m.megolm_backup.v1" })), Ok(0));
+    assert!(to("m.secret.request", json!({ "name": "a canary" })).is_err());
+    assert!(to("m.room_key_request", json!({ "body": { "room_id": "a canary" } })).is_err());
+    assert_eq!(to("m.key.verification.cancel", json!({ "code": "m.user", "reason": "In words." })), Ok(0));
+    assert!(to("m.key.verification.cancel", json!({ "code": "a canary" })).is_err());
+    assert!(to("m.key.verification.canary", json!({})).is_err());
+}
+
+fn open_to(with: Value) -> Value {
+    let encryption =
+        json!({ "type": "m.room.encryption", "state_key": "", "content": { "algorithm": "m.megolm.v1.aes-sha2" } });
+    let mut body = json!({ "preset": "private_chat", "initial_state": [encryption] });
+    if let (Value::Object(body), Value::Object(with)) = (&mut body, with) {
+        body.extend(with);
+    }
+    body
+}
+
+fn backup(key: &str) -> Value {
+    json!({ "algorithm": "m.megolm_backup.v1.curve25519-aes-sha2", "auth_data": { "public_key": key } })
+}
