@@ -5,13 +5,29 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use sealbridge_lab::{
-    bridge::{Binary, Bridge},
+    Lab, Person,
+    bridge::{AccountPlan, Binary, Bridge, Plan},
     demo::{Scene, Setting, Stage},
     proxy::{Fault, Rule},
     servers,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn setting_up_ends_in_order_and_the_homeserver_is_told_how_old_the_stores_are() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let operator = Person::new_on(&lab.a, "operator").await?;
+    for _ in 0..3 {
+        let account = AccountPlan::on(&lab.a, "a").await?;
+        let admin = Some(("a".to_owned(), operator.user_id().to_owned()));
+        let plan = Plan { accounts: vec![account], admin, ..Plan::default() };
+        let bridge = Bridge::prepare(&Binary::at(env!("CARGO_BIN_EXE_sealbridge")), &plan)?;
+        let said = bridge.init().await?.ok()?;
+        ensure!(!said.stderr.contains("WARN"), "{}", said.stderr);
+    }
+    Ok(())
+}
 
 async fn scene() -> Result<Option<Scene>> {
     if !servers::available().await {

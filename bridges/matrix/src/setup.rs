@@ -192,7 +192,7 @@ impl Setup {
         info!("The login is lost; logging in as a new device.");
         self.settings.user = Some(session.user_id.to_string());
         self.settings.homeserver.get_or_insert_with(|| session.homeserver.to_string());
-        Ok(self.go(At::Discover, "The homeserver does not know the old login any more; logging in as a new device"))
+        Ok(self.go(At::Discover, "The old login is good no more; logging in as a new device"))
     }
 
     fn after_user(&mut self) -> Result<Step, FlowError> {

@@ -168,10 +168,17 @@ impl Setting<'_> {
             stop.cancel();
             room
         };
+        let running = self.service.run(stop.clone());
+        tokio::pin!(opening, running);
         tokio::select! {
-            room = opening => room.map(Some),
+            room = &mut opening => {
+                // Ended in order, so that homeservers are told how old the stores are by now.
+                let ended = running.await;
+                let room = room?;
+                ended.map(|()| Some(room))
+            }
             // The service does not end by itself unless something is wrong.
-            ended = self.service.run(stop.clone()) => Err(ended.err().unwrap_or_else(|| Failure::other("the service ended early"))),
+            ended = &mut running => Err(ended.err().unwrap_or_else(|| Failure::other("the service ended early"))),
         }
     }
 
