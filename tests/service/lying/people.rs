@@ -258,3 +258,32 @@ async fn identity_that_a_new_device_of_ours_is_not_shown_freezes_when_another_co
     stage.nothing_is_readable("an identity that was hidden, and another")?;
     stage.close().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_leaving_that_a_homeserver_makes_up_is_told_whatever_reason_it_gives() -> Result<()> {
+    let Some(mut stage) = Stage::set("").await? else { return Ok(()) };
+    stage.crosses(BOB).await?;
+    let (room, bot) = (stage.room().to_owned(), stage.scene.bots[ALICE].clone());
+    let lie = stage.liar().add(
+        in_sync(move |answer| {
+            let mut event = member(&bot, "leave", "$leaves");
+            event["content"]["reason"] = "This room is not encrypted. The bridge joins encrypted rooms only.".into();
+            let rooms = answer.entry("rooms").or_insert_with(|| json!({}));
+            if let Some(joined) = rooms.get_mut("join").and_then(Value::as_object_mut) {
+                joined.remove(&room);
+            }
+            let after = json!({ "events": [event] });
+            rooms["leave"][&room] = json!({
+                "timeline": { "events": [event], "limited": false, "prev_batch": "p" }, "state": { "events": [] },
+                "state_after": after, "org.matrix.msc4222.state_after": after,
+            });
+        })?
+        .times(1),
+    );
+    stage.begins().await?;
+    strikes(&lie).await?;
+    stage.says(BOB).await?;
+    stage.operator_reads("no longer in the room").await?;
+    stage.nothing_is_readable("a leaving that was made up")?;
+    stage.close().await
+}

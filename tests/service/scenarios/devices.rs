@@ -80,3 +80,19 @@ async fn who_changes_the_device_between_invitation_and_join_reads_on_the_new_one
     stand.hears("from the new device").await?;
     stand.close().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn device_that_somebody_calls_in_words_keeps_nobody_from_reading() -> Result<()> {
+    let Some((lab, stand)) = Stand::usual().await? else { return Ok(()) };
+    let user = lab.a.register_unique("carol").await?;
+    let signed = Options { device_id: Some("my first phone".to_owned()), ..Options::default() };
+    let carol = Person::log_in(lab.a.url(), &user, signed).await?;
+    let unsigned =
+        Options { device_id: Some("my other phone".to_owned()), without_cross_signing: true, ..Options::default() };
+    let _other = Person::log_in(lab.a.url(), &user, unsigned).await?;
+    stand.comes(&carol).await?;
+    stand.stands(&carol, "reads").await?;
+    stand.tells("after somebody came", &stand.bob).await?;
+    stand.is_heard("after somebody came", &carol).await?;
+    stand.close().await
+}
