@@ -158,6 +158,11 @@ async fn autocrypt_header_that_asks_for_less_or_brings_another_key_changes_nothi
         );
         server.inject(&address, &mail).await?;
     }
+    // The same around words of hers that are encrypted, as her provider could add it.
+    let sealed = passed(server, &said.id)?;
+    let said_id = said.id.trim_matches(['<', '>']);
+    let around = format!("Autocrypt: addr={}; prefer-encrypt=reset; keydata={key}\n{sealed}", ann.address());
+    server.inject(&address, &around.replace(said_id, "autocrypt-around@localhost")).await?;
     let more = ann.send(chat, "more true words").await?;
     running.accepted(&more.id).await?;
     assert_eq!(bridge.said().len(), 2, "more than the true words crossed");
