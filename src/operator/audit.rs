@@ -2,7 +2,7 @@
 //! file that only grows and holds no words of a message.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown},
     path::Path,
@@ -99,16 +99,38 @@ fn log_failed(written: io::Result<()>) {
     }
 }
 
+/// Whether a line can be written: what can't be written down is not done.
+///
+/// # Errors
+/// [`FailureKind::Temporary`], with what to do about it.
+pub(super) fn ready(state: &Path) -> Result<(), Failure> {
+    open(state).map(drop).map_err(|error| {
+        let file = state.join(FILE);
+        let words = format!("{} can't be written, and no change is made that is not in it: {error}", file.display());
+        Failure::new(FailureKind::Temporary, words)
+    })
+}
+
+/// Whether there is one.
+pub(super) fn is_begun(state: &Path) -> bool {
+    state.join(FILE).symlink_metadata().is_ok()
+}
+
 fn put<T: Serialize>(state: &Path, line: &Line<'_, T>) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(line).expect("an action is texts and numbers");
     bytes.push(b'\n');
+    // One write, so that lines of two tasks don't mix.
+    open(state)?.write_all(&bytes)
+}
+
+fn open(state: &Path) -> io::Result<File> {
     let path = state.join(FILE);
     // The folder may be another user's than ours: whatever they laid there in its place is not written to.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
-    let mut open = OpenOptions::new();
-    open.append(true).mode(0o600).custom_flags(flags);
-    let mut file = match open.clone().create_new(true).open(&path) {
+    let mut options = OpenOptions::new();
+    options.append(true).mode(0o600).custom_flags(flags);
+    let file = match options.clone().create_new(true).open(&path) {
         Ok(file) => {
             // The service must be able to go on in what we began.
             let folder = state.metadata()?;
@@ -117,7 +139,7 @@ fn put<T: Serialize>(state: &Path, line: &Line<'_, T>) -> io::Result<()> {
             }
             file
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open.open(&path)?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(&path)?,
         Err(error) => return Err(error),
     };
     let (meta, folder) = (file.metadata()?, state.metadata()?);
@@ -125,8 +147,7 @@ fn put<T: Serialize>(state: &Path, line: &Line<'_, T>) -> io::Result<()> {
     if !meta.is_file() || folder.uid() != geteuid().as_raw() && !is_theirs() {
         return Err(io::Error::other("what stands in its place is no file of the service's"));
     }
-    // One write, so that lines of two tasks don't mix.
-    file.write_all(&bytes)
+    Ok(file)
 }
 
 #[cfg(test)]

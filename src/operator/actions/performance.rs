@@ -59,6 +59,9 @@ impl Performance {
     }
 
     async fn advance(&mut self, answer: Option<Answer>) -> Result<Progress, Failure> {
+        if matches!(self.state, State::Start) && self.action.is_change() {
+            audit::ready(&self.host.config().service.state)?;
+        }
         if let (State::Start, Action::Verify { account, person }) = (&self.state, &self.action) {
             let transport = transport_of(&*self.host, account)?;
             let flow = transport.common().comparison(person.as_ref()).ok_or_else(|| {

@@ -94,29 +94,25 @@ fn carry_out(arguments: Arguments, open: Open, output: Output) -> Result<Option<
         Command::Config(args::Config::Show) => local::show(&load(&global)?, output),
         Command::Config(args::Config::Check) => local::check(&find(&global)?, &load(&global)?, output),
         Command::Key(args::Key::Rotate { to }) => {
-            let done = local::rotate(&load(&global)?, to.as_deref(), output);
-            audited(&global, output, "rotate_key", done)
+            audited(&global, output, "rotate_key", || local::rotate(&load(&global)?, to.as_deref(), output))
         }
-        Command::Backup(args::Backup::Create { file, key }) => {
-            let done = runtime(None)?.block_on(backup::create(&global, (&file, &key), open, output));
-            audited(&global, output, "create_backup", done)
-        }
+        Command::Backup(args::Backup::Create { file, key }) => audited(&global, output, "create_backup", || {
+            runtime(None)?.block_on(backup::create(&global, (&file, &key), open, output))
+        }),
         Command::Backup(args::Backup::Adopt) => {
-            let done = runtime(None)?.block_on(backup::adopt(&load(&global)?, output));
-            audited(&global, output, "adopt_backup", done)
+            audited(&global, output, "adopt_backup", || runtime(None)?.block_on(backup::adopt(&load(&global)?, output)))
         }
-        Command::Backup(args::Backup::Restore { file, key }) => {
-            let done = runtime(None)?.block_on(backup::restore(&global, (&file, &key), output));
-            audited(&global, output, "restore_backup", done)
-        }
-        Command::Init { answers } => {
-            let done = runtime(Some(1))?.block_on(init::init(&global, answers.as_deref(), open, output));
-            audited(&global, output, "init", done)
-        }
+        Command::Backup(args::Backup::Restore { file, key }) => audited(&global, output, "restore_backup", || {
+            runtime(None)?.block_on(backup::restore(&global, (&file, &key), output))
+        }),
+        Command::Init { answers } => audited(&global, output, "init", || {
+            runtime(Some(1))?.block_on(init::init(&global, answers.as_deref(), open, output))
+        }),
         Command::Account(args::Account::Add { name, network, answers }) => {
             let wanted = account::Wanted { name: name.map(|name| name.0), network, answers };
-            let done = runtime(Some(1))?.block_on(account::add(&global, wanted, open, output));
-            audited(&global, output, "add_account", done)
+            audited(&global, output, "add_account", || {
+                runtime(Some(1))?.block_on(account::add(&global, wanted, open, output))
+            })
         }
         Command::Run => {
             let config = load(&global)?;
@@ -129,12 +125,10 @@ fn carry_out(arguments: Arguments, open: Open, output: Output) -> Result<Option<
         }
         Command::Sources(sources::Sources::List) => sources::list(&load(&global)?, output),
         Command::Sources(sources::Sources::Add { name, format, to }) => {
-            let done = sources::add(&global, &name.0, format, to, output);
-            audited(&global, output, "add_source", done)
+            audited(&global, output, "add_source", || sources::add(&global, &name.0, format, to, output))
         }
         Command::Sources(sources::Sources::Rotate { name }) => {
-            let done = sources::rotate(&global, &name.0, output);
-            audited(&global, output, "rotate_source", done)
+            audited(&global, output, "rotate_source", || sources::rotate(&global, &name.0, output))
         }
         Command::Templates(sources::Templates::Test(test)) => sources::test(&global, &test, output),
         Command::Templates(sources::Templates::Show { format }) => {
@@ -157,8 +151,15 @@ fn audited(
     global: &Global,
     output: Output,
     action: &'static str,
-    done: Result<Option<FailureKind>, Failure>,
+    command: impl FnOnce() -> Result<Option<FailureKind>, Failure>,
 ) -> Result<Option<FailureKind>, Failure> {
+    // Nothing is made where a backup is about to be restored into an empty folder.
+    if let Ok(config) = load(global)
+        && audit::is_begun(&config.service.state)
+    {
+        audit::ready(&config.service.state)?;
+    }
+    let done = command();
     if let Ok(config) = load(global)
         && config.service.state.is_dir()
     {

@@ -422,3 +422,24 @@ fn every_command_that_a_message_names_exists() {
         }
     }
 }
+
+#[test]
+fn change_that_can_not_be_written_down_is_not_made() {
+    let bench = Bench::set_up();
+    let running = bench.start(&[]);
+    let audit = bench.path("sealbridge-state/audit.jsonl");
+    std::fs::remove_file(&audit).expect("it began with `init`");
+    std::fs::create_dir(&audit).expect("it is made");
+    let refused = bench.json(&["links", "add", "lounge", "a/room", "b/room"]);
+    assert_eq!((refused.exit, &refused.line()["error"]["kind"]), (75, &"temporary".into()), "{refused:?}");
+    assert!(refused.line().to_string().contains("audit.jsonl"), "{refused:?}");
+    assert_eq!(bench.json(&["links", "list"]).out, "", "what only looks is done");
+    assert_eq!(running.stop(), 0);
+    let key = bench.read("sealbridge-state/root.key");
+    assert_eq!(bench.json(&["key", "rotate"]).exit, 75);
+    assert_eq!(bench.read("sealbridge-state/root.key"), key);
+    std::fs::remove_dir(&audit).expect("it is empty");
+    let running = bench.start(&[]);
+    assert_eq!(bench.run(&["links", "add", "lounge", "a/room", "b/room"]).exit, 0);
+    assert_eq!(running.stop(), 0);
+}
