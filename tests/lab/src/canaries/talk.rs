@@ -355,8 +355,12 @@ impl OnThePhone {
                 phone.react(&self.last, &[REACTION]).await?;
                 return Ok(None);
             }
-            // The others are told of it in words.
-            Renaming => drop(phone.rpc("set_chat_name", json!([chat, words])).await?),
+            // The others are told of it in words. Of names that follow each other within seconds the bridge's engine may
+            // pass one over, and says the one before twice.
+            Renaming => {
+                phone.rpc("set_chat_name", json!([chat, words])).await?;
+                return Ok(None);
+            }
             _ => self.last = phone.send(chat, &words).await?.id,
         }
         Ok(Some(words))
