@@ -45,10 +45,12 @@ pub struct Outcome {
     pub told_arrived: usize,
     /// Requests that got no answer, or were told to come again; each was made again under the same key.
     pub tried_again: usize,
-    /// Notices in their rooms, each as a message or as a line of a digest.
+    /// Notices in their rooms, each as a message, as a line of a digest, or counted in one.
     pub heard: usize,
     /// Digests.
     pub digests: usize,
+    /// Of those heard, counted in a digest that had no more room for lines.
+    pub counted: usize,
     /// Taken and never heard.
     pub lost: usize,
     /// Heard again.
@@ -163,21 +165,44 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
         }
         count
     };
+    // A digest names so many, and counts the rest.
+    let counted = || {
+        let mut counted: BTreeMap<String, usize> = BTreeMap::new();
+        for message in ann.messages().iter().filter(|message| rooms.contains(&message.room) && message.encrypted) {
+            let more = message.body.lines().filter_map(|line| line.strip_prefix("and ")?.strip_suffix(" more"));
+            *counted.entry(message.room.clone()).or_default() +=
+                more.filter_map(|n| n.parse::<usize>().ok()).sum::<usize>();
+        }
+        counted
+    };
+    // How many of each room are named nowhere, and how many its digests count without a name.
+    let unnamed = || {
+        let (heard, counted) = (count(), counted());
+        let of = |room: &String| {
+            let unnamed = wanted.iter().filter(|one| one.0 == *room && !heard.contains_key(*one)).count();
+            (unnamed, counted.get(room).copied().unwrap_or_default())
+        };
+        rooms.iter().map(of).collect::<Vec<_>>()
+    };
     let begun = Instant::now();
-    while wanted.iter().any(|one| !count().contains_key(one)) && begun.elapsed() < PATIENCE {
+    while unnamed().iter().any(|(unnamed, counted)| unnamed > counted) && begun.elapsed() < PATIENCE {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let heard = count();
+    let (heard, unnamed) = (count(), unnamed());
+    let lost = unnamed.iter().map(|(unnamed, counted)| unnamed.saturating_sub(*counted)).sum();
+    let too_many: usize = unnamed.iter().map(|(unnamed, counted)| counted.saturating_sub(*unnamed)).sum();
     recoveries.sort_unstable();
     let outcome = Outcome {
         kills: options.kills,
         taken: wanted.len(),
         told_arrived: all.arrived,
         tried_again: again.load(Ordering::Relaxed),
-        heard: wanted.iter().filter(|one| heard.contains_key(*one)).count(),
-        lost: wanted.iter().filter(|one| !heard.contains_key(*one)).count(),
+        heard: wanted.len() - lost,
+        lost,
+        counted: unnamed.iter().map(|(_, counted)| counted).sum(),
         digests: ann.messages().iter().filter(|message| message.encrypted && tags_of(&message.body).len() > 1).count(),
-        duplicated: heard.values().map(|count| count - 1).sum::<usize>()
+        duplicated: too_many
+            + heard.values().map(|count| count - 1).sum::<usize>()
             + heard.keys().filter(|one| !wanted.contains(*one)).count(),
         undecryptable: ann.undecryptable().len(),
         recovery_p50_ms: percentile(&recoveries, 50),
