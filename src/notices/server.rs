@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::connections::Connections;
@@ -57,7 +57,7 @@ impl Server {
             async move {
                 let service = service_fn(move |request| {
                     let (answers, large) = (Arc::clone(&answers), Arc::clone(&large));
-                    async move { Ok::<_, Infallible>(one(&*answers, from, most_body, &large, request).await) }
+                    async move { Ok::<_, Infallible>(one(answers, from, most_body, large, request).await) }
                 });
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -84,16 +84,16 @@ impl Server {
 }
 
 async fn one(
-    answers: &impl Answers,
+    answers: Arc<impl Answers>,
     from: SocketAddr,
     most: usize,
-    large: &Semaphore,
+    large: Arc<Semaphore>,
     request: Request<Incoming>,
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
     let read = tokio::time::timeout(BODY_WITHIN, read(Body::new(body), most, large)).await;
     // A large one has its place until it is answered.
-    let (body, _place) = match read {
+    let (body, place) = match read {
         Ok(Ok(read)) => read,
         Ok(Err(Unread::TooLarge)) => {
             return plain(StatusCode::PAYLOAD_TOO_LARGE, &format!("the request is larger than {most} bytes\n"));
@@ -101,7 +101,15 @@ async fn one(
         Ok(Err(Unread::Ended)) => return plain(StatusCode::BAD_REQUEST, "the request ended early\n"),
         Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the request took too long\n"),
     };
-    answers.answer(from, head, body).await.map(Body::from)
+    // What was begun is brought to its end, whether or not the sender waits for it.
+    let answered = tokio::spawn(async move {
+        let _place = place;
+        answers.answer(from, head, body).await.map(Body::from)
+    });
+    match answered.await {
+        Ok(response) => response,
+        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "this is a fault of the bridge; please report it\n"),
+    }
 }
 
 /// Why a body was not taken in.
@@ -110,7 +118,7 @@ enum Unread {
     Ended,
 }
 
-async fn read(body: Body, most: usize, large: &Semaphore) -> Result<(Bytes, Option<SemaphorePermit<'_>>), Unread> {
+async fn read(body: Body, most: usize, large: Arc<Semaphore>) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Unread> {
     let (mut stream, mut whole, mut place) = (body.into_data_stream(), BytesMut::new(), None);
     while let Some(piece) = stream.next().await {
         let piece = piece.map_err(|_| Unread::Ended)?;
@@ -119,7 +127,7 @@ async fn read(body: Body, most: usize, large: &Semaphore) -> Result<(Bytes, Opti
             return Err(Unread::TooLarge);
         }
         if size > SMALL && place.is_none() {
-            place = Some(large.acquire().await.map_err(|_| Unread::Ended)?);
+            place = Some(Arc::clone(&large).acquire_owned().await.map_err(|_| Unread::Ended)?);
         }
         whole.extend_from_slice(&piece);
     }
@@ -145,20 +153,20 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_than_a_few_large_bodies_are_in_memory_at_once() {
-        let large = Semaphore::new(1);
-        let first = read(body(3, SMALL), 1 << 30, &large).await;
+        let large = Arc::new(Semaphore::new(1));
+        let first = read(body(3, SMALL), 1 << 30, Arc::clone(&large)).await;
         let Ok((first, place)) = first else { panic!("it is read") };
         assert!(first.len() == 3 * SMALL && place.is_some());
         // A small one needs no place; a large one has none until the other is done with.
         assert!(
-            read(body(1, SMALL), 1 << 30, &large)
+            read(body(1, SMALL), 1 << 30, Arc::clone(&large))
                 .await
                 .is_ok_and(|(small, place)| small.len() == SMALL && place.is_none())
         );
-        let mut second = Box::pin(read(body(2, SMALL), 1 << 30, &large));
+        let mut second = Box::pin(read(body(2, SMALL), 1 << 30, Arc::clone(&large)));
         assert!(futures_util::poll!(&mut second).is_pending());
         drop(place);
         assert!(second.await.is_ok_and(|(second, _)| second.len() == 2 * SMALL));
-        assert!(matches!(read(body(4, SMALL), 3 * SMALL, &large).await, Err(Unread::TooLarge)));
+        assert!(matches!(read(body(4, SMALL), 3 * SMALL, Arc::clone(&large)).await, Err(Unread::TooLarge)));
     }
 }

@@ -1,11 +1,12 @@
 //! Notices that are gathered and said as one message: those of a burst beyond its first, and those of quiet hours.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
 use sealbridge_contract::PersonId;
 use sealbridge_lab::http::{Answered, request};
 use sealbridge_loopback::{Heard, How, Says};
 use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use super::scene::{SECRET, Scene};
 
@@ -251,5 +252,28 @@ async fn nothing_is_gathered_for_where_nothing_may_be_said() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(scene.heard().is_empty(), "{:?}", scene.heard());
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_does_not_wait_for_the_answer_is_counted_once_all_the_same() {
+    const MANY: usize = 60;
+    let mut scene = Scene::set(&format!("{JOB}burst = 0\ngather_for = \"30m\"\n"), Says::Encrypted).await;
+    let mut first = None;
+    for number in 0..MANY {
+        let (key, words) = (format!("key {number}"), format!("notice {number}"));
+        let head =
+            format!("POST /job HTTP/1.1\r\nhost: x\r\nidempotency-key: {key}\r\ncontent-length: {}\r\n", words.len());
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, scene.port)).await.expect("it listens");
+        stream.write_all(format!("{head}\r\n{words}").as_bytes()).await.expect("it hears");
+        drop(stream);
+        // It comes again, as of whoever does not know what became of it.
+        let answer = scene.post("/job", &[("idempotency-key", &key)], words).await;
+        assert_eq!(answer.status, 202, "{number}: {answer:?}");
+        assert_eq!(*first.get_or_insert_with(|| id(&answer)), id(&answer));
+    }
+    shift(&scene, 30 * MINUTE);
+    let digest = scene.hears("the digest", |heard| says(heard, "gathered")).await;
+    assert!(says(&digest, &format!("{MANY} notices gathered")), "{digest:?}");
     scene.stop().await;
 }
