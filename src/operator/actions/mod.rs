@@ -15,6 +15,7 @@ mod status;
 use std::fmt;
 
 pub use doctor::{Check, CheckState, diagnosis, journal_does_not_open, on_disk, service_not_running};
+pub(crate) use performance::BROKE;
 pub use performance::{Performance, Progress, perform};
 use sealbridge_contract::{AccountName, Address, AnyTransport, PersonId, RemoteId, audience::Identity};
 pub use send::{Content, MOST_FILES, NamedFile, Sending, answer as content};

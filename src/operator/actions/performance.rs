@@ -10,6 +10,9 @@ use super::{
 };
 use crate::operator::{Failure, Host, audit};
 
+/// What is said of an action that panicked.
+pub(crate) const BROKE: &str = "it broke; please report this as a bug";
+
 /// What a surface shows next.
 #[derive(Debug)]
 pub enum Progress {
@@ -49,9 +52,8 @@ impl Performance {
         let progress = self.advance(answer).await;
         let ended = !matches!(progress, Ok(Progress::Step(_)));
         if ended {
-            if self.action.is_change() && !matches!(self.state, State::Finished) {
-                let state = &self.host.config().service.state;
-                audit::write(state, self.host.clock().now(), &self.actor, &self.action, progress.as_ref().err());
+            if !matches!(self.state, State::Finished) {
+                note(&*self.host, &self.actor, &self.action, progress.as_ref().err());
             }
             self.state = State::Finished;
         }
@@ -81,7 +83,23 @@ impl Performance {
         }
         match &mut self.state {
             State::Send(saying) => saying.next(answer).await,
-            State::Start => do_at_once(&*self.host, &self.action).await.map(Progress::Done),
+            State::Start => {
+                // It is done to its end, whether or not whoever asked waits for it.
+                let (host, action) = (Arc::clone(&self.host), self.action.clone());
+                let actor = self.actor.clone();
+                self.state = State::Finished;
+                let done = tokio::spawn(async move {
+                    let done = do_at_once(&*host, &action).await;
+                    note(&*host, &actor, &action, done.as_ref().err());
+                    done
+                });
+                let broke = |_| {
+                    let broke = Failure::other(BROKE);
+                    note(&*self.host, &self.actor, &self.action, Some(&broke));
+                    Err(broke)
+                };
+                done.await.unwrap_or_else(broke).map(Progress::Done)
+            }
             State::Flow(flow) => match flow.next(answer).await? {
                 Step::Done(words) => {
                     let line = serde_json::json!({ "step": "done", "words": words });
@@ -91,6 +109,13 @@ impl Performance {
             },
             State::Finished => Err(Failure::other("this was finished already")),
         }
+    }
+}
+
+/// Writes what was changed into the audit, or what was to be.
+fn note(host: &dyn Host, actor: &Actor, action: &Action, failure: Option<&Failure>) {
+    if action.is_change() {
+        audit::write(&host.config().service.state, host.clock().now(), actor, action, failure);
     }
 }
 

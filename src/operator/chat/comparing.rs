@@ -15,13 +15,12 @@ use futures_util::FutureExt as _;
 use sealbridge_contract::{Address, Answer, Cleartext, Message, PersonId, Step, steps::Emoji};
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use crate::operator::{Action, Actor, Failure, Host, Performance, Progress, perform, plain};
+use crate::operator::{Action, Actor, Failure, Host, Performance, Progress, actions::BROKE, perform, plain};
 
 /// So many go on at once.
 const MOST: usize = 8;
 /// So long somebody may take to compare.
 const PATIENCE: Duration = Duration::from_secs(600);
-const BROKE: &str = "it broke; please report this as a bug";
 
 /// Those that go on, by the chat that they are made in. They end with this value.
 #[derive(Default)]

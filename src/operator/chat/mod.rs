@@ -228,7 +228,7 @@ impl Chat {
             let mut performance = perform(Arc::clone(&self.host), actor(command), action);
             // What a step breaks at must not break at every start again.
             let step = AssertUnwindSafe(performance.next(None)).catch_unwind().await;
-            match step.unwrap_or_else(|_| Err(Failure::other("it broke; please report this as a bug"))) {
+            match step.unwrap_or_else(|_| Err(Failure::other(actions::BROKE))) {
                 // What follows may name other conversations.
                 Ok(Progress::Done(outcome)) if is_before_others => {
                     words.extend([outcome.words.lines().next().unwrap_or_default(), "\n"]);

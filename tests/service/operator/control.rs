@@ -15,9 +15,10 @@ use sealbridge::{
     config::{self, Config},
     flow::LaneState,
     operator::{
-        Action, Failure, FailureKind,
+        Action, Actor, Failure, FailureKind,
         control::{self, Called, Server, StepFrame},
         host::{Account, Host},
+        perform,
     },
     store::{JournalError, Limits, Link, Routed, Router, SharedJournal, sqlite::SqliteJournal},
 };
@@ -365,4 +366,25 @@ async fn nobody_there_is_told_apart_from_a_failure() {
     assert!(matches!(called, Ok(Called::NotRunning)), "{called:?}");
     let bound = Server::bind(&host.socket()).await;
     assert!(bound.is_ok(), "{bound:?}");
+}
+
+#[tokio::test]
+async fn change_whose_asker_goes_away_is_made_to_its_end_and_written_down() {
+    let host = PlayedHost::new();
+    let mut asked = perform(Arc::clone(&host) as Arc<dyn Host>, Actor::Local { uid: 7 }, Action::RetryDeadLetters);
+    {
+        let mut next = Box::pin(asked.next(None));
+        assert!(futures_util::poll!(&mut next).is_pending(), "it was begun, and is not done at once");
+    }
+    drop(asked);
+    let begun = tokio::time::Instant::now();
+    let line = loop {
+        let audit = std::fs::read_to_string(host.state().join("audit.jsonl")).unwrap_or_default();
+        if let Some(line) = audit.lines().next() {
+            break line.to_owned();
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "nothing is written");
+        tokio::task::yield_now().await;
+    };
+    assert!(line.contains("\"retry_dead_letters\"") && line.contains("\"outcome\":null"), "{line}");
 }
