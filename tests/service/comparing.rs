@@ -46,14 +46,20 @@ fn shown(said: &Answer) -> Vec<String> {
     emoji.flatten().filter_map(|one| one["name"].as_str()).map(str::to_lowercase).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn operator_compares_emoji_by_the_command_with_somebody_in_no_room_of_ours() -> Result<()> {
+/// The usual scene, and Nina with matrix-js-sdk, who is in no room of ours. `None`: one of the two can't be had here.
+async fn with_nina() -> Result<Option<(Scene, Person)>> {
     if !servers::available().await || !node::available().await {
-        return Ok(());
+        return Ok(None);
     }
     let binary = Binary::at(env!("CARGO_BIN_EXE_sealbridge"));
     let scene = Scene::set_with(&binary, &Stage::new(true), Setting::default()).await?;
     let nina = Person::new_with(&scene.lab.a, "nina", Options { kind: Kind::JsOlm, ..Options::default() }).await?;
+    Ok(Some((scene, nina)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operator_compares_emoji_by_the_command_with_somebody_in_no_room_of_ours() -> Result<()> {
+    let Some((scene, nina)) = with_nina().await? else { return Ok(()) };
     let whom = format!("{}/{}", nina.user_id(), nina.device_id());
     let verify = ["verify", "a", &whom];
 
@@ -100,11 +106,7 @@ async fn shown_in_chat(scene: &Scene, before: usize) -> Result<(String, Vec<Stri
 #[tokio::test(flavor = "multi_thread")]
 async fn admin_compares_emoji_of_somebody_else_in_an_encrypted_chat_and_of_themself_nowhere_but_at_the_terminal()
 -> Result<()> {
-    if !servers::available().await || !node::available().await {
-        return Ok(());
-    }
-    let binary = Binary::at(env!("CARGO_BIN_EXE_sealbridge"));
-    let mut scene = Scene::set_with(&binary, &Stage::new(true), Setting::default()).await?;
+    let Some((mut scene, nina)) = with_nina().await? else { return Ok(()) };
     let room = scene.bridge.status().await?["admin_room"].as_str().context("There is an admin room")?.to_owned();
     let room = room.strip_prefix("a/").context("It is the account's")?.to_owned();
     scene.operator.wait_invite(&room, SOON).await?;
@@ -116,7 +118,6 @@ async fn admin_compares_emoji_of_somebody_else_in_an_encrypted_chat_and_of_thems
     };
     let key = master_key(&scene.operator).await?;
     let configs = [with_key(""), with_key(&format!("key = {key:?}"))];
-    let nina = Person::new_with(&scene.lab.a, "nina", Options { kind: Kind::JsOlm, ..Options::default() }).await?;
     let verify = format!("!seal verify {}/{}", nina.user_id(), nina.device_id());
     scene.bridge.stop().await?;
     std::fs::write(scene.bridge.config(), &configs[0])?;
@@ -168,12 +169,7 @@ async fn admin_compares_emoji_of_somebody_else_in_an_encrypted_chat_and_of_thems
 
 #[tokio::test(flavor = "multi_thread")]
 async fn comparison_whose_command_goes_away_is_in_the_audit() -> Result<()> {
-    if !servers::available().await || !node::available().await {
-        return Ok(());
-    }
-    let binary = Binary::at(env!("CARGO_BIN_EXE_sealbridge"));
-    let scene = Scene::set_with(&binary, &Stage::new(true), Setting::default()).await?;
-    let nina = Person::new_with(&scene.lab.a, "nina", Options { kind: Kind::JsOlm, ..Options::default() }).await?;
+    let Some((scene, nina)) = with_nina().await? else { return Ok(()) };
     let whom = format!("{}/{}", nina.user_id(), nina.device_id());
     let verify = ["verify", "a", &whom];
     tokio::select! {

@@ -9,6 +9,8 @@ use sealbridge_lab::{
     small_disk::SmallDisk,
 };
 
+use tempfile::TempDir;
+
 use super::recovery::{PATIENCE, Talk, assert_clean, plan, stage};
 
 async fn is_in_trouble(bridge: &Bridge) -> Result<bool> {
@@ -25,16 +27,22 @@ fn used(bridge: &Bridge) -> Result<u64> {
     Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
 }
 
-#[tokio::test]
-async fn full_disk_loses_nothing_is_told_and_is_over_when_there_is_room() -> Result<()> {
+/// A service whose state folder is a small disk, and two who talk over it. `None`: such a disk can't be had here.
+async fn on_a_small_disk() -> Result<Option<(Bridge, SmallDisk, Talk, TempDir)>> {
     let network = tempfile::tempdir()?;
     let link = "\n[links.both]\nends = [\"a/room\", \"b/room\"]\n";
     let binary = Binary::at(env!("CARGO_BIN_EXE_sealbridge"));
     let mut bridge = Bridge::prepare(&binary, &plan(network.path(), link))?;
-    let Some(disk) = SmallDisk::mount(&bridge.folder().join("state"), 16 << 10) else { return Ok(()) };
+    let Some(disk) = SmallDisk::mount(&bridge.folder().join("state"), 16 << 10) else { return Ok(None) };
     bridge.init().await?.ok()?;
     bridge.start().await?;
-    let mut talk = Talk::new(network.path())?;
+    let talk = Talk::new(network.path())?;
+    Ok(Some((bridge, disk, talk, network)))
+}
+
+#[tokio::test]
+async fn full_disk_loses_nothing_is_told_and_is_over_when_there_is_room() -> Result<()> {
+    let Some((bridge, disk, mut talk, _network)) = on_a_small_disk().await? else { return Ok(()) };
     for _ in 0..3 {
         talk.say(10)?;
         assert_clean(talk.all_heard().await?, &bridge)?;
@@ -64,14 +72,7 @@ async fn full_disk_loses_nothing_is_told_and_is_over_when_there_is_room() -> Res
 
 #[tokio::test]
 async fn disk_that_can_only_be_read_is_said_and_nothing_is_lost_until_it_can_be_written() -> Result<()> {
-    let network = tempfile::tempdir()?;
-    let link = "\n[links.both]\nends = [\"a/room\", \"b/room\"]\n";
-    let binary = Binary::at(env!("CARGO_BIN_EXE_sealbridge"));
-    let mut bridge = Bridge::prepare(&binary, &plan(network.path(), link))?;
-    let Some(disk) = SmallDisk::mount(&bridge.folder().join("state"), 16 << 10) else { return Ok(()) };
-    bridge.init().await?.ok()?;
-    bridge.start().await?;
-    let mut talk = Talk::new(network.path())?;
+    let Some((mut bridge, disk, mut talk, _network)) = on_a_small_disk().await? else { return Ok(()) };
     talk.say(10)?;
     assert_clean(talk.all_heard().await?, &bridge)?;
     bridge.kill().await?;

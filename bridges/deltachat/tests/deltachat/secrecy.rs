@@ -6,7 +6,7 @@ use sealbridge_lab::{DeltaPerson, MailServer, mail::is_encrypted, search::Search
 
 use serde_json::json;
 
-use crate::bridge::{Bridge, SOON, until};
+use crate::bridge::{Bridge, Running, SOON, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_mail_is_encrypted_and_no_word_or_name_of_a_person_or_group_is_in_it() -> Result<()> {
@@ -43,15 +43,34 @@ async fn every_mail_is_encrypted_and_no_word_or_name_of_a_person_or_group_is_in_
     Ok(())
 }
 
+/// Ann in the bridge's group, and where its provider lays mail for it.
+struct Scene {
+    server: &'static MailServer,
+    bridge: Bridge,
+    running: Running,
+    ann: DeltaPerson,
+    chat: u32,
+    address: String,
+    group: String,
+}
+
+impl Scene {
+    async fn set() -> Result<Option<Self>> {
+        let Some(server) = MailServer::shared().await? else { return Ok(None) };
+        let bridge = Bridge::new(server).await?;
+        let running = bridge.start().await?;
+        let ann = DeltaPerson::new_on(server, "ann").await?;
+        let chat = ann.join(&bridge.link).await?;
+        let group = bridge.link.split('&').find_map(|part| part.strip_prefix("x="));
+        let group = group.context("The group has an id")?.to_owned();
+        let address = bridge.settings.address.clone().context("The bridge has an address")?;
+        Ok(Some(Self { server, bridge, running, ann, chat, address, group }))
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mail_in_clear_never_crosses_even_with_a_members_address_in_it() -> Result<()> {
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let bridge = Bridge::new(server).await?;
-    let running = bridge.start().await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    let chat = ann.join(&bridge.link).await?;
-    let group = bridge.link.split('&').find_map(|part| part.strip_prefix("x=")).unwrap_or_default();
-    let address = bridge.settings.address.clone().unwrap_or_default();
+    let Some(Scene { server, bridge, running, ann, chat, address, group }) = Scene::set().await? else { return Ok(()) };
     let mail = format!(
         "From: <{from}>\nTo: <{address}>\nSubject: hello\nMessage-ID: <forged@localhost>\nChat-Version: 1.0\n\
          Chat-Group-ID: {group}\nChat-Group-Name: Family\nContent-Type: text/plain; charset=utf-8\n\nforged words\n",
@@ -96,17 +115,12 @@ fn header(mail: &str, name: &str) -> Result<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn words_in_clear_beside_an_encrypted_part_never_cross() -> Result<()> {
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let bridge = Bridge::new(server).await?;
-    let running = bridge.start().await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    let chat = ann.join(&bridge.link).await?;
+    let Some(Scene { server, bridge, running, ann, chat, address, group }) = Scene::set().await? else { return Ok(()) };
     let said = ann.send(chat, "true words").await?;
     running.accepted(&said.id).await?;
-    let (true_mail, address) = (passed(server, &said.id)?, bridge.settings.address.clone().unwrap_or_default());
+    let true_mail = passed(server, &said.id)?;
     let kind = header(&true_mail, "Content-Type")?;
     let (_, sealed) = true_mail.split_once("\n\n").context("It has a body")?;
-    let group = bridge.link.split('&').find_map(|part| part.strip_prefix("x=")).context("The group has an id")?;
     let part = format!("Content-Type: {kind}\n\n{sealed}\n");
     let clear = |of: &str| format!("Content-Type: text/{of}; charset=utf-8\n\n<b>mixed words in clear</b>\n");
     let mixed = [[clear("plain"), part.clone()], [part.clone(), clear("html")], [clear("html"), part]];
@@ -134,11 +148,10 @@ async fn words_in_clear_beside_an_encrypted_part_never_cross() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn autocrypt_header_that_asks_for_less_or_brings_another_key_changes_nothing() -> Result<()> {
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let bridge = Bridge::new(server).await?;
-    let running = bridge.start().await?;
-    let (ann, eve) = tokio::try_join!(DeltaPerson::new_on(server, "ann"), DeltaPerson::new_on(server, "eve"))?;
-    let chat = ann.join(&bridge.link).await?;
+    let Some(Scene { server, bridge, running, ann, chat, address, group: _ }) = Scene::set().await? else {
+        return Ok(());
+    };
+    let eve = DeltaPerson::new_on(server, "eve").await?;
     let said = ann.send(chat, "true words").await?;
     running.accepted(&said.id).await?;
     let folder = tempfile::tempdir()?;
@@ -149,7 +162,6 @@ async fn autocrypt_header_that_asks_for_less_or_brings_another_key_changes_nothi
     let lines =
         armoured.lines().skip_while(|line| !line.is_empty()).skip(1).take_while(|line| !line.starts_with(['=', '-']));
     let key = lines.collect::<Vec<_>>().join("\n ");
-    let address = bridge.settings.address.clone().unwrap_or_default();
     for (number, wish) in ["prefer-encrypt=nopreference; ", "prefer-encrypt=reset; ", ""].iter().enumerate() {
         let mail = format!(
             "From: <{from}>\nTo: <{address}>\nSubject: hello\nMessage-ID: <autocrypt{number}@localhost>\nChat-Version: 1.0\n\

@@ -191,6 +191,13 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
     let (heard, unnamed) = (count(), unnamed());
     let lost = unnamed.iter().map(|(unnamed, counted)| unnamed.saturating_sub(*counted)).sum();
     let too_many: usize = unnamed.iter().map(|(unnamed, counted)| counted.saturating_sub(*unnamed)).sum();
+    if lost > 0 {
+        let unheard: Vec<_> = wanted.iter().filter(|one| !heard.contains_key(*one)).take(40).collect();
+        stage.line(&format!("never heard: {unheard:?}"));
+        for command in [&["status"][..], &["dead-letters", "list"]] {
+            stage.line(&scene.bridge.cli(command).await?.stdout);
+        }
+    }
     recoveries.sort_unstable();
     let outcome = Outcome {
         kills: options.kills,
