@@ -169,9 +169,7 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
     let counted = || {
         let mut counted: BTreeMap<String, usize> = BTreeMap::new();
         for message in ann.messages().iter().filter(|message| rooms.contains(&message.room) && message.encrypted) {
-            let more = message.body.lines().filter_map(|line| line.strip_prefix("and ")?.strip_suffix(" more"));
-            *counted.entry(message.room.clone()).or_default() +=
-                more.filter_map(|n| n.parse::<usize>().ok()).sum::<usize>();
+            *counted.entry(message.room.clone()).or_default() += without_a_line(&message.body);
         }
         counted
     };
@@ -216,6 +214,12 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
         recovery_p95_ms: percentile(&recoveries, 95),
     };
     Ok(outcome)
+}
+
+/// How many notices a digest counts of which it has no line.
+fn without_a_line(body: &str) -> usize {
+    let more = |line: &str| line.trim().strip_prefix("and ")?.strip_suffix(" more")?.parse::<usize>().ok();
+    body.lines().filter_map(more).sum()
 }
 
 /// One program: it posts, and posts the same again until it is told that it was taken.
@@ -267,4 +271,16 @@ async fn curl(url: &str, tag: &str) -> Result<Option<u16>> {
         .await
         .context("Run curl")?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().parse().ok().filter(|status| *status != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notices_that_a_digest_only_counts_are_found_as_rooms_see_them() {
+        let body = "room6: 🗂\u{fe0f} 27 notices gathered since 2026-11-30 12:18 UTC: 🔵 27 Info\n  - notice-a-2-28\n  \
+                    - notice-a-4-26\n  and 25 more";
+        assert_eq!((without_a_line(body), without_a_line("and so on\n - and 3 more or less")), (25, 0));
+    }
 }
