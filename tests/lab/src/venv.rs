@@ -15,7 +15,7 @@ use crate::paths;
 
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
 
-const SCRIPTS: [(&str, &str); 12] = [
+const SCRIPTS: [(&str, &str); 13] = [
     ("machine.py", include_str!("../python/machine.py")),
     ("sas.py", include_str!("../python/sas.py")),
     ("leash.py", include_str!("../python/leash.py")),
@@ -28,6 +28,7 @@ const SCRIPTS: [(&str, &str); 12] = [
     ("forms.py", include_str!("../python/forms.py")),
     ("receiver.py", include_str!("../python/receiver.py")),
     ("senders.py", include_str!("../python/senders.py")),
+    ("openpgp.py", include_str!("../python/openpgp.py")),
 ];
 
 /// A complete virtual environment.

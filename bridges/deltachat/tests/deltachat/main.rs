@@ -9,6 +9,7 @@ mod keeping;
 mod kills;
 mod leftovers;
 mod login;
+mod openpgp;
 mod ordered;
 mod passed;
 mod readers;

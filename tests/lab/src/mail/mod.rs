@@ -6,6 +6,7 @@
 mod config;
 mod install;
 mod kept;
+pub mod openpgp;
 mod relay;
 mod tls;
 mod wire;
