@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac as _};
 use sealbridge_contract::{
     AccountName, Address, Arrival, Arrived, Batch, Cleartext, Clock, DeliveryId, Destination, Intake, Kind, Message,
-    NotAccepted, RemoteId, SecretBytes, SenderTrust, Target,
+    NotAccepted, RemoteId, SecretBytes, SenderTrust, Target, Timestamp,
     gate::{Encryption, Hold, Refusal},
     inbox::{Incoming, Keep, StoreWrite},
 };
@@ -81,6 +81,8 @@ pub struct Desk {
     key: Zeroizing<[u8; 32]>,
     /// Those whose names begin alike go one by one, so that the same name twice at once is seen.
     naming: [tokio::sync::Mutex<()>; 64],
+    /// What was gathered before this may have been said by the service of which a backup was made.
+    doubt: Timestamp,
     clock: Clock,
 }
 
@@ -91,7 +93,7 @@ impl std::fmt::Debug for Desk {
 }
 
 impl Desk {
-    /// A desk that commits through `intake`.
+    /// A desk that commits through `intake`. What was gathered before `doubt` came out of a backup.
     #[must_use]
     pub fn new(
         intake: Arc<dyn Intake>,
@@ -99,6 +101,7 @@ impl Desk {
         table: TableHandle,
         outcomes: Arc<Outcomes>,
         key: Zeroizing<[u8; 32]>,
+        doubt: Timestamp,
         clock: Clock,
     ) -> Self {
         Self {
@@ -109,6 +112,7 @@ impl Desk {
             account: account(),
             key,
             naming: [(); 64].map(|()| tokio::sync::Mutex::default()),
+            doubt,
             clock,
         }
     }
@@ -117,6 +121,18 @@ impl Desk {
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// What was gathered before this moment may have been said already.
+    pub(super) fn doubt(&self) -> Timestamp {
+        self.doubt
+    }
+
+    /// As of when that is said which was gathered since a moment: as of then, if that is in doubt, so that it is not said
+    /// a second time by itself. Where nobody was reached at the time, it is new.
+    pub(super) fn dated(&self, origin: &Origin, since: Timestamp) -> Timestamp {
+        let is_in_doubt = since < self.doubt && self.table.now().listeners(origin.address(), since).next().is_some();
+        if is_in_doubt { since } else { self.clock.now() }
     }
 
     /// All that is kept under keys that begin so.

@@ -41,10 +41,10 @@ impl Author {
         if !go_on.is_empty() {
             writes.push(tells_of(&together.id, &go_on));
         }
-        let now = desk.clock().now();
         let digest = together.as_digest((go_on.len(), over), None);
         let body = self.body(wording::digest(&self.together, &digest));
-        let message = Message::of(self.origin().author(), now, self.said(together.severity(), body));
+        let at = desk.dated(self.origin(), together.since);
+        let message = Message::of(self.origin().author(), at, self.said(together.severity(), body));
         Ok((Messages { messages: vec![(together.id.clone(), message)], writes, ..Messages::default() }, go_on))
     }
 

@@ -173,6 +173,14 @@ impl Gathered {
         })
     }
 
+    /// What was gathered before that moment, with the key under which it is kept.
+    pub(super) fn begun_before(&self, moment: Timestamp, source: &SourceName) -> Option<(String, Together)> {
+        Urgency::ALL.into_iter().find_map(|urgency| {
+            let open = self.open[urgency as usize].as_ref().filter(|open| open.since < moment)?;
+            Some((urgency.key(source), open.clone()))
+        })
+    }
+
     /// It was said.
     pub(super) fn said(&mut self, id: &RemoteId) {
         for open in &mut self.open {

@@ -18,6 +18,7 @@ use super::{
     gather::{Gathered, Policy},
     proof::{self, NotProven, Rules},
     silence,
+    together::Together,
     vigil::Vigil,
     wording::Template,
 };
@@ -138,9 +139,39 @@ impl Source {
             let [calm, loud] = Gathered::keys(&self.name);
             let waits = desk.kept_before(&Gathered::waits_before(&self.name)).await?;
             let kept = [desk.kept(&calm).await?, desk.kept(&loud).await?];
-            *turn = Some(Gathered::kept(&self.name, kept, waits));
+            let mut gathered = Gathered::kept(&self.name, kept, waits);
+            // What came out of a backup may have been said since that was made, and nothing new is to share its fate.
+            while let Some(old) = gathered.begun_before(desk.doubt(), &self.name) {
+                self.say_together(desk, &mut gathered, old).await?;
+            }
+            *turn = Some(gathered);
         }
         Ok(MutexGuard::map(turn, |gathered| gathered.get_or_insert_default()))
+    }
+
+    /// Says what was gathered under a key as one message.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: nothing was kept, and it is gathered still.
+    pub(super) async fn say_together(
+        &self,
+        desk: &Desk,
+        gathered: &mut Gathered,
+        (key, together): (String, Together),
+    ) -> Result<(), NotTaken> {
+        let (mut made, go_on) = self.author.digest(desk, key, &together).await?;
+        let mut then = gathered.clone();
+        then.said(&together.id);
+        // Nobody could look after them before.
+        let at = self.author.escalation.as_ref().map(|escalation| desk.clock().now().plus(escalation.after));
+        for incident in go_on.iter().filter(|incident| at.is_some() && gathered.is_waiting(incident)) {
+            made.writes.push(then.waits(&self.name, incident, at));
+        }
+        fail::fail_point!("notices::before-digest");
+        desk.say(self.author.origin(), made.messages, made.writes).await?;
+        fail::fail_point!("notices::after-digest");
+        *gathered = then;
+        Ok(())
     }
 
     /// Whether its requests show a secret, or are signed with one. Without any they are believed from this machine alone.

@@ -1,15 +1,15 @@
 //! What is done about sources by the clock: those that are missing are told of, what was gathered is said, and old names are
 //! forgotten.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use sealbridge_contract::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Intake, NotTaken,
+    Intake, NotTaken, SourceName,
     escalation::{Escalated, Verdict},
-    gather::Gathering,
+    gather::{GATHERED, Gathering},
     source::Source,
     vigil::Vigil,
 };
@@ -50,7 +50,20 @@ impl Intake {
         }
     }
 
+    /// Names under which something is gathered and that are no source's any more: it waits until they are again.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: the journal does not answer.
+    pub async fn left_behind(&self) -> Result<BTreeSet<SourceName>, NotTaken> {
+        let gathered = self.desk.kept_before(GATHERED).await?;
+        let name = |(key, _): &(String, _)| SourceName::parse(key.strip_prefix(GATHERED)?.split('/').next()?).ok();
+        Ok(gathered.iter().filter_map(name).filter(|name| !self.sources.contains_key(name)).collect())
+    }
+
     async fn look_for_gathered(&self, stop: &CancellationToken) {
+        for source in self.left_behind().await.into_iter().flatten() {
+            tracing::warn!(%source, "What was gathered of a source waits, since the config has it no more.");
+        }
         while goes_on(stop).await {
             for (name, source) in &self.sources {
                 if let Err(error) = self.say_gathered(source).await {
@@ -66,19 +79,8 @@ impl Intake {
     /// Says what was gathered of a source, if it is time.
     async fn say_gathered(&self, source: &Source) -> Result<(), NotTaken> {
         let mut gathered = source.turn(&self.desk).await?;
-        while let Some((key, together)) = gathered.due(&source.policy, &source.name, self.clock().now()) {
-            let (mut made, go_on) = source.author.digest(&self.desk, key, &together).await?;
-            let mut then = gathered.clone();
-            then.said(&together.id);
-            // Nobody could look after them before.
-            let at = source.author.escalation.as_ref().map(|escalation| self.clock().now().plus(escalation.after));
-            for incident in go_on.iter().filter(|incident| at.is_some() && gathered.is_waiting(incident)) {
-                made.writes.push(then.waits(&source.name, incident, at));
-            }
-            fail::fail_point!("notices::before-digest");
-            self.desk.say(source.author.origin(), made.messages, made.writes).await?;
-            fail::fail_point!("notices::after-digest");
-            *gathered = then;
+        while let Some(due) = gathered.due(&source.policy, &source.name, self.clock().now()) {
+            source.say_together(&self.desk, &mut gathered, due).await?;
         }
         Ok(())
     }

@@ -130,6 +130,7 @@ impl Service {
             table.clone(),
             dispatch.outcomes(),
             for_notices,
+            doubt,
             clock.clone(),
         );
         let service = Arc::new(Self {

@@ -72,8 +72,17 @@ pub(super) async fn doctor(host: &dyn Host) -> Result<Outcome, Failure> {
     }
     checks.extend(host.trouble().map(|trouble| check("service", CheckState::Bad, trouble)));
     checks.extend(links(host).await?);
+    checks.extend(sources(host).await);
     checks.extend(journal(host).await?);
     Ok(diagnosis(&checks, found))
+}
+
+async fn sources(host: &dyn Host) -> Vec<Check> {
+    let Some(sources) = host.sources() else { return Vec::new() };
+    let left = sources.left_behind().await.unwrap_or_default();
+    let words = "what was gathered of it waits, since the config has no such source any more. With it in the config \
+                 again, it is said";
+    left.into_iter().map(|name| check(format!("source {name}"), CheckState::Warn, words)).collect()
 }
 
 /// What can be looked at without the running service.

@@ -1,7 +1,11 @@
 //! Notices that are gathered and said as one message: those of a burst beyond its first, and those of quiet hours.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
+use sealbridge::{
+    backup::Restored,
+    operator::{Action, Actor, Host, Progress, perform},
+};
 use sealbridge_contract::PersonId;
 use sealbridge_lab::http::{Answered, request};
 use sealbridge_loopback::{Heard, How, Says};
@@ -34,6 +38,10 @@ pub(super) fn quiet(from: i64, until: i64) -> String {
     let now = i64::try_from(now.as_secs() / 60).expect("it is not that late");
     let at = |minutes: i64| format!("{:02}:{:02}", (now + minutes) / 60 % 24, (now + minutes) % 60);
     format!("quiet = \"{}-{}\"\n", at(from), at(until))
+}
+
+fn host(scene: &Scene) -> Arc<dyn Host> {
+    scene.running.as_ref().expect("it runs").host()
 }
 
 async fn look_up(scene: &Scene, id: &str) -> Value {
@@ -275,5 +283,48 @@ async fn whoever_does_not_wait_for_the_answer_is_counted_once_all_the_same() {
     shift(&scene, 30 * MINUTE);
     let digest = scene.hears("the digest", |heard| says(heard, "gathered")).await;
     assert!(says(&digest, &format!("{MANY} notices gathered")), "{digest:?}");
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_backup_had_gathered_is_not_said_by_itself_and_takes_nothing_new_with_it() {
+    let mut scene = Scene::set(&format!("{JOB}burst = 0\ngather_for = \"30m\"\n"), Says::Encrypted).await;
+    assert_eq!(scene.post("/job", &[], "before the backup").await.status, 202);
+    let host = host(&scene);
+    let restored = host.clock().now().plus(Duration::from_millis(1));
+    Restored { taken: restored, at: restored }.keep(&*host.journal()).await.expect("it is kept");
+    scene.stop().await;
+    scene.start().await;
+    assert_eq!(scene.post("/job", &[], "since then").await.status, 202);
+    shift(&scene, 30 * MINUTE);
+    let digest = scene.hears("the digest", |heard| says(heard, "gathered")).await;
+    assert!(says(&digest, "since then") && !says(&digest, "before the backup"), "{digest:?}");
+    assert_eq!(scene.heard().len(), 1, "{:?}", scene.heard());
+    let letters = self::host(&scene).journal().dead_letters(0, 10).await.expect("the journal answers");
+    let reasons: Vec<_> = letters.iter().map(|letter| (letter.reason.as_str(), letter.kept)).collect();
+    assert_eq!(reasons, [("it was said before a backup was restored, and may have been carried already", true)]);
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_gathered_of_a_source_that_is_gone_is_told_of_and_said_once_it_is_back() {
+    let job = format!("{JOB}burst = 0\ngather_for = \"1s\"\n");
+    let mut scene = Scene::set(&job, Says::Encrypted).await;
+    let found = async |scene: &Scene| match perform(host(scene), Actor::Init, Action::Doctor).next(None).await {
+        Ok(Progress::Done(done)) => done.lines.into_iter().find(|line| line["topic"] == "source job"),
+        other => panic!("the doctor says {other:?}"),
+    };
+    assert_eq!(scene.post("/job", &[], "is it there?").await.status, 202);
+    scene.forget(&job);
+    scene.stop().await;
+    scene.start().await;
+    let told = found(&scene).await.expect("it is told of");
+    assert!(told["state"] == "warn" && told["words"].as_str().is_some_and(|words| words.contains("waits")), "{told}");
+    assert!(scene.heard().is_empty(), "{:?}", scene.heard());
+    scene.recall(&job);
+    scene.stop().await;
+    scene.start().await;
+    assert!(says(&*scene.hears("the digest", |heard| says(heard, "gathered")).await, "is it there?"));
+    assert_eq!(found(&scene).await, None);
     scene.stop().await;
 }

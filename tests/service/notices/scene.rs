@@ -88,6 +88,11 @@ impl Scene {
         self.sections = self.sections.replace(line, "");
     }
 
+    /// Puts a line back into it, from the next start on.
+    pub(super) fn recall(&mut self, line: &str) {
+        self.sections.push_str(line);
+    }
+
     pub(super) async fn stop(&mut self) {
         self.running.take().expect("it runs").stop().await;
     }
