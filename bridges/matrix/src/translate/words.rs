@@ -124,8 +124,8 @@ pub(super) fn write(content: &mut Map<String, Value>, body: &Body, formatted: bo
     }
 }
 
-/// Whom a message calls, of those who are in the room, or that it calls everybody. Present even if empty: without it, clients look for names in the
-/// body and notify people.
+/// Whom a message calls, of those who are in the room, or that it calls everybody. Present even if empty: without it,
+/// clients look for names in the body and notify people.
 pub(super) fn called(body: Option<&Body>, is_there: impl Fn(&UserId) -> bool) -> Value {
     let mentions = body.into_iter().flat_map(|body| &body.mentions);
     let users = mentions.filter_map(|mention| UserId::parse(mention.person.as_str()).ok());

@@ -30,9 +30,7 @@ pub(super) fn keys(what: &[&str], body: &Map<String, Value>) -> Judged {
     };
     only(body, fields, Stop::Body)?;
     let (auth, rest): (Vec<_>, Vec<_>) = body.iter().partition(|(key, _)| *key == "auth");
-    if !rest.iter().all(|(key, value)| is_terse(key) && terse(value)) {
-        return Err(Stop::Body);
-    }
+    passes(rest.iter().all(|(key, value)| is_terse(key) && terse(value)))?;
     auth.into_iter().try_for_each(|(_, auth)| proof(auth))
 }
 
@@ -42,11 +40,10 @@ fn claimed(body: &Map<String, Value>) -> Judged {
     let empty = Map::new();
     let users = body.get("one_time_keys").and_then(Value::as_object).unwrap_or(&empty);
     let devices = users.values().map(Value::as_object).collect::<Option<Vec<_>>>().ok_or(Stop::Body)?;
-    let of = devices.into_iter().flatten();
     let is_fine = |(device, key): (&String, &Value)| device.len() <= LONGEST_NAME && terse(key);
     let users_are_fine = users.keys().all(|user| is_terse(user));
     let timeout_is_fine = body.get("timeout").is_none_or(Value::is_number);
-    if users_are_fine && timeout_is_fine && of.into_iter().all(is_fine) { Ok(()) } else { Err(Stop::Body) }
+    passes(users_are_fine && timeout_is_fine && devices.into_iter().flatten().all(is_fine))
 }
 
 /// Keys with our signature, as the homeserver gave them: what it added to them goes back to it as it came.
@@ -59,7 +56,7 @@ fn vouched(body: &Map<String, Value>) -> Judged {
     };
     let keys = body.values().map(Value::as_object).collect::<Option<Vec<_>>>().ok_or(Stop::Body)?;
     let all = keys.iter().all(|of| of.iter().all(|(id, key)| id.len() <= LONGEST_NAME && is_fine(key)));
-    if body.keys().all(|user| is_terse(user)) && all { Ok(()) } else { Err(Stop::Body) }
+    passes(body.keys().all(|user| is_terse(user)) && all)
 }
 
 /// Logging in and out (client-server API, "Login").
@@ -82,13 +79,11 @@ pub(super) fn login(what: &str, body: &Map<String, Value>) -> Judged {
                 "initial_device_display_name" => value == DEVICE_NAME,
                 _ => terse(value),
             };
-            if body.iter().all(is_fine) { Ok(()) } else { Err(Stop::Body) }
+            passes(body.iter().all(is_fine))
         }
         "delete_devices" => {
             only(body, &["devices", "auth"], Stop::Body)?;
-            if !body.get("devices").is_none_or(terse) {
-                return Err(Stop::Body);
-            }
+            passes(body.get("devices").is_none_or(terse))?;
             body.get("auth").map_or(Ok(()), proof)
         }
         "refresh" => only(body, &["refresh_token"], Stop::Body).and_then(|()| terse_all(body)),
@@ -101,7 +96,7 @@ fn proof(auth: &Value) -> Judged {
     let auth = auth.as_object().ok_or(Stop::Body)?;
     only(auth, &["type", "session", "identifier", "user", "password"], Stop::Body)?;
     let is_fine = |(key, value): (&String, &Value)| if key == "password" { value.is_string() } else { terse(value) };
-    if auth.iter().all(is_fine) { Ok(()) } else { Err(Stop::Body) }
+    passes(auth.iter().all(is_fine))
 }
 
 /// Why there is no key: a code, and what the library says of that code.
@@ -125,8 +120,12 @@ pub(super) fn withheld(content: &Value) -> bool {
     content.get("code").is_some_and(is_code) && content.iter().all(is_fine)
 }
 
+fn passes(is_fine: bool) -> Judged {
+    if is_fine { Ok(()) } else { Err(Stop::Body) }
+}
+
 fn terse_all(body: &Map<String, Value>) -> Judged {
-    if body.iter().all(|(key, value)| is_terse(key) && terse(value)) { Ok(()) } else { Err(Stop::Body) }
+    passes(body.iter().all(|(key, value)| is_terse(key) && terse(value)))
 }
 
 /// No text in it has a gap.

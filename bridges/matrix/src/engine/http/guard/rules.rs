@@ -1,6 +1,6 @@
 //! What may leave, and in what form. Pure: a request in, a verdict out.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use http::{HeaderMap, Method, Uri, header};
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
@@ -87,7 +87,7 @@ pub(super) fn path(path: &str) -> Judged<Vec<String>> {
 
 /// Of what stands behind an address only these are known to say nothing.
 fn is_plain(query: Option<&str>) -> bool {
-    let is_fine = |(key, value): (std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)| {
+    let is_fine = |(key, value): (Cow<'_, str>, Cow<'_, str>)| {
         ["version", "server_name", "via"].contains(&&*key) && keys::is_terse(&value)
     };
     query.is_none_or(|query| url::form_urlencoded::parse(query.as_bytes()).all(is_fine))
