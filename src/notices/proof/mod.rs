@@ -58,17 +58,18 @@ impl Default for Rules {
 /// # Errors
 /// [`NotProven`].
 pub fn check(dialect: Dialect, posted: &Posted<'_>, secrets: &[Secret], rules: &Rules) -> Result<Proven, NotProven> {
-    let signed = |signature: &str| Proven { once: Some(digest(signature.as_bytes())) };
+    // By what was signed and not by how that is written: hexadecimal has capitals, too.
+    let signed = |signature: [u8; 32]| Proven { once: Some(digest(&signature)) };
     match dialect {
         Dialect::Github => {
             let given = header(posted, "x-hub-signature-256").ok_or(NotProven)?;
             let hex = given.strip_prefix("sha256=").ok_or(NotProven)?;
-            hmac_of(secrets, hex, &[posted.body]).map(|()| signed(hex))
+            hmac_of(secrets, hex, &[posted.body]).map(signed)
         }
         Dialect::Gitea => {
             let names = ["x-forgejo-signature", "x-gitea-signature", "x-gogs-signature"];
             match names.iter().find_map(|name| header(posted, name)) {
-                Some(hex) => hmac_of(secrets, hex, &[posted.body]).map(|()| signed(hex)),
+                Some(hex) => hmac_of(secrets, hex, &[posted.body]).map(signed),
                 None => shown(dialect, posted, secrets),
             }
         }
@@ -169,14 +170,14 @@ fn digest(of: &[u8]) -> String {
     Sha256::digest(of).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether a signature in hexadecimal is one of these parts, by one of the secrets.
-fn hmac_of(secrets: &[Secret], hex: &str, parts: &[&[u8]]) -> Result<(), NotProven> {
+/// A signature that is given in hexadecimal, if it is one of these parts, by one of the secrets.
+fn hmac_of(secrets: &[Secret], hex: &str, parts: &[&[u8]]) -> Result<[u8; 32], NotProven> {
     let given = unhex(hex.trim()).ok_or(NotProven)?;
     let found = secrets
         .iter()
         .filter(|secret| !secret.expose().is_empty())
         .fold(Choice::from(0), |found, secret| found | mac(secret.expose(), parts).ct_eq(&given));
-    if found.into() { Ok(()) } else { Err(NotProven) }
+    if found.into() { Ok(given) } else { Err(NotProven) }
 }
 
 fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
@@ -203,14 +204,14 @@ fn grafana(posted: &Posted<'_>, secrets: &[Secret], rules: &Rules) -> Result<Pro
         Some(name) => Some(posted.headers.get(name).and_then(|value| value.to_str().ok()).ok_or(NotProven)?),
         None => None,
     };
-    match time {
+    let given = match time {
         Some(time) => hmac_of(secrets, given, &[time.as_bytes(), b":", posted.body])?,
         None => hmac_of(secrets, given, &[posted.body])?,
-    }
+    };
     if let Some(time) = time {
         in_window(time, posted, rules)?;
     }
-    Ok(Proven { once: Some(digest(given.as_bytes())) })
+    Ok(Proven { once: Some(digest(&given)) })
 }
 
 /// Whether a time, in seconds since 1970, is near enough to that of the request.
