@@ -9,8 +9,14 @@ use serde_json::Value;
 
 use super::{Alert, Incident, Severity};
 
-/// So many alerts of one incident are kept apart; of more, those that ended first are forgotten first.
-const MOST_ALERTS: usize = 200;
+/// So many alerts of one incident are kept apart. Of more, those that ended first are forgotten first, and what begins where
+/// all go on is not heard.
+const MOST_ALERTS: usize = 2_000;
+/// Of so many it is kept what templates see of them. Of the others, which ended or began before, only who they are.
+const MOST_WHOLE: usize = 200;
+/// What is kept of those, each so long at most.
+const BRIEF: [&str; 3] = ["name", "summary", "instance"];
+const LONGEST_BRIEF: usize = 200;
 
 /// An incident that goes on. Kept locked, since it has the sender's words in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -132,6 +138,9 @@ impl Known {
         known.values = values.clone();
         let (mut began, mut ended, mut changed) = (Vec::new(), Vec::new(), false);
         for alert in &incident.alerts {
+            if !known.has_room_for(&alert.fingerprint) {
+                continue;
+            }
             let before = known.alerts.get(&alert.fingerprint);
             let was_firing = before.is_some_and(|before| before.firing);
             changed |= before.is_none_or(|before| before.severity != alert.severity);
@@ -144,7 +153,7 @@ impl Known {
             let (firing, severity, values) = (alert.firing, alert.severity, alert.values.clone());
             known.alerts.insert(alert.fingerprint.clone(), KnownAlert { firing, severity, values, since });
         }
-        known.forget_some();
+        known.shorten_some();
         let step = match () {
             () if is_new && known.firing() == 0 => Step::EndsUnknown,
             () if is_new => Step::Begins,
@@ -220,13 +229,32 @@ impl Known {
         self.alerts.iter().map(alert).collect()
     }
 
-    fn forget_some(&mut self) {
-        while self.alerts.len() > MOST_ALERTS {
-            let first = self.alerts.iter().min_by_key(|(_, alert)| (alert.firing, alert.since));
-            let Some(first) = first.map(|(fingerprint, _)| fingerprint.clone()) else { break };
-            self.alerts.remove(&first);
+    /// Whether an alert can be kept, for which one that ended may have to go.
+    fn has_room_for(&mut self, fingerprint: &str) -> bool {
+        if self.alerts.len() < MOST_ALERTS || self.alerts.contains_key(fingerprint) {
+            return true;
         }
+        let over = self.alerts.iter().filter(|(_, alert)| !alert.firing).min_by_key(|(_, alert)| alert.since);
+        let Some(over) = over.map(|(fingerprint, _)| fingerprint.clone()) else { return false };
+        self.alerts.remove(&over).is_some()
     }
+
+    fn shorten_some(&mut self) {
+        if self.alerts.len() <= MOST_WHOLE {
+            return;
+        }
+        let mut all: Vec<_> = self.alerts.values_mut().collect();
+        all.sort_by_key(|alert| std::cmp::Reverse((alert.firing, alert.since)));
+        all.into_iter().skip(MOST_WHOLE).for_each(|alert| alert.values = brief(&alert.values));
+    }
+}
+
+fn brief(values: &Value) -> Value {
+    let short = |key: &str| {
+        let text: String = values.get(key)?.as_str()?.chars().take(LONGEST_BRIEF).collect();
+        Some((key.to_owned(), text.into()))
+    };
+    Value::Object(BRIEF.into_iter().filter_map(short).collect())
 }
 
 #[cfg(test)]
@@ -290,13 +318,35 @@ mod tests {
 
     #[test]
     fn incident_without_end_takes_no_more_than_its_room() {
+        let names: Vec<_> = (0..3 * MOST_ALERTS).map(|number| format!("alert {number}")).collect();
         let mut known = None;
-        for number in 0..3 * MOST_ALERTS {
-            let name = format!("alert {number}");
-            known = Some(hear(known, &[(&name, true)], number as i64).1);
+        for (at, some) in (0..).zip(names.chunks(500)) {
+            let some: Vec<_> = some.iter().map(|name| (name.as_str(), true)).collect();
+            known = Some(hear(known, &some, at).1);
         }
         let known = known.expect("it is known");
-        assert_eq!(known.alerts.len(), MOST_ALERTS);
-        assert!(known.alerts.contains_key(&format!("alert {}", 3 * MOST_ALERTS - 1)), "the newest is kept");
+        assert_eq!((known.alerts.len(), known.firing()), (MOST_ALERTS, MOST_ALERTS));
+        // One that ends makes room for another.
+        let (_, known) = hear(Some(known), &[("alert 7", false)], 1 << 20);
+        let (step, known) = hear(Some(known), &[("fresh", true)], 1 << 21);
+        assert_eq!(step, Step::Changes { began: vec!["fresh".into()], ended: vec![] });
+        assert!(known.alerts.len() == MOST_ALERTS && !known.alerts.contains_key("alert 7"));
+    }
+
+    #[test]
+    fn as_many_alerts_as_one_request_brings_are_known_again_and_none_of_them_is_over_with_the_others() {
+        let names: Vec<_> = (0..MOST_ALERTS).map(|number| format!("alert {number}")).collect();
+        let all = |firing| names.iter().map(|name| (name.as_str(), firing)).collect::<Vec<_>>();
+        let (step, known) = hear(None, &all(true), 1);
+        assert_eq!((step, known.firing()), (Step::Begins, MOST_ALERTS));
+        let acknowledged = Some(Acknowledged { by: "Ann".into(), at: Timestamp(2), proven: false });
+        let (step, known) = hear(Some(Known { acknowledged: acknowledged.clone(), ..known }), &all(true), 3);
+        assert_eq!((step, known.acknowledged.clone()), (Step::Repeats, acknowledged));
+        let kept = known.alerts.values().map(|alert| alert.values.clone()).collect::<Vec<_>>();
+        let kept = serde_json::to_vec(&kept).expect("values").len();
+        assert!(kept < MOST_ALERTS * 40, "{kept}");
+        let (step, known) = hear(Some(known), &all(false)[1..], 4);
+        assert!(matches!(step, Step::Changes { .. }) && known.firing() == 1);
+        assert_eq!(hear(Some(known), &all(false)[..1], 5).0, Step::Ends { ended: vec![names[0].clone()] });
     }
 }
