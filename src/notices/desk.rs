@@ -1,7 +1,11 @@
 //! Where notices become messages: committed durably with their deliveries, once for each name that their sender gave
 //! them, and followed until they are where they are to be.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac as _};
@@ -13,9 +17,15 @@ use sealbridge_contract::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::{Origin, account, digest::DIGESTS, following::Following, standing::Standing};
+use super::{
+    Origin, account,
+    digest::DIGESTS,
+    following::{Followed, Following},
+    standing::Standing,
+};
 use crate::{
     flow::{Outcomes, TableHandle, table::Table},
     store::SharedJournal,
@@ -81,6 +91,8 @@ pub struct Desk {
     key: Zeroizing<[u8; 32]>,
     /// Those whose names begin alike go one by one, so that the same name twice at once is seen.
     naming: [tokio::sync::Mutex<()>; 64],
+    /// What has a name, is followed, and may still be taken back, by its own name.
+    followed: Followed,
     /// What was gathered before this may have been said by the service of which a backup was made.
     doubt: Timestamp,
     clock: Clock,
@@ -112,6 +124,7 @@ impl Desk {
             account: account(),
             key,
             naming: [(); 64].map(|()| tokio::sync::Mutex::default()),
+            followed: Followed::default(),
             doubt,
             clock,
         }
@@ -123,16 +136,16 @@ impl Desk {
         &self.clock
     }
 
-    /// What was gathered before this moment may have been said already.
+    /// What was to be said before this moment may have been said already.
     pub(super) fn doubt(&self) -> Timestamp {
         self.doubt
     }
 
-    /// As of when that is said which was gathered since a moment: as of then, if that is in doubt, so that it is not said
-    /// a second time by itself. Where nobody was reached at the time, it is new.
-    pub(super) fn dated(&self, origin: &Origin, since: Timestamp) -> Timestamp {
-        let is_in_doubt = since < self.doubt && self.table.now().listeners(origin.address(), since).next().is_some();
-        if is_in_doubt { since } else { self.clock.now() }
+    /// As of when something is said that a backup brought and that was perhaps said at that moment already: as of then, so
+    /// that it is not said a second time by itself. Where nobody was reached then, it is new.
+    pub(super) fn dated(&self, origin: &Origin, said_at: Timestamp) -> Timestamp {
+        let was_reached = self.table.now().listeners(origin.address(), said_at).next().is_some();
+        if said_at < self.doubt && was_reached { said_at } else { self.clock.now() }
     }
 
     /// All that is kept under keys that begin so.
@@ -181,13 +194,7 @@ impl Desk {
             named.name.map(|name| (self.name_key("name", origin, name), true)).into_iter().collect();
         names.extend(named.once.map(|once| (self.name_key("once", origin, once), false)));
         names.sort();
-        let mut turns = Vec::new();
-        let mut shards: Vec<_> = names.iter().map(|(key, _)| self.shard(key)).collect();
-        shards.sort_unstable();
-        shards.dedup();
-        for shard in shards {
-            turns.push(self.naming[shard].lock().await);
-        }
+        let _turns = self.name_turns(names.iter().map(|(key, _)| key)).await;
         for (key, is_given) in &names {
             if let Some(known) = self.remembered(key).await? {
                 if *is_given && known.what != what {
@@ -198,6 +205,8 @@ impl Desk {
         }
         let ids: Vec<_> = messages.iter().map(|(id, _)| id).chain(named.held).cloned().collect();
         let known = serde_json::to_vec(&Remembered { ids: ids.clone(), what }).expect("texts");
+        // What an incident is by now, or is told of elsewhere, is not undone with the message.
+        let stays = !writes.is_empty() || !beside.is_empty();
         let keys: Vec<_> = names.into_iter().map(|(key, _)| key).collect();
         writes.extend(keys.iter().map(|key| StoreWrite::put(key, SecretBytes::new(known.clone()))));
         let table = self.table.now();
@@ -205,7 +214,21 @@ impl Desk {
         // Before the commit, since what becomes of it may be known at once.
         let waiter = self.outcomes.wait_for(origin.address().clone(), ids.clone());
         self.hand_in(origin, messages, beside, writes).await?;
-        Ok(Following::new(origin.clone(), ids, to, waiter, keys))
+        let following = Following::new(origin.clone(), ids, to, waiter, keys);
+        following.stays().store(stays, Ordering::Release);
+        self.followed.note(&following);
+        Ok(following)
+    }
+
+    /// Waits until nobody else takes, or takes back, what has one of these names.
+    async fn name_turns(&self, keys: impl Iterator<Item = &String>) -> Vec<tokio::sync::MutexGuard<'_, ()>> {
+        let shards: BTreeSet<_> = keys.map(|key| self.shard(key)).collect();
+        let mut turns = Vec::new();
+        // In one order, so that no two wait for each other.
+        for shard in shards {
+            turns.push(self.naming[shard].lock().await);
+        }
+        turns
     }
 
     /// Whether something of this origin may be said anywhere, as far as that is known now.
@@ -261,11 +284,14 @@ impl Desk {
     }
 
     /// Takes a notice back that waits for what may never come: whoever brought it is told so, and may bring it again.
-    /// What of it is under way all the same is deleted where it arrives.
+    /// What of it is under way all the same is deleted where it arrives. `None`: it stays, since somebody was told that it
+    /// is kept.
     ///
     /// # Errors
     /// [`NotTaken::NotNow`]: it was not taken back.
-    pub async fn take_back(&self, following: &Following) -> Result<(), NotTaken> {
+    pub async fn take_back(&self, following: &Following) -> Result<Option<NotTaken>, NotTaken> {
+        let _turns = self.name_turns(following.names().iter()).await;
+        let Some(why) = following.hopeless() else { return Ok(None) };
         let origin = following.origin();
         let deletion = |id: &RemoteId| {
             let kind = Kind::Redaction(Target::new(id.clone()));
@@ -273,24 +299,30 @@ impl Desk {
         };
         let deletions = following.ids().iter().map(deletion).collect();
         let forgotten = following.names().iter().map(StoreWrite::delete).collect();
-        self.hand_in(origin, deletions, Vec::new(), forgotten).await
+        self.hand_in(origin, deletions, Vec::new(), forgotten).await.map(|()| Some(why))
     }
 
-    /// Follows a notice until it is certain everywhere what became of it, and no longer than `within`. One that waits
-    /// everywhere for what may never come is taken back.
+    /// Follows a notice until it is certain everywhere what became of it, and no longer than `within` or until `stop`. One
+    /// that waits everywhere for what may never come is taken back.
     ///
     /// # Errors
     /// [`NotTaken`]: it was taken back.
-    pub async fn follow(&self, following: &mut Following, within: Duration) -> Result<Standing, NotTaken> {
+    pub async fn follow(
+        &self,
+        following: &mut Following,
+        within: Duration,
+        stop: &CancellationToken,
+    ) -> Result<Standing, NotTaken> {
         let early = within.min(SOON);
-        let mut standing = following.until_certain(early).await;
+        let mut standing = following.until_certain(early, stop).await;
         if !standing.is_final() && following.hopeless().is_none() {
             // What was refused or held in the moment of its commit makes no attempt that would be told of.
             self.learn(following).await;
-            standing = following.until_certain(within - early).await;
+            standing = following.until_certain(within - early, stop).await;
         }
-        if let Some(why) = following.hopeless() {
-            self.take_back(following).await?;
+        if following.hopeless().is_some()
+            && let Some(why) = self.take_back(following).await?
+        {
             return Err(why);
         }
         Ok(standing)
@@ -331,6 +363,7 @@ impl Desk {
     }
 
     async fn follow_again(&self, origin: &Origin, ids: Vec<RemoteId>) -> Following {
+        ids.first().into_iter().for_each(|id| self.followed.stays(id));
         let waiter = self.outcomes.wait_for(origin.address().clone(), ids.clone());
         let mut following = Following::again(origin.clone(), ids, waiter);
         self.learn(&mut following).await;

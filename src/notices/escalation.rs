@@ -106,20 +106,28 @@ impl Author {
         self.escalation.as_ref().and_then(|escalation| escalation.next.as_ref())
     }
 
-    /// Tells somebody else of incidents that nobody looks after, of many at once by one message.
-    pub(super) fn escalate(&self, desk: &Desk, escalation: &Escalation, due: Vec<(String, Known)>) -> Vec<Escalated> {
-        if due.len() > MOST_ALONE {
-            return vec![self.escalated_together(desk, escalation, due)];
+    /// Tells somebody else of incidents that nobody looks after, of many at once by one message. `due`: since when they are
+    /// to be told, which counts where that may have been done already.
+    pub(super) fn escalate(
+        &self,
+        desk: &Desk,
+        escalation: &Escalation,
+        due: Timestamp,
+        of: Vec<(String, Known)>,
+    ) -> Vec<Escalated> {
+        let at = desk.dated(&self.escalates_from(escalation), due);
+        if of.len() > MOST_ALONE {
+            return vec![self.escalated_together(escalation, at, of)];
         }
-        due.into_iter().map(|(key, known)| self.escalated(desk, escalation, key, known)).collect()
+        of.into_iter().map(|(key, known)| self.escalated(escalation, at, key, known)).collect()
     }
 
-    fn escalated(&self, desk: &Desk, escalation: &Escalation, key: String, known: Known) -> Escalated {
+    fn escalated(&self, escalation: &Escalation, at: Timestamp, key: String, known: Known) -> Escalated {
         let (after, since) = (humantime(escalation.after), moment::shown(known.since.0).unwrap_or_default());
         let head = format!("🔺 Nobody said within {after} that they look after this. It goes on since {since}.");
         let alerts = known.course();
         let body = self.body(wording::root(self.template_for(&known), &course(&known, &alerts)));
-        let message = self.tells(desk, escalation, after_line(&head, &body));
+        let message = self.tells(escalation, at, after_line(&head, &body));
         let thread = escalation.next.is_none().then(|| Target::new(known.root.clone()));
         let said = (Desk::fresh_id(), Message { thread, ..message });
         let known = Known { escalated: Some(said.0.clone()), ..known };
@@ -127,9 +135,9 @@ impl Author {
         Escalated { of: vec![key], origin: self.escalates_from(escalation), said, writes }
     }
 
-    fn escalated_together(&self, desk: &Desk, escalation: &Escalation, due: Vec<(String, Known)>) -> Escalated {
-        let (id, now) = (together::fresh_id(), desk.clock().now());
-        let mut all = Together::new(now, now);
+    fn escalated_together(&self, escalation: &Escalation, at: Timestamp, due: Vec<(String, Known)>) -> Escalated {
+        let id = together::fresh_id();
+        let mut all = Together::new(at, at);
         let mut writes = Vec::new();
         for (key, known) in &due {
             let alerts = known.course();
@@ -142,14 +150,13 @@ impl Author {
         let after = humantime(escalation.after);
         let head = format!("🔺 Nobody said within {after} that they look after {} incidents", of.len());
         let body = self.body(wording::digest(&self.together, &all.as_digest((0, 0), Some(&head))));
-        let said = (id, self.tells(desk, escalation, body));
+        let said = (id, self.tells(escalation, at, body));
         Escalated { of, origin: self.escalates_from(escalation), said, writes }
     }
 
     /// A person is to act, whatever it is.
-    fn tells(&self, desk: &Desk, escalation: &Escalation, body: Body) -> Message {
-        let kind = Kind::Text(call(&escalation.whom, body));
-        Message::of(self.origin().author(), desk.clock().now(), kind)
+    fn tells(&self, escalation: &Escalation, at: Timestamp, body: Body) -> Message {
+        Message::of(self.origin().author(), at, Kind::Text(call(&escalation.whom, body)))
     }
 
     fn escalates_from(&self, escalation: &Escalation) -> Origin {

@@ -1,8 +1,16 @@
 //! A notice that was taken, followed until it is where it is to be, or for as long as its sender waits.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use sealbridge_contract::{Address, RemoteId, gate::Hold};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Origin,
@@ -22,6 +30,31 @@ enum Known {
     Became(Became),
 }
 
+/// With so many that are followed, those that are not any more are forgotten.
+const MOST_FOLLOWED: usize = 4_096;
+
+/// What has a name, is followed, and may still be taken back.
+#[derive(Debug, Default)]
+pub(super) struct Followed(Mutex<HashMap<RemoteId, Weak<AtomicBool>>>);
+
+impl Followed {
+    /// A notice is followed from now on.
+    pub(super) fn note(&self, following: &Following) {
+        let Some(id) = following.ids.first().filter(|_| !following.names.is_empty()) else { return };
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MOST_FOLLOWED {
+            all.retain(|_, stays| stays.strong_count() > 0);
+        }
+        all.insert(id.clone(), Arc::downgrade(&following.stays));
+    }
+
+    /// Somebody else is told that it is kept, so it stays, though whoever brought it first still waits.
+    pub(super) fn stays(&self, id: &RemoteId) {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(id).and_then(Weak::upgrade).into_iter().for_each(|stays| stays.store(true, Ordering::Release));
+    }
+}
+
 /// A notice that is followed.
 #[derive(Debug)]
 pub struct Following {
@@ -34,6 +67,8 @@ pub struct Following {
     names: Vec<String>,
     /// It was taken before.
     again: bool,
+    /// It stays kept, whatever becomes of it.
+    stays: Arc<AtomicBool>,
 }
 
 impl Following {
@@ -45,12 +80,18 @@ impl Following {
         names: Vec<String>,
     ) -> Self {
         let known = to.into_iter().map(|at| (at, vec![Known::OnItsWay; ids.len()])).collect();
-        Self { origin, ids, known, waiter, names, again: false }
+        Self { origin, ids, known, waiter, names, again: false, stays: Arc::default() }
     }
 
     /// One that was taken before. Where it is to be said, the journal knows.
     pub(super) fn again(origin: Origin, ids: Vec<RemoteId>, waiter: Waiter) -> Self {
-        Self { origin, ids, known: BTreeMap::new(), waiter, names: Vec::new(), again: true }
+        let stays = Arc::new(AtomicBool::new(true));
+        Self { origin, ids, known: BTreeMap::new(), waiter, names: Vec::new(), again: true, stays }
+    }
+
+    /// What says that it is not taken back any more, for whoever else is told that it is kept.
+    pub(super) fn stays(&self) -> &Arc<AtomicBool> {
+        &self.stays
     }
 
     /// Where it comes from.
@@ -108,23 +149,35 @@ impl Following {
         }
     }
 
-    /// Waits until it is certain everywhere what became of it, and no longer than `within`. Says how it stands then.
-    pub async fn until_certain(&mut self, within: Duration) -> Standing {
+    /// Waits until it is certain everywhere what became of it, and no longer than `within` or until `stop`. Says how it
+    /// stands then.
+    pub async fn until_certain(&mut self, within: Duration, stop: &CancellationToken) -> Standing {
         let until = tokio::time::Instant::now() + within;
-        while !self.standing().is_final() && self.hopeless().is_none() {
-            match tokio::time::timeout_at(until, self.waiter.next()).await {
-                Ok(Some(news)) => self.note(news),
-                Ok(None) | Err(_) => break,
+        while !self.standing().is_final() && !self.waits_in_vain() {
+            let next = tokio::time::timeout_at(until, self.waiter.next());
+            match stop.run_until_cancelled(next).await {
+                Some(Ok(Some(news))) => self.note(news),
+                Some(Ok(None) | Err(_)) | None => break,
             }
         }
         self.standing()
     }
 
-    /// Why it can nowhere be said, if all that it waits for may never come by itself. Not of one that was taken before:
-    /// its sender was told that it is kept.
+    /// Whether all that is not certain waits for what may never come by itself.
+    fn waits_in_vain(&self) -> bool {
+        let may_come = |known: &Known| match known {
+            Known::OnItsWay | Known::Became(Became::Tried(_)) => true,
+            Known::Became(Became::Waits(hold)) => hopeless(*hold).is_none(),
+            Known::Became(Became::Arrived(_) | Became::Refused(_)) => false,
+        };
+        !self.known.values().flatten().any(may_come)
+    }
+
+    /// Why it can nowhere be said, if all that it waits for may never come by itself. Not of one that stays kept: somebody
+    /// was told that it is, or more rests on it than its messages.
     #[must_use]
     pub fn hopeless(&self) -> Option<NotTaken> {
-        if self.again {
+        if self.stays.load(Ordering::Acquire) {
             return None;
         }
         let mut why = None;

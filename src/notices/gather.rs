@@ -101,6 +101,15 @@ impl Policy {
         self.quiet_until(self.urgency(severity), now)
     }
 
+    /// When what is gathered since then is said, as far as that is known now.
+    fn due(&self, urgency: Urgency, since: Timestamp, now: Timestamp) -> Timestamp {
+        match (self.quiet_until(urgency, now), self.burst) {
+            (Some(until), _) => until,
+            (None, Some((_, long))) => since.plus(long),
+            (None, None) => now,
+        }
+    }
+
     fn quiet_until(&self, urgency: Urgency, now: Timestamp) -> Option<Timestamp> {
         let (hours, zone) = self.quiet.as_ref().filter(|_| urgency == Urgency::Calm)?;
         hours.end(zone, now)
@@ -128,12 +137,12 @@ impl Gathered {
         Self { open, lately: Default::default(), waits: waits.into_iter().filter_map(wait).collect() }
     }
 
-    /// The incidents of which it is time to tell somebody else, who is told after so long.
-    pub(super) fn overdue(&self, after: Duration, now: Timestamp) -> Vec<String> {
+    /// The incidents of which it is time to tell somebody else, who is told after so long, and since when it is.
+    pub(super) fn overdue(&self, after: Duration, now: Timestamp) -> Vec<(String, Timestamp)> {
         // One that is further off than that was put off for a silence, or set before the clock was moved.
         let longest = after.max(super::silence::LONGEST);
         let is_time = |(_, at): &(&String, &Timestamp)| at.has_come(now, longest);
-        self.waits.iter().filter(is_time).map(|(key, _)| key.clone()).collect()
+        self.waits.iter().filter(is_time).map(|(key, at)| (key.clone(), *at)).collect()
     }
 
     /// Whether somebody else is told of an incident when it is time.
@@ -167,16 +176,18 @@ impl Gathered {
     pub(super) fn due(&self, policy: &Policy, source: &SourceName, now: Timestamp) -> Option<(String, Together)> {
         Urgency::ALL.into_iter().find_map(|urgency| {
             let open = self.open[urgency as usize].as_ref()?;
-            // What was gathered in a burst when quiet hours began waits with the rest.
-            let is_time = open.due.has_come(now, LONGEST) && policy.quiet_until(urgency, now).is_none();
+            // What was gathered in a burst when quiet hours began waits with the rest. Where they are over by a config
+            // that was changed since, nothing waits for their end.
+            let due = open.due.min(policy.due(urgency, open.since, now));
+            let is_time = due.has_come(now, LONGEST) && policy.quiet_until(urgency, now).is_none();
             (is_time || open.is_full()).then(|| (urgency.key(source), open.clone()))
         })
     }
 
-    /// What was gathered before that moment, with the key under which it is kept.
-    pub(super) fn begun_before(&self, moment: Timestamp, source: &SourceName) -> Option<(String, Together)> {
+    /// What may have been said before that moment, with the key under which it is kept.
+    pub(super) fn said_before(&self, moment: Timestamp, source: &SourceName) -> Option<(String, Together)> {
         Urgency::ALL.into_iter().find_map(|urgency| {
-            let open = self.open[urgency as usize].as_ref().filter(|open| open.since < moment)?;
+            let open = self.open[urgency as usize].as_ref().filter(|open| open.may_be_said_before(moment))?;
             Some((urgency.key(source), open.clone()))
         })
     }
@@ -244,11 +255,8 @@ impl<'a> Gathering<'a> {
     pub(super) fn take(&mut self, severity: Severity, words: &str, incident: Option<&str>) -> RemoteId {
         let urgency = incident.and_then(|incident| self.home(incident)).unwrap_or(self.policy.urgency(severity));
         let now = self.now;
-        let due = match (self.policy.quiet_until(urgency, now), self.policy.burst) {
-            (Some(until), _) => until,
-            (None, Some((_, long))) => self.lately(urgency, long).began.plus(long),
-            (None, None) => now,
-        };
+        let since = self.policy.burst.map_or(now, |(_, long)| self.lately(urgency, long).began);
+        let due = self.policy.due(urgency, since, now);
         self.changed[urgency as usize] = true;
         let open = self.gathered.open[urgency as usize].get_or_insert_with(|| Together::new(now, due));
         open.take(severity, words, incident);
@@ -433,10 +441,10 @@ mod tests {
         let writes = gathering.writes(&name());
         let kept = writes.into_iter().filter_map(|write| Some((write.key, write.value?))).collect();
         let mut kept = Gathered::kept(&name(), [None, None], kept);
-        assert_eq!(kept.overdue(minute, Timestamp(60 * SECOND - 1)), Vec::<String>::new());
-        assert_eq!(kept.overdue(minute, Timestamp(60 * SECOND)), ["a"]);
+        assert_eq!(kept.overdue(minute, Timestamp(60 * SECOND - 1)), []);
+        assert_eq!(kept.overdue(minute, Timestamp(60 * SECOND)), [("a".to_owned(), Timestamp(60 * SECOND))]);
         assert!(kept.waits(&name(), "a", Some(Timestamp(90 * SECOND))).value.is_some());
-        assert_eq!(kept.overdue(minute, Timestamp(60 * SECOND)), Vec::<String>::new());
+        assert_eq!(kept.overdue(minute, Timestamp(60 * SECOND)), []);
         assert!(kept.waits(&name(), "a", None).value.is_none() && kept.overdue(minute, Timestamp(HOUR)).is_empty());
     }
 

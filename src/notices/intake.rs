@@ -1,17 +1,19 @@
 //! Requests of sources: whose they are, whether they may be believed, what they say, and what they are answered.
 
-use std::{borrow::Cow, collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
 use sealbridge_contract::{Body, Clock, Kind, Message, RemoteId, Spool, Timestamp};
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use super::{
     Desk, Dialect, Known, NotTaken, Notice, Posted, SourceName, Standing,
     answers::{DELIVERIES, Outcome, answer},
-    brought::Messages,
+    brought::{Messages, forget},
     desk::Named,
-    dialects,
+    dialects::{self, Refused},
     following::Following,
     gather::Gathering,
     mail,
@@ -26,6 +28,8 @@ use crate::{
     operator::Failure,
 };
 
+/// What a sender calls its request has at most so many characters.
+const MOST_KEY: usize = 255;
 /// When whoever is told to come again may do so.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -36,6 +40,8 @@ pub struct Intake {
     meters: Arc<Meters>,
     pub(super) sources: BTreeMap<SourceName, Source>,
     within: Duration,
+    /// Nothing that is kept is waited for any more.
+    pub(super) stopping: CancellationToken,
 }
 
 /// Whether an incident was silenced.
@@ -70,7 +76,7 @@ impl Intake {
             sources.insert(name.clone(), Source::open(name, section, now).map_err(failed)?);
         }
         let within = config.notices.answer_within.0;
-        Ok(Self { desk, spool, meters, sources, within })
+        Ok(Self { desk, spool, meters, sources, within, stopping: CancellationToken::new() })
     }
 
     /// The source of a request, and what stands behind its own path. A source has the path of its name; beside it stand
@@ -103,8 +109,10 @@ impl Intake {
 
     async fn bring(&self, source: &Source, from: SocketAddr, posted: &Posted<'_>, at_once: bool) -> Outcome {
         let Ok(once) = source.prove(from.ip(), posted) else { return Outcome::NotProven };
-        let given = posted.headers.get("idempotency-key").and_then(|key| key.to_str().ok());
-        self.take(source, posted, (given, once.as_deref()), at_once).await
+        match idempotency_key(posted.headers) {
+            Ok(given) => self.take(source, posted, (given, once.as_deref()), at_once).await,
+            Err(refused) => Outcome::Refused(refused),
+        }
     }
 
     /// Takes what is proven: read, put into words, kept, and followed for a while.
@@ -149,12 +157,38 @@ impl Intake {
         if at_once || is_held {
             return Outcome::Queued { id };
         }
-        match self.desk.follow(&mut following, self.within).await {
+        match self.desk.follow(&mut following, self.within, &self.stopping).await {
             // It came before, and waits to be said with others.
             Ok(standing) if standing == Standing::default() && is_together(&id) => Outcome::Queued { id },
-            Ok(standing) => of_standing(id, standing),
+            Ok(standing) => {
+                if standing.is_final()
+                    && standing.arrived.is_empty()
+                    && let Err(error) = self.forget_unsaid(source, following.ids()).await
+                {
+                    tracing::debug!(%error, "What began and is said nowhere is still known.");
+                }
+                of_standing(id, standing)
+            }
             Err(why) => of_not_taken(why),
         }
+    }
+
+    /// Forgets what began with a message that is said nowhere, so that it begins anew when it is told of again.
+    async fn forget_unsaid(&self, source: &Source, ids: &[RemoteId]) -> Result<(), NotTaken> {
+        let mut turn = source.turn(&self.desk).await?;
+        let (mut then, mut writes) = (turn.clone(), Vec::new());
+        for id in ids {
+            let incident = source.author.incident(&self.desk, id).await?;
+            if let Some((key, known)) = incident.filter(|(_, known)| known.root == *id) {
+                writes.extend(forget(&key, &known));
+                writes.push(then.waits(&source.name, &key, None));
+            }
+        }
+        if !writes.is_empty() {
+            self.desk.remember(writes).await?;
+            *turn = then;
+        }
+        Ok(())
     }
 
     /// Commits what a request says: as messages, or gathered with others, which is said, too. `None`: there is nothing to say.
@@ -214,7 +248,19 @@ impl Intake {
                 Err(_) => return not_now(),
             }
         }
-        json(StatusCode::NOT_FOUND, &serde_json::json!({ "error": "nothing is known of such a delivery" }))
+        match self.waits_without_source(id).await {
+            Ok(true) => json(
+                StatusCode::OK,
+                &serde_json::json!({
+                    "id": id, "status": "queued", "event_ids": [],
+                    "why": ["it is gathered with others of a source that the config has no more, and waits until it has"],
+                }),
+            ),
+            Ok(false) => {
+                json(StatusCode::NOT_FOUND, &serde_json::json!({ "error": "nothing is known of such a delivery" }))
+            }
+            Err(_) => not_now(),
+        }
     }
 
     /// Takes what is mailed at an address of this machine, until `stop`.
@@ -268,7 +314,7 @@ impl Intake {
             .desk
             .take(source.author.origin(), vec![(Desk::fresh_id(), message)], Named::default(), Vec::new())
             .await?;
-        self.desk.follow(&mut following, self.within).await.map(Some)
+        self.desk.follow(&mut following, self.within, &self.stopping).await.map(Some)
     }
 
     /// Somebody silences an incident for a while, where it comes from.
@@ -284,8 +330,8 @@ impl Intake {
     ) -> Result<Silenced, NotTaken> {
         let Some(source) = self.sources.get(source) else { return Ok(Silenced::NoAlert) };
         let Some(api) = &source.api else { return Ok(Silenced::NoApi) };
-        let _turn = source.turn(&self.desk).await?;
-        let Some((key, known)) = source.author.incident(&self.desk, about).await? else { return Ok(Silenced::NoAlert) };
+        let incident = || source.author.incident(&self.desk, about);
+        let Some((_, known)) = incident().await? else { return Ok(Silenced::NoAlert) };
         let labels = silence::common_labels(&known.course());
         // A silence without a label would be one of everything.
         if labels.is_empty() {
@@ -293,9 +339,13 @@ impl Intake {
         }
         let now = self.clock().now();
         let until = now.plus(long);
+        // It may be long in answering, and nobody waits for that.
         if let Err(why) = silence::silence(api, &labels, (now, until), by).await {
             return Ok(Silenced::Refused(why));
         }
+        let _turn = source.turn(&self.desk).await?;
+        // It may be over by now.
+        let Some((key, known)) = incident().await? else { return Ok(Silenced::Yes) };
         let made = source.author.as_it_is(&self.desk, key, &Known { silenced_until: Some(until), ..known });
         self.tell(source, made).await?;
         Ok(Silenced::Yes)
@@ -333,18 +383,37 @@ impl Answers for Intake {
     }
 }
 
-/// What a request is, so that another one of the same name is seen. Of a mail it is what it says: whoever passes it on
-/// writes lines of their own above it, and others when they try again.
-fn what_it_is<'a>(dialect: Dialect, posted: &Posted<'a>, notices: &[Notice]) -> Cow<'a, [u8]> {
+/// What a request is, so that another one of the same name is seen: what was read of it, since some senders put their words
+/// into headers and addresses, and its body. Of a mail not that: whoever passes it on writes lines of their own above it, and
+/// others when they try again.
+fn what_it_is(dialect: Dialect, posted: &Posted<'_>, notices: &[Notice]) -> Zeroizing<Vec<u8>> {
+    let mut what = Zeroizing::new(Vec::new());
+    let mut add = |part: &[u8]| {
+        what.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        what.extend_from_slice(part);
+    };
     if dialect != Dialect::Mail {
-        return Cow::Borrowed(posted.body);
+        add(posted.body);
     }
-    let mut what = Vec::new();
     for notice in notices {
-        what.extend(notice.values.to_string().into_bytes());
-        notice.attachments.iter().for_each(|file| what.extend_from_slice(file.content.expose()));
+        add(notice.values.to_string().as_bytes());
+        add(&[notice.severity as u8]);
+        add(notice.instead_of.as_deref().unwrap_or_default().as_bytes());
+        for file in &notice.attachments {
+            add(file.name.as_bytes());
+            add(file.content.expose());
+        }
     }
-    Cow::Owned(what)
+    what
+}
+
+/// What its sender calls a request. One that could be taken for another's is none.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
+    let mut given = headers.get_all("idempotency-key").iter();
+    let Some(first) = given.next() else { return Ok(None) };
+    let key = first.to_str().ok().filter(|key| !key.trim().is_empty() && key.len() <= MOST_KEY);
+    let fits = key.filter(|_| given.next().is_none());
+    fits.map(Some).ok_or(Refused::Unreadable("the Idempotency-Key is to be one, of up to 255 characters of ASCII"))
 }
 
 /// `Prefer: respond-async` (RFC 7240).

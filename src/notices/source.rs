@@ -141,7 +141,7 @@ impl Source {
             let kept = [desk.kept(&calm).await?, desk.kept(&loud).await?];
             let mut gathered = Gathered::kept(&self.name, kept, waits);
             // What came out of a backup may have been said since that was made, and nothing new is to share its fate.
-            while let Some(old) = gathered.begun_before(desk.doubt(), &self.name) {
+            while let Some(old) = gathered.said_before(desk.doubt(), &self.name) {
                 self.say_together(desk, &mut gathered, old).await?;
             }
             *turn = Some(gathered);

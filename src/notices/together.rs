@@ -98,6 +98,11 @@ impl Together {
         of_it.for_each(|line| line.incident = None);
     }
 
+    /// Whether it was perhaps said before that moment, by whoever it was gathered for then.
+    pub(super) fn may_be_said_before(&self, moment: Timestamp) -> bool {
+        self.since < moment && (self.due < moment || self.is_full())
+    }
+
     /// Whether it has room for no more incidents.
     pub(super) fn is_full(&self) -> bool {
         self.incidents.len() >= MOST_INCIDENTS

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use sealbridge_contract::Timestamp;
+use sealbridge_contract::{SecretBytes, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -11,6 +11,7 @@ use super::{
     escalation::{Escalated, Verdict},
     gather::{GATHERED, Gathering},
     source::Source,
+    together::{Together, is_together},
     vigil::Vigil,
 };
 
@@ -33,8 +34,15 @@ impl Intake {
 
     /// Says which sources are not heard as often as they are to be, and what was gathered, until `stop`.
     pub async fn keep_vigil(&self, stop: CancellationToken) {
-        // Apart, so that a turn that is long in coming delays no look at who is missing.
-        tokio::join!(self.look_for_silence(&stop), self.look_for_gathered(&stop));
+        let warned = self.warn_of_left_behind();
+        // Each apart, so that a turn that is long in coming delays nobody else's.
+        let gathered = self.sources.iter().map(|(name, source)| self.look_for_gathered(name, source, &stop));
+        let stopping = async {
+            stop.cancelled().await;
+            // What is kept is told to be kept, rather than nothing of it.
+            self.stopping.cancel();
+        };
+        tokio::join!(warned, stopping, self.look_for_silence(&stop), futures_util::future::join_all(gathered));
     }
 
     async fn look_for_silence(&self, stop: &CancellationToken) {
@@ -60,18 +68,27 @@ impl Intake {
         Ok(gathered.iter().filter_map(name).filter(|name| !self.sources.contains_key(name)).collect())
     }
 
-    async fn look_for_gathered(&self, stop: &CancellationToken) {
+    /// Whether that of which this is the name is gathered of a source that is none any more.
+    pub(super) async fn waits_without_source(&self, id: &str) -> Result<bool, NotTaken> {
+        let gathered = self.desk.kept_before(GATHERED).await?;
+        let is_it =
+            |kept: &SecretBytes| serde_json::from_slice::<Together>(kept.expose()).is_ok_and(|it| it.id.as_str() == id);
+        Ok(is_together(id) && gathered.iter().any(|(_, kept)| is_it(kept)))
+    }
+
+    async fn warn_of_left_behind(&self) {
         for source in self.left_behind().await.into_iter().flatten() {
             tracing::warn!(%source, "What was gathered of a source waits, since the config has it no more.");
         }
+    }
+
+    async fn look_for_gathered(&self, name: &SourceName, source: &Source, stop: &CancellationToken) {
         while goes_on(stop).await {
-            for (name, source) in &self.sources {
-                if let Err(error) = self.say_gathered(source).await {
-                    tracing::debug!(source = %name, %error, "What was gathered is not said yet.");
-                }
-                if let Err(error) = self.escalate(source).await {
-                    tracing::debug!(source = %name, %error, "That nobody looks after something is not said yet.");
-                }
+            if let Err(error) = self.say_gathered(source).await {
+                tracing::debug!(source = %name, %error, "What was gathered is not said yet.");
+            }
+            if let Err(error) = self.escalate(source).await {
+                tracing::debug!(source = %name, %error, "That nobody looks after something is not said yet.");
             }
         }
     }
@@ -89,13 +106,21 @@ impl Intake {
     async fn escalate(&self, source: &Source) -> Result<(), NotTaken> {
         let Some(escalation) = &source.author.escalation else { return Ok(()) };
         let mut gathered = source.turn(&self.desk).await?;
-        let (now, mut due) = (self.clock().now(), Vec::new());
+        let now = self.clock().now();
+        // What a backup brought may have been told of before it was restored.
+        let (mut in_doubt, mut due) = (Vec::new(), Vec::new());
         let (mut then, mut writes) = (gathered.clone(), Vec::new());
-        for incident in gathered.overdue(escalation.after, now) {
+        let mut since = now;
+        for (incident, at) in gathered.overdue(escalation.after, now) {
             let known = source.author.known(&self.desk, &incident).await?;
             let quiet = |severity| source.policy.held_until(severity, now);
             let verdict = known.as_ref().map_or(Verdict::Never, |known| escalation.judge(known, quiet, now));
             let at = match (verdict, known) {
+                (Verdict::Now, Some(known)) if at < self.desk.doubt() => {
+                    since = since.min(at);
+                    in_doubt.push((incident, known));
+                    continue;
+                }
                 (Verdict::Now, Some(known)) => {
                     due.push((incident, known));
                     continue;
@@ -109,7 +134,8 @@ impl Intake {
             self.desk.remember(writes).await?;
             *gathered = then;
         }
-        for Escalated { of, origin, said, mut writes } in source.author.escalate(&self.desk, escalation, due) {
+        let told = |since, of| source.author.escalate(&self.desk, escalation, since, of);
+        for Escalated { of, origin, said, mut writes } in told(since, in_doubt).into_iter().chain(told(now, due)) {
             let mut then = gathered.clone();
             writes.extend(of.iter().map(|incident| then.waits(&source.name, incident, None)));
             fail::fail_point!("notices::before-escalation");

@@ -9,6 +9,7 @@ use sealbridge_contract::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{Outcome, Progress, links, transport_of};
 use crate::{
@@ -186,7 +187,8 @@ impl Speaker {
             return Err(Failure::usage("there is nothing to say: neither words nor a file"));
         }
         let mut following = desk.take(&origin, messages, named, Vec::new()).await.map_err(not_taken)?;
-        let standing = desk.follow(&mut following, until - Instant::now()).await.map_err(not_taken)?;
+        let standing =
+            desk.follow(&mut following, until - Instant::now(), &CancellationToken::new()).await.map_err(not_taken)?;
         self.outcome(&following, &standing).await
     }
 

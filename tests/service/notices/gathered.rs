@@ -40,7 +40,7 @@ pub(super) fn quiet(from: i64, until: i64) -> String {
     format!("quiet = \"{}-{}\"\n", at(from), at(until))
 }
 
-fn host(scene: &Scene) -> Arc<dyn Host> {
+pub(super) fn host(scene: &Scene) -> Arc<dyn Host> {
     scene.running.as_ref().expect("it runs").host()
 }
 
@@ -288,15 +288,17 @@ async fn whoever_does_not_wait_for_the_answer_is_counted_once_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_backup_had_gathered_is_not_said_by_itself_and_takes_nothing_new_with_it() {
-    let mut scene = Scene::set(&format!("{JOB}burst = 0\ngather_for = \"30m\"\n"), Says::Encrypted).await;
+    let mut scene = Scene::set(&format!("{JOB}burst = 0\ngather_for = \"5s\"\n"), Says::Encrypted).await;
     assert_eq!(scene.post("/job", &[], "before the backup").await.status, 202);
     let host = host(&scene);
-    let restored = host.clock().now().plus(Duration::from_millis(1));
+    // Its time came before the backup was restored.
+    let restored = host.clock().now().plus(Duration::from_secs(10));
     Restored { taken: restored, at: restored }.keep(&*host.journal()).await.expect("it is kept");
     scene.stop().await;
     scene.start().await;
+    shift(&scene, 11_000);
     assert_eq!(scene.post("/job", &[], "since then").await.status, 202);
-    shift(&scene, 30 * MINUTE);
+    shift(&scene, MINUTE);
     let digest = scene.hears("the digest", |heard| says(heard, "gathered")).await;
     assert!(says(&digest, "since then") && !says(&digest, "before the backup"), "{digest:?}");
     assert_eq!(scene.heard().len(), 1, "{:?}", scene.heard());
@@ -314,12 +316,15 @@ async fn what_was_gathered_of_a_source_that_is_gone_is_told_of_and_said_once_it_
         Ok(Progress::Done(done)) => done.lines.into_iter().find(|line| line["topic"] == "source job"),
         other => panic!("the doctor says {other:?}"),
     };
-    assert_eq!(scene.post("/job", &[], "is it there?").await.status, 202);
+    let answer = scene.post("/job", &[], "is it there?").await;
+    assert_eq!(answer.status, 202, "{answer:?}");
     scene.forget(&job);
     scene.stop().await;
     scene.start().await;
     let told = found(&scene).await.expect("it is told of");
     assert!(told["state"] == "warn" && told["words"].as_str().is_some_and(|words| words.contains("waits")), "{told}");
+    let standing = look_up(&scene, &id(&answer)).await;
+    assert!(standing["status"] == "queued" && standing["why"][0].as_str().is_some_and(|why| why.contains("no more")));
     assert!(scene.heard().is_empty(), "{:?}", scene.heard());
     scene.recall(&job);
     scene.stop().await;

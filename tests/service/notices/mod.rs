@@ -3,6 +3,7 @@
 mod alerts;
 mod escalated;
 mod gathered;
+mod kept;
 mod real_room;
 mod mail;
 mod requests;

@@ -23,6 +23,7 @@ pub(super) struct Scene {
     /// Where mail is taken.
     pub(super) mail: u16,
     sections: String,
+    within: &'static str,
     pub(super) running: Option<Running>,
 }
 
@@ -33,6 +34,11 @@ pub(super) fn account() -> AccountName {
 impl Scene {
     /// `sections`: the config's sources, with `SECRET` and `OLD` for files with secrets, and `ANN` for her id.
     pub(super) async fn set(sections: &str, says: Says) -> Self {
+        Self::waiting(sections, says, "2s").await
+    }
+
+    /// The same, where senders wait for so long to hear what became of their notice.
+    pub(super) async fn waiting(sections: &str, says: Says, within: &'static str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let hub = LoopbackHub::fresh("alerts");
         let room = hub.conversation("room", says);
@@ -51,18 +57,19 @@ impl Scene {
         let sections = sections.replace("SECRET", &place("secret")).replace("OLD", &place("old"));
         let sections = sections.replace("ANN", ann.id().as_str());
         let [port, mail] = [(); 2].map(|()| free_port().expect("a port"));
-        let mut scene = Self { folder, hub, ann, room, other, port, mail, sections, running: None };
+        let mut scene = Self { folder, hub, ann, room, other, port, mail, sections, within, running: None };
         scene.start().await;
         scene
     }
 
     pub(super) async fn start(&mut self) {
         let text = format!(
-            "[service]\nstate = {:?}\n[notices]\nlisten = \"127.0.0.1:{}\"\nlisten_mail = \"127.0.0.1:{}\"\nanswer_within = \"2s\"\nmost_body = \"64KiB\"\n\
+            "[service]\nstate = {:?}\n[notices]\nlisten = \"127.0.0.1:{}\"\nlisten_mail = \"127.0.0.1:{}\"\nanswer_within = {:?}\nmost_body = \"64KiB\"\n\
              [accounts.a]\nnetwork = \"loopback\"\nhub = \"{}\"\nconversations = [\"room\", \"other\"]\n{}",
             self.state(),
             self.port,
             self.mail,
+            self.within,
             self.hub.name(),
             self.sections,
         );
