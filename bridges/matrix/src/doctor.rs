@@ -65,6 +65,15 @@ async fn identity(core: &Core, findings: &mut Vec<Finding>) {
                      log the device out and run `sealbridge init`, which logs in as a new one.";
         find(true, "keys", words.into());
     }
+    if state.other_devices > 0 {
+        let (many, s) = (state.other_devices, if state.other_devices == 1 { "" } else { "s" });
+        let words = format!(
+            "The bridge's account has {many} other device{s}. They get no keys from the bridge; somebody is logged in as \
+             it all the same, and may read with its recovery key. Log them out in the account's settings if they are not \
+             yours."
+        );
+        find(false, "device", words);
+    }
     match state.keys_left {
         Some((0, false)) => {
             let words = "The homeserver has no one-time key of the bridge left, so nobody who has not written before can \

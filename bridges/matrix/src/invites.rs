@@ -21,7 +21,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     core::{Core, fatal_http, fatal_journal, tell_operator, track},
-    engine::{Class, DECLINING, HttpError, HttpErrorKind, LEAVING},
+    engine::{Class, DECLINING, HttpError, HttpErrorKind, LEAVING, is_name},
     notices::Telling,
     rooms::Membership,
 };
@@ -68,6 +68,15 @@ impl From<NotAccepted> for Unfollowed {
 }
 
 async fn round(core: &Core, inbox: &Inbox) -> Result<(), Unfollowed> {
+    // What no address can name can be neither joined nor declined.
+    let nameless = core.rooms.select(|room, facts| {
+        let is_invited = matches!(facts.membership, Membership::Invited { .. });
+        (is_invited && !is_name(room.as_str())).then(|| room.to_owned())
+    });
+    for room in nameless {
+        debug!("An invitation to a room whose id is none is passed over.");
+        core.rooms.forget(&core.store, &room).await?;
+    }
     let invited = core.rooms.select(|room, facts| match &facts.membership {
         Membership::Invited { by: Some(by), direct } if core.settings.invites.allow(by) => {
             Some((room.to_owned(), by.clone(), *direct))

@@ -369,6 +369,8 @@ fn device(facts: &DeviceFacts) -> Device {
         Withholding::NoIdentity => "its owner has no identity",
         Withholding::Blocked => "blocked here",
         Withholding::NoOlmSession => "no encrypted channel to it could be made",
+        Withholding::Everything => "its name stands for every device, so nothing can be sent to it alone",
+        Withholding::Ours => "another device of the bridge's own account",
     });
     Device { id: facts.device.to_string(), key: facts.ed25519.clone(), withheld: why.map(str::to_owned) }
 }

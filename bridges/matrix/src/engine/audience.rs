@@ -7,6 +7,10 @@ use ruma::{OwnedDeviceId, OwnedUserId, RoomId, UserId};
 
 use super::Engine;
 
+/// What stands for every device of somebody, where messages between devices are sent (client-server API, "Send-to-Device
+/// messaging").
+const EVERY_DEVICE: &str = "*";
+
 /// Which devices get room keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Readers {
@@ -73,6 +77,10 @@ impl DeviceFacts {
     pub fn reads(&self) -> bool {
         self.withheld.is_none()
     }
+
+    fn of_ours(self) -> Self {
+        Self { withheld: self.withheld.or(Some(Withholding::Ours)), ..self }
+    }
 }
 
 /// Why a device gets no room key.
@@ -86,6 +94,10 @@ pub enum Withholding {
     Blocked,
     /// No encrypted channel to it could be made, for want of one-time keys.
     NoOlmSession,
+    /// What it is called stands for every device of its owner, so nothing can be sent to it alone.
+    Everything,
+    /// It is another device of our own account. The bridge is one.
+    Ours,
 }
 
 impl Audience {
@@ -167,6 +179,7 @@ impl Engine {
             .devices()
             .filter(|device| !ours(device))
             .map(|device| facts(&device, identity.is_some(), readers))
+            .map(|facts| if user == self.user_id() { facts.of_ours() } else { facts })
             .collect();
         let key = |identity: &UserIdentity| {
             let master = match identity {
@@ -199,7 +212,11 @@ fn facts(device: &Device, owner_has_identity: bool, readers: Readers) -> DeviceF
         curve25519: device.curve25519_key().map(|key| key.to_base64()),
         cross_signed,
         verified: device.is_verified(),
-        withheld: judge(device.is_blacklisted(), cross_signed, owner_has_identity, readers),
+        withheld: if device.device_id() == EVERY_DEVICE {
+            Some(Withholding::Everything)
+        } else {
+            judge(device.is_blacklisted(), cross_signed, owner_has_identity, readers)
+        },
     }
 }
 

@@ -67,11 +67,11 @@ impl Doorkeeper for Keeper {
                 return Err(Stop::UnknownRecipient);
             }
             match errand {
-                Errand::RoomKey { room, whom } if !is_me => {
-                    let may = register.is_some_and(|register| register.may_read(room, person, *whom));
+                Errand::RoomKey { room, whom } => {
+                    let may = !is_me && register.is_some_and(|register| register.may_read(room, person, *whom));
                     if may { Ok(()) } else { Err(Stop::Outsider) }
                 }
-                Errand::RoomKey { .. } | Errand::Upkeep => Ok(()),
+                Errand::Upkeep => Ok(()),
             }
         });
         judged.await.unwrap_or(Err(Stop::UnknownRecipient))

@@ -26,7 +26,7 @@ mod stale;
 mod sync;
 mod verify;
 
-pub(crate) use self::http::{DECLINING, LEAVING};
+pub(crate) use self::http::{DECLINING, LEAVING, is_name};
 use self::{age::AGE, lane::is_clear};
 pub use self::{
     attachment::{Attachment, AttachmentError, Reserved},

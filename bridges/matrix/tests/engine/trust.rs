@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use sealbridge_matrix::engine::{
-    DecryptError, Distrust, EncryptError, HttpErrorKind, PrepareError, Readers, SenderProof, Stop, Whom, Withholding,
+    DecryptError, Distrust, EncryptError, HttpErrorKind, PrepareError, Readers, RecoveryKey, SenderProof, Stop, Whom,
+    Withholding,
 };
 use serde_json::{Value, json, value::RawValue};
 
@@ -233,5 +234,47 @@ async fn device_that_goes_or_changes_its_key_after_the_audience_was_approved_get
         assert_eq!(audience.readers().count(), if comes_back { 2 } else { 1 });
         assert_eq!(bodies(&bob.sync_until(&room, 1).await?), ["to those who are there"]);
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn device_whose_name_stands_for_all_gets_no_key_and_keeps_nobody_elses_from_leaving() -> Outcome {
+    let Some(server) = server().await else {
+        return Ok(());
+    };
+    let alice = Peer::new(&server, "alice").await?;
+    let mut bob = Peer::new(&server, "bob").await?;
+    let account = server.account("eve").await?;
+    let eve = Peer::log_in_as(&server, account, "*".into()).await?;
+    let failed = eve.engine.flush().await.failed;
+    assert!(failed.is_empty(), "{failed:?}");
+    eve.engine.bootstrap(Some(&eve.password())).await?;
+    let mut alice = alice;
+    let room = alice.room_with(&[&bob, &eve]).await?;
+    let (_, audience) = alice.send(&room, "for bob").await?;
+    let withheld: Vec<_> = audience.withheld().map(|(user, _, why)| (user.to_owned(), why)).collect();
+    assert_eq!(withheld, [(eve.user(), Withholding::Everything)]);
+    assert_eq!(bodies(&bob.sync_until(&room, 1).await?), ["for bob"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_devices_of_our_own_account_get_no_keys_from_us_though_our_identity_signed_them() -> Outcome {
+    let Some(server) = server().await else {
+        return Ok(());
+    };
+    let mut alice = Peer::new(&server, "alice").await?;
+    let mut bob = Peer::new(&server, "bob").await?;
+    let key = RecoveryKey::generate();
+    alice.engine.set_up_recovery(&key).await?;
+    let mut second = Peer::log_in(&server, alice.same_account()).await?;
+    second.engine.recover(&key.shown()).await?;
+    let room = alice.room_with(&[&bob]).await?;
+    alice.engine.acquaint(&[alice.user()]).await?;
+    alice.send(&room, "for bob alone").await?;
+    assert_eq!(bodies(&bob.sync_until(&room, 1).await?), ["for bob alone"]);
+    let seen = second.sync_until(&room, 1).await?;
+    assert!(matches!(seen[0].result, Err(DecryptError::MissingKey { .. })), "{:?}", seen[0].result);
+    assert_eq!(alice.engine.own_state().await?.other_devices, 1);
     Ok(())
 }

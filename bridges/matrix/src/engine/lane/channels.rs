@@ -1,9 +1,12 @@
 //! Encrypted channels to the devices that get the room key.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use matrix_sdk_crypto::types::requests::ToDeviceRequest;
-use ruma::{OwnedUserId, RoomId, to_device::DeviceIdOrAllDevices};
+use ruma::{OwnedUserId, RoomId, UserId, to_device::DeviceIdOrAllDevices};
 
 use super::super::{Audience, Engine, EngineError, Readers, Withholding, error::contained};
 
@@ -49,6 +52,23 @@ impl Engine {
         contained(self.machine().discard_room_key(room)).await??;
         Ok(())
     }
+}
+
+/// The same without what the library made for devices to which nothing is sent, whatever its strategy says: one whose name
+/// stands for all of its owner, and others of our own account.
+pub(super) fn without_strays(request: Arc<ToDeviceRequest>, me: &UserId) -> Arc<ToDeviceRequest> {
+    let is_stray = |user: &UserId, device: &DeviceIdOrAllDevices| user == me || device.to_string() == "*";
+    let has_strays =
+        |(user, devices): (&OwnedUserId, &BTreeMap<_, _>)| devices.keys().any(|device| is_stray(user, device));
+    if !request.messages.iter().any(has_strays) {
+        return request;
+    }
+    let mut request = (*request).clone();
+    for (user, devices) in &mut request.messages {
+        devices.retain(|device, _| !is_stray(user, device));
+    }
+    request.messages.retain(|_, devices| !devices.is_empty());
+    Arc::new(request)
 }
 
 /// Whether the keys go to nobody but the readers of the audience.

@@ -23,7 +23,10 @@ use tokio::sync::OwnedMutexGuard;
 use tracing::instrument;
 
 pub(super) use self::relation::is_clear;
-use self::{channels::all_expected, settings::share_failure};
+use self::{
+    channels::{all_expected, without_strays},
+    settings::share_failure,
+};
 pub use self::{
     content::EncryptedContent,
     settings::{EncryptError, PrepareError, RoomSettings},
@@ -152,7 +155,8 @@ impl Lane {
         for _ in 0..ATTEMPTS {
             let moves = engine.inner.stale.moves();
             let checked = Instant::now();
-            let requests = self.encrypt_key(members, settings).await?;
+            let requests = self.encrypt_key(members, settings).await?.into_iter();
+            let requests: Vec<_> = requests.map(|request| without_strays(request, engine.user_id())).collect();
             let audience = engine.judge_audience(members, settings.readers).await;
             let audience = engine.without_channels(audience.map_err(EngineError::from)?).await?;
             if all_expected(&requests, &audience) {

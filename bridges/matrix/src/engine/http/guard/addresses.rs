@@ -102,7 +102,7 @@ pub(crate) fn is_name(name: &str) -> bool {
 }
 
 fn is_of_ids(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$@:._=-/+~|*".contains(&byte)
+    byte.is_ascii_alphanumeric() || b"!#$@:._=-/+~|*[]".contains(&byte)
 }
 
 #[cfg(test)]
@@ -124,6 +124,8 @@ mod tests {
             "/_matrix/client/v3/rooms/%21r/state/m.room.create/?format=event".to_owned(),
             "/_matrix/client/v3/rooms/%21r%3Ax/messages?dir=b&from=t1-2_3&limit=50".to_owned(),
             format!("/_matrix/client/v3/rooms/%21r%3Ax/event/{event}"),
+            // A homeserver may be named by its address.
+            "/_matrix/client/v3/rooms/%21r%3A%5B2001%3Adb8%3A%3A1%5D%3A8448/members".to_owned(),
             "/_matrix/client/v1/media/download/example.org/AbC?timeout_ms=20000&allow_redirect=false".to_owned(),
             "/_matrix/client/v3/room_keys/keys/%21r%3Ax/c2Vzc2lvbg?version=7".to_owned(),
         ];

@@ -322,6 +322,7 @@ fn keys_and_logins_have_no_room_for_words() {
             (json!({ "one_time_keys": { "@a:x": { "D": "signed_curve25519" } } }), Ok(0)),
             // Whoever calls a device so must not keep others from getting keys.
             (json!({ "one_time_keys": { "@a:x": { "a name with gaps": "signed_curve25519" } }, "timeout": 1 }), Ok(0)),
+            (json!({ "one_time_keys": { "@a:x": { "n".repeat(5_000): "signed_curve25519" } } }), Ok(0)),
             (json!({ "one_time_keys": { "@a:x": { "D": "a canary" } } }), stopped()),
             (json!({ "one_time_keys": { "a canary": { "D": "signed_curve25519" } } }), stopped()),
             (json!({ "one_time_keys": {}, "note": "canary" }), stopped()),
