@@ -24,7 +24,24 @@ struct Line<'a, T> {
     by: &'a Actor,
     #[serde(flatten)]
     action: T,
-    outcome: Option<FailureKind>,
+    outcome: Outcome,
+}
+
+/// How far an action is. Of one that was cut short by the end of the process the last line says that it began.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Outcome {
+    Begun(&'static str),
+    /// It came to its end, or why it did not.
+    Ended(Option<FailureKind>),
+}
+
+const BEGUN: Outcome = Outcome::Begun("begun");
+
+impl Outcome {
+    fn of(failure: Option<&Failure>) -> Self {
+        Self::Ended(failure.map(|failure| failure.kind))
+    }
 }
 
 /// An action of the closed list. What it is done with stands apart, since some of that has a place and a person, too.
@@ -32,6 +49,19 @@ struct Line<'a, T> {
 struct Done {
     action: &'static str,
     with: Map<String, Value>,
+}
+
+impl Done {
+    fn of(action: &Action, hides: bool) -> Self {
+        let with = match serde_json::to_value(action) {
+            Ok(Value::Object(mut with)) if !hides => {
+                with.remove("action");
+                with
+            }
+            _ => Map::new(),
+        };
+        Self { action: action.name(), with }
+    }
 }
 
 /// What somebody said in a conversation and that came to no action.
@@ -49,19 +79,36 @@ struct Command {
     action: &'static str,
 }
 
+/// Writes that a change begins: what can't be written down is not done.
+///
+/// # Errors
+/// [`FailureKind::Temporary`], with what to do about it.
+pub(super) fn begin(state: &Path, at: Timestamp, by: &Actor, action: &Action) -> Result<(), Failure> {
+    // What was typed in a conversation may be anything, until it is done.
+    let is_typed = matches!(by, Actor::Person { .. });
+    put(state, &Line { at, by, action: Done::of(action, is_typed), outcome: BEGUN })
+        .map_err(|error| failed(state, &error))
+}
+
+/// The same of a command that does its work beside the service.
+///
+/// # Errors
+/// As [`begin`].
+pub(super) fn begin_command(state: &Path, at: Timestamp, by: &Actor, action: &'static str) -> Result<(), Failure> {
+    put(state, &Line { at, by, action: Command { action }, outcome: BEGUN }).map_err(|error| failed(state, &error))
+}
+
+fn failed(state: &Path, error: &io::Error) -> Failure {
+    let file = state.join(FILE);
+    let words = format!("{} can't be written, and no change is made that is not in it: {error}", file.display());
+    Failure::new(FailureKind::Temporary, words)
+}
+
 /// Writes the line of one action, whether it was done or not.
 pub(super) fn write(state: &Path, at: Timestamp, by: &Actor, action: &Action, failure: Option<&Failure>) {
     // What was typed in a conversation and could not be done may be anything.
     let is_typed = failure.is_some() && matches!(by, Actor::Person { .. });
-    let with = match serde_json::to_value(action) {
-        Ok(Value::Object(mut with)) if !is_typed => {
-            with.remove("action");
-            with
-        }
-        _ => Map::new(),
-    };
-    let done = Done { action: action.name(), with };
-    let line = Line { at, by, action: done, outcome: failure.map(|failure| failure.kind) };
+    let line = Line { at, by, action: Done::of(action, is_typed), outcome: Outcome::of(failure) };
     tracing::info!(target: "sealbridge::audit", by = %by, action = action.name(), done = failure.is_none(), "Action.");
     log_failed(put(state, &line));
 }
@@ -83,12 +130,12 @@ pub(super) fn write_command(
     action: &'static str,
     failure: Option<&Failure>,
 ) -> io::Result<()> {
-    put(state, &Line { at, by, action: Command { action }, outcome: failure.map(|failure| failure.kind) })
+    put(state, &Line { at, by, action: Command { action }, outcome: Outcome::of(failure) })
 }
 
 /// Writes that something was refused which somebody said in a conversation.
 pub(super) fn write_refused(state: &Path, at: Timestamp, by: &Actor, word: Option<&'static str>, why: &str) {
-    let line = Line { at, by, action: Refused { word, why }, outcome: Some(FailureKind::Refused) };
+    let line = Line { at, by, action: Refused { word, why }, outcome: Outcome::Ended(Some(FailureKind::Refused)) };
     tracing::info!(target: "sealbridge::audit", by = %by, word, why, "Refused.");
     log_failed(put(state, &line));
 }
@@ -97,18 +144,6 @@ fn log_failed(written: io::Result<()>) {
     if let Err(error) = written {
         tracing::error!(%error, "The audit line can't be written.");
     }
-}
-
-/// Whether a line can be written: what can't be written down is not done.
-///
-/// # Errors
-/// [`FailureKind::Temporary`], with what to do about it.
-pub(super) fn ready(state: &Path) -> Result<(), Failure> {
-    open(state).map(drop).map_err(|error| {
-        let file = state.join(FILE);
-        let words = format!("{} can't be written, and no change is made that is not in it: {error}", file.display());
-        Failure::new(FailureKind::Temporary, words)
-    })
 }
 
 /// Whether there is one.

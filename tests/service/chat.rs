@@ -110,9 +110,11 @@ impl Scene {
         people.map(|heard| heard.words.as_str().to_owned()).collect()
     }
 
+    /// What came to an end, one way or the other.
     fn audit(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.folder.path().join("audit.jsonl")).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("each line is JSON"));
+        lines.filter(|line| line["outcome"] != "begun").collect()
     }
 }
 

@@ -62,7 +62,8 @@ impl Performance {
 
     async fn advance(&mut self, answer: Option<Answer>) -> Result<Progress, Failure> {
         if matches!(self.state, State::Start) && self.action.is_change() {
-            audit::ready(&self.host.config().service.state)?;
+            let now = self.host.clock().now();
+            audit::begin(&self.host.config().service.state, now, &self.actor, &self.action)?;
         }
         if let (State::Start, Action::Verify { account, person }) = (&self.state, &self.action) {
             let transport = transport_of(&*self.host, account)?;
@@ -90,6 +91,9 @@ impl Performance {
                 self.state = State::Finished;
                 let done = tokio::spawn(async move {
                     let done = do_at_once(&*host, &action).await;
+                    if action.is_change() {
+                        fail::fail_point!("audit::before-end");
+                    }
                     note(&*host, &actor, &action, done.as_ref().err());
                     done
                 });

@@ -153,18 +153,19 @@ fn audited(
     action: &'static str,
     command: impl FnOnce() -> Result<Option<FailureKind>, Failure>,
 ) -> Result<Option<FailureKind>, Failure> {
+    let by = Actor::Local { uid: rustix::process::geteuid().as_raw() };
+    let now = || Clock::system().now();
     // Nothing is made where a backup is about to be restored into an empty folder.
     if let Ok(config) = load(global)
         && audit::is_begun(&config.service.state)
     {
-        audit::ready(&config.service.state)?;
+        audit::begin_command(&config.service.state, now(), &by, action)?;
     }
     let done = command();
     if let Ok(config) = load(global)
         && config.service.state.is_dir()
     {
-        let by = Actor::Local { uid: rustix::process::geteuid().as_raw() };
-        let now = Clock::system().now();
+        let now = now();
         if let Err(error) = audit::write_command(&config.service.state, now, &by, action, done.as_ref().err()) {
             output.remark(&format!("the audit can't be written: {error}"));
         }

@@ -101,7 +101,14 @@ fn links_live_through_their_whole_life_with_stable_fields() {
 
     let audit = bench.read("sealbridge-state/audit.jsonl");
     let lines: Vec<serde_json::Value> = audit.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let told: Vec<_> = lines.iter().map(|line| (line["action"].as_str(), line["outcome"].as_str())).collect();
+    let begun = |line: &&serde_json::Value| line["outcome"] == "begun";
+    assert_eq!(
+        lines.iter().filter(begun).count(),
+        lines.iter().filter(|line| !begun(line)).count() - 1,
+        "`init` is the first"
+    );
+    let ended = lines.iter().filter(|line| !begun(line));
+    let told: Vec<_> = ended.map(|line| (line["action"].as_str(), line["outcome"].as_str())).collect();
     let expected = [
         (Some("init"), None),
         (Some("add_link"), None),
@@ -119,6 +126,22 @@ fn links_live_through_their_whole_life_with_stable_fields() {
     ];
     assert_eq!(told, expected);
     assert_eq!(mode(&bench.path("sealbridge-state/audit.jsonl")), 0o600);
+}
+
+#[test]
+fn change_that_is_cut_short_by_a_kill_is_written_down_as_begun() {
+    let mut bench = Bench::set_up();
+    bench.set_env("FAILPOINT_KILL_AT", "audit::before-end=1");
+    let running = bench.start(&[]);
+    bench.set_env("FAILPOINT_KILL_AT", "nowhere=1");
+    let cut = bench.json(&["links", "add", "lounge", "a/room", "b/room"]);
+    assert_ne!(cut.exit, 0, "{cut:?}");
+    drop(running);
+    let audit = bench.read("sealbridge-state/audit.jsonl");
+    let last: serde_json::Value = serde_json::from_str(audit.lines().last().expect("there is one")).expect("JSON");
+    assert_eq!((&last["action"], &last["outcome"]), (&"add_link".into(), &"begun".into()), "{audit}");
+    assert_eq!(last["with"]["name"], "lounge", "{audit}");
+    assert!(bench.json(&["links", "list"]).out.contains("lounge"), "it was made");
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn new_root_key_opens_what_waits_and_the_old_one_opens_nothing() {
     let lines = audit.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("it is JSON"));
     let changes: Vec<_> =
         lines.filter(|line| line["action"] == "rotate_key").map(|line| line["outcome"].clone()).collect();
-    assert_eq!(changes, ["temporary".into(), serde_json::Value::Null]);
+    assert_eq!(changes, ["begun".into(), "temporary".into(), "begun".into(), serde_json::Value::Null]);
 }
 
 #[test]
