@@ -17,6 +17,7 @@ pub mod adapt;
 pub mod audience;
 pub mod cleartext;
 pub mod clock;
+pub mod code;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod delivery;

@@ -1,16 +1,15 @@
 //! Invitations: a link, and the same as a picture made of letters, to be scanned from a screen.
 
-use fast_qr::QRBuilder;
-use sealbridge_contract::{Invitation, Text};
+use sealbridge_contract::{Invitation, Text, code};
 
 /// How one joins the account itself.
 pub(crate) const OURSELVES: &str = "a chat with the bridge itself";
 
 /// An invitation. `to` says what one joins by it.
 pub(crate) fn invitation(to: impl Into<String>, link: String) -> Invitation {
-    let picture = QRBuilder::new(link.as_str()).build().map(|code| code.to_str()).unwrap_or_default();
+    let picture = code::drawn(link.as_bytes()).unwrap_or_default();
     let how = "Scan it with Delta Chat, or open it on a phone that has it:";
-    Invitation { to: to.into(), how, link: Text::new(link), picture: Text::new(picture) }
+    Invitation { to: to.into(), how, link: Text::new(link), picture }
 }
 
 #[cfg(test)]
