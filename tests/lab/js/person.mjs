@@ -1,4 +1,4 @@
-// A person with matrix-js-sdk, cross-signed when they log in.
+// A person with matrix-js-sdk, cross-signed when they log in unless the login says otherwise.
 //
 // `node person.mjs` is today's release, whose cryptography is matrix-sdk-crypto in WebAssembly. `node person.mjs olm` is
 // the last one with cryptography of its own, written in JavaScript over libolm.
@@ -23,6 +23,7 @@ class Person {
   constructor(sdk) {
     this.sdk = sdk;
     this.client = null;
+    this.proof = null;
     this.verifier = null;
     this.unread = new Set();
     this.commands = {
@@ -32,9 +33,11 @@ class Person {
       join: async ({ room }) => void (await this.client.joinRoom(room)),
       send: this.send,
       send_event: this.sendEvent,
+      cross_sign: this.crossSign,
       verify_request: async (whom) => ({ flow: await this.verifier.request(whom) }),
       verify_accept: ({ flow }) => this.verifier.accept(flow),
       verify_begin: ({ flow }) => this.verifier.begin(flow),
+      verify_scan: ({ flow, code }) => this.verifier.scan(flow, code),
       verify_confirm: ({ flow }) => this.verifier.confirm(flow),
       verify_mismatch: ({ flow }) => this.verifier.mismatch(flow),
       verify_cancel: ({ flow }) => this.verifier.cancel(flow),
@@ -42,7 +45,7 @@ class Person {
     };
   }
 
-  async login({ homeserver, user, password, device_id }) {
+  async login({ homeserver, user, password, device_id, scans = false, cross_sign = true }) {
     const request = {
       type: "m.login.password",
       identifier: { type: "m.id.user", user },
@@ -57,7 +60,7 @@ class Person {
       accessToken: answer.access_token,
       userId: answer.user_id,
       deviceId: answer.device_id,
-      verificationMethods: ["m.sas.v1"],
+      verificationMethods: ["m.sas.v1", ...(scans ? ["m.qr_code.scan.v1", "m.reciprocate.v1"] : [])],
       cryptoCallbacks: {
         saveCrossSigningKeys: (keys) => Object.assign(privateKeys, keys),
         getCrossSigningKey: async (kind) => privateKeys[kind],
@@ -72,10 +75,8 @@ class Person {
     }
     this.verifier = new Verifier(this.sdk.crypto, this.client);
     this.listen();
-    await this.client.getCrypto().bootstrapCrossSigning({
-      authUploadDeviceSigningKeys: (upload) =>
-        upload({ type: "m.login.password", identifier: request.identifier, password }),
-    });
+    this.proof = { type: "m.login.password", identifier: request.identifier, password };
+    if (cross_sign) await this.crossSign();
     await this.client.startClient({ initialSyncLimit: 50, disablePresence: true });
     return {
       user_id: answer.user_id,
@@ -83,6 +84,15 @@ class Person {
       access_token: answer.access_token,
       recovery_key: null,
     };
+  }
+
+  /** Makes a new identity, whether or not there is one. What recovers it is not kept. */
+  async crossSign() {
+    await this.client.getCrypto().bootstrapCrossSigning({
+      setupNewCrossSigning: true,
+      authUploadDeviceSigningKeys: (upload) => upload(this.proof),
+    });
+    return { recovery_key: "" };
   }
 
   // Reading.

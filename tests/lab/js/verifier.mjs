@@ -1,5 +1,5 @@
-// Emoji verification, as the library does it. Nothing goes on without a command: accepting a request, starting, and
-// confirming the emoji are each for the one who drives the person.
+// Verification by emoji or by scanning a code, as the library does it. Nothing goes on without a command: accepting a
+// request, starting, confirming the emoji, and scanning are each for the one who drives the person.
 
 import { emit } from "./base.mjs";
 
@@ -96,6 +96,12 @@ export class Verifier {
   async begin(id) {
     const flow = this.flow(id);
     this.compare(flow, await flow.request.startVerification(SAS));
+  }
+
+  /** A camera saw a code with these bytes in it, in base64. */
+  async scan(id, code) {
+    const flow = this.flow(id);
+    this.compare(flow, await flow.request.scanQRCode(new Uint8ClampedArray(Buffer.from(code, "base64"))));
   }
 
   async confirm(flow) {

@@ -15,7 +15,7 @@ use crate::paths;
 
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
 
-const SCRIPTS: [(&str, &str); 13] = [
+const SCRIPTS: [(&str, &str); 14] = [
     ("machine.py", include_str!("../python/machine.py")),
     ("sas.py", include_str!("../python/sas.py")),
     ("leash.py", include_str!("../python/leash.py")),
@@ -29,6 +29,7 @@ const SCRIPTS: [(&str, &str); 13] = [
     ("receiver.py", include_str!("../python/receiver.py")),
     ("senders.py", include_str!("../python/senders.py")),
     ("openpgp.py", include_str!("../python/openpgp.py")),
+    ("terminal.py", include_str!("../python/terminal.py")),
 ];
 
 /// A complete virtual environment.

@@ -3,6 +3,7 @@
 mod binary;
 mod journal;
 mod plan;
+mod terminal;
 
 use std::{
     ffi::OsString,
@@ -20,6 +21,7 @@ use tokio::io::AsyncWriteExt as _;
 pub use binary::{Binary, Build};
 pub(crate) use plan::private;
 pub use plan::{AccountPlan, Plan};
+pub use terminal::Terminal;
 
 use crate::leash::{Leash, Program};
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 
 use super::{Person, Received, Verification, text};
@@ -72,7 +73,7 @@ impl Person {
         Ok(pairs.collect())
     }
 
-    // Emoji verification. Every step is a call here and a `Verification` that is received.
+    // Verification by emoji, or by a code. Every step is a call here and a `Verification` that is received.
 
     /// Asks `user` to verify, on one of their devices or in a room; answers the flow's id.
     pub async fn verify_request(&self, user: &str, device: Option<&str>, room: Option<&str>) -> Result<String> {
@@ -98,6 +99,13 @@ impl Person {
     /// The emoji are not the same. matrix-js-sdk only.
     pub async fn verify_mismatch(&self, flow: &str) -> Result<()> {
         self.verify("mismatch", flow).await
+    }
+
+    /// The person scanned a code, in which these bytes are. Answers once their client has compared it with what it knows,
+    /// and told the other side. matrix-js-sdk only.
+    pub async fn verify_scan(&self, flow: &str, code: &[u8]) -> Result<()> {
+        let arguments = json!({ "flow": flow, "code": STANDARD.encode(code) });
+        self.call("verify_scan", arguments).await.map(drop)
     }
 
     /// Whether this person's client holds that user's identity verified. matrix-js-sdk only.

@@ -4,7 +4,7 @@
 //! matrix-nio, which can't cross-sign and stands for everybody whose client does not. Both survive
 //! that their homeserver stops and starts again: a request is repeated until it is answered, a
 //! message with its transaction id. Those with matrix-js-sdk are for what the others lack: a
-//! comparison of emoji that the lab has no part in.
+//! comparison of emoji, or the scan of a code, that the lab has no part in.
 
 mod inbox;
 mod keys;
@@ -66,6 +66,11 @@ impl Kind {
     fn knows_signing(self) -> bool {
         matches!(self, Self::Mautrix | Self::Echo)
     }
+
+    /// Whether it can be told to scan codes.
+    fn knows_codes(self) -> bool {
+        matches!(self, Self::Js)
+    }
 }
 
 /// How a person logs in.
@@ -79,6 +84,8 @@ pub struct Options {
     pub only_cross_signed: bool,
     /// A further device of somebody who has an identity: signs itself with it.
     pub recovery_key: Option<String>,
+    /// The client says that it can scan codes. matrix-js-sdk only.
+    pub scans: bool,
 }
 
 /// One logged-in person. Their client ends when this value is dropped.
@@ -117,6 +124,10 @@ impl Person {
             login["cross_sign"] = json!(!options.without_cross_signing);
             login["only_cross_signed"] = json!(options.only_cross_signed);
             login["recovery_key"] = json!(options.recovery_key);
+        }
+        if options.kind.knows_codes() {
+            login["scans"] = json!(options.scans);
+            login["cross_sign"] = json!(!options.without_cross_signing);
         }
         let answer = process.call("login", login).await.context("Log in")?;
         let person = Self {
