@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, Ability, Cleared, ConversationId, Deduplication, DeliveryError, Fatal, Flow, Found, Inbox, Kind,
-    OperatorRun, PersonId, Receipt, RemoteId, Slip, Transport, Verb,
+    OperatorRun, PersonId, Receipt, RemoteId, Screen, Slip, Transport, Verb,
     gate::{Encryption, OperatorRunFacts},
     names,
     transport::{ConversationInfo, Health},
@@ -74,7 +74,7 @@ impl Transport for Account {
         Err(DeliveryError::give_up("a source is nobody to talk to"))
     }
 
-    fn comparison(&self, _with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
+    fn comparison(&self, _with: Option<&PersonId>, _screen: Screen) -> Option<Box<dyn Flow>> {
         None
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
-use sealbridge_contract::{Answer, Text};
+use sealbridge_contract::{Answer, Screen, Text};
 use serde_json::Value;
 
 use super::{Failure, Outcome, control::StepFrame, plain};
@@ -53,6 +53,20 @@ impl Output {
         !self.json && io::stderr().is_terminal()
     }
 
+    /// What can be shown. A code has a secret in it, which no program and no file shall keep.
+    pub(super) fn screen(self) -> Screen {
+        if !self.json && io::stderr().is_terminal() { Screen::Scannable } else { Screen::Words }
+    }
+
+    /// A picture made of letters. Where there are colours it has its own, so that it is the right way round on every theme.
+    fn picture(self, rows: &str) {
+        let (on, off) = if self.colour { ("\u{1b}[38;5;231;48;5;16m", "\u{1b}[0m") } else { ("", "") };
+        let mut err = io::stderr().lock();
+        for row in plain::lines(rows).lines() {
+            let _ = writeln!(err, "{on}{row}{off}");
+        }
+    }
+
     /// Shows how an action ended.
     pub(super) fn outcome(self, outcome: &Outcome) {
         if self.json {
@@ -101,9 +115,14 @@ impl Output {
         match step {
             StepFrame::Show { words } | StepFrame::Done { words } => self.say(("", words, "")),
             StepFrame::Progress { words } => self.say((dim, words, off)),
-            StepFrame::Ask { .. } | StepFrame::Piece { .. } => {}
+            StepFrame::Ask { .. } | StepFrame::Confirm { .. } | StepFrame::Piece { .. } => {}
+            StepFrame::Code { how, picture } => {
+                self.picture(picture);
+                self.say(("", how, ""));
+            }
             StepFrame::Invitation { to, how, link, picture } => {
-                self.say(("", &format!("{picture}\nInvitation to {to}. {how}"), ""));
+                self.picture(picture);
+                self.say(("", &format!("Invitation to {to}. {how}"), ""));
                 self.say((bold, link, off));
             }
             StepFrame::Secret { label, value } => {
@@ -128,18 +147,21 @@ impl Output {
                 let words = if self.json { read_line()? } else { self.ask(label, *secret)? };
                 Ok(Some(Answer::Text(words)))
             }
-            StepFrame::Compare { .. } => {
-                if !self.json {
-                    self.prompt("Does the other side show the same, in the same order? [yes/no] ");
-                }
-                match read_line()?.as_str().trim().to_lowercase().as_str() {
-                    "yes" | "y" => Ok(Some(Answer::Yes)),
-                    "no" | "n" => Ok(Some(Answer::No)),
-                    // Whatever else was typed, it was not a yes: nothing is confirmed by a slip.
-                    _ => Err(Failure::usage("the answer is yes or no; nothing was confirmed")),
-                }
-            }
+            StepFrame::Compare { .. } => self.yes_or_no("Does the other side show the same, in the same order?"),
+            StepFrame::Confirm { words } => self.yes_or_no(words),
             _ => Ok(None),
+        }
+    }
+
+    fn yes_or_no(self, question: &str) -> Result<Option<Answer>, Failure> {
+        if !self.json {
+            self.prompt(&format!("{question} [yes/no] "));
+        }
+        match read_line()?.as_str().trim().to_lowercase().as_str() {
+            "yes" | "y" => Ok(Some(Answer::Yes)),
+            "no" | "n" => Ok(Some(Answer::No)),
+            // Whatever else was typed, it was not a yes: nothing is confirmed by a slip.
+            _ => Err(Failure::usage("the answer is yes or no; nothing was confirmed")),
         }
     }
 

@@ -18,7 +18,7 @@ use sealbridge::{
 use sealbridge_contract::{
     Abilities, Ability, AccountName, Address, AnyTransport, Cleared, Cleartext, Clock, ConversationId, Deduplication,
     DeliveryError, DeliveryId, EndToEnd, Fatal, Flow, Found, Hold, Inbox, Message, PersonId, Receipt, RemoteId,
-    RootKey, Rule, SenderTrust, Slip, Timestamp, Transport, Vault, Verb,
+    RootKey, Rule, Screen, SenderTrust, Slip, Timestamp, Transport, Vault, Verb,
     gate::Encryption,
     inbox::Parcel,
     names::Tags,
@@ -68,7 +68,7 @@ impl Transport for Played {
     async fn open_direct(&self, _with: &PersonId) -> Result<ConversationId, DeliveryError> {
         Err(DeliveryError::give_up("not here"))
     }
-    fn comparison(&self, _with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
+    fn comparison(&self, _with: Option<&PersonId>, _screen: Screen) -> Option<Box<dyn Flow>> {
         None
     }
 }

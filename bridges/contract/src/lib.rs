@@ -57,7 +57,7 @@ pub use sealed::{PeerKey, Sealed};
 pub use sheet::{LoginSheet, Question};
 pub use signal::Signal;
 pub use spool::{Spool, SpoolError, SpoolId, Spooled};
-pub use steps::{Answer, Field, Flow, FlowError, Invitation, Step};
+pub use steps::{Answer, Field, Flow, FlowError, Invitation, Screen, Step};
 pub use text::{SecretBytes, Text};
 pub use trail::{Mark, Trail};
 pub use transport::{AnyTransport, Carrier, Context, EndToEnd, Fatal, OperatorRun, Transport};

@@ -1,6 +1,7 @@
 //! Logging in and comparing identities, step by step, so that terminal, room and web page render the same flow.
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::{SecretBytes, Text};
 
@@ -27,6 +28,10 @@ pub enum Step {
     },
     /// Emoji to be compared with the other side's, by a person; the flow waits for [`Answer::Yes`] or [`Answer::No`].
     Compare(Vec<Emoji>),
+    /// A code for the other side's client to scan. The flow goes on by itself; only [`Screen::Scannable`] gets one.
+    Code(Code),
+    /// A question about what is seen elsewhere; the flow waits for [`Answer::Yes`] or [`Answer::No`].
+    Confirm(String),
     /// The next piece of a file that somebody sends, of no more than [`Answer::LARGEST_PIECE`] bytes; an empty one is its
     /// end. The flow waits for an [`Answer::Piece`]. Files are counted from zero.
     Piece(usize),
@@ -44,6 +49,27 @@ pub struct Invitation {
     /// The link.
     pub link: Text,
     /// The same as a picture made of letters, to be scanned from a screen.
+    pub picture: Text,
+}
+
+/// What whoever compares identities has before them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Screen {
+    /// Words and emoji: a conversation, or a program that reads.
+    #[default]
+    Words,
+    /// A screen that a camera can look at, and that keeps nothing.
+    Scannable,
+}
+
+/// A code to be scanned. There is a secret in it, whose return says that this screen was seen: it is shown to whoever asked
+/// for it, on that screen, and written nowhere.
+#[derive(Debug)]
+pub struct Code {
+    /// What is to be done with it, in a sentence.
+    pub how: &'static str,
+    /// It, as [`code::drawn`](crate::code::drawn) draws it.
     pub picture: Text,
 }
 

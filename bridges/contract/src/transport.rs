@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Abilities, AccountName, Cleared, Clock, ConversationId, DeliveryError, Flow, Found, Inbox, Invitation, PersonId,
-    Picture, PictureId, Receipt, RemoteId, Sealed, SealedInbox, Signal, Slip, Spool,
+    Picture, PictureId, Receipt, RemoteId, Screen, Sealed, SealedInbox, Signal, Slip, Spool,
     audience::{Admission, Audience, Roll},
     gate::{Encryption, OperatorRunFacts},
     inbox::AccountStore,
@@ -158,8 +158,8 @@ pub trait Transport: Send + Sync {
         Ok(None)
     }
     /// A flow that compares identities with a person: started by us, or, with `None`, the next one that somebody else
-    /// starts. `None` if the network has no such thing.
-    fn comparison(&self, with: Option<&PersonId>) -> Option<Box<dyn Flow>>;
+    /// starts. `None` if the network has no such thing. `screen` is where its steps are shown.
+    fn comparison(&self, with: Option<&PersonId>, screen: Screen) -> Option<Box<dyn Flow>>;
     /// Tells the people in a conversation what somebody elsewhere does just now, if the datasheet says that it is
     /// carried. Bounded in time; what can't be told is forgotten.
     async fn signal(&self, _to: &ConversationId, _signal: &Signal) {}

@@ -45,7 +45,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, Ability, AnyTransport, Cleared, Context, ConversationId, Deduplication, DeliveryError, EndToEnd, Fatal,
-    Flow, Found, Inbox, Invitation, PersonId, Picture, PictureId, Receipt, Slip, Transport, Verb,
+    Flow, Found, Inbox, Invitation, PersonId, Picture, PictureId, Receipt, Screen, Slip, Transport, Verb,
     audience::{Admission, Audience, Roll},
     gate::Encryption,
     transport::{ConversationInfo, Finding, Health},
@@ -158,7 +158,7 @@ impl Transport for DeltaChat {
         outgoing::invitation(&self.core, to).await.map(Some)
     }
 
-    fn comparison(&self, _with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
+    fn comparison(&self, _with: Option<&PersonId>, _screen: Screen) -> Option<Box<dyn Flow>> {
         Some(Box::new(joining::Joining::new(Arc::clone(&self.core))))
     }
 

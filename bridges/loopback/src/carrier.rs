@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use sealbridge_contract::{
-    Abilities, Carrier, ConversationId, DeliveryError, Fatal, Flow, Found, PersonId, Receipt, Sealed, SealedInbox,
-    Slip, Transport,
+    Abilities, Carrier, ConversationId, DeliveryError, Fatal, Flow, Found, PersonId, Receipt, Screen, Sealed,
+    SealedInbox, Slip, Transport,
     inbox::{Parcel, StoreWrite},
     transport::{ConversationInfo, Finding, Health},
 };
@@ -44,7 +44,7 @@ impl Transport for LoopbackCarrier {
         self.core.open_direct(with).await
     }
 
-    fn comparison(&self, _with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
+    fn comparison(&self, _with: Option<&PersonId>, _screen: Screen) -> Option<Box<dyn Flow>> {
         None
     }
 

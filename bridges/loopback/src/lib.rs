@@ -21,7 +21,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, AnyTransport, Cleared, Context, ConversationId, DeliveryError, EndToEnd, Fatal, Flow, Found, Inbox,
-    PersonId, Picture, PictureId, Receipt, SecretBytes, Signal, Slip, Transport,
+    PersonId, Picture, PictureId, Receipt, Screen, SecretBytes, Signal, Slip, Transport,
     audience::Roll,
     gate::Encryption,
     transport::{ConversationInfo, Finding, Health},
@@ -79,7 +79,7 @@ impl Transport for Loopback {
         self.core.open_direct(with).await
     }
 
-    fn comparison(&self, with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
+    fn comparison(&self, with: Option<&PersonId>, _screen: Screen) -> Option<Box<dyn Flow>> {
         Some(Box::new(hub::Comparison::new(Arc::clone(&self.core.server), with)))
     }
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, Ability, Cleared, Context, ConversationId, Deduplication, DeliveryError, EndToEnd, Fatal, Flow, Found,
-    Inbox, PersonId, Picture, PictureId, Receipt, Signal, Slip, Transport, Verb,
+    Inbox, PersonId, Picture, PictureId, Receipt, Screen, Signal, Slip, Transport, Verb,
     audience::{Admission, Audience, Roll},
     gate::Encryption,
     transport::{ConversationInfo, Finding, Health},
@@ -197,7 +197,7 @@ impl Transport for Matrix {
         direct::open(&self.core, with).await
     }
 
-    fn comparison(&self, with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
+    fn comparison(&self, with: Option<&PersonId>, _screen: Screen) -> Option<Box<dyn Flow>> {
         Some(Box::new(Comparison::new(Arc::clone(&self.core), with)))
     }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, AnyTransport, Cleared, Context, ConversationId, DeliveryError, EndToEnd, Fatal, Flow, Found, Inbox,
-    OperatorRun, PersonId, Receipt, RemoteId, Slip, Transport,
+    OperatorRun, PersonId, Receipt, RemoteId, Screen, Slip, Transport,
     audience::Audience,
     gate::{Encryption, OperatorRunFacts},
     transport::{ConversationInfo, Health},
@@ -106,7 +106,7 @@ macro_rules! transport {
                 Err(nobody_to_talk_to())
             }
 
-            fn comparison(&self, _with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
+            fn comparison(&self, _with: Option<&PersonId>, _screen: Screen) -> Option<Box<dyn Flow>> {
                 None
             }
 

@@ -17,7 +17,7 @@ use std::fmt;
 pub use doctor::{Check, CheckState, diagnosis, journal_does_not_open, on_disk, service_not_running};
 pub(crate) use performance::BROKE;
 pub use performance::{Performance, Progress, perform};
-use sealbridge_contract::{AccountName, Address, AnyTransport, PersonId, RemoteId, audience::Identity};
+use sealbridge_contract::{AccountName, Address, AnyTransport, PersonId, RemoteId, Screen, audience::Identity};
 pub use send::{Content, MOST_FILES, NamedFile, Sending, answer as content};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -196,6 +196,9 @@ pub enum Action {
         account: AccountName,
         /// With whom; without, with whoever starts it next.
         person: Option<PersonId>,
+        /// Where it is shown.
+        #[serde(default)]
+        screen: Screen,
     },
 }
 
@@ -255,6 +258,21 @@ impl Action {
             Self::Send(_) => "send",
             Self::PrepareBackup => "prepare_backup",
             Self::Verify { .. } => "verify",
+        }
+    }
+
+    /// Identities are compared with somebody, where emoji alone can be shown.
+    #[must_use]
+    pub fn verify(account: AccountName, person: Option<PersonId>) -> Self {
+        Self::Verify { account, person, screen: Screen::Words }
+    }
+
+    /// The same, for whoever has this screen before them.
+    #[must_use]
+    pub fn on(self, screen: Screen) -> Self {
+        match self {
+            Self::Verify { account, person, .. } => Self::Verify { account, person, screen },
+            other => other,
         }
     }
 

@@ -65,17 +65,19 @@ impl Performance {
             let now = self.host.clock().now();
             audit::begin(&self.host.config().service.state, now, &self.actor, &self.action)?;
         }
-        if let (State::Start, Action::Verify { account, person }) = (&self.state, &self.action) {
+        if let (State::Start, Action::Verify { account, person, screen }) = (&self.state, &self.action) {
             let transport = transport_of(&*self.host, account)?;
-            let flow = transport.common().comparison(person.as_ref()).ok_or_else(|| {
+            let flow = transport.common().comparison(person.as_ref(), *screen).ok_or_else(|| {
                 let network = transport.common().abilities().network;
                 Failure::refused(format!("on {network} there are no identities to compare"))
             })?;
             self.state = State::Flow(flow);
             // Said at once: the flow may wait for minutes before it has a step of its own.
             let words = match person {
-                Some(person) => format!("Asking {} to compare emoji; their client shows the request.", person.as_str()),
-                None => format!("Waiting for somebody to ask the account {account} to compare emoji."),
+                Some(person) => {
+                    format!("Asking {} to compare identities; their client shows the request.", person.as_str())
+                }
+                None => format!("Waiting for somebody to ask the account {account} to compare identities."),
             };
             return Ok(Progress::Step(Step::Progress(words)));
         }

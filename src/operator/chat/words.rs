@@ -263,7 +263,7 @@ fn verify(scene: &Scene<'_>, arguments: &[&str]) -> Result<Ask, String> {
         Some(_) if *scene.place != Place::Direct => {
             return Err("That is done in a direct encrypted chat with the bridge, not before others.".into());
         }
-        Some((account, person)) => return Ok(Ask::Compare(Action::Verify { account, person })),
+        Some((account, person)) => return Ok(Ask::Compare(Action::verify(account, person))),
         None => {}
     }
     let words = format!(
@@ -272,7 +272,7 @@ fn verify(scene: &Scene<'_>, arguments: &[&str]) -> Result<Ask, String> {
          {}",
         person.as_str()
     );
-    let action = Action::Verify { account: account.clone(), person: Some(person.clone()) };
+    let action = Action::verify(account.clone(), Some(person.clone()));
     Ok(Ask::Instead(action, words))
 }
 
@@ -404,7 +404,7 @@ mod tests {
     fn emoji_of_somebody_else_are_compared_in_a_direct_chat_and_answered_by_their_number() {
         let verify = |account: &str, person: Option<&str>| {
             let account = AccountName::parse(account).expect("it is a name");
-            Ok(Ask::Compare(Action::Verify { account, person: person.map(PersonId::new) }))
+            Ok(Ask::Compare(Action::verify(account, person.map(PersonId::new))))
         };
         assert_eq!(ask(&direct(), "verify @eve:x"), verify("a", Some("@eve:x")));
         assert_eq!(ask(&direct(), "verify b @eve:x/DEVICE"), verify("b", Some("@eve:x/DEVICE")));

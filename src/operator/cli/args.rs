@@ -236,7 +236,7 @@ pub(super) enum Trust {
         /// Who.
         person: String,
     },
-    /// Compare identities with one, by emoji. The same as `sealbridge verify`.
+    /// Compare identities with one. The same as `sealbridge verify`.
     Verify {
         /// Our account.
         account: AccountArg,
@@ -257,7 +257,7 @@ impl From<Trust> for Action {
         match trust {
             Trust::List => Self::ListTrust,
             Trust::Show { person } => Self::ShowTrust { person: PersonId::new(person) },
-            Trust::Verify { account, person } => Self::Verify { account: account.0, person: person.map(PersonId::new) },
+            Trust::Verify { account, person } => Self::verify(account.0, person.map(PersonId::new)),
             Trust::Forget { account, person } => {
                 Self::ForgetTrust { account: account.0, person: PersonId::new(person) }
             }
@@ -428,9 +428,7 @@ impl Command {
             Self::Why { conversation, message } => {
                 Action::Why { at: conversation, message: RemoteId::new(message), by: None, brief: false }
             }
-            Self::Verify { account, person } => {
-                Action::Verify { account: account.0, person: person.map(PersonId::new) }
-            }
+            Self::Verify { account, person } => Action::verify(account.0, person.map(PersonId::new)),
             other => return Err(Failure::other(format!("{other:?} is not a single action"))),
         })
     }

@@ -19,7 +19,7 @@ pub(super) async fn ask(config: Arc<Config>, command: Command, open: Open, outpu
     let asking = Asking { config, open, output };
     let mut found = None;
     for action in command.actions()? {
-        let outcome = asking.perform(action).await?;
+        let outcome = asking.perform(action.on(output.screen())).await?;
         output.outcome(&outcome);
         found = found.or(outcome.found);
     }

@@ -48,7 +48,7 @@ impl LogIn {
                     let reply = reply.or_else(|| (field.name == "password").then(Text::default));
                     answer = Some(Answer::Text(reply.ok_or_else(|| Failure::usage(missing(account, &field)))?));
                 }
-                Step::Compare(_) if !self.interactive => {
+                Step::Compare(_) | Step::Confirm(_) if !self.interactive => {
                     return Err(Failure::refused("identities are compared by a person, not by an answers file"));
                 }
                 Step::Ask(field) => {

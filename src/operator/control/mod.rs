@@ -109,6 +109,18 @@ pub enum StepFrame {
         /// Which.
         emoji: Vec<EmojiFrame>,
     },
+    /// A code for the other side's client to scan.
+    Code {
+        /// What is to be done with it.
+        how: String,
+        /// It, made of letters.
+        picture: String,
+    },
+    /// A question about what is seen elsewhere.
+    Confirm {
+        /// Which.
+        words: String,
+    },
     /// The next piece of a file is wanted.
     Piece {
         /// Of which, counted from zero.
@@ -134,7 +146,7 @@ impl StepFrame {
     /// Whether it waits for an answer.
     #[must_use]
     pub fn waits(&self) -> bool {
-        matches!(self, Self::Ask { .. } | Self::Compare { .. } | Self::Piece { .. })
+        matches!(self, Self::Ask { .. } | Self::Compare { .. } | Self::Confirm { .. } | Self::Piece { .. })
     }
 }
 
@@ -147,6 +159,8 @@ impl From<Step> for StepFrame {
             Step::Invitation(invitation) => Self::from(&invitation),
             Step::Secret { label, value, .. } => Self::Secret { label, value: value.as_str().to_owned() },
             Step::Compare(emoji) => Self::Compare { emoji: emoji.iter().map(EmojiFrame::from).collect() },
+            Step::Code(code) => Self::Code { how: code.how.to_owned(), picture: code.picture.as_str().to_owned() },
+            Step::Confirm(words) => Self::Confirm { words },
             Step::Piece(file) => Self::Piece { file },
             Step::Done(words) => Self::Done { words },
             // The contract may grow a step before this surface can show it; saying so is better than to wait for ever.

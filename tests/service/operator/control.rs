@@ -24,10 +24,10 @@ use sealbridge::{
 };
 use sealbridge_contract::{
     Abilities, AccountName, Address, Answer, AnyTransport, Carrier, Cleartext, Clock, ConversationId, Deduplication,
-    DeliveryError, DeliveryId, Fatal, Field, Flow, FlowError, Found, PersonId, Receipt, RemoteId, RootKey, Sealed,
-    SealedInbox, SenderTrust, Slip, Step, Text, Timestamp, Transport, Vault,
+    DeliveryError, DeliveryId, Fatal, Field, Flow, FlowError, Found, PersonId, Receipt, RemoteId, RootKey, Screen,
+    Sealed, SealedInbox, SenderTrust, Slip, Step, Text, Timestamp, Transport, Vault,
     inbox::Parcel,
-    steps::Emoji,
+    steps::{Code, Emoji},
     transport::{ConversationInfo, Finding, Health},
 };
 use tempfile::TempDir;
@@ -88,10 +88,10 @@ impl Transport for Played {
     async fn open_direct(&self, _with: &PersonId) -> Result<ConversationId, DeliveryError> {
         Err(DeliveryError::give_up("not here"))
     }
-    fn comparison(&self, with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
+    fn comparison(&self, with: Option<&PersonId>, screen: Screen) -> Option<Box<dyn Flow>> {
         self.flows_open.fetch_add(1, Ordering::SeqCst);
         let with = with.map(|person| person.as_str().to_owned());
-        Some(Box::new(Script { at: 0, with, open: Arc::clone(&self.flows_open) }))
+        Some(Box::new(Script { at: 0, with, screen, open: Arc::clone(&self.flows_open) }))
     }
     async fn doctor(&self) -> Vec<Finding> {
         vec![Finding { grave: true, topic: "limits", words: "Ten a minute, and no more.".into() }]
@@ -109,10 +109,11 @@ impl Carrier for Played {
     }
 }
 
-/// Shows, asks for a secret, shows one, compares.
+/// Shows, asks for a secret, shows one, and a code where that can be, asks about it, compares.
 struct Script {
     at: usize,
     with: Option<String>,
+    screen: Screen,
     open: Arc<AtomicUsize>,
 }
 
@@ -126,9 +127,13 @@ impl Flow for Script {
             (3, Some(Answer::Text(pin))) if pin.as_str() == "1234" => {
                 Step::Secret { name: None, label: "A key".into(), value: Text::new("s3cret") }
             }
-            (4, None) => Step::Compare(vec![DOG]),
-            (5, Some(Answer::Yes)) => Step::Done("They match.".into()),
-            (5, Some(Answer::No)) => return Err(FlowError::Cancelled("They do not match.".into())),
+            (4, None) if self.screen == Screen::Scannable => {
+                Step::Code(Code { how: "Scan it.", picture: Text::new("█▀▄") })
+            }
+            (5, None) => Step::Confirm("Did it work?".into()),
+            (6, Some(Answer::Yes)) => Step::Compare(vec![DOG]),
+            (7, Some(Answer::Yes)) => Step::Done("They match.".into()),
+            (7, Some(Answer::No)) => return Err(FlowError::Cancelled("They do not match.".into())),
             _ => return Err(FlowError::BadAnswer("that was not asked".into())),
         })
     }
@@ -236,7 +241,7 @@ async fn serving<T>(host: &Arc<PlayedHost>, work: impl Future<Output = T>) -> T 
 }
 
 fn verify(person: Option<&str>) -> Action {
-    Action::Verify { account: AccountName::parse("a").expect("it is a name"), person: person.map(PersonId::new) }
+    Action::verify(AccountName::parse("a").expect("it is a name"), person.map(PersonId::new))
 }
 
 /// Compares, and answers the emoji with `verdict`. Gives the steps as they are shown.
@@ -247,11 +252,13 @@ async fn compare(host: &Arc<PlayedHost>, verdict: Answer) -> (Vec<String>, Resul
         shown.push(serde_json::to_string(&step).expect("a step is texts"));
         Ok(match step {
             StepFrame::Ask { .. } => Some(Answer::Text(Text::new("1234"))),
+            StepFrame::Confirm { .. } => Some(Answer::Yes),
             StepFrame::Compare { .. } => verdict.take(),
             _ => None,
         })
     };
-    let called = serving(host, control::call(&host.socket(), verify(Some("@ann:x")), answer)).await;
+    let verify = verify(Some("@ann:x")).on(Screen::Scannable);
+    let called = serving(host, control::call(&host.socket(), verify, answer)).await;
     (shown, called)
 }
 
@@ -260,10 +267,12 @@ async fn every_kind_of_step_goes_over_the_socket_and_back() {
     let host = PlayedHost::new();
     let (shown, called) = compare(&host, Answer::Yes).await;
     let expected = [
-        r#"{"step":"progress","words":"Asking @ann:x to compare emoji; their client shows the request."}"#,
+        r#"{"step":"progress","words":"Asking @ann:x to compare identities; their client shows the request."}"#,
         r#"{"step":"show","words":"with @ann:x"}"#,
         r#"{"step":"ask","name":"pin","label":"The pin","secret":true}"#,
         r#"{"step":"secret","label":"A key","value":"s3cret"}"#,
+        r#"{"step":"code","how":"Scan it.","picture":"█▀▄"}"#,
+        r#"{"step":"confirm","words":"Did it work?"}"#,
         r#"{"step":"compare","emoji":[{"symbol":"🐶","name":"Dog"}]}"#,
     ];
     assert_eq!(shown, expected);
@@ -272,7 +281,10 @@ async fn every_kind_of_step_goes_over_the_socket_and_back() {
         other => panic!("{other:?}"),
     }
     let audit = std::fs::read_to_string(host.state().join("audit.jsonl")).expect("a comparison is a change");
-    assert!(audit.contains("verify") && !audit.contains("1234") && !audit.contains("s3cret"), "{audit}");
+    assert!(
+        audit.contains("verify") && !audit.contains("1234") && !audit.contains("s3cret") && !audit.contains('█'),
+        "{audit}"
+    );
 }
 
 #[tokio::test]

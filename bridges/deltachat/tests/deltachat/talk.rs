@@ -43,7 +43,8 @@ async fn words_cross_both_ways_between_two_after_the_bridge_was_scanned() -> Res
     let Some(server) = MailServer::shared().await? else { return Ok(()) };
     let bridge = Bridge::new(server).await?;
     let running = bridge.start().await?;
-    let mut joining = running.transport.comparison(None).expect("there is such a flow");
+    let mut joining =
+        running.transport.comparison(None, sealbridge_contract::Screen::Words).expect("there is such a flow");
     joining.next(None).await?;
     let ann = DeltaPerson::new_on(server, "ann").await?;
     let chat = ann.join(&bridge.own_link).await?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use sealbridge_contract::{
-    AccountName, Answer, Clock, DeliveryError, DeliveryId, Fate, FlowError, Step, conformance::MemoryIntake,
+    AccountName, Answer, Clock, DeliveryError, DeliveryId, Fate, FlowError, Screen, Step, conformance::MemoryIntake,
     gate::Encryption,
 };
 use sealbridge_loopback::{Deduplicates, Fault, LoopbackHub, Saying, Says, Settings};
@@ -163,7 +163,7 @@ async fn identity_is_compared_by_a_person_and_what_waited_for_it_crosses() {
     until("the other is accepted", || account.intake.accepted().len() == 1).await;
     assert_eq!((account.intake.accepted()[0].id.clone(), account.intake.still_waiting()), (goes_on, 1));
 
-    let flow = || account.transport.comparison(Some(ann.id())).expect("the network has such a thing");
+    let flow = || account.transport.comparison(Some(ann.id()), Screen::Words).expect("the network has such a thing");
     for no in [Some(Answer::No), None] {
         let mut flow = flow();
         assert!(matches!(flow.next(None).await, Ok(Step::Show(_))));
@@ -173,7 +173,7 @@ async fn identity_is_compared_by_a_person_and_what_waited_for_it_crosses() {
     }
     assert_eq!(account.intake.still_waiting(), 1);
 
-    let mut flow = account.transport.comparison(None).expect("the network has such a thing");
+    let mut flow = account.transport.comparison(None, Screen::Words).expect("the network has such a thing");
     ann.ask_to_compare(&account.name);
     assert!(matches!(flow.next(None).await, Ok(Step::Show(_))));
     assert!(matches!(flow.next(None).await, Ok(Step::Compare(_))));

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context as _, Result, anyhow};
 use matrix_sdk_crypto::OlmMachine;
 use ruma::{UserId, encryption::CrossSigningKey};
-use sealbridge_contract::{Answer, Fate, Transport as _};
+use sealbridge_contract::{Answer, Fate, Screen, Transport as _};
 use sealbridge_lab::{
     Lab, Proxy,
     proxy::{Active, Fault, Rule},
@@ -75,7 +75,7 @@ async fn changed_identity_of_a_verified_person_stops_both_directions_and_is_told
     bob.send(&room, "hello").await?;
     bot.hears("hello").await?;
     proxy.record();
-    let ours = compare(running.matrix.comparison(None).context("Matrix has comparisons")?, Answer::Yes);
+    let ours = compare(running.matrix.comparison(None, Screen::Words).context("Matrix has comparisons")?, Answer::Yes);
     bob.call("verify_request", json!({ "user": bot.user.id, "in_room": room })).await?;
     let ready = step(&bob, "ready").await?;
     bob.call("verify_begin", json!({ "flow": ready.flow })).await?;

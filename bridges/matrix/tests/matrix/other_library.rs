@@ -5,7 +5,9 @@
 //! and under another client: it is what Element Web has.
 
 use anyhow::{Context as _, Result, ensure};
-use sealbridge_contract::{Answer, ConversationId, Flow, FlowError, PersonId, Step, Transport as _, audience::Proof};
+use sealbridge_contract::{
+    Answer, ConversationId, Flow, FlowError, PersonId, Screen, Step, Transport as _, audience::Proof,
+};
 use sealbridge_lab::{
     Lab, Person, node,
     person::{Kind, Message, Options, Verification},
@@ -104,7 +106,7 @@ async fn until_shown(Scene { bob, bot, running, room, .. }: &Scene, asks: Asks, 
             Some(with)
         }
     };
-    let mut flow = running.matrix.comparison(with.as_ref()).context("Matrix has comparisons")?;
+    let mut flow = running.matrix.comparison(with.as_ref(), Screen::Words).context("Matrix has comparisons")?;
     let person = async {
         if asks == Someone {
             bob.verify_request(&bot.user.id, None, (place == Room).then_some(room)).await?;

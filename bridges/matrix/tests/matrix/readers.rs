@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use sealbridge_contract::{
-    Answer, ConversationId, PersonId, Transport as _,
+    Answer, ConversationId, PersonId, Screen, Transport as _,
     audience::{Admission, Book, Identity, Member, Standing},
     gate::Encryption,
 };
@@ -152,7 +152,8 @@ async fn changed_identity_reads_again_once_it_was_compared() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
     let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
     for round in 0..2 {
-        let ours = compare(running.matrix.comparison(None).context("Matrix has comparisons")?, Answer::Yes);
+        let ours =
+            compare(running.matrix.comparison(None, Screen::Words).context("Matrix has comparisons")?, Answer::Yes);
         let flow = bob.verify_request(&bot.user.id, None, Some(&room)).await?;
         follows(&bob, &flow).await?;
         tokio::time::timeout(SOON, ours).await??.1?;
@@ -279,7 +280,7 @@ async fn person_whose_verification_the_homeserver_lost_can_be_compared_again() -
     running.reconnects(proxy).await?;
     let shown = stands(running, room, bob.user_id(), Standing::Changed).await?;
     assert!(shown.identity.is_some() && shown.pinned.is_none(), "the same identity, no longer verified: {shown:?}");
-    let flow = running.matrix.comparison(None).context("Matrix has comparisons")?;
+    let flow = running.matrix.comparison(None, Screen::Words).context("Matrix has comparisons")?;
     let ours = compare(flow, Answer::Yes);
     let again = bob.verify_request(&bot.user.id, None, Some(room)).await?;
     takes(bob, &again, "ready").await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use sealbridge_contract::{
-    Answer, ConversationId, Flow, FlowError, PersonId, Step, Transport as _,
+    Answer, ConversationId, Flow, FlowError, PersonId, Screen, Step, Transport as _,
     audience::{Proof, Standing},
 };
 use sealbridge_lab::{
@@ -66,7 +66,7 @@ async fn bridge_asks_and_both_see_the_same_emoji() -> Result<()> {
     let direct = running.matrix.open_direct(&with).await?;
     bob.wait_invite(direct.as_str(), SOON).await?;
     bob.join(direct.as_str()).await?;
-    let flow = running.matrix.comparison(Some(&with)).context("Matrix has comparisons")?;
+    let flow = running.matrix.comparison(Some(&with), Screen::Words).context("Matrix has comparisons")?;
     let ours = compare(flow, Answer::Yes);
     let asked = step(&bob, "requested").await?;
     assert_eq!(asked.room.as_deref(), Some(direct.as_str()));
@@ -88,7 +88,7 @@ async fn person_asks_a_device_and_a_room_alike() -> Result<()> {
         let Scene { bob, running, room, bot, proxy: _proxy } = Scene::set(lab, json!({})).await?;
         bob.send(&room, "hello").await?;
         bot.hears("hello").await?;
-        let flow = running.matrix.comparison(None).context("Matrix has comparisons")?;
+        let flow = running.matrix.comparison(None, Screen::Words).context("Matrix has comparisons")?;
         let ours = compare(flow, Answer::Yes);
         let room = in_room.then_some(&room);
         let asked = json!({ "user": bot.user.id, "in_room": room });
@@ -110,7 +110,7 @@ async fn emoji_that_differ_end_it_and_verify_nobody() -> Result<()> {
     let Scene { bob, running, room, bot, proxy: _proxy } = Scene::set(lab, json!({})).await?;
     bob.send(&room, "hello").await?;
     bot.hears("hello").await?;
-    let flow = running.matrix.comparison(None).context("Matrix has comparisons")?;
+    let flow = running.matrix.comparison(None, Screen::Words).context("Matrix has comparisons")?;
     let ours = compare(flow, Answer::No);
     bob.call("verify_request", json!({ "user": bot.user.id, "in_room": room })).await?;
     let ready = step(&bob, "ready").await?;
@@ -127,7 +127,7 @@ async fn emoji_that_differ_end_it_and_verify_nobody() -> Result<()> {
 
 /// Compares with a person who asks for it in the room, and both say that all of it matches.
 pub(crate) async fn both_agree(Scene { bob, bot, running, room, .. }: &Scene) -> Result<Result<String, FlowError>> {
-    let flow = running.matrix.comparison(None).context("Matrix has comparisons")?;
+    let flow = running.matrix.comparison(None, Screen::Words).context("Matrix has comparisons")?;
     let ours = compare(flow, Answer::Yes);
     bob.verify_request(&bot.user.id, None, Some(room)).await?;
     let ready = step(bob, "ready").await?;
@@ -193,7 +193,7 @@ async fn comparison_that_nobody_was_asked_for_is_not_taken_up() -> Result<()> {
 
     proxy.record();
     let begun = nio.call("verify_begin", json!({ "room": room, "user": bot.user.id })).await?;
-    let flow = running.matrix.comparison(None).context("Matrix has comparisons")?;
+    let flow = running.matrix.comparison(None, Screen::Words).context("Matrix has comparisons")?;
     let ours = compare(flow, Answer::Yes);
     bob.verify_request(&bot.user.id, None, None).await?;
     let ready = step(bob, "ready").await?;

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use sealbridge_contract::{
     Abilities, Ability, AccountName, AnyTransport, Carrier, Cleared, Cleartext, ConversationId, DeliveryError,
     DeliveryId, Destination, EndToEnd, Fatal, Fate, Flow, Found, Inbox, Kind, Message, Origin, PersonId, Picture,
-    PictureId, Receipt, RemoteId, Rule, Sealed, SealedInbox, SenderTrust, Signal, Slip, Timestamp, Trail, Transport,
-    Verb, Verdict,
+    PictureId, Receipt, RemoteId, Rule, Screen, Sealed, SealedInbox, SenderTrust, Signal, Slip, Timestamp, Trail,
+    Transport, Verb, Verdict,
     audience::Roll,
     gate::Encryption,
     judge,
@@ -172,8 +172,8 @@ impl Transport for Broken {
         self.inner.common().open_direct(with).await
     }
 
-    fn comparison(&self, with: Option<&PersonId>) -> Option<Box<dyn Flow>> {
-        self.inner.common().comparison(with)
+    fn comparison(&self, with: Option<&PersonId>, screen: Screen) -> Option<Box<dyn Flow>> {
+        self.inner.common().comparison(with, screen)
     }
 
     async fn signal(&self, to: &ConversationId, signal: &Signal) {
