@@ -168,7 +168,7 @@ async fn admin_compares_emoji_of_somebody_else_in_an_encrypted_chat_and_of_thems
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn comparison_whose_command_goes_away_is_in_the_audit() -> Result<()> {
+async fn comparison_whose_command_goes_away_is_cancelled_and_in_the_audit() -> Result<()> {
     let Some((scene, nina)) = with_nina().await? else { return Ok(()) };
     let whom = format!("{}/{}", nina.user_id(), nina.device_id());
     let verify = ["verify", "a", &whom];
@@ -177,6 +177,7 @@ async fn comparison_whose_command_goes_away_is_in_the_audit() -> Result<()> {
         asked = step(&nina, "requested", &[]) => drop(asked?),
     }
     // The command is gone, and did not come to its end.
+    step(&nina, "cancelled", &[]).await?;
     let audit = scene.bridge.folder().join("state/audit.jsonl");
     let give_up = tokio::time::Instant::now() + SOON;
     loop {

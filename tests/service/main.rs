@@ -34,6 +34,7 @@ mod outgoing;
 mod refusals;
 mod running;
 mod scanned;
+mod scanning;
 mod secrecy;
 mod reactions_across;
 mod relations;

@@ -16,8 +16,13 @@ const SIDE: usize = 4;
 /// So much of the surface is seen around it, in modules.
 const AROUND: usize = 6;
 
-/// Reads the one code in some rows of half blocks.
+/// Reads the one code in some rows of half blocks, which is text.
 pub(crate) fn scan(rows: &str, surface: Surface) -> Result<String> {
+    Ok(String::from_utf8(scan_bytes(rows, surface)?)?)
+}
+
+/// Reads the one code in some rows of half blocks.
+pub(crate) fn scan_bytes(rows: &str, surface: Surface) -> Result<Vec<u8>> {
     let rows: Vec<Vec<char>> = rows.lines().map(|row| row.chars().collect()).collect();
     let wide = rows.iter().map(Vec::len).max().context("there is no picture")?;
     let size = |modules: usize| (modules + 2 * AROUND) * SIDE;
@@ -31,6 +36,7 @@ pub(crate) fn scan(rows: &str, surface: Surface) -> Result<String> {
     let shade = |x, y| if is_ink(x, y) == (surface == Surface::Dark) { 255 } else { 0 };
     let mut seen = rqrr::PreparedImage::prepare_from_greyscale(size(wide), size(2 * rows.len()), shade);
     let grids = seen.detect_grids();
-    let (_, content) = grids.first().context("no code is seen")?.decode()?;
+    let mut content = Vec::new();
+    grids.first().context("no code is seen")?.decode_to(&mut content)?;
     Ok(content)
 }

@@ -197,8 +197,8 @@ impl Transport for Matrix {
         direct::open(&self.core, with).await
     }
 
-    fn comparison(&self, with: Option<&PersonId>, _screen: Screen) -> Option<Box<dyn Flow>> {
-        Some(Box::new(Comparison::new(Arc::clone(&self.core), with)))
+    fn comparison(&self, with: Option<&PersonId>, screen: Screen) -> Option<Box<dyn Flow>> {
+        Some(Box::new(Comparison::new(Arc::clone(&self.core), with, screen)))
     }
 
     async fn signal(&self, to: &ConversationId, signal: &Signal) {

@@ -1,17 +1,25 @@
-//! Compares identities with a person, by emoji. Nothing is ever confirmed without a person.
+//! Compares identities with a person, by emoji or by a code that their client scans. Nothing is ever confirmed without a
+//! person.
 
 use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::{Stream, StreamExt as _};
 use ruma::{DeviceId, OwnedDeviceId, OwnedRoomId, OwnedUserId, UserId};
-use sealbridge_contract::{Answer, Flow, FlowError, PersonId, Step, gate::Encryption, steps::Emoji};
-use tokio::time::{Instant, sleep, timeout_at};
+use sealbridge_contract::{
+    Answer, Flow, FlowError, PersonId, Screen, Step, code,
+    gate::Encryption,
+    steps::{Code, Emoji},
+};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep, timeout_at},
+};
 
 use crate::{
     core::Core,
     direct,
-    engine::{Engine, EngineError, InRoomStep, Stage, Verification, VerifyError},
+    engine::{Engine, EngineError, InRoomStep, Stage, Verification, VerifyError, Ways},
     outgoing,
 };
 
@@ -29,6 +37,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 pub(crate) struct Comparison {
     core: Arc<Core>,
     with: Option<String>,
+    ways: Ways,
     state: State,
     /// Said before the flow goes on.
     said: VecDeque<Step>,
@@ -41,19 +50,36 @@ enum State {
 }
 
 struct Running {
+    core: Arc<Core>,
     verification: Verification,
     stages: Pin<Box<dyn Stream<Item = Stage> + Send>>,
     give_up: Instant,
     /// When we begin, if they have not.
     begin: Option<Instant>,
-    /// What is shown, while a person compares.
-    shown: Option<Stage>,
+    /// What a person is asked about.
+    asked: Option<Stage>,
+}
+
+impl Drop for Running {
+    /// Whoever compared went away: the other side is told, and what comes of it later verifies nobody.
+    fn drop(&mut self) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if self.verification.stage().is_final() {
+            return;
+        }
+        let (core, verification) = (Arc::clone(&self.core), self.verification.clone());
+        runtime.spawn(async move { send(&core, verification.cancel().await).await });
+    }
 }
 
 impl Comparison {
-    pub(crate) fn new(core: Arc<Core>, with: Option<&PersonId>) -> Self {
+    pub(crate) fn new(core: Arc<Core>, with: Option<&PersonId>, screen: Screen) -> Self {
         let with = with.map(|person| person.as_str().to_owned());
-        Self { core, with, state: State::Begin, said: VecDeque::new() }
+        let ways = match screen {
+            Screen::Words => Ways::Emoji,
+            Screen::Scannable => Ways::EmojiAndCode,
+        };
+        Self { core, with, ways, state: State::Begin, said: VecDeque::new() }
     }
 
     async fn begin(&mut self) -> Result<(), FlowError> {
@@ -62,8 +88,8 @@ impl Comparison {
                 let (user, device) = whom(with)?;
                 self.said.push_back(Step::Show(format!("{user} is asked to verify; they have to accept")));
                 match device {
-                    Some(device) => ask_device(&self.core, &user, &device).await?,
-                    None => ask(&self.core, &user).await?,
+                    Some(device) => ask_device(&self.core, &user, &device, self.ways).await?,
+                    None => ask(&self.core, &user, self.ways).await?,
                 }
             }
             None => {
@@ -77,7 +103,9 @@ impl Comparison {
         };
         let stages = verification.stages().boxed();
         let give_up = Instant::now() + PATIENCE;
-        self.state = State::Running(Box::new(Running { verification, stages, give_up, begin: None, shown: None }));
+        let core = Arc::clone(&self.core);
+        self.state =
+            State::Running(Box::new(Running { core, verification, stages, give_up, begin: None, asked: None }));
         Ok(())
     }
 
@@ -98,10 +126,22 @@ impl Comparison {
             let verification = &running.verification;
             match stage {
                 Stage::Requested if !verification.we_started() => {
-                    send(&self.core, verification.accept().await).await?;
+                    send(&self.core, verification.accept(self.ways).await).await?;
                 }
-                Stage::Ready if verification.we_started() => send(&self.core, verification.start_emoji().await).await?,
-                Stage::Ready => running.begin = Some(Instant::now() + BEGIN),
+                Stage::Ready => match code_for(verification).await? {
+                    // Theirs to scan it, or to begin with emoji.
+                    Some(code) => return Ok(Step::Code(code)),
+                    None if verification.we_started() => send(&self.core, verification.start_emoji().await).await?,
+                    None => running.begin = Some(Instant::now() + BEGIN),
+                },
+                Stage::Code => {}
+                Stage::Scanned => {
+                    running.asked = Some(stage);
+                    return Ok(Step::Confirm(format!(
+                        "The code was scanned. Does the client of {user} say that this worked, with a green shield or tick?",
+                        user = verification.user()
+                    )));
+                }
                 Stage::Started => match verification.start_emoji().await {
                     // We began it; it is theirs to accept.
                     Err(VerifyError::NotNow) => {}
@@ -109,7 +149,7 @@ impl Comparison {
                 },
                 Stage::Compare { ref emoji, .. } if emoji.len() == 7 => {
                     let emoji = emoji.clone();
-                    running.shown = Some(stage);
+                    running.asked = Some(stage);
                     let emoji = emoji.into_iter().map(|(symbol, name)| Emoji { symbol, name });
                     return Ok(Step::Compare(emoji.collect()));
                 }
@@ -133,24 +173,6 @@ impl Comparison {
             }
         }
     }
-
-    async fn judged(&mut self, running: &mut Running, shown: &Stage, answer: Option<Answer>) -> Result<(), FlowError> {
-        let steps = match answer {
-            Some(Answer::Yes) => match running.verification.confirm(shown).await {
-                Err(why @ VerifyError::NotShown) => {
-                    send(&self.core, running.verification.mismatch().await).await?;
-                    return Err(FlowError::Cancelled(why.to_string()));
-                }
-                steps => steps,
-            },
-            Some(Answer::No) => {
-                send(&self.core, running.verification.mismatch().await).await?;
-                return Err(FlowError::Cancelled("the emoji did not match: somebody may be in between".into()));
-            }
-            _ => return Err(FlowError::BadAnswer("the question wants yes or no".into())),
-        };
-        send(&self.core, steps).await
-    }
 }
 
 #[async_trait]
@@ -165,8 +187,8 @@ impl Flow for Comparison {
         let State::Running(mut running) = std::mem::replace(&mut self.state, State::Over) else {
             return Err(FlowError::Cancelled("it is over".into()));
         };
-        if let Some(shown) = running.shown.take() {
-            self.judged(&mut running, &shown, answer).await?;
+        if let Some(asked) = running.asked.take() {
+            judged(&self.core, &running.verification, &asked, answer).await?;
         }
         let step = self.go_on(&mut running).await?;
         if !matches!(step, Step::Done(_)) {
@@ -174,6 +196,35 @@ impl Flow for Comparison {
         }
         Ok(step)
     }
+}
+
+/// Takes what a person says of emoji or of a scan.
+async fn judged(
+    core: &Core,
+    verification: &Verification,
+    asked: &Stage,
+    answer: Option<Answer>,
+) -> Result<(), FlowError> {
+    let steps = match answer {
+        Some(Answer::Yes) if *asked == Stage::Scanned => verification.confirm_scan().await,
+        Some(Answer::No) if *asked == Stage::Scanned => {
+            send(core, verification.cancel().await).await?;
+            return Err(FlowError::Cancelled("the other side does not show that it worked: nobody is verified".into()));
+        }
+        Some(Answer::Yes) => match verification.confirm(asked).await {
+            Err(why @ VerifyError::NotShown) => {
+                send(core, verification.mismatch().await).await?;
+                return Err(FlowError::Cancelled(why.to_string()));
+            }
+            steps => steps,
+        },
+        Some(Answer::No) => {
+            send(core, verification.mismatch().await).await?;
+            return Err(FlowError::Cancelled("the emoji did not match: somebody may be in between".into()));
+        }
+        _ => return Err(FlowError::BadAnswer("the question wants yes or no".into())),
+    };
+    send(core, steps).await
 }
 
 /// A person, and the device of theirs behind a slash, if only that is meant. No server's name has a slash.
@@ -188,11 +239,11 @@ fn whom(with: &str) -> Result<(OwnedUserId, Option<OwnedDeviceId>), FlowError> {
 }
 
 /// Asks in a room that we share, where every client shows it.
-async fn ask(core: &Arc<Core>, user: &OwnedUserId) -> Result<Verification, FlowError> {
+async fn ask(core: &Arc<Core>, user: &OwnedUserId, ways: Ways) -> Result<Verification, FlowError> {
     let engine = core.engine().ok_or_else(not_reached)?;
     let room = shared_room(core, user).await?;
     meet(engine, user).await?;
-    let start = engine.verify_in_room(user, &room).await.map_err(flow_error)?;
+    let start = engine.verify_in_room(user, &room, ways).await.map_err(flow_error)?;
     let step = &start.step;
     let sent = outgoing::send_step(core, &room, &step.event_type, &step.content, &step.txn).await;
     let event = sent.map_err(|error| FlowError::Unreachable(error.to_string()))?;
@@ -200,10 +251,15 @@ async fn ask(core: &Arc<Core>, user: &OwnedUserId) -> Result<Verification, FlowE
 }
 
 /// Asks one device, which takes no room.
-async fn ask_device(core: &Arc<Core>, user: &OwnedUserId, device: &DeviceId) -> Result<Verification, FlowError> {
+async fn ask_device(
+    core: &Arc<Core>,
+    user: &OwnedUserId,
+    device: &DeviceId,
+    ways: Ways,
+) -> Result<Verification, FlowError> {
     let engine = core.engine().ok_or_else(not_reached)?;
     meet(engine, user).await?;
-    engine.verify_device(user, device).await.map_err(flow_error)
+    engine.verify_device(user, device, ways).await.map_err(flow_error)
 }
 
 /// Reads who they are now.
@@ -256,6 +312,14 @@ async fn wait_for_request(core: &Core) -> Result<Verification, FlowError> {
             return Err(FlowError::Cancelled("nobody asked to verify in ten minutes".into()));
         }
     }
+}
+
+/// A code for the other side to scan, if that is possible.
+async fn code_for(verification: &Verification) -> Result<Option<Code>, FlowError> {
+    let content = verification.show_code().await.map_err(flow_error)?;
+    let picture = content.and_then(|content| code::drawn(content.expose()));
+    let how = "Have the other side scan this, or begin to compare emoji there.";
+    Ok(picture.map(|picture| Code { how, picture }))
 }
 
 /// Waits until what we signed of somebody's identity has come back from the homeserver: nobody is verified before.

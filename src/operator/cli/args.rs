@@ -112,7 +112,7 @@ pub(super) enum Command {
     /// The people in linked conversations, and how we know that they are who they say.
     #[command(subcommand)]
     Trust(Trust),
-    /// Compare identities with a person, by emoji.
+    /// Compare identities with a person, by emoji, or by a code that their client scans from the terminal.
     Verify {
         /// Our account.
         account: AccountArg,

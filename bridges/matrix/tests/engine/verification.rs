@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ruma::{OwnedRoomId, TransactionId};
-use sealbridge_matrix::engine::{InRoomStep, Stage, Verification, VerifyError};
+use sealbridge_matrix::engine::{InRoomStep, Stage, Verification, VerifyError, Ways};
 use serde_json::{json, value::RawValue};
 
 use crate::{
@@ -63,7 +63,7 @@ async fn send_step(peer: &Peer, step: &InRoomStep) -> Outcome<ruma::OwnedEventId
 
 async fn compare(alice: &mut Peer, bob: &mut Peer, room: &OwnedRoomId) -> Outcome {
     let asked = until(bob, room, |stage| *stage == Stage::Requested).await?;
-    send_all(bob, &asked.accept().await?).await?;
+    send_all(bob, &asked.accept(Ways::Emoji).await?).await?;
     let ready = until(alice, room, |stage| *stage == Stage::Ready).await?;
     send_all(alice, &ready.start_emoji().await?).await?;
     let started = until(bob, room, |stage| *stage == Stage::Started).await?;
@@ -112,7 +112,7 @@ async fn devices_verify_by_emoji() -> Outcome {
     bob.send(&room, "verify me").await?;
     alice.sync(&room).await?;
     let (user, device) = (bob.user(), bob.engine.device_id().to_owned());
-    alice.engine.verify_device(&user, &device).await?;
+    alice.engine.verify_device(&user, &device, Ways::Emoji).await?;
     compare(&mut alice, &mut bob, &room).await
 }
 
@@ -126,7 +126,7 @@ async fn people_verify_by_emoji_in_their_room() -> Outcome {
     let room = alice.room_with(&[&bob]).await?;
     alice.send(&room, "who are you?").await?;
     bob.sync(&room).await?;
-    let start = alice.engine.verify_in_room(&bob.user(), &room).await?;
+    let start = alice.engine.verify_in_room(&bob.user(), &room, Ways::Emoji).await?;
     let event = send_step(&alice, &start.step).await?;
     alice.engine.started_in_room(&start, &event).await?;
     compare(&mut alice, &mut bob, &room).await
@@ -145,9 +145,9 @@ async fn mismatch_ends_the_verification_on_both_sides() -> Outcome {
     bob.send(&room, "verify me").await?;
     alice.sync(&room).await?;
     let (user, device) = (bob.user(), bob.engine.device_id().to_owned());
-    let ours = alice.engine.verify_device(&user, &device).await?;
+    let ours = alice.engine.verify_device(&user, &device, Ways::Emoji).await?;
     let theirs = until(&mut bob, &room, |stage| *stage == Stage::Requested).await?;
-    theirs.accept().await?;
+    theirs.accept(Ways::Emoji).await?;
     until(&mut alice, &room, |stage| *stage == Stage::Ready).await?;
     ours.start_emoji().await?;
     until(&mut bob, &room, |stage| *stage == Stage::Started).await?;

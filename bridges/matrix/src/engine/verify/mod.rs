@@ -1,9 +1,10 @@
-//! Verification by emoji, step by step. Nothing confirms itself: a person compares.
+//! Verification by emoji, or by a code that the other side scans, step by step. Nothing confirms itself: a person compares.
 
+mod code;
 mod stage;
 mod start;
 
-use std::{collections::BTreeSet, sync::Mutex};
+use std::{collections::BTreeSet, fmt, sync::Mutex};
 
 use futures_util::Stream;
 use matrix_sdk_crypto::{
@@ -36,8 +37,17 @@ pub enum VerifyError {
     Engine(#[from] EngineError),
 }
 
+/// What we say that we can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ways {
+    /// Compare emoji.
+    Emoji,
+    /// Show a code as well.
+    EmojiAndCode,
+}
+
 /// One verification. Steps inside a room come back for the caller to send there; steps to a device are sent here.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Verification {
     engine: Engine,
     request: VerificationRequest,
@@ -47,7 +57,15 @@ pub struct Verification {
 #[derive(Clone, Debug)]
 pub struct InRoomStart {
     pub user: OwnedUserId,
+    pub ways: Ways,
     pub step: InRoomStep,
+}
+
+impl fmt::Debug for Verification {
+    /// The library would show the secret of the code.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verification").field("user", &self.user()).finish_non_exhaustive()
+    }
 }
 
 /// Users a verification event came from: the library lists requests by user only.
@@ -83,7 +101,7 @@ impl Verification {
     }
 
     pub fn stage(&self) -> Stage {
-        stage(&self.request.state())
+        stage(&self.request.state(), &self.request)
     }
 
     /// The stages from now on, each once, to the final one.
@@ -92,8 +110,8 @@ impl Verification {
     }
 
     /// Agrees to a request of theirs.
-    pub async fn accept(&self) -> Result<Vec<InRoomStep>, VerifyError> {
-        let step = self.request.accept_with_methods(methods()).ok_or(VerifyError::NotNow)?;
+    pub async fn accept(&self, ways: Ways) -> Result<Vec<InRoomStep>, VerifyError> {
+        let step = self.request.accept_with_methods(ways.methods()).ok_or(VerifyError::NotNow)?;
         self.carry_out(Some(step)).await
     }
 
@@ -169,6 +187,13 @@ fn room_step(message: &RoomMessageRequest) -> Result<InRoomStep, VerifyError> {
     InRoomStep::of(message).ok_or(VerifyError::Malformed)
 }
 
-fn methods() -> Vec<VerificationMethod> {
-    vec![VerificationMethod::SasV1]
+impl Ways {
+    fn methods(self) -> Vec<VerificationMethod> {
+        match self {
+            Self::Emoji => vec![VerificationMethod::SasV1],
+            Self::EmojiAndCode => {
+                vec![VerificationMethod::SasV1, VerificationMethod::QrCodeShowV1, VerificationMethod::ReciprocateV1]
+            }
+        }
+    }
 }

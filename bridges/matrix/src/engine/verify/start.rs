@@ -11,7 +11,7 @@ use tracing::instrument;
 
 use super::{
     super::{Engine, EngineError, InRoomStep, error::contained},
-    InRoomStart, Verification, VerifyError, methods,
+    InRoomStart, Verification, VerifyError, Ways,
 };
 
 impl Engine {
@@ -28,10 +28,15 @@ impl Engine {
     }
 
     /// Asks one device of a user to verify.
-    pub async fn verify_device(&self, user: &UserId, device: &DeviceId) -> Result<Verification, VerifyError> {
+    pub async fn verify_device(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        ways: Ways,
+    ) -> Result<Verification, VerifyError> {
         let device = self.machine().get_device(user, device, None).await;
         let device = device.map_err(EngineError::from)?.ok_or(VerifyError::UnknownDevice)?;
-        let (request, step) = device.request_verification_with_methods(methods());
+        let (request, step) = device.request_verification_with_methods(ways.methods());
         self.begin(request, step).await
     }
 
@@ -41,7 +46,7 @@ impl Engine {
         let Some(UserIdentity::Own(own)) = identity.map_err(EngineError::from)? else {
             return Err(VerifyError::UnknownUser);
         };
-        let asked = own.request_verification_with_methods(methods()).await;
+        let asked = own.request_verification_with_methods(Ways::Emoji.methods()).await;
         let (request, step) = asked.map_err(EngineError::from)?;
         self.begin(request, step).await
     }
@@ -60,17 +65,17 @@ impl Engine {
     /// Makes the request that asks a person in a room to verify. Send it there, then call [`started_in_room`].
     ///
     /// [`started_in_room`]: Self::started_in_room
-    pub async fn verify_in_room(&self, user: &UserId, room: &RoomId) -> Result<InRoomStart, VerifyError> {
+    pub async fn verify_in_room(&self, user: &UserId, room: &RoomId, ways: Ways) -> Result<InRoomStart, VerifyError> {
         let identity = self.machine().get_identity(user, None).await;
         let Some(UserIdentity::Other(other)) = identity.map_err(EngineError::from)? else {
             return Err(VerifyError::UnknownUser);
         };
-        let content = RoomMessageEventContent::new(other.verification_request_content(Some(methods())));
+        let content = RoomMessageEventContent::new(other.verification_request_content(Some(ways.methods())));
         let event_type = content.event_type().to_string();
         let content = serde_json::value::to_raw_value(&content).map_err(|_| VerifyError::Malformed)?;
         let txn = TransactionId::new();
         let step = InRoomStep { room: room.to_owned(), txn, event_type, content };
-        Ok(InRoomStart { user: user.to_owned(), step })
+        Ok(InRoomStart { user: user.to_owned(), ways, step })
     }
 
     /// Follows the request that was sent as this event.
@@ -79,7 +84,7 @@ impl Engine {
         let Some(UserIdentity::Other(other)) = identity.map_err(EngineError::from)? else {
             return Err(VerifyError::UnknownUser);
         };
-        let request = other.request_verification(&start.step.room, event, Some(methods()));
+        let request = other.request_verification(&start.step.room, event, Some(start.ways.methods()));
         self.inner.watched.note(start.user.clone());
         Ok(Verification { engine: self.clone(), request })
     }
