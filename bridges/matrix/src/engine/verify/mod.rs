@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt, sync::Mutex};
 
 use futures_util::Stream;
 use matrix_sdk_crypto::{
-    Sas, VerificationRequest, VerificationRequestState,
+    Sas, Verification as Method, VerificationRequest, VerificationRequestState,
     types::requests::{OutgoingVerificationRequest, RoomMessageRequest},
 };
 use ruma::{
@@ -17,7 +17,7 @@ use ruma::{
 };
 
 pub use self::stage::Stage;
-use self::stage::{sas_stage, stage, stages};
+use self::stage::{method_stage, sas_stage, stage, stages};
 use super::{Class, Engine, EngineError, InRoomStep, Retries, error::contained};
 
 #[derive(Clone, Debug, thiserror::Error)]
@@ -100,8 +100,12 @@ impl Verification {
         self.request.we_started()
     }
 
+    /// Where it stands. The library takes it for done as soon as the other side says so; what was begun knows better.
     pub fn stage(&self) -> Stage {
-        stage(&self.request.state(), &self.request)
+        match (self.request.state(), self.method()) {
+            (VerificationRequestState::Done, Some(method)) => method_stage(&method, &self.request),
+            (state, _) => stage(&state, &self.request),
+        }
     }
 
     /// The stages from now on, each once, to the final one.
@@ -155,7 +159,20 @@ impl Verification {
     }
 
     pub async fn cancel(&self) -> Result<Vec<InRoomStep>, VerifyError> {
-        self.carry_out(self.request.cancel()).await
+        let method = self.method().filter(|method| !method.is_done());
+        let of_method = || match method? {
+            Method::SasV1(sas) => sas.cancel(),
+            Method::QrV1(code) => code.cancel(),
+            _ => None,
+        };
+        // One that is over for the request would cancel what was begun, and tell nobody.
+        let step = if self.request.is_done() { of_method() } else { self.request.cancel() };
+        self.carry_out(step).await
+    }
+
+    /// What was begun, for as long as the library remembers it.
+    fn method(&self) -> Option<Method> {
+        self.engine.machine().get_verification(self.user(), self.flow())
     }
 
     fn sas(&self) -> Option<Sas> {

@@ -128,13 +128,17 @@ pub(super) fn stage(state: &VerificationRequestState, request: &VerificationRequ
     match state {
         VerificationRequestState::Created { .. } | VerificationRequestState::Requested { .. } => Stage::Requested,
         VerificationRequestState::Ready { .. } => Stage::Ready,
-        VerificationRequestState::Transitioned { verification, .. } => match verification {
-            Method::SasV1(sas) => sas_stage(&sas.state()),
-            Method::QrV1(code) => code_stage(&code.state(), request),
-            _ => Stage::Started,
-        },
+        VerificationRequestState::Transitioned { verification, .. } => method_stage(verification, request),
         VerificationRequestState::Done => Stage::Done,
         VerificationRequestState::Cancelled(info) => cancelled(info),
+    }
+}
+
+pub(super) fn method_stage(method: &Method, request: &VerificationRequest) -> Stage {
+    match method {
+        Method::SasV1(sas) => sas_stage(&sas.state()),
+        Method::QrV1(code) => code_stage(&code.state(), request),
+        _ => Stage::Started,
     }
 }
 
