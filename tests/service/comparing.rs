@@ -164,6 +164,14 @@ async fn admin_compares_emoji_of_somebody_else_in_an_encrypted_chat_and_of_thems
             .count()
     };
     ensure!(verified("null") == 1, "{audit}");
+
+    // Nor are their own emoji shown to somebody who waits for whoever asks, and asks themself.
+    let waits = answered(&scene, &room, "!seal verify --wait").await?;
+    ensure!(waits.contains("is said here"), "{waits}");
+    scene.operator.verify_request(&scene.bots[0], None, None).await?;
+    scene.operator.wait_for(|it| it.room == room && it.body.contains("it is you who asks"), SOON).await?;
+    let trust = scene.bridge.cli(&["trust", "show", scene.operator.user_id()]).await?;
+    ensure!(!trust.stdout.contains("comparison"), "{trust:?}");
     scene.close().await
 }
 

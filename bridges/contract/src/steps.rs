@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{SecretBytes, Text};
+use crate::{PersonId, SecretBytes, Text};
 
 /// What a surface shows or asks next.
 #[derive(Debug)]
@@ -11,6 +11,8 @@ use crate::{SecretBytes, Text};
 pub enum Step {
     /// Something to read. The flow goes on by itself.
     Show(String),
+    /// Somebody asks to compare identities, and this says so. Who it is decides whether it goes on.
+    Asks(PersonId, String),
     /// Something is going on that takes a while.
     Progress(String),
     /// A question; the flow waits for an [`Answer`].

@@ -97,7 +97,7 @@ impl Comparison {
                 let user = asked.user();
                 let engine = self.core.engine().ok_or_else(not_reached)?;
                 let_go(engine, user).await?;
-                self.said.push_back(Step::Show(format!("{user} asks to verify")));
+                self.said.push_back(Step::Asks(PersonId::new(user.as_str()), format!("{user} asks to verify")));
                 asked
             }
         };

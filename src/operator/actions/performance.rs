@@ -13,6 +13,10 @@ use crate::operator::{Failure, Host, audit};
 /// What is said of an action that panicked.
 pub(crate) const BROKE: &str = "it broke; please report this as a bug";
 
+/// Why somebody's own identity is not compared in a conversation.
+const OWN_EMOJI: &str = "it is you who asks, and emoji that were shown in this chat would prove nothing to you: run \
+                         `sealbridge verify` on the bridge's host, and compare what the terminal shows";
+
 /// What a surface shows next.
 #[derive(Debug)]
 pub enum Progress {
@@ -110,6 +114,15 @@ impl Performance {
                 Step::Done(words) => {
                     let line = serde_json::json!({ "step": "done", "words": words });
                     Ok(Progress::Done(Outcome::new(words, vec![line])))
+                }
+                Step::Asks(who, words) => {
+                    if matches!(&self.actor, Actor::Person { person, .. } if *person == who) {
+                        return Err(Failure::refused(OWN_EMOJI));
+                    }
+                    if let Action::Verify { person, .. } = &mut self.action {
+                        *person = Some(who);
+                    }
+                    Ok(Progress::Step(Step::Show(words)))
                 }
                 step => Ok(Progress::Step(step)),
             },

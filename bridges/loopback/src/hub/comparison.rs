@@ -27,14 +27,14 @@ impl Comparison {
     }
 
     async fn meet(&mut self) -> Result<Step, FlowError> {
-        let with = match self.with.take() {
-            Some(person) if self.server.knows(&person) => person,
+        let (with, asks) = match self.with.take() {
+            Some(person) if self.server.knows(&person) => (person, false),
             Some(person) => return Err(FlowError::Unreachable(format!("nobody is called {}", person.as_str()))),
-            None => self.server.asked_to_compare().await,
+            None => (self.server.asked_to_compare().await, true),
         };
         let words = format!("Comparing with {}.", with.as_str());
-        (self.with, self.next) = (Some(with), Next::Compare);
-        Ok(Step::Show(words))
+        (self.with, self.next) = (Some(with.clone()), Next::Compare);
+        Ok(if asks { Step::Asks(with, words) } else { Step::Show(words) })
     }
 
     fn decide(&mut self, answer: Option<Answer>) -> Result<Step, FlowError> {
