@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{Outcome, Place, links, to_line, transport_of};
 use crate::{
+    notices,
     operator::{Failure, Host, plain::field},
     store::LinkName,
 };
@@ -75,6 +76,15 @@ pub(super) async fn show(host: &dyn Host, of: &Place, from: Option<&Address>) ->
     };
     let mut lines = vec![serde_json::json!({ "of": of.to_string(), "host": host_name() })];
     for at in &ends {
+        if notices::is_source(at) {
+            let what = match (notices::is_operator(at), from) {
+                (_, Some(_)) => "Words of programs and of the operator come from the bridge itself",
+                (true, None) => "What `sealbridge send` brings",
+                (false, None) => "A source of yours: what programs bring",
+            };
+            words.push_str(&format!("{}\n  {what}; nobody reads there\n", title(at, from)));
+            continue;
+        }
         let account = host.accounts().into_iter().find(|account| account.name == at.account);
         let Some(transport) = account.and_then(|account| account.transport) else {
             words.push_str(&format!("{}\n  its account is not open; `sealbridge status` says why\n", title(at, from)));
@@ -233,7 +243,7 @@ pub(super) async fn people(host: &dyn Host, only: Option<&PersonId>) -> Result<O
     let mut known: BTreeMap<(AccountName, PersonId), PersonLine> = BTreeMap::new();
     let mut silent = Vec::new();
     for link in host.journal().links().await? {
-        for end in link.ends {
+        for end in link.ends.into_iter().filter(|end| !notices::is_source(&end.at)) {
             match audience_of(host, &end.at).await {
                 Ok(Some(audience)) => take_in(&mut known, &end.at, audience),
                 Ok(None) => {}

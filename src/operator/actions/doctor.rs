@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{Outcome, conversations::is_operators, to_line};
 use crate::{
     config::{Config, Size},
+    notices,
     operator::{Failure, FailureKind, Host, admin, ending, plain::field},
 };
 
@@ -184,7 +185,8 @@ async fn links(host: &dyn Host) -> Result<Vec<Check>, Failure> {
     for link in host.journal().links().await? {
         let topic = format!("link {}", link.name);
         let (mut bad, mut in_clear) = (Vec::new(), Vec::new());
-        for end in &link.ends {
+        let said_by = link.ends.iter().find(|end| notices::is_source(&end.at));
+        for end in link.ends.iter().filter(|end| !notices::is_source(&end.at)) {
             let account = accounts.iter().find(|account| account.name == end.at.account);
             let Some(transport) = account.and_then(|account| account.transport.as_ref()) else {
                 bad.push(format!("{} waits for its account, which is not running", end.at));
@@ -212,7 +214,14 @@ async fn links(host: &dyn Host) -> Result<Vec<Check>, Failure> {
             (true, Some(why)) => {
                 check(topic, CheckState::Warn, format!("{why}; `sealbridge links resume` lets it go on"))
             }
-            (true, None) if in_clear.is_empty() => check(topic, CheckState::Ok, "every end is encrypted"),
+            (true, None) if in_clear.is_empty() => {
+                let words = match said_by.map(|end| notices::is_operator(&end.at)) {
+                    None => "every end is encrypted",
+                    Some(true) => "what `sealbridge send` brings is encrypted where it is said",
+                    Some(false) => "what its source brings is encrypted where it is said",
+                };
+                check(topic, CheckState::Ok, words)
+            }
             (true, None) => {
                 let words =
                     format!("every end is encrypted, but for what you run and let read: {}", in_clear.join(", "));

@@ -10,5 +10,6 @@ mod requests;
 mod scene;
 mod senders;
 mod sending;
+mod several;
 mod signed;
 mod vigil;

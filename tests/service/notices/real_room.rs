@@ -98,6 +98,8 @@ async fn burst_is_a_few_messages_and_one_digest_and_a_quiet_night_ends_with_one(
     ensure!(digest.msgtype == "m.notice" && digest.body.contains("and 20 more"), "{digest:?}");
     ensure!(digest.content["formatted_body"].as_str().is_some_and(|html| html.contains("<li>")), "{digest:?}");
     ensure!(there.heard().len() == 6, "{:?}", there.heard());
+    let doctor = there.scene.bridge.cli(&["doctor"]).await?;
+    ensure!(doctor.code == 0 && !doctor.stdout.contains("BAD"), "{doctor:?}");
 
     let night = noon + Duration::from_secs(12 * 3600);
     there.scene.bridge.stop().await?;
