@@ -15,7 +15,10 @@ use super::{
     table::{Table, TableHandle},
     telling::Told,
 };
-use crate::store::{JournalError, Pending, SharedJournal};
+use crate::{
+    notices,
+    store::{JournalError, Pending, SharedJournal},
+};
 
 /// The fates of what never will be delivered.
 macro_rules! never {
@@ -95,6 +98,10 @@ impl Attempts {
 
     /// Tries once. May take as long as the transport's own timeouts.
     pub async fn attempt(&self, to: &Address, pending: &Pending) -> Attempt {
+        // Several sources may speak in one room, and each hears what is done to its own words alone.
+        if notices::is_source(to) && pending.from.is_some() && pending.about.is_none() {
+            return Outcome::LeftOut("it is about nothing that this source said".into()).into();
+        }
         let table = self.table.now();
         let Some(transport) = table.transport(&to.account) else {
             return no_transport(&table, to).into();

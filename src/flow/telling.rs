@@ -7,7 +7,7 @@ use std::{
 
 use sealbridge_contract::{Address, Cleartext, Loss, Message, PersonId, RemoteId, Target, Timestamp, Verb};
 
-use crate::store::Pending;
+use crate::{notices, store::Pending};
 
 /// For as long as this, in milliseconds, what somebody is told of message by message is counted together.
 const TIME: i64 = 10 * 60_000;
@@ -35,9 +35,13 @@ impl Word {
 }
 
 /// What is lost of a delivery that is done with, to be told once for each kind and link, and for each reason why one of a
-/// kind that else crosses did not.
+/// kind that else crosses did not. A source of notices loses nothing of what it hears, and nobody reads where it says
+/// something.
 pub(super) fn of_losses(pending: &Pending, to: &Address, lost: &[Loss]) -> Vec<Word> {
     let (Some((from, _)), Some(link)) = (&pending.from, &pending.link) else { return Vec::new() };
+    if [from, to].into_iter().any(notices::is_source) {
+        return Vec::new();
+    }
     let word = |loss: &Loss| Word {
         at: from.clone(),
         topic: format!("lost {} {link} {to}", loss.topic()),
@@ -120,7 +124,7 @@ mod tests {
     use sealbridge_contract::{AccountName, Author, ConversationId, DeliveryId, SenderTrust, message::Absence};
 
     use super::*;
-    use crate::store::LinkName;
+    use crate::{notices::SourceName, store::LinkName};
 
     fn pending(by: &str, id: &str) -> Pending {
         let account = AccountName::parse("a").expect("a name");
@@ -177,5 +181,9 @@ mod tests {
         let losses = [Loss::NoFile(Absence::Refused), Loss::Degraded(Verb::Edit), Loss::Degraded(Verb::Mention)];
         let (at, _) = anns.from.clone().expect("it came from somewhere");
         assert_eq!(of_losses(&anns, &at, &losses).len(), 1);
+        let source = SourceName::parse("prom").expect("a name").address();
+        assert_eq!(of_losses(&anns, &source, &losses), []);
+        let prom = Pending { from: Some((source, RemoteId::new("1"))), ..pending("notices/prom", "1") };
+        assert_eq!(of_losses(&prom, &at, &losses), []);
     }
 }
