@@ -25,7 +25,7 @@ use super::{
 use crate::{
     config::Config,
     metrics::{Meters, Requested},
-    operator::Failure,
+    operator::{Failure, FailureKind},
 };
 
 /// What a sender calls its request has at most so many characters.
@@ -75,12 +75,13 @@ impl Intake {
             let failed = |failure: Failure| failure.while_doing(&format!("[sources.{name}]"));
             sources.insert(name.clone(), Source::open(name, section, now).map_err(failed)?);
         }
+        are_told_apart(&sources)?;
         let within = config.notices.answer_within.0;
         Ok(Self { desk, spool, meters, sources, within, stopping: CancellationToken::new() })
     }
 
     /// The source of a request, and what stands behind its own path. A source has the path of its name; beside it stand
-    /// the paths that senders have built in, at which a source is found by its secret.
+    /// the paths that senders have built in, at which a source is found by its secret, whatever the others are called.
     fn find<'a>(
         &'a self,
         path: &'a str,
@@ -89,22 +90,28 @@ impl Intake {
     ) -> Option<(&'a SourceName, &'a Source, &'a str)> {
         let inner = path.strip_prefix('/')?;
         let (first, rest) = inner.find('/').map_or((inner, ""), |at| inner.split_at(at));
-        let named = SourceName::parse(first).ok().and_then(|name| self.sources.get_key_value(&name));
-        if let Some((name, source)) = named {
-            return Some((name, source, rest));
-        }
-        let (dialects, rest): (&[Dialect], &str) = match first {
-            "webhook" => (&[Dialect::Hookshot], rest),
-            "message" if rest.is_empty() => (&[Dialect::Gotify], path),
-            "api" if rest.starts_with("/webhooks/") => (&[Dialect::Discord], &rest["/webhooks".len()..]),
-            "services" => (&[Dialect::Slack], rest),
-            "ping" => (&[Dialect::Ping], rest),
-            // Its topics stand in the first place of a path, and a message as JSON has none.
-            _ => (&[Dialect::Ntfy], path),
+        let built_in = match first {
+            "webhook" => Some((Dialect::Hookshot, rest)),
+            "message" if rest.is_empty() => Some((Dialect::Gotify, path)),
+            "api" if rest.starts_with("/webhooks/") => Some((Dialect::Discord, &rest["/webhooks".len()..])),
+            "services" => Some((Dialect::Slack, rest)),
+            "ping" => Some((Dialect::Ping, rest)),
+            _ => None,
         };
-        let proven = |source: &Source| source.prove(from.ip(), &posted(rest)).is_ok();
-        let mut of_dialect = self.sources.iter().filter(|(_, source)| dialects.contains(&source.dialect));
-        of_dialect.find(|(_, source)| proven(source)).map(|(name, source)| (name, source, rest))
+        let proven = |(dialect, rest), by_secret: bool| {
+            let mut of_dialect = self.sources.iter().filter(|(_, source)| source.dialect == dialect);
+            let is_it =
+                |source: &Source| source.has_secret() == by_secret && source.prove(from.ip(), &posted(rest)).is_ok();
+            of_dialect.find(|(_, source)| is_it(source)).map(|(name, source)| (name, source, rest))
+        };
+        let named = SourceName::parse(first).ok().and_then(|name| self.sources.get_key_value(&name));
+        // ntfy's topics stand in the first place of a path, and a message as JSON has none.
+        let last = built_in.unwrap_or((Dialect::Ntfy, path));
+        built_in
+            .and_then(|built_in| proven(built_in, true))
+            .or_else(|| named.map(|(name, source)| (name, source, rest)))
+            .or_else(|| proven(last, true))
+            .or_else(|| proven(last, false))
     }
 
     async fn bring(&self, source: &Source, from: SocketAddr, posted: &Posted<'_>, at_once: bool) -> Outcome {
@@ -381,6 +388,35 @@ impl Answers for Intake {
         self.count(name, source, &outcome);
         answer(source.dialect, &posted, &outcome)
     }
+}
+
+/// Where senders of a dialect have a path built in, at which a source is found by its secret.
+const BUILT_IN: &[(Dialect, &str)] = &[
+    (Dialect::Hookshot, "/webhook/SECRET"),
+    (Dialect::Gotify, "/message"),
+    (Dialect::Discord, "/api/webhooks/ID/SECRET"),
+    (Dialect::Slack, "/services/SECRET"),
+    (Dialect::Ping, "/ping/SECRET"),
+    (Dialect::Ntfy, "/TOPIC"),
+];
+
+/// Whether each source is found by a secret of its own, where several could be found at one path.
+///
+/// # Errors
+/// [`FailureKind::Config`]: two of them have the same.
+fn are_told_apart(sources: &BTreeMap<SourceName, Source>) -> Result<(), Failure> {
+    for (place, (name, source)) in sources.iter().enumerate() {
+        let Some((_, path)) = BUILT_IN.iter().find(|(dialect, _)| *dialect == source.dialect) else { continue };
+        let others = sources.iter().take(place).filter(|(_, other)| other.dialect == source.dialect);
+        if let Some((other, _)) = others.into_iter().find(|(_, other)| other.shares_a_secret_with(source)) {
+            let words = format!(
+                "[sources.{other}] and [sources.{name}] have the same secret, so nobody knows whose a request to {path} is: \
+                 give each its own, or let one source speak in several conversations"
+            );
+            return Err(Failure::new(FailureKind::Config, words));
+        }
+    }
+    Ok(())
 }
 
 /// What a request is, so that another one of the same name is seen: what was read of it, since some senders put their words

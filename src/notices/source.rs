@@ -179,6 +179,11 @@ impl Source {
         !self.secrets.is_empty()
     }
 
+    /// Whether a secret of the one is a secret of the other.
+    pub(super) fn shares_a_secret_with(&self, other: &Self) -> bool {
+        self.secrets.iter().any(|secret| other.secrets.iter().any(|theirs| theirs.expose() == secret.expose()))
+    }
+
     /// Whether a request may be believed. What its proof has in it that no other has is said, so that it is taken once.
     ///
     /// # Errors

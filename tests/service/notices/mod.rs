@@ -6,6 +6,7 @@ mod gathered;
 mod kept;
 mod real_room;
 mod mail;
+mod paths;
 mod requests;
 mod scene;
 mod senders;

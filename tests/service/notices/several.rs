@@ -11,7 +11,7 @@ use sealbridge_loopback::{How, More, Saying, Says};
 
 use super::scene::{SOON, Scene};
 
-fn source(name: &str, format: &str, lines: &str) -> String {
+pub(super) fn source(name: &str, format: &str, lines: &str) -> String {
     format!("[sources.{name}]\nformat = \"{format}\"\nto = [\"a/room\"]\n{lines}")
 }
 

@@ -1,0 +1,75 @@
+//! At which paths sources are found.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
+
+use sealbridge::{config, operator::FailureKind, service::Service};
+use sealbridge_contract::RootKey;
+use sealbridge_loopback::Says;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    scene::{SECRET, Scene},
+    several::source,
+};
+use crate::running::ROOT;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn path_that_senders_have_built_in_is_taken_by_no_source_of_that_name() {
+    let sections = [
+        source("ping", "ping", "secret_files = [OLD]\n"),
+        source("backup", "ping", "secret_files = [SECRET]\n"),
+        source("webhook", "raw", ""),
+        source("hook", "hookshot", "secret_files = [SECRET]\n"),
+    ];
+    let mut scene = Scene::set(&sections.concat(), Says::Encrypted).await;
+    assert_eq!(scene.post(&format!("/ping/{SECRET}/fail"), &[], "the disk is full").await.status, 200);
+    let heard = scene.hears("the failure", |heard| heard.words.as_str().contains("the disk is full")).await;
+    assert_eq!(heard.author.as_ref().map(|name| name.as_str()), Some("backup"));
+    assert_eq!(scene.post("/ping/the%20one%20before/1", &[], "").await.status, 200);
+    scene.hears("its own", |heard| heard.author.as_ref().is_some_and(|name| name.as_str() == "ping")).await;
+    assert_eq!(scene.post("/ping/another", &[], "").await.status, 401);
+
+    assert_eq!(scene.post(&format!("/webhook/{SECRET}"), &[("content-type", "text/plain")], "built").await.status, 200);
+    let heard = scene.hears("the build", |heard| heard.words.as_str().contains("built")).await;
+    assert_eq!(heard.author.as_ref().map(|name| name.as_str()), Some("hook"));
+    assert_eq!(scene.post("/webhook", &[], "by its name").await.status, 200);
+    let heard = scene.hears("the other", |heard| heard.words.as_str().contains("by its name")).await;
+    assert_eq!(heard.author.as_ref().map(|name| name.as_str()), Some("webhook"));
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_sources_that_one_secret_would_find_at_one_path_are_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["one", "two", "three"] {
+        let file = folder.path().join(name);
+        fs::write(&file, if name == "three" { "another" } else { "battery" }).expect("it is written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is private");
+    }
+    let run = async |format: &str, other: &str, secret: &str| {
+        let secret_of = |secret: &str| format!("secret_files = [{:?}]\n", folder.path().join(secret));
+        let text = format!(
+            "[service]\nstate = {:?}\n[accounts.a]\nnetwork = \"loopback\"\nhub = \"refused\"\nconversations = [\"room\"]\n{}{}",
+            folder.path().join("state"),
+            source("builds", format, &secret_of("one")),
+            source("deploys", other, &secret_of(secret)),
+        );
+        let config = config::load_text(Path::new("test.toml"), &text).expect("the config is sound");
+        let service = Service::open(Arc::new(config), RootKey::new(ROOT)).await.expect("the journal opens");
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let ran = service.run(stop).await;
+        service.close().await;
+        ran
+    };
+    let refused = run("hookshot", "hookshot", "two").await.expect_err("one of them would never be heard");
+    assert_eq!(refused.kind, FailureKind::Config);
+    assert!(["builds", "deploys", "/webhook/"].iter().all(|part| refused.words.contains(part)), "{refused:?}");
+    assert!(!refused.words.contains("battery"), "{refused:?}");
+    // Other secrets, other paths, and sources that have no path but their own.
+    for (format, other, secret) in
+        [("hookshot", "hookshot", "three"), ("hookshot", "slack", "two"), ("raw", "raw", "two")]
+    {
+        assert!(run(format, other, secret).await.is_ok(), "{format} {other} {secret}");
+    }
+}
