@@ -115,7 +115,10 @@ impl Intake {
     }
 
     async fn bring(&self, source: &Source, from: SocketAddr, posted: &Posted<'_>, at_once: bool) -> Outcome {
-        let Ok(once) = source.prove(from.ip(), posted) else { return Outcome::NotProven };
+        let once = match source.prove(from.ip(), posted) {
+            Ok(once) => once,
+            Err(outcome) => return outcome,
+        };
         match idempotency_key(posted.headers) {
             Ok(given) => self.take(source, posted, (given, once.as_deref()), at_once).await,
             Err(refused) => Outcome::Refused(refused),
@@ -481,7 +484,8 @@ fn counted(outcome: &Outcome) -> Requested {
         Outcome::Arrived { .. } => Requested::Arrived,
         Outcome::Queued { .. } => Requested::Kept,
         Outcome::Silent => Requested::Silent,
-        Outcome::Refused(_) | Outcome::NotProven | Outcome::ByPolicy { .. } | Outcome::Conflict => Requested::Refused,
+        Outcome::Refused(_) | Outcome::NotProven | Outcome::Elsewhere => Requested::Refused,
+        Outcome::ByPolicy { .. } | Outcome::Conflict => Requested::Refused,
         Outcome::TooMany { .. } | Outcome::NotNow { .. } => Requested::NotNow,
     }
 }

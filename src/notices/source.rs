@@ -5,18 +5,19 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue, header, uri::Authority};
 use sealbridge_contract::{SecretBytes, Timestamp};
 use tokio::sync::{MappedMutexGuard, MutexGuard, Semaphore, SemaphorePermit};
 use url::Url;
 
 use super::{
     Desk, Dialect, NotTaken, Origin, Posted, SourceName,
+    answers::Outcome,
     brought::Author,
     calling::Calls,
     escalation::Escalation,
     gather::{Gathered, Policy},
-    proof::{self, NotProven, Rules},
+    proof::{self, Rules},
     silence,
     together::Together,
     vigil::Vigil,
@@ -96,13 +97,13 @@ impl Source {
         let api = section.api.as_deref().map(silence::address).transpose().map_err(wrong)?;
         let vigil = section.expect_every.map(|every| Vigil::new(every.0, section.expect_alert.clone(), now));
         let escalation = Escalation::of(name, section);
-        let header = |named: &Option<String>, key: &str| {
+        let header_of = |named: &Option<String>, key: &str| {
             let wrong = |_| Failure::new(FailureKind::Config, format!("`{key}` is no header's name"));
             named.as_deref().map(HeaderName::try_from).transpose().map_err(wrong)
         };
         let usual = Rules::default();
-        let signature = header(&section.signature_header, "signature_header")?.unwrap_or(usual.signature);
-        let timestamp = header(&section.timestamp_header, "timestamp_header")?;
+        let signature = header_of(&section.signature_header, "signature_header")?.unwrap_or(usual.signature);
+        let timestamp = header_of(&section.timestamp_header, "timestamp_header")?;
         let rules = Rules { signature, timestamp, ..Rules::default() };
         Ok(Self {
             dialect: section.format,
@@ -187,13 +188,15 @@ impl Source {
     /// Whether a request may be believed. What its proof has in it that no other has is said, so that it is taken once.
     ///
     /// # Errors
-    /// [`NotProven`].
-    pub(super) fn prove(&self, from: IpAddr, posted: &Posted<'_>) -> Result<Option<String>, NotProven> {
+    /// [`Outcome::NotProven`], and without a secret [`Outcome::Elsewhere`].
+    pub(super) fn prove(&self, from: IpAddr, posted: &Posted<'_>) -> Result<Option<String>, Outcome> {
         if !self.has_secret() {
-            let here = from.to_canonical().is_loopback() && !came_through(posted.headers);
-            return if here { Ok(None) } else { Err(NotProven) };
+            let headers = posted.headers;
+            let here = from.to_canonical().is_loopback() && !came_through(headers) && !is_for_another(headers);
+            return if here { Ok(None) } else { Err(Outcome::Elsewhere) };
         }
-        proof::check(self.dialect, posted, &self.secrets, &self.rules).map(|proven| proven.once)
+        let proven = proof::check(self.dialect, posted, &self.secrets, &self.rules);
+        proven.map(|proven| proven.once).map_err(|proof::NotProven| Outcome::NotProven)
     }
 
     /// Whether it may make one more request now.
@@ -226,4 +229,18 @@ fn came_through(headers: &HeaderMap) -> bool {
         "sec-fetch-mode",
     ];
     SIGNS.iter().any(|name| headers.contains_key(*name))
+}
+
+/// Whether a request is for another host than this machine, by its own word. A page of another's can have its name lead to
+/// this machine, and what its browser asks then is from the page's own server, as far as the browser knows.
+fn is_for_another(headers: &HeaderMap) -> bool {
+    let is_ours = |host: &HeaderValue| host.to_str().is_ok_and(is_this_machine);
+    headers.get_all(header::HOST).iter().any(|host| !is_ours(host))
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host();
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }

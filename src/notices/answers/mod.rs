@@ -17,6 +17,10 @@ use super::{Dialect, Posted, dialects::Refused};
 /// Where one looks how a notice stands, before its id.
 pub const DELIVERIES: &str = "/api/v1/deliveries/";
 
+/// Whoever reads it may set up the source; a page in a browser learns nothing by it.
+const ELSEWHERE: &str = "a source without a secret hears programs of this machine alone, at a loopback address, and neither \
+                         proxies nor browsers: give it a secret with `sealbridge sources rotate`";
+
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -38,6 +42,8 @@ pub enum Outcome {
     Refused(Refused),
     /// It is not proven from whom it is.
     NotProven,
+    /// Its source has no secret, and it is not from a program of this machine, as far as can be seen.
+    Elsewhere,
     /// It may be said nowhere.
     ByPolicy {
         /// Why, in our own words.
@@ -74,6 +80,7 @@ impl Outcome {
             Self::Queued { .. } => StatusCode::ACCEPTED,
             Self::Refused(refused) => refused.status(),
             Self::NotProven => StatusCode::UNAUTHORIZED,
+            Self::Elsewhere => StatusCode::FORBIDDEN,
             Self::ByPolicy { .. } | Self::Conflict => StatusCode::CONFLICT,
             Self::TooMany { .. } if heeds_429(dialect) => StatusCode::TOO_MANY_REQUESTS,
             Self::TooMany { .. } | Self::NotNow { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -86,6 +93,7 @@ impl Outcome {
             Self::Arrived { .. } | Self::Queued { .. } | Self::Silent => String::new(),
             Self::Refused(refused) => refused.to_string(),
             Self::NotProven => super::proof::NotProven.to_string(),
+            Self::Elsewhere => ELSEWHERE.to_owned(),
             Self::ByPolicy { why } | Self::NotNow { why, .. } => why.clone(),
             Self::Conflict => "this idempotency key was used for something else".to_owned(),
             Self::TooMany { .. } => "more requests than this source may make".to_owned(),

@@ -41,6 +41,7 @@ fn answer_says_what_is_so() {
         assert_eq!(told(dialect, &request, &Outcome::Silent).0, 200);
         for (outcome, status) in [
             (Outcome::NotProven, 401),
+            (Outcome::Elsewhere, 403),
             (Outcome::ByPolicy { why: "x".to_owned() }, 409),
             (Outcome::Conflict, 409),
             (Outcome::Refused(Refused::TooMuch("x")), 413),
@@ -135,6 +136,7 @@ fn nothing_that_a_sender_wrote_becomes_a_header_of_the_answer() {
         Outcome::Refused(Refused::Method("POST or PUT")),
         not_now(),
         Outcome::NotProven,
+        Outcome::Elsewhere,
     ];
     let known = ["content-type", "location", "retry-after", "allow", "www-authenticate", "sealbridge-delivery"];
     for (dialect, _) in Dialect::ALL {

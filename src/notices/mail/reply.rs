@@ -144,7 +144,7 @@ impl Reply {
             Outcome::TooMany { .. } => (451, [4, 7, 0]),
             Outcome::Refused(Refused::TooMuch(_)) => (552, [5, 3, 4]),
             Outcome::Refused(_) => (554, [5, 6, 0]),
-            Outcome::NotProven | Outcome::ByPolicy { .. } | Outcome::Conflict => (550, [5, 7, 1]),
+            Outcome::NotProven | Outcome::Elsewhere | Outcome::ByPolicy { .. } | Outcome::Conflict => (550, [5, 7, 1]),
         };
         let words = match outcome {
             Outcome::Arrived { id, .. } => format!("Arrived, encrypted: {id}"),

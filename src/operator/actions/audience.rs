@@ -78,7 +78,7 @@ pub(super) async fn show(host: &dyn Host, of: &Place, from: Option<&Address>) ->
     for at in &ends {
         if notices::is_source(at) {
             let what = match (notices::is_operator(at), from) {
-                (_, Some(_)) => "Words of programs and of the operator come from the bridge itself",
+                (_, Some(_)) => "What programs and the operator bring",
                 (true, None) => "What `sealbridge send` brings",
                 (false, None) => "A source of yours: what programs bring",
             };

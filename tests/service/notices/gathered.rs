@@ -270,8 +270,10 @@ async fn whoever_does_not_wait_for_the_answer_is_counted_once_all_the_same() {
     let mut first = None;
     for number in 0..MANY {
         let (key, words) = (format!("key {number}"), format!("notice {number}"));
-        let head =
-            format!("POST /job HTTP/1.1\r\nhost: x\r\nidempotency-key: {key}\r\ncontent-length: {}\r\n", words.len());
+        let head = format!(
+            "POST /job HTTP/1.1\r\nhost: localhost\r\nidempotency-key: {key}\r\ncontent-length: {}\r\n",
+            words.len()
+        );
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, scene.port)).await.expect("it listens");
         stream.write_all(format!("{head}\r\n{words}").as_bytes()).await.expect("it hears");
         drop(stream);

@@ -1,6 +1,7 @@
 //! What no person wrote: words of the operator, of pipes and of programs, into encrypted conversations.
 
 mod alerts;
+mod doors;
 mod escalated;
 mod gathered;
 mod kept;
