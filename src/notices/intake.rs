@@ -17,7 +17,7 @@ use super::{
     following::Following,
     gather::Gathering,
     mail,
-    server::Answers,
+    server::{Admission, Answers},
     silence,
     source::Source,
     together::is_together,
@@ -369,28 +369,45 @@ impl Intake {
 }
 
 impl Answers for Intake {
-    async fn answer(&self, from: SocketAddr, head: Parts, body: Bytes) -> Response<Vec<u8>> {
+    async fn admit(&self, from: SocketAddr, head: &Parts) -> Admission {
         let path = head.uri.path();
         if let Some(id) = path.strip_prefix(DELIVERIES) {
-            return self.look_up(id).await;
+            return Admission::Answered(self.look_up(id).await);
         }
-        let at = self.clock().now();
-        let posted = |path| Posted {
-            method: &head.method,
-            path,
-            query: head.uri.query(),
-            headers: &head.headers,
-            body: &body,
-            at,
-        };
+        let posted = |path| as_posted(head, path, &[], self.clock().now());
         let Some((name, source, rest)) = self.find(path, from, posted) else {
-            return json(StatusCode::NOT_FOUND, &serde_json::json!({ "error": "there is no such source" }));
+            return Admission::Answered(no_such_source());
         };
+        let posted = posted(rest);
+        if source.proves_by_the_body(&posted) {
+            return Admission::ByItsBody;
+        }
+        match source.prove(from.ip(), &posted) {
+            Ok(_) => Admission::Proven,
+            Err(outcome) => {
+                self.count(name, source, &outcome);
+                Admission::Answered(answer(source.dialect, &posted, &outcome))
+            }
+        }
+    }
+
+    async fn answer(&self, from: SocketAddr, head: Parts, body: Bytes) -> Response<Vec<u8>> {
+        let at = self.clock().now();
+        let posted = |path| as_posted(&head, path, &body, at);
+        let Some((name, source, rest)) = self.find(head.uri.path(), from, posted) else { return no_such_source() };
         let posted = posted(rest);
         let outcome = self.bring(source, from, &posted, wants_no_waiting(&head.headers)).await;
         self.count(name, source, &outcome);
         answer(source.dialect, &posted, &outcome)
     }
+}
+
+fn as_posted<'a>(head: &'a Parts, path: &'a str, body: &'a [u8], at: Timestamp) -> Posted<'a> {
+    Posted { method: &head.method, path, query: head.uri.query(), headers: &head.headers, body, at }
+}
+
+fn no_such_source() -> Response<Vec<u8>> {
+    json(StatusCode::NOT_FOUND, &serde_json::json!({ "error": "there is no such source" }))
 }
 
 /// Where senders of a dialect have a path built in, at which a source is found by its secret.

@@ -54,5 +54,5 @@ pub use incidents::{Acknowledged, Known, KnownAlert, Step, Told};
 pub use intake::{Intake, Silenced};
 pub use name::{ACCOUNT, LINKS, Origin, SourceName, account, is_operator, is_source};
 pub use notice::{Alert, Attachment, Incident, Notice, Posted, Severity};
-pub use server::{Answers, Server};
+pub use server::{Admission, Answers, Server};
 pub use standing::Standing;

@@ -199,6 +199,11 @@ impl Source {
         proven.map(|proven| proven.once).map_err(|proof::NotProven| Outcome::NotProven)
     }
 
+    /// Whether [`Self::prove`] can't tell before the body is there.
+    pub(super) fn proves_by_the_body(&self, posted: &Posted<'_>) -> bool {
+        self.has_secret() && proof::needs_the_body(self.dialect, posted, &self.rules)
+    }
+
     /// Whether it may make one more request now.
     pub(super) fn may_ask(&self, now: Timestamp) -> bool {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner).takes(now)

@@ -66,13 +66,10 @@ pub fn check(dialect: Dialect, posted: &Posted<'_>, secrets: &[Secret], rules: &
             let hex = given.strip_prefix("sha256=").ok_or(NotProven)?;
             hmac_of(secrets, hex, &[posted.body]).map(signed)
         }
-        Dialect::Gitea => {
-            let names = ["x-forgejo-signature", "x-gitea-signature", "x-gogs-signature"];
-            match names.iter().find_map(|name| header(posted, name)) {
-                Some(hex) => hmac_of(secrets, hex, &[posted.body]).map(signed),
-                None => shown(dialect, posted, secrets),
-            }
-        }
+        Dialect::Gitea => match GITEA.iter().find_map(|name| header(posted, name)) {
+            Some(hex) => hmac_of(secrets, hex, &[posted.body]).map(signed),
+            None => shown(dialect, posted, secrets),
+        },
         Dialect::Grafana => match (posted.headers.get(&rules.signature), &rules.timestamp) {
             (Some(_), _) | (_, Some(_)) => grafana(posted, secrets, rules),
             (None, None) => shown(dialect, posted, secrets),
@@ -80,6 +77,22 @@ pub fn check(dialect: Dialect, posted: &Posted<'_>, secrets: &[Secret], rules: &
         Dialect::StandardWebhooks => standard(posted, secrets, rules),
         Dialect::Gitlab if posted.headers.contains_key("webhook-signature") => standard(posted, secrets, rules),
         _ => shown(dialect, posted, secrets),
+    }
+}
+
+/// Where Forgejo, Gitea and Gogs put their signatures.
+const GITEA: [&str; 3] = ["x-forgejo-signature", "x-gitea-signature", "x-gogs-signature"];
+
+/// Whether only the body can tell if a request is proven: it has a signature. Otherwise [`check`] needs none of the body.
+#[must_use]
+pub fn needs_the_body(dialect: Dialect, posted: &Posted<'_>, rules: &Rules) -> bool {
+    let has = |name: &&str| posted.headers.contains_key(*name);
+    match dialect {
+        Dialect::Github => has(&"x-hub-signature-256"),
+        Dialect::Gitea => GITEA.iter().any(has),
+        Dialect::Grafana => posted.headers.contains_key(&rules.signature),
+        Dialect::StandardWebhooks | Dialect::Gitlab => has(&"webhook-signature"),
+        _ => false,
     }
 }
 

@@ -9,9 +9,9 @@ use base64::{
 use http::HeaderName;
 use sealbridge_contract::{SecretBytes, Timestamp};
 
-use super::{NotProven, Proven, Rules, Secret, check, mac, path_secret};
+use super::{NotProven, Proven, Rules, Secret, check, mac, needs_the_body, path_secret};
 use crate::notices::{
-    Dialect,
+    Dialect, Posted,
     fixture::{self, Request},
 };
 
@@ -34,6 +34,10 @@ fn proven(dialect: Dialect, request: &Request, secret: &str) {
     for all in [&["other"][..], &["other", "another"], &[""], &[]] {
         assert_eq!(asked(dialect, request, all), Err(NotProven), "{dialect} with {all:?}");
     }
+    // Before its body is there it is known whether that is needed.
+    let head = Posted { body: &[], ..request.posted() };
+    let by_head = check(dialect, &head, &secrets(&[secret]), &Rules::default()).is_ok();
+    assert_eq!(by_head, !needs_the_body(dialect, &head, &Rules::default()), "{dialect}");
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,10 +1,20 @@
 //! Who is heard at all, and how much is taken in of a request before that is known.
 
 use sealbridge_loopback::Says;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
 
-use super::{requests::raw, scene::Scene};
+use super::{
+    requests::{bearer, raw},
+    scene::{SECRET, SOON, Scene},
+};
 
 const OPEN: &str = "[sources.job]\nformat = \"raw\"\nto = [\"a/room\"]\n";
+const GUARDED: &str = "[sources.job]\nformat = \"raw\"\nto = [\"a/room\"]\nsecret_files = [SECRET]\n\
+                       [sources.forge]\nformat = \"github\"\nto = [\"a/room\"]\nsecret_files = [SECRET]\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn source_without_a_secret_is_no_open_door_to_a_page_whose_name_leads_to_this_machine() {
@@ -38,5 +48,80 @@ async fn source_without_a_secret_is_no_open_door_to_a_page_whose_name_leads_to_t
     .await;
     assert!(!two.contains(" 200 "), "{two}");
     assert_eq!(scene.heard().len(), 11, "{:?}", scene.heard());
+    scene.stop().await;
+}
+
+/// What is answered to a request of which nothing but the head has come.
+async fn answered(port: u16, method: &str, path: &str, headers: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("it listens");
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+    stream.write_all(head.as_bytes()).await.expect("it is taken");
+    let mut answer = [0; 4096];
+    let read = timeout(SOON, stream.read(&mut answer)).await.expect("it is answered before its body is there");
+    String::from_utf8_lossy(&answer[..read.expect("it is read")]).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_heard_is_told_before_their_body_is_read() {
+    let mut scene = Scene::set(GUARDED, Says::Encrypted).await;
+    let proven = format!("Authorization: {}\r\n", bearer(SECRET));
+    let long = "Content-Length: 60000\r\n";
+    let packed = format!("{proven}{long}Content-Encoding: gzip\r\n");
+    let too_long = format!("{proven}Content-Length: 70000\r\n");
+    for (method, path, headers, status) in [
+        ("POST", "/nowhere", long, 404),
+        ("POST", "/webhook/none", long, 404),
+        ("POST", "/job", long, 401),
+        ("POST", "/forge", long, 401),
+        ("GET", "/api/v1/deliveries/none", long, 404),
+        ("POST", "/job", &packed, 415),
+        ("POST", "/job", &too_long, 413),
+        ("POST", "/nowhere", &too_long, 404),
+    ] {
+        let answer = answered(scene.port, method, path, headers).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {headers} {answer}");
+    }
+    let identity = [("authorization", bearer(SECRET)), ("content-encoding", "identity".to_owned())];
+    let identity: Vec<_> = identity.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    assert_eq!(scene.post("/job", &identity, "as it is").await.status, 200);
+    // Whoever sends all of it first hears the answer too, and can go on.
+    let body = "x".repeat(60_000);
+    let head = |path: &str, more: &str, length: usize| {
+        format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{more}Content-Length: {length}\r\n\r\n")
+    };
+    let mut stream = TcpStream::connect(("127.0.0.1", scene.port)).await.expect("it listens");
+    let all = format!(
+        "{}{body}{}on",
+        head("/nowhere", "", body.len()),
+        head("/job", &format!("{proven}Connection: close\r\n"), 2)
+    );
+    stream.write_all(all.as_bytes()).await.expect("it is taken");
+    let mut answers = String::new();
+    timeout(SOON, stream.read_to_string(&mut answers)).await.expect("it ends").expect("it is read");
+    assert!(answers.contains("HTTP/1.1 404 ") && answers.contains("HTTP/1.1 200 "), "{answers}");
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_of_whoever_is_not_proven_delay_nobody_who_is() {
+    let mut scene = Scene::set_with("1MiB", GUARDED, Says::Encrypted).await;
+    let mut held = Vec::new();
+    let forged = format!("X-Hub-Signature-256: sha256={}\r\n", "0".repeat(64));
+    for (path, more) in [("/nowhere", ""), ("/job", ""), ("/forge", forged.as_str()), ("/api/v1/deliveries/x", "")] {
+        for _ in 0..10 {
+            let mut stream = TcpStream::connect(("127.0.0.1", scene.port)).await.expect("it listens");
+            let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{more}Content-Length: 1000000\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.expect("it is taken");
+            // It may be cut off, which is an answer too.
+            let _ = timeout(SOON, stream.write_all(&[b'x'; 70_000])).await.expect("it is taken in, or cut off");
+            held.push(stream);
+        }
+    }
+    let proof = bearer(SECRET);
+    let proof = [("authorization", proof.as_str())];
+    let post = scene.post("/job", &proof, vec![b'x'; 108_000]);
+    let answer = timeout(SOON, post).await.expect("it waits for none of them");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    drop(held);
     scene.stop().await;
 }

@@ -22,6 +22,8 @@ pub(super) struct Scene {
     pub(super) port: u16,
     /// Where mail is taken.
     pub(super) mail: u16,
+    /// The largest request.
+    most_body: &'static str,
     sections: String,
     within: &'static str,
     pub(super) running: Option<Running>,
@@ -34,11 +36,20 @@ pub(super) fn account() -> AccountName {
 impl Scene {
     /// `sections`: the config's sources, with `SECRET` and `OLD` for files with secrets, and `ANN` for her id.
     pub(super) async fn set(sections: &str, says: Says) -> Self {
-        Self::waiting(sections, says, "2s").await
+        Self::made(sections, says, "2s", "64KiB").await
     }
 
     /// The same, where senders wait for so long to hear what became of their notice.
     pub(super) async fn waiting(sections: &str, says: Says, within: &'static str) -> Self {
+        Self::made(sections, says, within, "64KiB").await
+    }
+
+    /// The same with requests of up to so many bytes.
+    pub(super) async fn set_with(most_body: &'static str, sections: &str, says: Says) -> Self {
+        Self::made(sections, says, "2s", most_body).await
+    }
+
+    async fn made(sections: &str, says: Says, within: &'static str, most_body: &'static str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let hub = LoopbackHub::fresh("alerts");
         let room = hub.conversation("room", says);
@@ -57,19 +68,20 @@ impl Scene {
         let sections = sections.replace("SECRET", &place("secret")).replace("OLD", &place("old"));
         let sections = sections.replace("ANN", ann.id().as_str());
         let [port, mail] = [(); 2].map(|()| free_port().expect("a port"));
-        let mut scene = Self { folder, hub, ann, room, other, port, mail, sections, within, running: None };
+        let mut scene = Self { folder, hub, ann, room, other, port, mail, within, most_body, sections, running: None };
         scene.start().await;
         scene
     }
 
     pub(super) async fn start(&mut self) {
         let text = format!(
-            "[service]\nstate = {:?}\n[notices]\nlisten = \"127.0.0.1:{}\"\nlisten_mail = \"127.0.0.1:{}\"\nanswer_within = {:?}\nmost_body = \"64KiB\"\n\
+            "[service]\nstate = {:?}\n[notices]\nlisten = \"127.0.0.1:{}\"\nlisten_mail = \"127.0.0.1:{}\"\nanswer_within = {:?}\nmost_body = \"{}\"\n\
              [accounts.a]\nnetwork = \"loopback\"\nhub = \"{}\"\nconversations = [\"room\", \"other\"]\n{}",
             self.state(),
             self.port,
             self.mail,
             self.within,
+            self.most_body,
             self.hub.name(),
             self.sections,
         );
