@@ -1,6 +1,15 @@
 //! Requests of sources: whose they are, whether they may be believed, what they say, and what they are answered.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    net::SocketAddr,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
@@ -70,11 +79,8 @@ impl Intake {
     /// [`FailureKind::Config`]: one can't be read, or is none.
     pub fn new(config: &Config, desk: Arc<Desk>, spool: Arc<dyn Spool>, meters: Arc<Meters>) -> Result<Self, Failure> {
         let now = desk.clock().now();
-        let mut sources = BTreeMap::new();
-        for (name, section) in &config.sources {
-            let failed = |failure: Failure| failure.while_doing(&format!("[sources.{name}]"));
-            sources.insert(name.clone(), Source::open(name, section, now).map_err(failed)?);
-        }
+        let opened = config.sources.iter().map(|(name, section)| Ok((name.clone(), Source::open(name, section, now)?)));
+        let sources = opened.collect::<Result<_, Failure>>()?;
         are_told_apart(&sources)?;
         let within = config.notices.answer_within.0;
         Ok(Self { desk, spool, meters, sources, within, stopping: CancellationToken::new() })
@@ -408,6 +414,35 @@ fn as_posted<'a>(head: &'a Parts, path: &'a str, body: &'a [u8], at: Timestamp) 
 
 fn no_such_source() -> Response<Vec<u8>> {
     json(StatusCode::NOT_FOUND, &serde_json::json!({ "error": "there is no such source" }))
+}
+
+/// Looks at what the service reads of its sources when it starts. Says which of their files only somebody else may look at:
+/// of these nothing is known.
+///
+/// # Errors
+/// [`FailureKind::Config`]: what the service would not start with.
+pub fn look_at(config: &Config) -> Result<Vec<PathBuf>, Failure> {
+    let (mut sources, mut unseen) = (BTreeMap::new(), Vec::new());
+    for (name, section) in &config.sources {
+        let files = section.secret_files.iter().chain(&section.template);
+        let before = unseen.len();
+        unseen.extend(files.filter(|file| is_somebody_elses(file)).cloned());
+        if unseen.len() == before {
+            sources.insert(name.clone(), Source::open(name, section, Timestamp(0))?);
+        }
+    }
+    are_told_apart(&sources)?;
+    Ok(unseen)
+}
+
+/// Whether a file is not for whoever asks. Root can look at it, and does not run the service.
+fn is_somebody_elses(file: &Path) -> bool {
+    let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    match fs::metadata(file) {
+        Ok(meta) if rustix::process::geteuid().is_root() => meta.uid() != 0,
+        Ok(meta) => meta.is_file() && File::open(file).is_err_and(|error| is_denied(&error)),
+        Err(error) => is_denied(&error),
+    }
 }
 
 /// Where senders of a dialect have a path built in, at which a source is found by its secret.

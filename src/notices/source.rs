@@ -76,6 +76,10 @@ impl Source {
     /// # Errors
     /// [`FailureKind::Config`]: one can't be read, or is none.
     pub(super) fn open(name: &SourceName, section: &config::Source, now: Timestamp) -> Result<Self, Failure> {
+        Self::read(name, section, now).map_err(|failure| failure.while_doing(&format!("[sources.{name}]")))
+    }
+
+    fn read(name: &SourceName, section: &config::Source, now: Timestamp) -> Result<Self, Failure> {
         let mut secrets = Vec::new();
         for file in &section.secret_files {
             let secret = secrets::read_file(file)?;

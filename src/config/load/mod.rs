@@ -4,6 +4,7 @@ mod document;
 mod known;
 mod names;
 mod problems;
+mod programs;
 mod telling;
 
 use std::{
@@ -13,7 +14,7 @@ use std::{
 };
 
 use config::{ConfigError, Environment, File, FileFormat, Value};
-use sealbridge_contract::{AccountName, PersonId, message::Mention};
+use sealbridge_contract::AccountName;
 use serde::Deserialize;
 
 use self::document::Document;
@@ -23,11 +24,9 @@ pub use self::{
     names::variable_for,
     problems::{Place, Position, Problem, Problems},
 };
-use super::{
-    Admin, Commander, Config, FixedLink, Format, Journal, Level, Listener, Log, Notices, Operator, Service, Source,
-};
+use super::{Admin, Config, FixedLink, Format, Journal, Level, Listener, Log, Notices, Operator, Service, Source};
 use crate::{
-    notices::{self, Severity, SourceName},
+    notices::{self, SourceName},
     store::LinkName,
     transports::AccountConfig,
 };
@@ -282,13 +281,7 @@ impl<'a> Loading<'a> {
                 self.problem(&format!("links.{name}"), words.into());
             }
         }
-        if config.notices.listen_mail.is_some_and(|at| !at.ip().is_loopback()) {
-            let words = "mail is taken from this machine alone, since it comes without TLS: name a loopback address";
-            self.problem("notices.listen_mail", words.into());
-        }
-        for (name, source) in &config.sources {
-            self.check_source(name, source, config);
-        }
+        self.check_notices(config);
         if let Some(admin) = &config.admin
             && !config.accounts.contains_key(&admin.account)
         {
@@ -306,80 +299,6 @@ impl<'a> Loading<'a> {
         }
         if let Err(words) = config.operator.check_level() {
             self.problem("operator.level", words);
-        }
-    }
-
-    fn check_source(&mut self, name: &SourceName, source: &Source, config: &Config) {
-        if source.to.is_empty() {
-            self.problem(&format!("sources.{name}.to"), "a source is said in one conversation or more".into());
-        }
-        if source.secret_files.len() > Source::MOST_SECRETS {
-            let words = format!("{} secrets are valid at once, and no more", Source::MOST_SECRETS);
-            self.problem(&format!("sources.{name}.secret_files"), words);
-        }
-        if source.secret_files.is_empty() && config.notices.listen.is_some_and(|at| !at.ip().is_loopback()) {
-            let words = "a source without a secret is taken from this machine alone: name a secret, or let \
-                         `notices.listen` be a loopback address";
-            self.problem(&format!("sources.{name}.secret_files"), words.into());
-        }
-        if let Some(Err(words)) = source.api.as_deref().map(notices::silence::address) {
-            self.problem(&format!("sources.{name}.api"), words);
-        }
-        let headers = [("signature_header", &source.signature_header), ("timestamp_header", &source.timestamp_header)];
-        for (key, header) in headers {
-            if header.as_ref().is_some_and(|header| http::HeaderName::try_from(header).is_err()) {
-                let words = "a header's name has letters, digits and - alone, such as \"X-Signature\"";
-                self.problem(&format!("sources.{name}.{key}"), words.into());
-            }
-        }
-        match (source.expect_every, &source.expect_alert) {
-            (None, Some(_)) => {
-                let words = "say with `expect_every` how long it may be away";
-                self.problem(&format!("sources.{name}.expect_alert"), words.into());
-            }
-            (Some(every), _) if every.0.as_secs() == 0 => {
-                self.problem(&format!("sources.{name}.expect_every"), "a second or longer".into());
-            }
-            _ => {}
-        }
-        if !(1..=86_400).contains(&source.gather_for.0.as_secs()) {
-            self.problem(&format!("sources.{name}.gather_for"), "from a second to a day".into());
-        }
-        if source.quiet_below == Severity::Low {
-            let words = "nothing matters less than that: name \"info\", \"warning\" or \"critical\"";
-            self.problem(&format!("sources.{name}.quiet_below"), words.into());
-        }
-        if source.quiet_zone.is_some() && source.quiet.is_none() {
-            self.problem(&format!("sources.{name}.quiet_zone"), "say with `quiet` from when until when".into());
-        }
-        let of_people = [("mention", &source.mention), ("escalate_mention", &source.escalate_mention)];
-        for (key, people) in of_people {
-            for (index, _) in people.iter().enumerate().filter(|(_, person)| !may_be_called(person, source, config)) {
-                let words = "who is called is a person there, as \"@name:server\", or everybody, \"@room\"";
-                self.problem(&format!("sources.{name}.{key}[{index}]"), words.into());
-            }
-        }
-        let is_to = !(source.escalate_to.is_empty() && source.escalate_mention.is_empty());
-        let escalation = match source.escalate_after {
-            Some(after) if after.0.as_secs() == 0 => Some(("escalate_after", "a second or longer")),
-            Some(_) if !is_to => {
-                Some(("escalate_after", "say with `escalate_to` where, or with `escalate_mention` to whom"))
-            }
-            None if is_to => Some((
-                if source.escalate_to.is_empty() { "escalate_mention" } else { "escalate_to" },
-                "say with `escalate_after` how long nobody may look after it",
-            )),
-            _ if source.to.iter().any(|to| source.escalate_to.contains(to)) => Some((
-                "escalate_to",
-                "it is said there already: name people with `escalate_mention`, or another conversation",
-            )),
-            _ => None,
-        };
-        if let Some((key, words)) = escalation {
-            self.problem(&format!("sources.{name}.{key}"), words.into());
-        }
-        if source.most_per_minute == 0 {
-            self.problem(&format!("sources.{name}.most_per_minute"), "more than nothing".into());
         }
     }
 
@@ -405,13 +324,4 @@ impl<'a> Loading<'a> {
             }
         }
     }
-}
-
-/// Whether somebody could be called where a source speaks.
-fn may_be_called(person: &str, source: &Source, config: &Config) -> bool {
-    let is_one = |account: &AccountName| {
-        let who = Commander { account: account.clone(), person: PersonId::new(person), key: None };
-        config.accounts.get(account).is_some_and(|account| account.check_commander(&who).is_ok())
-    };
-    person == Mention::EVERYBODY || source.to.iter().chain(&source.escalate_to).any(|to| is_one(&to.account))
 }

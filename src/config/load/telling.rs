@@ -75,6 +75,9 @@ fn without_value(words: &str) -> String {
     if !words.starts_with("invalid ") && !words.starts_with("unknown variant ") {
         return words.to_owned();
     }
+    if words == "invalid socket address syntax" {
+        return "expected an address and a port, as 127.0.0.1:9480".into();
+    }
     match words.rsplit_once("expected ") {
         Some((_, expected)) => format!("expected {expected}"),
         None => "has a value that does not fit".into(),

@@ -34,6 +34,13 @@ pub struct Notices {
     pub most_body: Size,
 }
 
+impl Notices {
+    /// As small may the largest request be, in bytes.
+    pub const LEAST_BODY: u64 = 1 << 10;
+    /// As large may it be, since some of these are in memory at once.
+    pub const MOST_BODY: u64 = 256 << 20;
+}
+
 impl Default for Notices {
     fn default() -> Self {
         Self {
@@ -146,7 +153,7 @@ fn most_per_minute() -> u32 {
 }
 
 fn gather_for() -> Period {
-    Period(Duration::from_secs(60))
+    Source::GATHERS_FOR
 }
 
 fn critical() -> Severity {
@@ -156,6 +163,8 @@ fn critical() -> Severity {
 impl Source {
     /// As many secrets are valid at once, so that one can be changed without a gap.
     pub const MOST_SECRETS: usize = 2;
+    /// The time in which a burst is counted by default.
+    pub const GATHERS_FOR: Period = Period(Duration::from_secs(60));
 
     /// Whether it speaks in a conversation, if only when nobody looks after what it said.
     #[must_use]

@@ -9,6 +9,7 @@ use sealbridge_contract::{Rule, adapt::bytes};
 use super::args::Arguments;
 use crate::{
     config::{self, Config, FixedLink},
+    notices,
     operator::{Failure, FailureKind, actions, output::Output},
     store::LinkName,
     transports,
@@ -56,7 +57,11 @@ pub(super) fn check(file: &Path, config: &Config, output: Output) -> Found {
     } else {
         words.push_str("It is not set up yet: run `sealbridge init`.\n");
     }
-    let remarks: Vec<_> = config.links.iter().flat_map(|(name, link)| untakable(config, name, link)).collect();
+    let mut remarks: Vec<_> = config.links.iter().flat_map(|(name, link)| untakable(config, name, link)).collect();
+    remarks.extend(notices::look_at(config)?.iter().map(|file| {
+        let file = file.display();
+        format!("{file} could not be looked at: ask as the user by which the service runs.")
+    }));
     for remark in &remarks {
         words.push_str(&format!("{remark}\n"));
     }

@@ -140,3 +140,50 @@ fn root_key_is_never_made_anew_for_a_journal_that_exists() {
         assert!(!folder.path().join("root.key").exists(), "{command:?} made a key");
     }
 }
+
+#[test]
+fn check_tells_what_the_service_would_not_start_with_and_what_only_another_user_could_see() {
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let check = |lines: &str| {
+        let source = "[sources.job]\nformat = \"hookshot\"\nto = [\"a/!r:example.org\"]\n";
+        let text = format!("{MINIMAL}{source}{lines}");
+        fs::write(folder.path().join("sealbridge.toml"), text).expect("a temporary folder takes a file");
+        let checked = sealbridge(folder.path(), &["config", "check"]);
+        let said = [checked.stdout, checked.stderr].concat();
+        (checked.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let write = |name: &str, text: &str, mode: u32| {
+        let file = folder.path().join(name);
+        fs::write(&file, text).expect("a temporary folder takes a file");
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("it is ours");
+    };
+    write("good", "correct horse", 0o600);
+    write("open", "correct horse", 0o644);
+    write("empty", "", 0o600);
+    write("bad.toml", "plain = \"{{\"\n", 0o644);
+    write("good.toml", "plain = \"{{ text }}\"\n", 0o644);
+    let again = "[sources.more]\nformat = \"hookshot\"\nto = [\"a/!r:example.org\"]\nsecret_files = [\"good\"]\n";
+    for (lines, words) in [
+        ("secret_files = [\"missing\"]\n".to_owned(), "can't be read"),
+        ("secret_files = [\"open\"]\n".to_owned(), "chmod 600"),
+        ("secret_files = [\"empty\"]\n".to_owned(), "is empty"),
+        ("template = \"missing.toml\"\n".to_owned(), "missing.toml"),
+        ("template = \"bad.toml\"\n".to_owned(), "bad.toml"),
+        (format!("secret_files = [\"good\"]\n{again}"), "the same secret"),
+    ] {
+        let (code, said) = check(&lines);
+        assert!(code == Some(3) && said.contains("[sources.job]") && said.contains(words), "{lines} {said}");
+        assert!(!said.contains("correct horse") && !said.contains("in order"), "{said}");
+    }
+    let (code, said) = check("secret_files = [\"good\"]\ntemplate = \"good.toml\"\n");
+    assert!(code == Some(0) && !said.contains("looked at"), "{said}");
+    // Nobody else's, as far as this user can see: to root it belongs to another, and to others it can't be read.
+    let file = folder.path().join("good");
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&file, Some(65_534), None).expect("root gives files away");
+    } else {
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).expect("it is ours");
+    }
+    let (code, said) = check("secret_files = [\"good\"]\n");
+    assert!(code == Some(0) && said.contains("good could not be looked at"), "{said}");
+}

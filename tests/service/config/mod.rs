@@ -319,8 +319,8 @@ fn example_parses_and_shows_the_defaults() {
             ("/sources/prometheus", "api"),
             ("/sources/prometheus", "expect_every"),
             ("/sources/prometheus", "expect_alert"),
-            ("/sources/prometheus", "signature_header"),
-            ("/sources/prometheus", "timestamp_header"),
+            ("/sources/grafana", "signature_header"),
+            ("/sources/grafana", "timestamp_header"),
             ("/sources/prometheus", "burst"),
             ("/sources/prometheus", "quiet"),
             ("/sources/prometheus", "quiet_zone"),
@@ -353,7 +353,21 @@ fn what_of_a_source_is_gathered_and_whom_it_calls_is_checked_and_shown() {
         check(&source(&format!("gather_for = \"{wrong}\"\n")), &[], &[("7:1", "from a second to a day")]);
     }
     check(&source("mention = [\"@room\", \"ann\"]\n"), &[], &[("7:21", "who is called is a person there")]);
-    check(&source("signature_header = \"X Mine\"\n"), &[], &[("7:1", "a header's name has letters")]);
+    let grafana = |lines: &str| source(lines).replace("raw", "grafana");
+    check(&grafana("signature_header = \"X Mine\"\n"), &[], &[("7:1", "a header's name has letters")]);
+    check(&source("timestamp_header = \"X-Time\"\n"), &[], &[("7:1", "for Grafana")]);
+    check(&source("api = \"http://127.0.0.1:9093\"\n"), &[], &[("7:1", "for the format \"alertmanager\" alone")]);
+    for (line, words) in [
+        ("gather_for = \"5m\"", "say with `burst`"),
+        ("quiet_below = \"warning\"", "say with `quiet`"),
+        ("mention_from = \"info\"", "say with `mention`"),
+        ("escalate_from = \"warning\"", "say with `escalate_after`"),
+        ("name = \" \"", "leave it out"),
+        ("expect_every = \"5m\"\nexpect_alert = \"\"", "leave it out"),
+    ] {
+        let at = if line.contains('\n') { "8:1" } else { "7:1" };
+        check(&source(&format!("{line}\n")), &[], &[(at, words)]);
+    }
     for (lines, at, words) in [
         ("escalate_after = \"15m\"\n", "7:1", "say with `escalate_to` where"),
         ("escalate_after = \"0s\"\nescalate_mention = [\"@room\"]\n", "7:1", "a second or longer"),
@@ -376,6 +390,19 @@ fn what_of_a_source_is_gathered_and_whom_it_calls_is_checked_and_shown() {
         "quiet 22:00-07:00 Europe/Zurich, but for what is critical or worse",
     ] {
         assert!(shown.contains(words), "{shown}");
+    }
+}
+
+#[test]
+fn address_at_which_nobody_could_be_heard_is_told() {
+    let notices = |lines: &str| format!("{MINIMAL}[notices]\n{lines}");
+    check(&notices("listen = \"localhost:9480\"\n"), &[], &[("5:1", "an address and a port, as 127.0.0.1:9480")]);
+    check(&notices("listen = \"127.0.0.1:0\"\n"), &[], &[("5:1", "nobody would know the port")]);
+    check(&notices("listen_mail = \"127.0.0.1:0\"\n"), &[], &[("5:1", "nobody would know the port")]);
+    let same = "listen = \"127.0.0.1:9480\"\nlisten_mail = \"127.0.0.1:9480\"\n";
+    check(&notices(same), &[], &[("6:1", "this is the address of `listen`")]);
+    for wrong in ["0", "1023", "257MiB", "1TiB"] {
+        check(&notices(&format!("most_body = \"{wrong}\"\n")), &[], &[("5:1", "from 1KiB to 256MiB")]);
     }
 }
 

@@ -128,7 +128,7 @@ async fn what_is_gathered_outlives_a_restart_and_is_said_where_the_config_gather
         let bytes = std::fs::read(&file).unwrap_or_default();
         assert!(!bytes.windows(7).any(|part| part == b"canary-"), "{}", file.display());
     }
-    scene.forget("burst = 0\n");
+    scene.forget("burst = 0\ngather_for = \"2s\"\n");
     scene.start().await;
     let heard = scene.hears("the digest", |heard| says(heard, "3 notices")).await;
     assert!(heard.how == How::Text && says(&heard, "🔴 3 Critical"), "a person is to act: {heard:?}");
