@@ -25,6 +25,7 @@ use crate::{
     },
 };
 
+const NOTHING: &str = "there is nothing to say: name words or a file, or let a program write into this one";
 /// More is no message.
 const MOST_WORDS: u64 = 1 << 20;
 
@@ -92,9 +93,7 @@ impl Send {
             self.words == ["-"] || (self.words.is_empty() && self.message.is_empty() && self.file.is_empty());
         if from_stdin {
             if io::stdin().is_terminal() {
-                return Err(Failure::usage(
-                    "there is nothing to say: name words or a file, or let a program write into this one",
-                ));
+                return Err(Failure::usage(NOTHING));
             }
             let mut words = String::new();
             io::stdin()
@@ -105,11 +104,11 @@ impl Send {
             if words.len() as u64 > MOST_WORDS {
                 return Err(Failure::usage("this is too long for a message: send it as a file, with `-f`"));
             }
-            return Ok(Some(words.trim_end_matches('\n').to_owned()).filter(|words| !words.is_empty()));
+            return Ok(Some(words.trim_end_matches('\n').to_owned()).filter(|words| !words.trim().is_empty()));
         }
         let typed = (!self.words.is_empty()).then(|| self.words.join(" "));
         let lines: Vec<_> = typed.into_iter().chain(self.message.iter().cloned()).collect();
-        Ok((!lines.is_empty()).then(|| lines.join("\n")))
+        Ok(Some(lines.join("\n")).filter(|words| !words.trim().is_empty()))
     }
 }
 
@@ -198,7 +197,11 @@ impl Parcel {
             named.push(NamedFile { name, size });
         }
         let key = send.idempotency_key.clone();
-        let content = Content { words: send.words()?, markup: send.markup(), notice: send.notice, key, files: named };
+        let words = send.words()?;
+        if words.is_none() && named.is_empty() {
+            return Err(Failure::usage(NOTHING));
+        }
+        let content = Content { words, markup: send.markup(), notice: send.notice, key, files: named };
         Ok(Self { content, files })
     }
 

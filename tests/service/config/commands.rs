@@ -187,3 +187,14 @@ fn check_tells_what_the_service_would_not_start_with_and_what_only_another_user_
     let (code, said) = check("secret_files = [\"good\"]\n");
     assert!(code == Some(0) && said.contains("good could not be looked at"), "{said}");
 }
+
+#[test]
+fn send_of_nothing_is_refused_however_nothing_is_written() {
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    fs::write(folder.path().join("sealbridge.toml"), MINIMAL).expect("a temporary folder takes a file");
+    for nothing in [&["-m", ""][..], &["-m", " ", "-m", "\n"], &[""], &["-"]] {
+        let sent = sealbridge(folder.path(), &[&["send", "-r", "a/!r:example.org"], nothing].concat());
+        let said = String::from_utf8_lossy(&sent.stderr).into_owned();
+        assert!(sent.status.code() == Some(2) && said.contains("nothing to say"), "{nothing:?} {said}");
+    }
+}
