@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use sealbridge_contract::{AccountName, PersonId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Who may tell the bridge what to do from within a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -28,9 +28,14 @@ pub struct Commander {
     #[schemars(with = "String")]
     pub person: PersonId,
     /// The key of their identity, on a network where an id does not name it: without this, whoever can replace their
-    /// identity, such as their homeserver, is obeyed too.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// identity, such as their homeserver, is obeyed too. It may stand in groups, as it is shown.
+    #[serde(default, deserialize_with = "ungrouped", skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+}
+
+fn ungrouped<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let key = Option::<String>::deserialize(from)?;
+    Ok(key.map(|key| key.split_whitespace().collect()))
 }
 
 impl Default for Operator {
