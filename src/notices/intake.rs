@@ -455,13 +455,19 @@ const BUILT_IN: &[(Dialect, &str)] = &[
     (Dialect::Ntfy, "/TOPIC"),
 ];
 
+/// The path at which senders of a dialect find a source by its secret, if they have one built in.
+#[must_use]
+pub fn built_in(dialect: Dialect) -> Option<&'static str> {
+    BUILT_IN.iter().find(|(of, _)| *of == dialect).map(|(_, path)| *path)
+}
+
 /// Whether each source is found by a secret of its own, where several could be found at one path.
 ///
 /// # Errors
 /// [`FailureKind::Config`]: two of them have the same.
 fn are_told_apart(sources: &BTreeMap<SourceName, Source>) -> Result<(), Failure> {
     for (place, (name, source)) in sources.iter().enumerate() {
-        let Some((_, path)) = BUILT_IN.iter().find(|(dialect, _)| *dialect == source.dialect) else { continue };
+        let Some(path) = built_in(source.dialect) else { continue };
         let others = sources.iter().take(place).filter(|(_, other)| other.dialect == source.dialect);
         if let Some((other, _)) = others.into_iter().find(|(_, other)| other.shares_a_secret_with(source)) {
             let words = format!(

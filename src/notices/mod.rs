@@ -51,7 +51,7 @@ pub use desk::{Desk, NotTaken};
 pub use dialect::Dialect;
 pub use following::Following;
 pub use incidents::{Acknowledged, Known, KnownAlert, Step, Told};
-pub use intake::{Intake, Silenced, look_at};
+pub use intake::{Intake, Silenced, built_in, look_at};
 pub use name::{ACCOUNT, LINKS, Origin, SourceName, account, is_operator, is_source};
 pub use notice::{Alert, Attachment, Incident, Notice, Posted, Severity};
 pub use server::{Admission, Answers, Server};

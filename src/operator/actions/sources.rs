@@ -79,7 +79,8 @@ pub(super) async fn test_source(host: &dyn Host, name: &SourceName) -> Result<Ou
         why => Failure::refused(format!("not said: {why}")),
     })?;
     let Some(standing) = standing else {
-        return Err(Failure::usage(format!("the running service has no source `{name}`")));
+        let words = "if it is in the config, start the service anew, which reads that when it starts";
+        return Err(Failure::usage(format!("the running service has no source `{name}`: {words}")));
     };
     let line = serde_json::json!({ "source": name, "standing": standing });
     if let Some((at, why)) = standing.refused.iter().next() {

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{Global, files, find, load};
 use crate::{
     config::{self, Acknowledging, Config, Source, edit, parse_address},
-    notices::{Dialect, Posted, Severity, SourceName, dialects, wording},
+    notices::{self, Dialect, Posted, Severity, SourceName, dialects, wording},
     operator::{Failure, FailureKind, Outcome, output::Output},
 };
 
@@ -213,8 +213,12 @@ fn forget_unused(config: &Config, name: &SourceName, used: &[String]) {
 fn told(config: &Config, name: &SourceName, secret: &Text, path: &Path, output: Output) -> Found {
     let at = config.sources.get(name).and_then(|source| place(config, name, source.format));
     let listens = at.clone().unwrap_or_else(|| "nowhere yet: set `listen` in [notices]".to_owned());
+    // Many senders of these formats can be given nothing but this.
+    let format = config.sources.get(name).map(|source| source.format);
+    let built_in = format.and_then(notices::built_in).zip(config.notices.listen);
+    let built_in = built_in.map_or_else(String::new, |(path, at)| format!(", or to http://{at}{path}"));
     let words = format!(
-        "The source {name} is in {}. Its requests go to {listens}\nIts secret, shown this once:\n    {}\nAs \
+        "The source {name} is in {}. Its requests go to {listens}{built_in}\nIts secret, shown this once:\n    {}\nAs \
          `Authorization: Bearer SECRET`, as the password of mail, or where its format has a place for one (docs/notices.md). \
          Start the service anew to \
          hear it, and try it: sealbridge sources test {name}\n",

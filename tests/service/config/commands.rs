@@ -198,3 +198,25 @@ fn send_of_nothing_is_refused_however_nothing_is_written() {
         assert!(sent.status.code() == Some(2) && said.contains("nothing to say"), "{nothing:?} {said}");
     }
 }
+
+#[test]
+fn operator_is_told_where_a_sender_finds_a_source_whose_path_is_its_secret() {
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    fs::create_dir(folder.path().join("sealbridge-state")).expect("it is not there yet");
+    let text = format!("{MINIMAL}[notices]\nlisten = \"127.0.0.1:9480\"\n");
+    fs::write(folder.path().join("sealbridge.toml"), text).expect("a temporary folder takes a file");
+    let say = |arguments: &[&str]| {
+        let done = sealbridge(folder.path(), &[&["sources"], arguments].concat());
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).expect("words")
+    };
+    let added = say(&["add", "hook", "--format", "hookshot", "--to", "a/!r:example.org"]);
+    let rotated = say(&["rotate", "hook"]);
+    for said in [&added, &rotated] {
+        assert!(said.contains("http://127.0.0.1:9480/hook, or to http://127.0.0.1:9480/webhook/SECRET"), "{said}");
+        let secret = said.split("shown this once:").nth(1).and_then(|rest| rest.split_whitespace().next());
+        assert_eq!(said.matches(secret.expect("a secret")).count(), 1, "{said}");
+    }
+    let plain = say(&["add", "job", "--format", "raw", "--to", "a/!r:example.org"]);
+    assert!(!plain.contains(", or to "), "{plain}");
+}

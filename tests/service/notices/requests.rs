@@ -332,7 +332,8 @@ async fn source_can_be_tried_and_what_is_counted_names_no_room_and_no_person() {
     let done = perform(Arc::clone(&host), Actor::Local { uid: 0 }, action("job")).next(None).await;
     assert!(matches!(&done, Ok(Progress::Done(outcome)) if outcome.words.contains("a/room")), "{done:?}");
     scene.hears("the test", |heard| heard.words.as_str().contains("test of the source job")).await;
-    assert!(perform(Arc::clone(&host), Actor::Local { uid: 0 }, action("nobody")).next(None).await.is_err());
+    let unknown = perform(Arc::clone(&host), Actor::Local { uid: 0 }, action("nobody")).next(None).await;
+    assert!(unknown.is_err_and(|why| why.words.contains("start the service anew")));
     assert_eq!(scene.post("/job", &[], "without a secret").await.status, 401);
 
     assert_eq!(metrics::ready(&*host).await, Ok(()));
