@@ -115,7 +115,7 @@ impl Intake {
         let last = built_in.unwrap_or((Dialect::Ntfy, path));
         built_in
             .and_then(|built_in| proven(built_in, true))
-            .or_else(|| named.map(|(name, source)| (name, source, rest)))
+            .or_else(|| named.map(|(name, source)| (name, source, behind(source.dialect, path, rest))))
             .or_else(|| proven(last, true))
             .or_else(|| proven(last, false))
     }
@@ -404,8 +404,22 @@ impl Answers for Intake {
         let posted = posted(rest);
         let outcome = self.bring(source, from, &posted, wants_no_waiting(&head.headers)).await;
         self.count(name, source, &outcome);
-        answer(source.dialect, &posted, &outcome)
+        let is_own_topic = source.dialect == Dialect::Ntfy && rest.trim_matches('/').is_empty();
+        let told =
+            if is_own_topic && !names_a_topic(&body) { as_posted(&head, head.uri.path(), &body, at) } else { posted };
+        answer(source.dialect, &told, &outcome)
     }
+}
+
+/// What stands behind the name of a source. To ntfy that is a topic, too, at which it may be asked with a word behind it.
+fn behind<'a>(dialect: Dialect, path: &'a str, rest: &'a str) -> &'a str {
+    let is_asked = matches!(rest.trim_end_matches('/'), "/publish" | "/send" | "/trigger");
+    if dialect == Dialect::Ntfy && is_asked { path } else { rest }
+}
+
+/// Whether a message of ntfy's is JSON, which says itself to which topic it is.
+fn names_a_topic(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"{")
 }
 
 fn as_posted<'a>(head: &'a Parts, path: &'a str, body: &'a [u8], at: Timestamp) -> Posted<'a> {

@@ -4,6 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use sealbridge::{config, operator::FailureKind, service::Service};
 use sealbridge_contract::RootKey;
+use sealbridge_lab::http::request;
 use sealbridge_loopback::Says;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +36,29 @@ async fn path_that_senders_have_built_in_is_taken_by_no_source_of_that_name() {
     assert_eq!(scene.post("/webhook", &[], "by its name").await.status, 200);
     let heard = scene.hears("the other", |heard| heard.words.as_str().contains("by its name")).await;
     assert_eq!(heard.author.as_ref().map(|name| name.as_str()), Some("webhook"));
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn source_of_ntfys_is_a_topic_of_its_own_name() {
+    let mut scene = Scene::set(&source("alerts", "ntfy", ""), Says::Encrypted).await;
+    let url = |path: &str| format!("http://127.0.0.1:{}{path}", scene.port);
+    for (method, path, body, words, topic) in [
+        ("POST", "/alerts", "by its name", "by its name", "alerts"),
+        ("PUT", "/alerts/", "put there", "put there", "alerts"),
+        ("GET", "/alerts/publish?message=asked", "", "asked", "alerts"),
+        ("GET", "/alerts/trigger", "", "triggered", "alerts"),
+        ("POST", "/alerts/send", "sent", "sent", "alerts"),
+        ("GET", "/alerts/disk/publish?message=of+a+topic", "", "of a topic", "disk"),
+        ("POST", "/alerts/disk", "of another", "of another", "disk"),
+        ("POST", "/alerts", r#"{"topic":"json","message":"as JSON"}"#, "as JSON", "json"),
+    ] {
+        let answer = request(method, &url(path), &[], body).await.expect("it is answered");
+        assert_eq!(answer.status, 200, "{path} {answer:?}");
+        assert_eq!(answer.json()["topic"], topic, "{path} {answer:?}");
+        scene.hears(words, |heard| heard.words.as_str().contains(words)).await;
+    }
+    assert_eq!(request("GET", &url("/alerts"), &[], "").await.expect("it is answered").status, 405);
     scene.stop().await;
 }
 
