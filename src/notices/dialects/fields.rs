@@ -1,5 +1,6 @@
 //! Fields of JSON whose types nobody vouches for, and words of senders brought into shape.
 
+use sealbridge_contract::names;
 use serde_json::{Map, Value};
 
 use super::MOST_TEXT;
@@ -65,10 +66,10 @@ pub(super) fn bounded(words: &str) -> String {
     kept
 }
 
-/// Words on one line, and not too many.
+/// Words on one line, and not too many, without what turns those that stand beside them.
 pub(in crate::notices) fn one_line(words: &str) -> String {
     let words = words.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty());
-    let line = words.collect::<Vec<_>>().join(" ");
+    let line = names::without_tricks(&words.collect::<Vec<_>>().join(" "));
     match line.char_indices().nth(MOST_LINE) {
         Some((at, _)) => format!("{}…", &line[..at]),
         None => line,
@@ -111,6 +112,7 @@ mod tests {
     #[test]
     fn line_of_a_sender_is_one_line_and_bounded() {
         assert_eq!(one_line(" a\r\nb\u{85}c\0d\te "), "a b c d e");
+        assert_eq!(one_line("CI\u{202e}nimda\u{2066} \u{200f}x"), "CInimda x");
         assert_eq!(one_line(&"ä".repeat(1000)).chars().count(), MOST_LINE + 1);
         let much = bounded(&"ä\r\n".repeat(MOST_TEXT));
         assert!(much.len() <= MOST_TEXT + 4 && much.starts_with("ä\nä") && much.ends_with('…'));
