@@ -150,10 +150,17 @@ impl Reply {
             Outcome::Arrived { id, .. } => format!("Arrived, encrypted: {id}"),
             Outcome::Queued { id } => format!("Kept, and on its way: {id}"),
             Outcome::Silent => "It says nothing".to_owned(),
-            other if to.len() > 1 => format!("{name}: {}", other.why()),
-            other => other.why(),
+            other if to.len() > 1 => format!("{name}: {}", why(other)),
+            other => why(other),
         };
         Self::new(code, status, &words)
+    }
+}
+
+fn why(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Conflict => "another mail had this Message-ID".to_owned(),
+        other => other.why(),
     }
 }
 
@@ -179,6 +186,7 @@ mod tests {
             let all = names(&["nas", "ups", "door"]);
             String::from_utf8(Reply::of(&all[..outcomes.len()], outcomes).0).expect("words")
         };
+        assert_eq!(told(&[Outcome::Conflict]), "550 5.7.1 another mail had this Message-ID\r\n");
         assert_eq!(told(&[arrived(), arrived()]), "250 2.0.0 Arrived, encrypted: d-1\r\n");
         assert_eq!(told(&[arrived(), by_policy.clone()]), "550 5.7.1 ups: the conversation is not encrypted\r\n");
         assert_eq!(told(&[by_policy, not_now, arrived()]), "451 4.3.0 ups: the journal is full\r\n");
