@@ -1,40 +1,32 @@
 //! Requests of sources: whose they are, whether they may be believed, what they say, and what they are answered.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io,
-    net::SocketAddr,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, Response, request::Parts};
 use sealbridge_contract::{Body, Clock, Kind, Message, RemoteId, Spool, Timestamp};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::{
-    Desk, Dialect, Known, NotTaken, Notice, Posted, SourceName, Standing,
+    Desk, Dialect, NotTaken, Notice, Posted, SourceName, Standing,
     answers::{DELIVERIES, Outcome, answer},
+    apart::are_told_apart,
     brought::{Messages, forget},
     desk::Named,
     dialects::{self, Refused},
     following::Following,
     gather::Gathering,
+    lookup::no_such_source,
     mail,
     server::{Admission, Answers},
-    silence,
     source::Source,
     together::is_together,
 };
 use crate::{
     config::Config,
     metrics::{Meters, Requested},
-    operator::{Failure, FailureKind},
+    operator::Failure,
 };
 
 /// What a sender calls its request has at most so many characters.
@@ -51,19 +43,6 @@ pub struct Intake {
     within: Duration,
     /// Nothing that is kept is waited for any more.
     pub(super) stopping: CancellationToken,
-}
-
-/// Whether an incident was silenced.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Silenced {
-    /// It is.
-    Yes,
-    /// No Alertmanager is named for its source.
-    NoApi,
-    /// Nothing goes on that could be.
-    NoAlert,
-    /// Alertmanager did not do it, and why.
-    Refused(String),
 }
 
 impl std::fmt::Debug for Intake {
@@ -251,64 +230,9 @@ impl Intake {
         }
     }
 
-    async fn look_up(&self, id: &str) -> Response<Vec<u8>> {
-        for source in self.sources.values() {
-            match self.desk.standing(source.author.origin(), &RemoteId::new(id)).await {
-                Ok(Some(standing)) => return told(id, &standing),
-                Ok(None) if is_together(id) => match source.turn(&self.desk).await.map(|turn| turn.due_of(id)) {
-                    Ok(Some(due)) => return waits(id, due),
-                    Ok(None) => {}
-                    Err(_) => return not_now(),
-                },
-                Ok(None) => {}
-                Err(_) => return not_now(),
-            }
-        }
-        match self.waits_without_source(id).await {
-            Ok(true) => json(
-                StatusCode::OK,
-                &serde_json::json!({
-                    "id": id, "status": "queued", "event_ids": [],
-                    "why": ["it is gathered with others of a source that the config has no more, and waits until it has"],
-                }),
-            ),
-            Ok(false) => {
-                json(StatusCode::NOT_FOUND, &serde_json::json!({ "error": "nothing is known of such a delivery" }))
-            }
-            Err(_) => not_now(),
-        }
-    }
-
     /// Takes what is mailed at an address of this machine, until `stop`.
     pub async fn take_mail(self: Arc<Self>, server: mail::Server, stop: tokio_util::sync::CancellationToken) {
         server.take_for(self, stop).await;
-    }
-
-    /// Somebody reacts to a notice that came from this conversation of ours.
-    ///
-    /// # Errors
-    /// [`NotTaken`]: it is not kept.
-    pub async fn reacted(&self, from: &str, about: &RemoteId, by: &str, looks_after: bool) -> Result<(), NotTaken> {
-        let source = SourceName::of_conversation(from).and_then(|name| self.sources.get(&name));
-        let Some(source) = source.filter(|source| source.heeds_reactions) else { return Ok(()) };
-        let _turn = source.turn(&self.desk).await?;
-        match source.author.acknowledged(&self.desk, about, by, (looks_after, false)).await? {
-            Some(made) => self.tell(source, made).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Somebody says, as is proven, that they look after the incident that a message is of. False: it is of none.
-    ///
-    /// # Errors
-    /// [`NotTaken`]: it is not kept.
-    pub async fn acknowledge(&self, source: &SourceName, about: &RemoteId, by: &str) -> Result<bool, NotTaken> {
-        let Some(source) = self.sources.get(source) else { return Ok(false) };
-        let _turn = source.turn(&self.desk).await?;
-        match source.author.acknowledged(&self.desk, about, by, (true, true)).await? {
-            Some(made) => self.tell(source, made).await.map(|()| true),
-            None => Ok(source.author.incident(&self.desk, about).await?.is_some()),
-        }
     }
 
     /// Commits what is told of an incident without anybody who waits for it.
@@ -331,40 +255,6 @@ impl Intake {
             .take(source.author.origin(), vec![(Desk::fresh_id(), message)], Named::default(), Vec::new())
             .await?;
         self.desk.follow(&mut following, self.within, &self.stopping).await.map(Some)
-    }
-
-    /// Somebody silences an incident for a while, where it comes from.
-    ///
-    /// # Errors
-    /// [`NotTaken`]: the journal does not answer.
-    pub async fn silence(
-        &self,
-        source: &SourceName,
-        about: &RemoteId,
-        long: Duration,
-        by: &str,
-    ) -> Result<Silenced, NotTaken> {
-        let Some(source) = self.sources.get(source) else { return Ok(Silenced::NoAlert) };
-        let Some(api) = &source.api else { return Ok(Silenced::NoApi) };
-        let incident = || source.author.incident(&self.desk, about);
-        let Some((_, known)) = incident().await? else { return Ok(Silenced::NoAlert) };
-        let labels = silence::common_labels(&known.course());
-        // A silence without a label would be one of everything.
-        if labels.is_empty() {
-            return Ok(Silenced::NoAlert);
-        }
-        let now = self.clock().now();
-        let until = now.plus(long);
-        // It may be long in answering, and nobody waits for that.
-        if let Err(why) = silence::silence(api, &labels, (now, until), by).await {
-            return Ok(Silenced::Refused(why));
-        }
-        let _turn = source.turn(&self.desk).await?;
-        // It may be over by now.
-        let Some((key, known)) = incident().await? else { return Ok(Silenced::Yes) };
-        let made = source.author.as_it_is(&self.desk, key, &Known { silenced_until: Some(until), ..known });
-        self.tell(source, made).await?;
-        Ok(Silenced::Yes)
     }
 
     /// The clock by which requests are dated.
@@ -424,74 +314,6 @@ fn names_a_topic(body: &[u8]) -> bool {
 
 fn as_posted<'a>(head: &'a Parts, path: &'a str, body: &'a [u8], at: Timestamp) -> Posted<'a> {
     Posted { method: &head.method, path, query: head.uri.query(), headers: &head.headers, body, at }
-}
-
-fn no_such_source() -> Response<Vec<u8>> {
-    json(StatusCode::NOT_FOUND, &serde_json::json!({ "error": "there is no such source" }))
-}
-
-/// Looks at what the service reads of its sources when it starts. Says which of their files only somebody else may look at:
-/// of these nothing is known.
-///
-/// # Errors
-/// [`FailureKind::Config`]: what the service would not start with.
-pub fn look_at(config: &Config) -> Result<Vec<PathBuf>, Failure> {
-    let (mut sources, mut unseen) = (BTreeMap::new(), Vec::new());
-    for (name, section) in &config.sources {
-        let files = section.secret_files.iter().chain(&section.template);
-        let before = unseen.len();
-        unseen.extend(files.filter(|file| is_somebody_elses(file)).cloned());
-        if unseen.len() == before {
-            sources.insert(name.clone(), Source::open(name, section, Timestamp(0))?);
-        }
-    }
-    are_told_apart(&sources)?;
-    Ok(unseen)
-}
-
-/// Whether a file is not for whoever asks. Root can look at it, and does not run the service.
-fn is_somebody_elses(file: &Path) -> bool {
-    let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
-    match fs::metadata(file) {
-        Ok(meta) if rustix::process::geteuid().is_root() => meta.uid() != 0,
-        Ok(meta) => meta.is_file() && File::open(file).is_err_and(|error| is_denied(&error)),
-        Err(error) => is_denied(&error),
-    }
-}
-
-/// Where senders of a dialect have a path built in, at which a source is found by its secret.
-const BUILT_IN: &[(Dialect, &str)] = &[
-    (Dialect::Hookshot, "/webhook/SECRET"),
-    (Dialect::Gotify, "/message"),
-    (Dialect::Discord, "/api/webhooks/ID/SECRET"),
-    (Dialect::Slack, "/services/SECRET"),
-    (Dialect::Ping, "/ping/SECRET"),
-    (Dialect::Ntfy, "/TOPIC"),
-];
-
-/// The path at which senders of a dialect find a source by its secret, if they have one built in.
-#[must_use]
-pub fn built_in(dialect: Dialect) -> Option<&'static str> {
-    BUILT_IN.iter().find(|(of, _)| *of == dialect).map(|(_, path)| *path)
-}
-
-/// Whether each source is found by a secret of its own, where several could be found at one path.
-///
-/// # Errors
-/// [`FailureKind::Config`]: two of them have the same.
-fn are_told_apart(sources: &BTreeMap<SourceName, Source>) -> Result<(), Failure> {
-    for (place, (name, source)) in sources.iter().enumerate() {
-        let Some(path) = built_in(source.dialect) else { continue };
-        let others = sources.iter().take(place).filter(|(_, other)| other.dialect == source.dialect);
-        if let Some((other, _)) = others.into_iter().find(|(_, other)| other.shares_a_secret_with(source)) {
-            let words = format!(
-                "[sources.{other}] and [sources.{name}] have the same secret, so nobody knows whose a request to {path} is: \
-                 give each its own, or let one source speak in several conversations"
-            );
-            return Err(Failure::new(FailureKind::Config, words));
-        }
-    }
-    Ok(())
 }
 
 /// What a request is, so that another one of the same name is seen: what was read of it, since some senders put their words
@@ -560,34 +382,4 @@ fn counted(outcome: &Outcome) -> Requested {
         Outcome::ByPolicy { .. } | Outcome::Conflict => Requested::Refused,
         Outcome::TooMany { .. } | Outcome::NotNow { .. } => Requested::NotNow,
     }
-}
-
-/// How a delivery stands, without naming a conversation: whoever has its name may ask.
-fn told(id: &str, standing: &Standing) -> Response<Vec<u8>> {
-    let state = match () {
-        () if !standing.waits.is_empty() => "queued",
-        () if !standing.arrived.is_empty() => "arrived",
-        () => "refused",
-    };
-    let whys: Vec<_> = standing.waits.values().chain(standing.refused.values()).collect();
-    let events: Vec<_> = standing.arrived.values().collect();
-    json(StatusCode::OK, &serde_json::json!({ "id": id, "status": state, "event_ids": events, "why": whys }))
-}
-
-/// What is gathered with others.
-fn waits(id: &str, due: Timestamp) -> Response<Vec<u8>> {
-    let due = dialects::moment::shown(due.0).unwrap_or_default();
-    let why = [format!("it is gathered with others, and said at {due}")];
-    json(StatusCode::OK, &serde_json::json!({ "id": id, "status": "queued", "event_ids": [], "why": why }))
-}
-
-fn not_now() -> Response<Vec<u8>> {
-    json(StatusCode::SERVICE_UNAVAILABLE, &serde_json::json!({ "error": "not now" }))
-}
-
-fn json(status: StatusCode, value: &serde_json::Value) -> Response<Vec<u8>> {
-    let mut response = Response::new(value.to_string().into_bytes());
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }

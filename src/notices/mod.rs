@@ -7,6 +7,7 @@
 
 mod account;
 pub mod answers;
+mod apart;
 mod brought;
 mod calling;
 mod connections;
@@ -19,12 +20,14 @@ mod following;
 mod gather;
 mod incidents;
 mod intake;
+mod lookup;
 pub mod mail;
 pub mod markup;
 #[cfg(test)]
 mod fixture;
 mod name;
 mod notice;
+mod people;
 pub mod proof;
 pub mod quiet;
 mod server;
@@ -46,13 +49,15 @@ pub const FAILPOINTS: &[&str] = &[
 ];
 
 pub use account::Account;
+pub use apart::{built_in, look_at};
 pub(crate) use brought::media;
 pub use desk::{Desk, NotTaken};
 pub use dialect::Dialect;
 pub use following::Following;
 pub use incidents::{Acknowledged, Known, KnownAlert, Step, Told};
-pub use intake::{Intake, Silenced, built_in, look_at};
+pub use intake::Intake;
 pub use name::{ACCOUNT, LINKS, Origin, SourceName, account, is_operator, is_source};
 pub use notice::{Alert, Attachment, Incident, Notice, Posted, Severity};
+pub use people::Silenced;
 pub use server::{Admission, Answers, Server};
 pub use standing::Standing;

@@ -1,0 +1,72 @@
+//! How a delivery stands, for whoever has its name.
+
+use http::{HeaderValue, Response, StatusCode, header};
+use sealbridge_contract::{RemoteId, Timestamp};
+
+use super::{Intake, Standing, dialects, together::is_together};
+
+impl Intake {
+    /// How a delivery stands.
+    pub(super) async fn look_up(&self, id: &str) -> Response<Vec<u8>> {
+        for source in self.sources.values() {
+            match self.desk.standing(source.author.origin(), &RemoteId::new(id)).await {
+                Ok(Some(standing)) => return told(id, &standing),
+                Ok(None) if is_together(id) => match source.turn(&self.desk).await.map(|turn| turn.due_of(id)) {
+                    Ok(Some(due)) => return waits(id, due),
+                    Ok(None) => {}
+                    Err(_) => return not_now(),
+                },
+                Ok(None) => {}
+                Err(_) => return not_now(),
+            }
+        }
+        match self.waits_without_source(id).await {
+            Ok(true) => json(
+                StatusCode::OK,
+                &serde_json::json!({
+                    "id": id, "status": "queued", "event_ids": [],
+                    "why": ["it is gathered with others of a source that the config has no more, and waits until it has"],
+                }),
+            ),
+            Ok(false) => {
+                json(StatusCode::NOT_FOUND, &serde_json::json!({ "error": "nothing is known of such a delivery" }))
+            }
+            Err(_) => not_now(),
+        }
+    }
+}
+
+/// How a delivery stands, without naming a conversation: whoever has its name may ask.
+fn told(id: &str, standing: &Standing) -> Response<Vec<u8>> {
+    let state = match () {
+        () if !standing.waits.is_empty() => "queued",
+        () if !standing.arrived.is_empty() => "arrived",
+        () => "refused",
+    };
+    let whys: Vec<_> = standing.waits.values().chain(standing.refused.values()).collect();
+    let events: Vec<_> = standing.arrived.values().collect();
+    json(StatusCode::OK, &serde_json::json!({ "id": id, "status": state, "event_ids": events, "why": whys }))
+}
+
+/// What is gathered with others.
+fn waits(id: &str, due: Timestamp) -> Response<Vec<u8>> {
+    let due = dialects::moment::shown(due.0).unwrap_or_default();
+    let why = [format!("it is gathered with others, and said at {due}")];
+    json(StatusCode::OK, &serde_json::json!({ "id": id, "status": "queued", "event_ids": [], "why": why }))
+}
+
+fn not_now() -> Response<Vec<u8>> {
+    json(StatusCode::SERVICE_UNAVAILABLE, &serde_json::json!({ "error": "not now" }))
+}
+
+/// That a path is nobody's.
+pub(super) fn no_such_source() -> Response<Vec<u8>> {
+    json(StatusCode::NOT_FOUND, &serde_json::json!({ "error": "there is no such source" }))
+}
+
+fn json(status: StatusCode, value: &serde_json::Value) -> Response<Vec<u8>> {
+    let mut response = Response::new(value.to_string().into_bytes());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
