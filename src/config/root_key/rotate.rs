@@ -113,7 +113,12 @@ fn keep_services_out(config: &Config) -> Result<File, Failure> {
 
 fn replace_inner(place: &Path, new: &Inner) -> io::Result<()> {
     let half = place.with_added_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&half)?;
+    // What a service that was broken into laid there, a link elsewhere perhaps, is not written to.
+    match fs::remove_file(&half) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&half)?;
     file.write_all(new.text().as_bytes())?;
     file.sync_all()?;
     fail::fail_point!("key::locked");

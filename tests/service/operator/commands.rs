@@ -129,6 +129,19 @@ fn links_live_through_their_whole_life_with_stable_fields() {
 }
 
 #[test]
+fn config_that_everybody_can_write_is_believed_by_no_command() {
+    let bench = Bench::set_up();
+    let config = bench.path("sealbridge.toml");
+    std::fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("it is ours");
+    for arguments in [&["run"][..], &["links", "list"], &["config", "check"], &["doctor"]] {
+        let said = bench.json(arguments);
+        assert!(said.exit != 0 && format!("{said:?}").contains("chmod o-w"), "{arguments:?}: {said:?}");
+    }
+    std::fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o664)).expect("it is ours");
+    assert_eq!(bench.json(&["links", "list"]).exit, 0);
+}
+
+#[test]
 fn change_that_is_cut_short_by_a_kill_is_written_down_as_begun() {
     let mut bench = Bench::set_up();
     bench.set_env("FAILPOINT_KILL_AT", "audit::before-end=1");

@@ -93,6 +93,19 @@ fn new_root_key_opens_what_waits_and_the_old_one_opens_nothing() {
 }
 
 #[test]
+fn change_of_the_root_key_writes_through_no_link_that_was_laid_in_its_way() {
+    let bench = Bench::set_up();
+    let (elsewhere, laid) = (bench.path("elsewhere"), bench.path("sealbridge-state/journal.key.new"));
+    std::fs::write(&elsewhere, "somebody's").expect("it is written");
+    std::os::unix::fs::symlink(&elsewhere, &laid).expect("it is made");
+    assert_eq!(bench.json(&["key", "rotate"]).exit, 0);
+    assert_eq!(std::fs::read_to_string(&elsewhere).expect("it is there"), "somebody's");
+    let key = bench.path("sealbridge-state/journal.key").symlink_metadata().expect("it is there");
+    assert!(key.is_file() && !laid.exists(), "{key:?}");
+    assert_eq!(bench.json(&["links", "list"]).exit, 0, "the journal opens");
+}
+
+#[test]
 fn change_of_the_root_key_that_is_killed_leaves_exactly_one_of_two_that_opens() {
     for to in [None, Some("new.key")] {
         for (place, name) in FAILPOINTS.iter().enumerate() {
