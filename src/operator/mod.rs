@@ -18,3 +18,6 @@ mod plain;
 pub use actions::{Action, Actor, Outcome, Performance, Place, Progress, perform};
 pub use failure::{Failure, FailureKind};
 pub use host::{Account, Assembled, Host, Open};
+
+/// The named place here where a test kills the process: a change is made, and that it is has not been written down.
+pub const FAILPOINTS: &[&str] = &["audit::before-end"];

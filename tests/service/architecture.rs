@@ -190,6 +190,7 @@ fn every_failpoint_is_on_its_list() {
     listed.extend(sealbridge::config::root_key::FAILPOINTS);
     listed.extend(sealbridge::backup::FAILPOINTS);
     listed.extend(sealbridge::notices::FAILPOINTS);
+    listed.extend(sealbridge::operator::FAILPOINTS);
     listed.extend(sealbridge_matrix::FAILPOINTS);
     listed.extend(sealbridge_matrix::AGE_FAILPOINTS);
     listed.extend(sealbridge_matrix::MISLEADING);

@@ -249,7 +249,6 @@ async fn device_whose_name_stands_for_all_gets_no_key_and_keeps_nobody_elses_fro
     let failed = eve.engine.flush().await.failed;
     assert!(failed.is_empty(), "{failed:?}");
     eve.engine.bootstrap(Some(&eve.password())).await?;
-    let mut alice = alice;
     let room = alice.room_with(&[&bob, &eve]).await?;
     let (_, audience) = alice.send(&room, "for bob").await?;
     let withheld: Vec<_> = audience.withheld().map(|(user, _, why)| (user.to_owned(), why)).collect();
@@ -263,7 +262,7 @@ async fn other_devices_of_our_own_account_get_no_keys_from_us_though_our_identit
     let Some(server) = server().await else {
         return Ok(());
     };
-    let mut alice = Peer::new(&server, "alice").await?;
+    let alice = Peer::new(&server, "alice").await?;
     let mut bob = Peer::new(&server, "bob").await?;
     let key = RecoveryKey::generate();
     alice.engine.set_up_recovery(&key).await?;
