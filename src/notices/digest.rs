@@ -43,8 +43,10 @@ impl Author {
         }
         let digest = together.as_digest((go_on.len(), over), None);
         let body = self.body(wording::digest(&self.together, &digest));
-        let at = if together.may_be_said_before(desk.doubt()) { Some(together.since) } else { None };
-        let at = at.map_or_else(|| desk.clock().now(), |since| desk.dated(self.origin(), since));
+        let at = match together.may_be_said_before(desk.doubt()) {
+            true => desk.dated(self.origin(), together.since),
+            false => desk.clock().now(),
+        };
         let message = Message::of(self.origin().author(), at, self.said(together.severity(), body));
         Ok((Messages { messages: vec![(together.id.clone(), message)], writes, ..Messages::default() }, go_on))
     }
