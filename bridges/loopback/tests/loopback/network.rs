@@ -175,7 +175,7 @@ async fn identity_is_compared_by_a_person_and_what_waited_for_it_crosses() {
 
     let mut flow = account.transport.comparison(None, Screen::Words).expect("the network has such a thing");
     ann.ask_to_compare(&account.name);
-    assert!(matches!(flow.next(None).await, Ok(Step::Show(_))));
+    assert!(matches!(flow.next(None).await, Ok(Step::Asks(who, _)) if who == *ann.id()));
     assert!(matches!(flow.next(None).await, Ok(Step::Compare(_))));
     assert!(matches!(flow.next(Some(Answer::Yes)).await, Ok(Step::Done(_))));
     until("what waited crosses", || account.intake.accepted().iter().any(|message| message.id == waits)).await;

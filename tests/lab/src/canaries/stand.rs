@@ -24,14 +24,11 @@ use crate::{
     DeltaPerson, Lab, MailServer, Person, Proxy,
     bridge::{AccountPlan, Binary, Bridge, Plan},
     demo::{Stage, invited},
-    family::{self, of_the_service},
+    family::{self, ASKED_AGAIN, of_the_service},
     mail::Wire,
 };
 
 const PATIENCE: Duration = Duration::from_secs(90);
-/// When connections to the mail server broke again and again, the bridge has its engine ask for what that may have passed
-/// over after five minutes at the latest.
-const ASKED_AGAIN: Duration = Duration::from_secs(330);
 /// Who acts by the operator's commands, behind the ends of the link and the programs.
 const OPERATOR: usize = 4;
 

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
-use super::{Family, PATIENCE, heard_by, shown_on};
+use super::{ASKED_AGAIN, Family, PATIENCE, heard_by, shown_on};
 use crate::{
     bridge::Binary,
     chaos::{Options, percentile, places},
@@ -270,7 +270,9 @@ async fn settle(family: &Family, said: &[Vec<Tag>; 2]) -> Result<[Tally; 2]> {
             tokio::time::sleep(LINGER).await;
             return family.judge(said).await;
         }
-        if last.1.elapsed() > PATIENCE {
+        // What its own engine passed over the bridge asks for by itself.
+        let patience = if tallies[1].lost > 0 { ASKED_AGAIN } else { PATIENCE };
+        if last.1.elapsed() > patience {
             return Ok(tallies);
         }
         tokio::time::sleep(Duration::from_millis(200)).await;

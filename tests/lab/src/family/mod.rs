@@ -21,6 +21,9 @@ use crate::{
 
 /// Long enough for mail that is fetched after a break.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// When connections to the mail server broke again and again, the bridge has its engine ask for what that may have passed
+/// over after five minutes at the latest.
+pub(crate) const ASKED_AGAIN: Duration = Duration::from_secs(330);
 
 /// How the engine's program is called, as far as the kernel keeps names.
 pub const ENGINE: &str = "deltachat";
