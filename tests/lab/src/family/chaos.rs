@@ -162,6 +162,7 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
     outcome.tally = Tally { duplicated: matrix.duplicated, ..phones + matrix };
     if !outcome.tally.is_clean() {
         stage.line(&format!("on Matrix {matrix:?}; on the phones {:?}", family.judge_phones(&said[0]).await?));
+        stage.line(&missing_on_matrix(&family, &said[1], &mails)?);
         let status = family.bridge.cli(&["status"]).await?;
         stage.line(&format!("the service says: {} {}", status.stdout.trim(), status.stderr.trim()));
         let kept = crate::paths::lab_dir()?.join("chaos-deltachat-failed.log");
@@ -178,6 +179,17 @@ pub async fn run(binary: &Binary, stage: &Stage, options: Options) -> Result<Out
         recovery_p95_ms: percentile(&recoveries, 95),
         ..outcome
     })
+}
+
+/// What the phone said and nobody heard on Matrix: which, and whether the mail server laid it into the bridge's mailbox.
+fn missing_on_matrix(family: &Family, said: &[Tag], mails: &[String]) -> Result<String> {
+    let (heard, laid) = (heard_by(&family.ann, &family.room), family.mail.laid_into("bridge-")?);
+    let is_heard = |tag: &Tag| heard.iter().any(|heard| Tag::find(&family.run, &heard.text).as_ref() == Some(tag));
+    let missing = said.iter().filter(|tag| !is_heard(tag)).map(|tag| {
+        let is_laid = mails.get(tag.number).is_some_and(|mail| laid.contains(mail));
+        format!("{} ({})", tag.number, if is_laid { "laid into the mailbox" } else { "never laid into the mailbox" })
+    });
+    Ok(format!("missing on Matrix: {}", missing.collect::<Vec<_>>().join(", ")))
 }
 
 /// How many were heard after a later one that was laid into the listener's mailbox before them. `heard`: the number and
