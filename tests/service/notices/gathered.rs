@@ -6,7 +6,7 @@ use sealbridge::{
     backup::Restored,
     operator::{Action, Actor, Host, Progress, perform},
 };
-use sealbridge_contract::PersonId;
+use sealbridge_contract::{PersonId, Timestamp};
 use sealbridge_lab::http::{Answered, request};
 use sealbridge_loopback::{Heard, How, Says};
 use serde_json::{Value, json};
@@ -25,6 +25,16 @@ pub(super) fn says(heard: &Heard, words: &str) -> bool {
 pub(super) fn shift(scene: &Scene, by: i64) {
     let sources = scene.running.as_ref().expect("it runs").host().sources().expect("sources are heard");
     sources.clock().shift(by);
+}
+
+/// Starts it anew as what was restored from a backup so many minutes from now, at which time it is.
+pub(super) async fn restored_after(scene: &mut Scene, minutes: i64) {
+    let host = host(scene);
+    let at = Timestamp(host.clock().now().0 + minutes * MINUTE);
+    Restored { taken: at, at }.keep(&*host.journal()).await.expect("it is kept");
+    scene.stop().await;
+    scene.start().await;
+    shift(scene, (minutes + 1) * MINUTE);
 }
 
 /// Quiet hours that began an hour ago and go on for an hour.
@@ -290,21 +300,15 @@ async fn whoever_does_not_wait_for_the_answer_is_counted_once_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_backup_had_gathered_is_not_said_by_itself_and_takes_nothing_new_with_it() {
-    let mut scene = Scene::set(&format!("{JOB}burst = 0\ngather_for = \"5s\"\n"), Says::Encrypted).await;
+    let mut scene = Scene::set(&format!("{JOB}burst = 0\ngather_for = \"5m\"\n"), Says::Encrypted).await;
     assert_eq!(scene.post("/job", &[], "before the backup").await.status, 202);
-    let host = host(&scene);
-    // Its time came before the backup was restored.
-    let restored = host.clock().now().plus(Duration::from_secs(10));
-    Restored { taken: restored, at: restored }.keep(&*host.journal()).await.expect("it is kept");
-    scene.stop().await;
-    scene.start().await;
-    shift(&scene, 11_000);
+    restored_after(&mut scene, 10).await;
     assert_eq!(scene.post("/job", &[], "since then").await.status, 202);
-    shift(&scene, MINUTE);
+    shift(&scene, 5 * MINUTE);
     let digest = scene.hears("the digest", |heard| says(heard, "gathered")).await;
     assert!(says(&digest, "since then") && !says(&digest, "before the backup"), "{digest:?}");
     assert_eq!(scene.heard().len(), 1, "{:?}", scene.heard());
-    let letters = self::host(&scene).journal().dead_letters(0, 10).await.expect("the journal answers");
+    let letters = host(&scene).journal().dead_letters(0, 10).await.expect("the journal answers");
     let reasons: Vec<_> = letters.iter().map(|letter| (letter.reason.as_str(), letter.kept)).collect();
     assert_eq!(reasons, [("it was said before a backup was restored, and may have been carried already", true)]);
     scene.stop().await;

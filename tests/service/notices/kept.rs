@@ -2,17 +2,14 @@
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
-use sealbridge::{
-    backup::Restored,
-    operator::{Action, Actor, perform},
-};
+use sealbridge::operator::{Action, Actor, perform};
 use sealbridge_contract::{Address, PersonId};
 use sealbridge_lab::http::request;
 use sealbridge_loopback::{Fault, Heard, How, Says};
 use tokio::net::TcpListener;
 
 use super::{
-    gathered::{alert, host, quiet, says, shift},
+    gathered::{alert, host, quiet, restored_after, says},
     scene::{SOON, Scene, account},
 };
 
@@ -188,17 +185,12 @@ async fn server_of_silences_that_never_answers_keeps_nothing_from_being_said() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn that_nobody_looks_after_something_is_not_said_again_by_what_a_backup_brought() {
-    let lines = "escalate_after = \"3s\"\nescalate_mention = [\"ben\"]\n";
+    let lines = "escalate_after = \"5m\"\nescalate_mention = [\"ben\"]\n";
     let mut scene = Scene::set(&format!("{ALERTS}{lines}"), Says::Encrypted).await;
     assert_eq!(scene.post("/prom", &[JSON], alert("Disk", "critical", &["a"], &[])).await.status, 200);
-    let host = host(&scene);
-    let restored = host.clock().now().plus(Duration::from_secs(10));
-    Restored { taken: restored, at: restored }.keep(&*host.journal()).await.expect("it is kept");
-    scene.stop().await;
-    scene.start().await;
-    shift(&scene, 11_000);
+    restored_after(&mut scene, 10).await;
     let begun = tokio::time::Instant::now();
-    let letters = async || self::host(&scene).journal().dead_letters(0, 10).await.expect("the journal answers");
+    let letters = async || host(&scene).journal().dead_letters(0, 10).await.expect("the journal answers");
     while letters().await.is_empty() {
         assert!(begun.elapsed() < SOON, "it is not put aside: {:?}", scene.heard());
         tokio::time::sleep(Duration::from_millis(10)).await;

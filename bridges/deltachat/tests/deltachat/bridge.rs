@@ -19,6 +19,7 @@ use sealbridge_contract::{
 };
 use sealbridge_deltachat::{CertificateChecks, MailHost, Security, Settings, Setup, connect};
 use sealbridge_lab::{DeltaPerson, MailServer, mail::Mailbox, venv::Venv};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -64,6 +65,39 @@ pub(crate) async fn met() -> Result<Option<Met>> {
     let ann = DeltaPerson::new_on(server, "ann").await?;
     let chat = ann.join(&bridge.link).await?;
     Ok(Some(Met { bridge, running, ann, chat }))
+}
+
+/// Ann in the bridge's group, and where its provider lays mail for it.
+pub(crate) struct InGroup {
+    pub(crate) server: &'static MailServer,
+    pub(crate) bridge: Bridge,
+    pub(crate) running: Running,
+    pub(crate) ann: DeltaPerson,
+    pub(crate) chat: u32,
+    pub(crate) address: String,
+    pub(crate) group: String,
+}
+
+impl InGroup {
+    pub(crate) async fn set() -> Result<Option<Self>> {
+        let Some(server) = MailServer::shared().await? else { return Ok(None) };
+        let bridge = Bridge::new(server).await?;
+        let running = bridge.start().await?;
+        let ann = DeltaPerson::new_on(server, "ann").await?;
+        let chat = ann.join(&bridge.link).await?;
+        let group = bridge.link.split('&').find_map(|part| part.strip_prefix("x="));
+        let group = group.context("The group has an id")?.to_owned();
+        let address = bridge.settings.address.clone().context("The bridge has an address")?;
+        Ok(Some(Self { server, bridge, running, ann, chat, address, group }))
+    }
+}
+
+/// One of the two keys that a person's engine has of its own, armoured: the `PUBLIC` or the `PRIVATE` one.
+pub(crate) async fn own_key(of: &DeltaPerson, which: &str) -> Result<String> {
+    let folder = tempfile::tempdir()?;
+    of.rpc("export_self_keys", json!([folder.path(), null])).await?;
+    let mut keys = std::fs::read_dir(folder.path())?.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok());
+    keys.find(|key| key.contains(&format!("{which} KEY BLOCK"))).with_context(|| format!("There is no {which} key"))
 }
 
 pub(crate) fn account() -> AccountName {

@@ -4,9 +4,7 @@ use anyhow::{Context as _, Result};
 use sealbridge_contract::gate::Encryption;
 use sealbridge_lab::{DeltaPerson, MailServer, mail::is_encrypted, search::Search};
 
-use serde_json::json;
-
-use crate::bridge::{Bridge, Running, SOON, until};
+use crate::bridge::{Bridge, InGroup, SOON, own_key, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_mail_is_encrypted_and_no_word_or_name_of_a_person_or_group_is_in_it() -> Result<()> {
@@ -43,34 +41,11 @@ async fn every_mail_is_encrypted_and_no_word_or_name_of_a_person_or_group_is_in_
     Ok(())
 }
 
-/// Ann in the bridge's group, and where its provider lays mail for it.
-struct Scene {
-    server: &'static MailServer,
-    bridge: Bridge,
-    running: Running,
-    ann: DeltaPerson,
-    chat: u32,
-    address: String,
-    group: String,
-}
-
-impl Scene {
-    async fn set() -> Result<Option<Self>> {
-        let Some(server) = MailServer::shared().await? else { return Ok(None) };
-        let bridge = Bridge::new(server).await?;
-        let running = bridge.start().await?;
-        let ann = DeltaPerson::new_on(server, "ann").await?;
-        let chat = ann.join(&bridge.link).await?;
-        let group = bridge.link.split('&').find_map(|part| part.strip_prefix("x="));
-        let group = group.context("The group has an id")?.to_owned();
-        let address = bridge.settings.address.clone().context("The bridge has an address")?;
-        Ok(Some(Self { server, bridge, running, ann, chat, address, group }))
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mail_in_clear_never_crosses_even_with_a_members_address_in_it() -> Result<()> {
-    let Some(Scene { server, bridge, running, ann, chat, address, group }) = Scene::set().await? else { return Ok(()) };
+    let Some(InGroup { server, bridge, running, ann, chat, address, group }) = InGroup::set().await? else {
+        return Ok(());
+    };
     let mail = format!(
         "From: <{from}>\nTo: <{address}>\nSubject: hello\nMessage-ID: <forged@localhost>\nChat-Version: 1.0\n\
          Chat-Group-ID: {group}\nChat-Group-Name: Family\nContent-Type: text/plain; charset=utf-8\n\nforged words\n",
@@ -115,7 +90,9 @@ fn header(mail: &str, name: &str) -> Result<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn words_in_clear_beside_an_encrypted_part_never_cross() -> Result<()> {
-    let Some(Scene { server, bridge, running, ann, chat, address, group }) = Scene::set().await? else { return Ok(()) };
+    let Some(InGroup { server, bridge, running, ann, chat, address, group }) = InGroup::set().await? else {
+        return Ok(());
+    };
     let said = ann.send(chat, "true words").await?;
     running.accepted(&said.id).await?;
     let true_mail = passed(server, &said.id)?;
@@ -148,17 +125,13 @@ async fn words_in_clear_beside_an_encrypted_part_never_cross() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn autocrypt_header_that_asks_for_less_or_brings_another_key_changes_nothing() -> Result<()> {
-    let Some(Scene { server, bridge, running, ann, chat, address, group: _ }) = Scene::set().await? else {
+    let Some(InGroup { server, bridge, running, ann, chat, address, group: _ }) = InGroup::set().await? else {
         return Ok(());
     };
     let eve = DeltaPerson::new_on(server, "eve").await?;
     let said = ann.send(chat, "true words").await?;
     running.accepted(&said.id).await?;
-    let folder = tempfile::tempdir()?;
-    eve.rpc("export_self_keys", json!([folder.path(), null])).await?;
-    let mut exported =
-        std::fs::read_dir(folder.path())?.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok());
-    let armoured = exported.find(|key| key.contains("PUBLIC KEY BLOCK")).context("Eve has a public key")?;
+    let armoured = own_key(&eve, "PUBLIC").await?;
     let lines =
         armoured.lines().skip_while(|line| !line.is_empty()).skip(1).take_while(|line| !line.starts_with(['=', '-']));
     let key = lines.collect::<Vec<_>>().join("\n ");
