@@ -1,11 +1,7 @@
 //! Where notices become messages: committed durably with their deliveries, once for each name that their sender gave
 //! them, and followed until they are where they are to be.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac as _};
@@ -214,8 +210,7 @@ impl Desk {
         // Before the commit, since what becomes of it may be known at once.
         let waiter = self.outcomes.wait_for(origin.address().clone(), ids.clone());
         self.hand_in(origin, messages, beside, writes).await?;
-        let following = Following::new(origin.clone(), ids, to, waiter, keys);
-        following.stays().store(stays, Ordering::Release);
+        let following = Following::new(origin.clone(), ids, to, waiter, keys, stays);
         self.followed.note(&following);
         Ok(following)
     }

@@ -72,26 +72,23 @@ pub struct Following {
 }
 
 impl Following {
+    /// One that was just taken. `stays`: whatever becomes of it, it is not taken back.
     pub(super) fn new(
         origin: Origin,
         ids: Vec<RemoteId>,
         to: Vec<Address>,
         waiter: Waiter,
         names: Vec<String>,
+        stays: bool,
     ) -> Self {
         let known = to.into_iter().map(|at| (at, vec![Known::OnItsWay; ids.len()])).collect();
-        Self { origin, ids, known, waiter, names, again: false, stays: Arc::default() }
+        Self { origin, ids, known, waiter, names, again: false, stays: Arc::new(AtomicBool::new(stays)) }
     }
 
     /// One that was taken before. Where it is to be said, the journal knows.
     pub(super) fn again(origin: Origin, ids: Vec<RemoteId>, waiter: Waiter) -> Self {
         let stays = Arc::new(AtomicBool::new(true));
         Self { origin, ids, known: BTreeMap::new(), waiter, names: Vec::new(), again: true, stays }
-    }
-
-    /// What says that it is not taken back any more, for whoever else is told that it is kept.
-    pub(super) fn stays(&self) -> &Arc<AtomicBool> {
-        &self.stays
     }
 
     /// Where it comes from.
