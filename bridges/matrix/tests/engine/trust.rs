@@ -242,7 +242,7 @@ async fn device_whose_name_stands_for_all_gets_no_key_and_keeps_nobody_elses_fro
     let Some(server) = server().await else {
         return Ok(());
     };
-    let alice = Peer::new(&server, "alice").await?;
+    let mut alice = Peer::new(&server, "alice").await?;
     let mut bob = Peer::new(&server, "bob").await?;
     let account = server.account("eve").await?;
     let eve = Peer::log_in_as(&server, account, "*".into()).await?;
@@ -250,10 +250,13 @@ async fn device_whose_name_stands_for_all_gets_no_key_and_keeps_nobody_elses_fro
     assert!(failed.is_empty(), "{failed:?}");
     eve.engine.bootstrap(Some(&eve.password())).await?;
     let room = alice.room_with(&[&bob, &eve]).await?;
+    // With her words there is a channel to her, over which the library would give her the key.
+    eve.send(&room, "hello").await?;
+    alice.sync_until(&room, 1).await?;
     let (_, audience) = alice.send(&room, "for bob").await?;
     let withheld: Vec<_> = audience.withheld().map(|(user, _, why)| (user.to_owned(), why)).collect();
     assert_eq!(withheld, [(eve.user(), Withholding::Everything)]);
-    assert_eq!(bodies(&bob.sync_until(&room, 1).await?), ["for bob"]);
+    assert_eq!(bodies(&bob.sync_until(&room, 2).await?), ["hello", "for bob"]);
     Ok(())
 }
 
@@ -262,15 +265,19 @@ async fn other_devices_of_our_own_account_get_no_keys_from_us_though_our_identit
     let Some(server) = server().await else {
         return Ok(());
     };
-    let alice = Peer::new(&server, "alice").await?;
+    let mut alice = Peer::new(&server, "alice").await?;
     let mut bob = Peer::new(&server, "bob").await?;
     let key = RecoveryKey::generate();
     alice.engine.set_up_recovery(&key).await?;
     let mut second = Peer::log_in(&server, alice.same_account()).await?;
     second.engine.recover(&key.shown()).await?;
     let room = alice.room_with(&[&bob]).await?;
-    alice.engine.acquaint(&[alice.user()]).await?;
-    alice.send(&room, "for bob alone").await?;
+    // She knows the other device, and that her identity signed it.
+    alice.sync(&room).await?;
+    alice.engine.reread(&alice.user()).await?;
+    let (_, audience) = alice.send(&room, "for bob alone").await?;
+    let withheld: Vec<_> = audience.withheld().map(|(_, device, why)| (device.cross_signed, why)).collect();
+    assert_eq!(withheld, [(true, Withholding::Ours)]);
     assert_eq!(bodies(&bob.sync_until(&room, 1).await?), ["for bob alone"]);
     let seen = second.sync_until(&room, 1).await?;
     assert!(matches!(seen[0].result, Err(DecryptError::MissingKey { .. })), "{:?}", seen[0].result);
