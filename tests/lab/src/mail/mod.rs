@@ -188,6 +188,20 @@ impl MailServer {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
+        self.unlock_mailboxes()
+    }
+
+    /// Takes away the locks of killed processes. Dovecot can't tell whose they were, and would lay nothing into such a
+    /// mailbox for two minutes, nor into any other, since Postfix hands it one mail at a time.
+    fn unlock_mailboxes(&self) -> Result<()> {
+        for mailbox in std::fs::read_dir(self.mailboxes())? {
+            match std::fs::remove_file(mailbox?.path().join("dovecot-uidlist.lock")) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).context("Take away a killed Dovecot's lock");
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
         Ok(())
     }
 

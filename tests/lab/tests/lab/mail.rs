@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use sealbridge_lab::mail::{self, MailServer};
+use sealbridge_lab::{
+    DeltaPerson,
+    mail::{self, MailServer},
+};
 use tokio::net::TcpStream;
 
 use crate::SOON;
@@ -36,5 +39,27 @@ async fn mail_server_survives_a_stop_and_a_kill_with_its_mail_and_leaves_nothing
         assert!(std::time::Instant::now() < deadline, "it leaves {} behind", dir.display());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn mail_server_killed_while_it_lays_mail_down_takes_mail_at_once_when_it_is_back() -> Result<()> {
+    if !mail::available().await {
+        return Ok(());
+    }
+    let server = MailServer::start().await?;
+    let (ann, ben) = (DeltaPerson::new_on(&server, "ann").await?, DeltaPerson::new_on(&server, "ben").await?);
+    let chat = ann.join(ben.link()).await?;
+    ann.send(chat, "before").await?;
+    ben.hears("before", SOON).await?;
+    // What a Dovecot leaves that is killed with a mail for several mailboxes in its hands. It would wait for two minutes.
+    std::fs::write(server.archive_folder().join("dovecot-uidlist.lock"), "")?;
+    server.kill().await?;
+    server.restart().await?;
+    for person in [&ann, &ben] {
+        person.network_is_back().await?;
+    }
+    ann.send(chat, "afterwards").await?;
+    ben.hears("afterwards", SOON).await?;
     Ok(())
 }
