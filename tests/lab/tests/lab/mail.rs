@@ -55,11 +55,11 @@ async fn mail_server_killed_while_it_lays_mail_down_takes_mail_at_once_when_it_i
     // What a Dovecot leaves that is killed with a mail for several mailboxes in its hands. It would wait for two minutes.
     std::fs::write(server.archive_folder().join("dovecot-uidlist.lock"), "")?;
     server.kill().await?;
+    ann.send(chat, "afterwards").await?;
     server.restart().await?;
     for person in [&ann, &ben] {
         person.network_is_back().await?;
     }
-    ann.send(chat, "afterwards").await?;
     ben.hears("afterwards", SOON).await?;
     Ok(())
 }
