@@ -11,7 +11,11 @@ use std::{
     time::Duration,
 };
 
-use sealbridge_contract::inbox::StoreWrite;
+use sealbridge_child::CallError;
+use sealbridge_contract::{
+    NotAccepted,
+    inbox::{AccountStore, StoreWrite},
+};
 use tokio::{sync::Notify, time::Instant};
 use tracing::{info, warn};
 
@@ -63,11 +67,61 @@ impl Connections {
     }
 }
 
+/// How long the engine may take to open a mailbox for the first time.
+const OPENS: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Why it is not known where reading begins.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotBegun {
+    #[error("the mailbox was not opened in time")]
+    NotOpened,
+    #[error(transparent)]
+    Engine(#[from] CallError),
+    #[error(transparent)]
+    Journal(#[from] NotAccepted),
+}
+
+/// Has the engine open the mailbox of an account that was just made, before anybody can know of it. It reads what comes
+/// from then on: whoever writes before it runs for the first time would not be read otherwise, and what it passes over
+/// in its first moments could not be asked for again.
+pub(crate) async fn begin(store: &AccountStore, engine: &Engine) -> Result<(), NotBegun> {
+    if store.read(READ).await?.is_some() {
+        return Ok(());
+    }
+    let Some(progress) = Progress::of(engine).await? else { return Ok(()) };
+    // One whose database says nothing is used without this, and that is told when it runs.
+    let Ok(mut places) = progress.read().await else { return Ok(()) };
+    if places.is_empty() {
+        engine.start().await?;
+        let give_up = Instant::now() + OPENS;
+        while places.is_empty() && Instant::now() < give_up {
+            tokio::time::sleep(LOOK).await;
+            places = progress.read().await.unwrap_or_default();
+        }
+        engine.stop().await?;
+    }
+    if places.is_empty() {
+        return Err(NotBegun::NotOpened);
+    }
+    Ok(store.write(vec![counting(&places)]).await?)
+}
+
+fn counting(places: &[Place]) -> StoreWrite {
+    StoreWrite::put(READ, serde_json::to_vec(places).expect("it has only numbers and texts"))
+}
+
 /// Before an engine starts to read: what the one before it read last may not have been whole.
 pub(crate) async fn go_back(core: &Core, engine: &Engine) -> Result<(), Ended> {
     let Some(progress) = Progress::of(engine).await? else { return Ok(()) };
-    match progress.back_to(counted(core).await?).await {
-        Ok(_) => {}
+    let counts = counted(core).await?;
+    let tried = match counts.is_empty() {
+        false => progress.back_to(counts).await.map(|_| Vec::new()),
+        true => progress.read().await,
+    };
+    match tried {
+        Ok(places) if places.is_empty() => {}
+        Ok(places) => insist!(core.store.write(vec![counting(&places)])),
         Err(error) => warn!(%error, "Mail that the engine passes over is not noticed."),
     }
     Ok(())
@@ -107,9 +161,17 @@ async fn follow(
             }
         };
         unread = 0;
+        // Where nothing counted yet, this is the earliest that is known.
+        let new = places.iter().filter(|place| !counts.iter().any(|known| known.is_in_the_same(place)));
+        let new: Vec<Place> = new.cloned().collect();
+        if !new.is_empty() {
+            counts.extend(new);
+            counts.sort();
+            insist!(core.store.write(vec![counting(&counts)]));
+        }
         if now.logins > expected.logins || now.losses > expected.losses {
             (read, expected) = (None, now);
-            steps.owed |= !counts.is_empty() && places != counts;
+            steps.owed |= places != counts;
         }
         if steps.owed {
             if !steps.may_go(Instant::now()) {
@@ -134,8 +196,7 @@ async fn follow(
         expected.losses = expected.losses.min(now.losses);
         match read.take() {
             Some((then, outlived)) if then == now && outlived != counts => {
-                let bytes = serde_json::to_vec(&outlived).expect("it has only numbers and texts");
-                insist!(core.store.write(vec![StoreWrite::put(READ, bytes.clone())]));
+                insist!(core.store.write(vec![counting(&outlived)]));
                 counts = outlived;
             }
             _ if places != counts => {

@@ -19,7 +19,9 @@ use crate::{
     config::{CertificateChecks, MailHost, Security, Settings},
     core::{IDENTITY, Identity, identity, keep_private},
     engine::{self, Engine, servers, types::Login},
-    ids, invite, made, probe,
+    ids, invite, made,
+    passed::{self, NotBegun},
+    probe,
 };
 
 /// The groups that were made, by their names in the config. The names are in the value, which is locked.
@@ -168,6 +170,14 @@ impl Setup {
         if let Some(why) = servers::in_clear(&engine.servers().await.map_err(lost)?) {
             return Err(FlowError::Policy(why));
         }
+        passed::begin(&self.context.store, engine).await.map_err(|error| match error {
+            NotBegun::NotOpened => FlowError::Unreachable(format!(
+                "the mailbox of {} can't be opened, though its password is right; say it again once its server answers",
+                self.settings.address()
+            )),
+            NotBegun::Engine(error) => lost(error),
+            NotBegun::Journal(error) => kept(error),
+        })?;
         let invitation = engine.invitation(None).await.map_err(lost)?;
         let Some(fingerprint) = ids::invited_by(&invitation) else {
             return Err(FlowError::Failed("the engine's invitation has no fingerprint in it".to_owned()));

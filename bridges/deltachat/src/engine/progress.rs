@@ -10,7 +10,7 @@ use super::{Answer, Engine};
 
 /// Where reading goes on in one folder of the mailbox: mail with lower numbers (RFC 9051 section 2.3.1.1) is not asked
 /// for any more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Place {
     transport: i64,
     folder: String,
@@ -22,6 +22,12 @@ impl Place {
     /// Which of the account's mail accounts it is in.
     pub(crate) fn transport(&self) -> i64 {
         self.transport
+    }
+
+    /// Whether both are in one folder, whose mail still has the same numbers.
+    pub(crate) fn is_in_the_same(&self, other: &Self) -> bool {
+        let folder = |of: &Self| (of.transport, of.validity);
+        folder(self) == folder(other) && self.folder == other.folder
     }
 }
 

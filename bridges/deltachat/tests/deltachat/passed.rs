@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use sealbridge_lab::{DeltaPerson, MailServer, mail::Relay};
 
 use crate::{
-    bridge::{Bridge, Met, Running, SOON, met},
+    bridge::{Bridge, Met, Running, SOON, met, until},
     trouble::{change_database, store},
 };
 
@@ -73,5 +73,42 @@ async fn mail_that_is_passed_over_when_a_connection_ends_comes_once_there_is_ano
     let said = three(&ann, chat).await?;
     relay.mend();
     all_come(&bridge, &running, &first, &said).await?;
+    running.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_that_is_passed_over_in_the_first_moments_of_an_account_comes_too() -> Result<()> {
+    let Some(server) = MailServer::shared().await? else { return Ok(()) };
+    let relay = Relay::before(server.imaps()).await?;
+    let bridge = Bridge::on(&server.mailbox("bridge")?, relay.port(), server.smtps(), Arc::default()).await?;
+    let running = bridge.start().await?;
+    let ann = DeltaPerson::new_on(server, "ann").await?;
+    let chat = ann.join(&bridge.link).await?;
+    let first = ann.send(chat, "first").await?.id;
+    running.accepted(&first).await?;
+    // Nothing that was read has been outlived by its connection yet.
+    change_database(&bridge, TOO_FAR)?;
+    relay.cut();
+    let said = three(&ann, chat).await?;
+    relay.mend();
+    all_come(&bridge, &running, &first, &said).await?;
+    running.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_follows_the_invitation_before_the_bridge_runs_for_the_first_time_is_let_in() -> Result<()> {
+    let Some(server) = MailServer::shared().await? else { return Ok(()) };
+    let mailbox = server.mailbox("bridge")?;
+    let bridge = Bridge::on(&mailbox, server.imaps(), server.smtps(), Arc::default()).await?;
+    let ann = DeltaPerson::new_on(server, "ann").await?;
+    let asked = || server.laid_into(&mailbox.address).is_ok_and(|laid| !laid.is_empty());
+    let starting = async {
+        until("she has asked", asked).await?;
+        bridge.start().await
+    };
+    let (chat, running) = tokio::join!(ann.join(&bridge.link), starting);
+    let (chat, running) = (chat?, running?);
+    let said = ann.send(chat, "first").await?.id;
+    running.accepted(&said).await?;
     running.stop().await
 }
