@@ -25,6 +25,9 @@ struct Line<'a, T> {
     #[serde(flatten)]
     action: T,
     outcome: Outcome,
+    /// What it found out to be done with, such as the identity of whoever was admitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found: Option<&'a Value>,
 }
 
 /// How far an action is. Of one that was cut short by the end of the process the last line says that it began.
@@ -86,7 +89,7 @@ struct Command {
 pub(super) fn begin(state: &Path, at: Timestamp, by: &Actor, action: &Action) -> Result<(), Failure> {
     // What was typed in a conversation may be anything, until it is done.
     let is_typed = matches!(by, Actor::Person { .. });
-    put(state, &Line { at, by, action: Done::of(action, is_typed), outcome: BEGUN })
+    put(state, &Line { at, by, action: Done::of(action, is_typed), outcome: BEGUN, found: None })
         .map_err(|error| failed(state, &error))
 }
 
@@ -95,7 +98,8 @@ pub(super) fn begin(state: &Path, at: Timestamp, by: &Actor, action: &Action) ->
 /// # Errors
 /// As [`begin`].
 pub(super) fn begin_command(state: &Path, at: Timestamp, by: &Actor, action: &'static str) -> Result<(), Failure> {
-    put(state, &Line { at, by, action: Command { action }, outcome: BEGUN }).map_err(|error| failed(state, &error))
+    put(state, &Line { at, by, action: Command { action }, outcome: BEGUN, found: None })
+        .map_err(|error| failed(state, &error))
 }
 
 fn failed(state: &Path, error: &io::Error) -> Failure {
@@ -104,11 +108,12 @@ fn failed(state: &Path, error: &io::Error) -> Failure {
     Failure::new(FailureKind::Temporary, words)
 }
 
-/// Writes the line of one action, whether it was done or not.
-pub(super) fn write(state: &Path, at: Timestamp, by: &Actor, action: &Action, failure: Option<&Failure>) {
+/// Writes the line of one action, whether it was done, with what it found out, or not.
+pub(super) fn write(state: &Path, at: Timestamp, by: &Actor, action: &Action, done: Result<Option<&Value>, &Failure>) {
+    let (found, failure) = (done.ok().flatten(), done.err());
     // What was typed in a conversation and could not be done may be anything.
     let is_typed = failure.is_some() && matches!(by, Actor::Person { .. });
-    let line = Line { at, by, action: Done::of(action, is_typed), outcome: Outcome::of(failure) };
+    let line = Line { at, by, action: Done::of(action, is_typed), outcome: Outcome::of(failure), found };
     tracing::info!(target: "sealbridge::audit", by = %by, action = action.name(), done = failure.is_none(), "Action.");
     log_failed(put(state, &line));
 }
@@ -116,7 +121,7 @@ pub(super) fn write(state: &Path, at: Timestamp, by: &Actor, action: &Action, fa
 /// Writes that an action ended before it had come to an end: whoever asked for it went away. How far it came is not known.
 pub(super) fn write_left(state: &Path, at: Timestamp, by: &Actor, action: &Action) {
     let left = Failure::new(FailureKind::Other, "whoever asked went away");
-    write(state, at, by, action, Some(&left));
+    write(state, at, by, action, Err(&left));
 }
 
 /// Writes the line of a command that does its work beside the service.
@@ -130,12 +135,18 @@ pub(super) fn write_command(
     action: &'static str,
     failure: Option<&Failure>,
 ) -> io::Result<()> {
-    put(state, &Line { at, by, action: Command { action }, outcome: Outcome::of(failure) })
+    put(state, &Line { at, by, action: Command { action }, outcome: Outcome::of(failure), found: None })
 }
 
 /// Writes that something was refused which somebody said in a conversation.
 pub(super) fn write_refused(state: &Path, at: Timestamp, by: &Actor, word: Option<&'static str>, why: &str) {
-    let line = Line { at, by, action: Refused { word, why }, outcome: Outcome::Ended(Some(FailureKind::Refused)) };
+    let line = Line {
+        at,
+        by,
+        action: Refused { word, why },
+        outcome: Outcome::Ended(Some(FailureKind::Refused)),
+        found: None,
+    };
     tracing::info!(target: "sealbridge::audit", by = %by, word, why, "Refused.");
     log_failed(put(state, &line));
 }
@@ -199,7 +210,7 @@ mod tests {
         let by = Actor::Person { person: PersonId::new("@ann"), at: at.clone() };
         let message = RemoteId::new("$alert");
         let action = Action::Silence { at, message, for_ms: 1_000, by: PersonId::new("@eve") };
-        write(folder.path(), Timestamp(42), &by, &action, None);
+        write(folder.path(), Timestamp(42), &by, &action, Ok(None));
         let text = std::fs::read_to_string(folder.path().join(FILE)).expect("it is written");
         assert_eq!(text.matches("\"by\":{\"person\"").count(), 1, "{text}");
         let line: Value = serde_json::from_str(&text).expect("it is JSON");

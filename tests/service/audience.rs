@@ -273,6 +273,12 @@ async fn changed_identity_of_anybody_freezes_both_directions_until_somebody_appr
     ensure!(shown.stdout.contains(changed["identity"].as_str().unwrap_or("?")), "{shown:?}");
     ensure!(!has_heard(bob, "who says this?") && !has_heard(alice, "not for a stranger"));
     scene.bridge.cli(&["approve", "demo", alice.user_id()]).await?.ok()?;
+    let audit = std::fs::read_to_string(scene.bridge.folder().join("state/audit.jsonl"))?;
+    let lines: Vec<Value> = audit.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let admitted = lines.iter().filter_map(|line| line["found"].as_array()).flatten();
+    let admitted: Vec<_> = admitted.map(|one| (&one["person"], &one["identity"])).collect();
+    // The key stands there though nobody named it.
+    assert_eq!(admitted, [(&changed["person"], &changed["identity"])], "{audit}");
     hears(bob, "who says this?").await?;
     hears(alice, "not for a stranger").await?;
     stands(&scene, alice.user_id(), "reads").await?;

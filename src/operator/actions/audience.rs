@@ -208,8 +208,16 @@ pub(super) async fn approve(
             });
         }
     }
-    let line = serde_json::json!({ "of": of.to_string(), "approved": people });
-    Ok(Outcome::one(words, &line))
+    let admitted = found.iter().flat_map(|(at, admissions)| {
+        let one = |admission: &Admission| {
+            let (person, identity) = (&admission.person, &admission.identity);
+            serde_json::json!({ "at": at.to_string(), "person": person, "identity": identity })
+        };
+        admissions.iter().map(one)
+    });
+    let admitted: serde_json::Value = admitted.collect();
+    let line = serde_json::json!({ "of": of.to_string(), "approved": people, "admitted": admitted });
+    Ok(Outcome { audited: Some(admitted), ..Outcome::one(words, &line) })
 }
 
 /// Whether everybody here has this identity, however its characters are grouped.

@@ -401,11 +401,14 @@ pub struct Outcome {
     pub lines: Vec<Value>,
     /// What was found to be wrong, if to look for it was asked: the exit code says it too.
     pub found: Option<FailureKind>,
+    /// What the audit says besides what was asked: of what was looked up to do it.
+    #[serde(skip)]
+    pub(super) audited: Option<Value>,
 }
 
 impl Outcome {
-    fn new(words: impl Into<String>, lines: Vec<Value>) -> Self {
-        Self { words: words.into(), lines, found: None }
+    pub(super) fn new(words: impl Into<String>, lines: Vec<Value>) -> Self {
+        Self { words: words.into(), lines, found: None, audited: None }
     }
 
     fn one<T: Serialize>(words: impl Into<String>, line: &T) -> Self {

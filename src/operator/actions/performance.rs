@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use sealbridge_contract::{Answer, Flow, Step};
+use serde_json::Value;
 
 use super::{
     Action, Actor, Outcome, audience, backup, conversations, doctor, letters, links, room, send, sources, status,
@@ -57,7 +58,11 @@ impl Performance {
         let ended = !matches!(progress, Ok(Progress::Step(_)));
         if ended {
             if !matches!(self.state, State::Finished) {
-                note(&*self.host, &self.actor, &self.action, progress.as_ref().err());
+                let outcome = progress.as_ref().map(|progress| match progress {
+                    Progress::Done(outcome) => outcome.audited.as_ref(),
+                    Progress::Step(_) => None,
+                });
+                note(&*self.host, &self.actor, &self.action, outcome);
             }
             self.state = State::Finished;
         }
@@ -100,12 +105,12 @@ impl Performance {
                     if action.is_change() {
                         fail::fail_point!("audit::before-end");
                     }
-                    note(&*host, &actor, &action, done.as_ref().err());
+                    note(&*host, &actor, &action, done.as_ref().map(|outcome| outcome.audited.as_ref()));
                     done
                 });
                 let broke = |_| {
                     let broke = Failure::other(BROKE);
-                    note(&*self.host, &self.actor, &self.action, Some(&broke));
+                    note(&*self.host, &self.actor, &self.action, Err(&broke));
                     Err(broke)
                 };
                 done.await.unwrap_or_else(broke).map(Progress::Done)
@@ -132,9 +137,9 @@ impl Performance {
 }
 
 /// Writes what was changed into the audit, or what was to be.
-fn note(host: &dyn Host, actor: &Actor, action: &Action, failure: Option<&Failure>) {
+fn note(host: &dyn Host, actor: &Actor, action: &Action, done: Result<Option<&Value>, &Failure>) {
     if action.is_change() {
-        audit::write(&host.config().service.state, host.clock().now(), actor, action, failure);
+        audit::write(&host.config().service.state, host.clock().now(), actor, action, done);
     }
 }
 

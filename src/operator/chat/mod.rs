@@ -319,7 +319,13 @@ impl Chat {
     }
 
     fn write(&self, actor: &Actor, action: &Action, failure: Option<&Failure>) {
-        audit::write(&self.host.config().service.state, self.host.clock().now(), actor, action, failure);
+        audit::write(
+            &self.host.config().service.state,
+            self.host.clock().now(),
+            actor,
+            action,
+            failure.map_or(Ok(None), Err),
+        );
     }
 }
 

@@ -151,5 +151,5 @@ fn finish(path: &Path, account: &AccountName, config: &Config, output: Output) {
     let line = serde_json::json!({
         "step": "done", "words": words, "account": account, "network": network, "config": path,
     });
-    output.outcome(&Outcome { words, lines: vec![line], found: None });
+    output.outcome(&Outcome::new(words, vec![line]));
 }

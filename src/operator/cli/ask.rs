@@ -61,7 +61,7 @@ impl Asking {
             Action::Status => {
                 let line = serde_json::json!({ "running": false });
                 let words = format!("Not running. ({not_running})\n");
-                Ok(Outcome { words, lines: vec![line], found: Some(FailureKind::Unreachable) })
+                Ok(Outcome { found: Some(FailureKind::Unreachable), ..Outcome::new(words, vec![line]) })
             }
             Action::Doctor => {
                 let mut checks = actions::on_disk(&self.config);

@@ -61,7 +61,7 @@ pub(super) async fn create(global: &super::Global, (file, key): (&Path, &Path), 
         "file": file, "bytes": made.bytes, "taken_at": taken, "waiting_files": made.files,
         "key_file": key_file, "key_number": number, "key_made": made_key,
     });
-    output.outcome(&Outcome { words, lines: vec![line], found: None });
+    output.outcome(&Outcome::new(words, vec![line]));
     Ok(None)
 }
 
@@ -113,7 +113,7 @@ pub(super) async fn restore(global: &super::Global, (file, key): (&Path, &Path),
         "root_key": done.root_key.from, "root_key_made": done.root_key.made,
         "accounts": config.accounts.keys().collect::<Vec<_>>(),
     });
-    output.outcome(&Outcome { words, lines: vec![line], found: None });
+    output.outcome(&Outcome::new(words, vec![line]));
     Ok(None)
 }
 
@@ -125,7 +125,7 @@ pub(super) async fn adopt(config: &Config, output: Output) -> Found {
     let line = serde_json::json!({
         "state": config.service.state, "restored_at": done.at, "accounts": config.accounts.keys().collect::<Vec<_>>(),
     });
-    output.outcome(&Outcome { words: words.into(), lines: vec![line], found: None });
+    output.outcome(&Outcome::new(words, vec![line]));
     Ok(None)
 }
 

@@ -110,7 +110,7 @@ fn finish(path: &Path, room: Option<&Address>, output: Output) {
     let line = serde_json::json!({
         "step": "done", "words": words, "config": path, "admin_room": room.map(ToString::to_string),
     });
-    output.outcome(&Outcome { words, lines: vec![line], found: None });
+    output.outcome(&Outcome::new(words, vec![line]));
 }
 
 /// A set-up under way.

@@ -73,7 +73,7 @@ pub(super) fn check(file: &Path, config: &Config, output: Output) -> Found {
         "links": config.links.len(),
         "set_up": made,
     });
-    output.outcome(&actions::Outcome { words, lines: vec![line], found: None });
+    output.outcome(&actions::Outcome::new(words, vec![line]));
     Ok(None)
 }
 
@@ -112,6 +112,6 @@ pub(super) fn rotate(config: &Config, to: Option<&Path>, output: Output) -> Foun
     };
     let line =
         serde_json::json!({ "file": done.file, "holder": done.holder, "number": done.number, "before": done.before });
-    output.outcome(&actions::Outcome { words, lines: vec![line], found: None });
+    output.outcome(&actions::Outcome::new(words, vec![line]));
     Ok(None)
 }

@@ -93,7 +93,7 @@ impl std::str::FromStr for SourceArg {
 
 /// Shows the sources.
 pub(super) fn list(config: &Config, output: Output) -> Found {
-    let mut outcome = Outcome { words: String::new(), lines: Vec::new(), found: None };
+    let mut outcome = Outcome::new(String::new(), Vec::new());
     for (name, source) in &config.sources {
         let at = place(config, name, source.format);
         let to: Vec<_> = source.to.iter().map(ToString::to_string).collect();
@@ -226,7 +226,7 @@ fn told(config: &Config, name: &SourceName, secret: &Text, path: &Path, output: 
         secret.as_str(),
     );
     let line = json!({ "name": name, "url": at, "secret": secret.as_str() });
-    output.outcome(&Outcome { words, lines: vec![line], found: None });
+    output.outcome(&Outcome::new(words, vec![line]));
     Ok(None)
 }
 
@@ -269,7 +269,7 @@ pub(super) fn test(global: &Global, test: &TestOf, output: Output) -> Found {
     let mut notices = dialects::read(dialect, &posted).map_err(|refused| {
         Failure::usage(format!("the service would refuse it with {}: {refused}", refused.status()))
     })?;
-    let mut outcome = Outcome { words: String::new(), lines: Vec::new(), found: None };
+    let mut outcome = Outcome::new(String::new(), Vec::new());
     if notices.is_empty() {
         outcome.words.push_str("It is well, and says nothing.\n");
     }
