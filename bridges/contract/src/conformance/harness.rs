@@ -51,6 +51,12 @@ pub trait Harness: Send + Sync {
         Duration::from_secs(10)
     }
 
+    /// How many cases are played at once. Where a rig mostly waits for others, such as a mail server, several are as
+    /// quick as one.
+    fn at_once(&self) -> usize {
+        1
+    }
+
     /// How long to watch that something does not happen.
     fn quiet(&self) -> Duration {
         Duration::from_millis(200)

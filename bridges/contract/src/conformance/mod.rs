@@ -20,9 +20,10 @@ mod stage;
 mod watch;
 
 use std::{
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::Poll,
     time::Duration,
 };
@@ -62,14 +63,37 @@ pub async fn run(harness: &dyn Harness) -> Report {
 /// Plays the cases whose name contains `part`, and gives the report.
 pub async fn run_only(harness: &dyn Harness, part: &str) -> Report {
     let canary = Canary::release();
-    let mut report = Report::default();
-    let mut kind = None;
-    for case in cases::ALL.iter().filter(|case| case.name.contains(part)) {
-        // Promises of another kind of transport are not even tried.
-        if kind.is_none_or(|kind| case.kinds.contains(&kind)) {
-            let (outcome, remarks) = play(case, harness, &canary, &mut kind).await;
-            report.add(case.name, outcome, remarks);
+    let mut cases = cases::ALL.iter().filter(|case| case.name.contains(part)).enumerate();
+    let (mut kind, mut played) = (None, Vec::new());
+    // By the first it is known what kind of transport it is.
+    if let Some((at, case)) = cases.next() {
+        let (outcome, remarks) = play(case, harness, &mut kind).await;
+        played.push((at, case.name, outcome, remarks));
+    }
+    // Promises of another kind of transport are not even tried.
+    let left: VecDeque<_> =
+        cases.filter(|(_, case)| kind.is_none_or(|kind: Type| case.kinds.contains(&kind))).collect();
+    let (left, rest) = (Mutex::new(left), Mutex::new(Vec::new()));
+    let one_after_the_other = || async {
+        loop {
+            let next = left.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let Some((at, case)) = next else { return };
+            let (outcome, remarks) = play(case, harness, &mut None).await;
+            rest.lock().unwrap_or_else(PoisonError::into_inner).push((at, case.name, outcome, remarks));
         }
+    };
+    let mut players: Vec<_> = (0..harness.at_once().max(1)).map(|_| Box::pin(one_after_the_other())).collect();
+    std::future::poll_fn(|context| {
+        players.retain_mut(|player| player.as_mut().poll(context).is_pending());
+        if players.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    drop(players);
+    played.extend(rest.into_inner().unwrap_or_else(PoisonError::into_inner));
+    played.sort_by_key(|(at, ..)| *at);
+    let mut report = Report::default();
+    for (_, name, outcome, remarks) in played {
+        report.add(name, outcome, remarks);
     }
     let secret = if canary.sees() {
         Outcome::Passed
@@ -80,12 +104,9 @@ pub async fn run_only(harness: &dyn Harness, part: &str) -> Report {
     report
 }
 
-async fn play(
-    case: &Case,
-    harness: &dyn Harness,
-    canary: &Arc<Canary>,
-    kind: &mut Option<Type>,
-) -> (Outcome, Vec<String>) {
+async fn play(case: &Case, harness: &dyn Harness, kind: &mut Option<Type>) -> (Outcome, Vec<String>) {
+    // One of its own, so that what is found is found of this case.
+    let canary = &Canary::release();
     let mut remarks = Vec::new();
     let told = {
         let play = async {

@@ -83,6 +83,10 @@ impl Harness for Deltas {
         SOON
     }
 
+    fn at_once(&self) -> usize {
+        3
+    }
+
     fn quiet(&self) -> Duration {
         Duration::from_millis(700)
     }

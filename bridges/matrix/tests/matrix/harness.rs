@@ -51,6 +51,10 @@ impl Harness for Matrices {
         self.set(intake).await.map_err(broken)
     }
 
+    fn at_once(&self) -> usize {
+        3
+    }
+
     fn patience(&self) -> Duration {
         SOON
     }
