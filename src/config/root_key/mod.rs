@@ -41,6 +41,7 @@ const PLACE: &[u8] = b"sealbridge inner key v1";
 /// # Errors
 /// [`FailureKind::Config`] if there is no root key, if it is none, if it is another one, or if others can read it.
 pub fn load(config: &Config) -> Result<RootKey, Failure> {
+    rotate::wipe_left(config);
     let (root, from) = outer(config)?;
     let Some(locked) = Inner::read(config)? else {
         // A journal of a build that had no inner key.

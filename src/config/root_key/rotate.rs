@@ -3,11 +3,13 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use sealbridge_contract::RootKey;
+
+use rustix::fs::OFlags;
 
 use super::{Inner, home::Home, load, outer, parse, sync_folder_of, text_of, unwritten};
 use crate::{
@@ -16,7 +18,8 @@ use crate::{
 };
 
 /// Every named place here where the recovery suite kills the process, in order.
-pub const FAILPOINTS: &[&str] = &["key::before", "key::written", "key::locked", "key::replaced", "key::named"];
+pub const FAILPOINTS: &[&str] =
+    &["key::before", "key::written", "key::locked", "key::unwiped", "key::replaced", "key::named"];
 
 /// What was done.
 #[derive(Debug, PartialEq, Eq)]
@@ -125,15 +128,62 @@ fn replace_inner(place: &Path, new: &Inner) -> io::Result<()> {
     put_in_place(&half, place)
 }
 
-/// Gives a file the name of another, and overwrites what had it: with the old key it would still open.
+/// Gives a file the name of another, and overwrites what had it: with the old key it would still open. That keeps a name
+/// until then, by which [`wipe_left`] finds it after a kill.
 pub(super) fn put_in_place(from: &Path, to: &Path) -> io::Result<()> {
-    let old = OpenOptions::new().write(true).open(to);
+    let old = aside(to);
+    wipe(to)?;
+    // Where a file can't have two names it is overwritten all the same, unless we are killed.
+    let _ = fs::hard_link(to, &old);
+    let file = open_old(to);
     fs::rename(from, to)?;
     sync_folder_of(to)?;
-    if let Ok(mut old) = old {
-        let length = usize::try_from(old.metadata()?.len()).unwrap_or_default();
-        old.write_all(&vec![0; length])?;
-        old.sync_all()?;
+    fail::fail_point!("key::unwiped");
+    match old.symlink_metadata() {
+        Ok(_) => wipe(to),
+        Err(_) => file.map_or(Ok(()), |file| overwrite(&file)),
     }
-    Ok(())
+}
+
+/// Overwrites what a call that was killed had replaced and not overwritten yet.
+pub(super) fn wipe_left(config: &Config) {
+    for place in [config.inner_key_path(), config.root_key_path()] {
+        if let Err(error) = wipe(&place) {
+            tracing::warn!(%error, "What a change of the root key left can't be overwritten.");
+        }
+    }
+}
+
+/// Overwrites what had the name before, if it still has another.
+fn wipe(place: &Path) -> io::Result<()> {
+    let old = aside(place);
+    if old.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    if let Ok(file) = open_old(&old) {
+        let there = place.symlink_metadata().map(|there| (there.dev(), there.ino()));
+        let meta = file.metadata()?;
+        // It may be in force still, and whatever has a third name was laid there by somebody else.
+        if there.ok() != Some((meta.dev(), meta.ino())) && meta.nlink() == 1 {
+            overwrite(&file)?;
+        }
+    }
+    fs::remove_file(&old)?;
+    sync_folder_of(place)
+}
+
+/// Where the old one lies until it is overwritten.
+fn aside(place: &Path) -> PathBuf {
+    place.with_added_extension("old")
+}
+
+fn open_old(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    OpenOptions::new().write(true).custom_flags(flags).open(path)
+}
+
+fn overwrite(mut file: &File) -> io::Result<()> {
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or_default();
+    file.write_all(&vec![0; length])?;
+    file.sync_all()
 }

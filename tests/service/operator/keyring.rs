@@ -165,7 +165,7 @@ async fn change_of_the_key_in_the_keyring_that_is_killed_is_finished_by_whoever_
         let kill = ("FAILPOINT_KILL_AT", format!("{name}=1"));
         let killed = desk.bench.command(&["key", "rotate"]).env(kill.0, kill.1).output()?;
         ensure!(killed.status.signal() == Some(9), "{name}: {killed:?}");
-        let in_force = place >= FAILPOINTS.iter().position(|name| *name == "key::replaced").context("It is one")?;
+        let in_force = place >= FAILPOINTS.iter().position(|name| *name == "key::unwiped").context("It is one")?;
         let said = desk.bench.run(&["links", "list"]);
         ensure!(said.exit == 0, "{name}: {said:?}");
         let now = desk.key("root")?.context("The keyring has a key")?;

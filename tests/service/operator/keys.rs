@@ -1,6 +1,11 @@
 //! The root key, changed: at each moment one of two keys opens the journal, and it is said which.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, os::unix::process::ExitStatusExt as _, process::Output};
+use std::{
+    fs,
+    io::Read as _,
+    os::unix::{fs::PermissionsExt as _, process::ExitStatusExt as _},
+    process::Output,
+};
 
 use sealbridge::config::root_key::FAILPOINTS;
 use sealbridge_contract::AccountName;
@@ -111,10 +116,11 @@ fn change_of_the_root_key_that_is_killed_leaves_exactly_one_of_two_that_opens() 
         for (place, name) in FAILPOINTS.iter().enumerate() {
             let bench = Bench::set_up();
             let old = bench.read(KEY);
+            let locked = fs::File::open(bench.path(INNER)).expect("it can be read");
             let arguments = [&["--json", "key", "rotate"][..], &to.map_or(vec![], |to| vec!["--to", to])].concat();
             let killed = with(&bench, &arguments, ("FAILPOINT_KILL_AT", &format!("{name}=1")));
             assert_eq!(killed.status.signal(), Some(9), "{name}: {killed:?}");
-            let in_force = place >= FAILPOINTS.iter().position(|name| *name == "key::replaced").expect("it is one");
+            let in_force = place >= FAILPOINTS.iter().position(|name| *name == "key::unwiped").expect("it is one");
             let new = [to.unwrap_or("sealbridge-state/root.key.new"), KEY].into_iter();
             let new = new.filter_map(|file| fs::read_to_string(bench.path(file)).ok()).find(|key| *key != old);
             assert_eq!(opens(&bench, &old), !in_force, "{name}: the old key");
@@ -138,6 +144,14 @@ fn change_of_the_root_key_that_is_killed_leaves_exactly_one_of_two_that_opens() 
                 Some(_) => assert_eq!(again.exit, 0, "{name}: {again:?}"),
             }
             assert!(!bench.path("sealbridge-state/root.key.new").exists(), "{name}: something is left over");
+            for left in [format!("{INNER}.old"), format!("{KEY}.old")] {
+                assert!(!bench.path(&left).exists(), "{name}: {left} is left over");
+            }
+            // What the old key opened is gone from the disk, once something else is in force.
+            let (mut bytes, mut locked) = (Vec::new(), locked);
+            locked.read_to_end(&mut bytes).expect("it can be read");
+            let is_wiped = !bytes.is_empty() && bytes.iter().all(|byte| *byte == 0);
+            assert_eq!(is_wiped, in_force || to.is_none() || again.exit == 0, "{name}: what the old key opened");
         }
     }
 }
