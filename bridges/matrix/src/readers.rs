@@ -141,7 +141,7 @@ impl Core {
             return Some(Oddity::Changed);
         }
         // People compared it: that says more than any pin, which follows.
-        if known.verified {
+        if self.is_compared(known) {
             return None;
         }
         let (pinned, _) = self.book.pinned(&person(&known.user))?;
@@ -152,6 +152,13 @@ impl Core {
             (None, Some(_)) => Some(Oddity::Appeared),
             _ => None,
         }
+    }
+
+    /// Whether people compared who somebody is now. Our signature stays on an identity that was replaced since, and a
+    /// homeserver can show both again.
+    fn is_compared(&self, known: &Person) -> bool {
+        let is_left = |now: &Identity| self.book.is_left_behind(&person(&known.user), now);
+        known.verified && !identity(known).as_ref().is_some_and(is_left)
     }
 
     /// Whether somebody's identity is another than the one that was pinned, by all that is known now.
@@ -221,9 +228,26 @@ impl Core {
     /// Pins anew whom people have compared identities with.
     async fn pin_if_compared(&self, known: &Person) {
         let now = identity(known);
-        if !known.verified || known.violation || !self.book.contradicts(&person(&known.user), now.as_ref()) {
-            return;
+        if self.is_compared(known) && !known.violation && self.book.contradicts(&person(&known.user), now.as_ref()) {
+            self.pin_compared(known).await;
         }
+    }
+
+    /// Somebody's identity was compared just now, be it one that was left behind before.
+    pub(crate) async fn compared(&self, engine: &Engine, user: &UserId, identity_then: Option<&str>) {
+        match engine.person(user).await {
+            // Another one that is shown meanwhile was not compared.
+            Ok(known) if known.verified && !known.violation && known.master_key.as_deref() == identity_then => {
+                if self.book.contradicts(&person(user), identity(&known).as_ref()) {
+                    self.pin_compared(&known).await;
+                }
+            }
+            Ok(_) => {}
+            Err(error) => warn!(%error, "A compared identity is not pinned yet."),
+        }
+    }
+
+    async fn pin_compared(&self, known: &Person) {
         match self.book.pin_anew(&admission(known), self.clock.now()).await {
             Ok(()) => {
                 self.seen.turns.fetch_add(1, Ordering::SeqCst);
@@ -350,12 +374,12 @@ fn member(core: &Core, of: &ConversationId, known: &Person, name: Option<String>
     let pinned = pinned.and_then(|(pinned, _)| pinned).filter(|pinned| Some(pinned) != now.as_ref());
     let standing = match is_in {
         true if core.oddity(known) == Some(Oddity::Changed) => Standing::Changed,
-        true if known.verified && core.book.is_admitted(of, who.as_str()) => Standing::Reads,
+        true if core.is_compared(known) && core.book.is_admitted(of, who.as_str()) => Standing::Reads,
         true => core.book.standing(of, &who, now.as_ref()),
         false => Standing::Invited,
     };
     let proof = match &now {
-        Some(_) if known.verified => Proof::Verified,
+        Some(_) if core.is_compared(known) => Proof::Verified,
         Some(_) => Proof::CrossSigned,
         None => Proof::Unknown,
     };

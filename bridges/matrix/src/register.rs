@@ -41,11 +41,11 @@ fn is_admitted(book: &Book, room: &RoomId, person: &Person) -> bool {
     if person.violation {
         return false;
     }
-    // People compared who they are now: the pin follows.
-    if person.verified {
+    let now = person.master_key.as_ref().map(Identity::new);
+    // People compared who they are now: the pin follows. What was compared once and replaced since is nobody any more.
+    if person.verified && !now.as_ref().is_some_and(|now| book.is_left_behind(&who, now)) {
         return book.is_admitted(&at, who.as_str());
     }
-    let now = person.master_key.as_ref().map(Identity::new);
     match book.standing(&at, &who, now.as_ref()) {
         Standing::Reads => true,
         // Devices that nobody signed read only where every device does, and then only of those who never signed any.
@@ -99,6 +99,10 @@ mod tests {
         let compared = |identity| Person { verified: true, ..ann(Some(identity)) };
         assert!(is_admitted(&book, &one, &compared("X")), "the pin follows what was compared");
         assert!(!is_admitted(&book, &two, &compared("A")), "whom we know is new where nobody was told of them");
+        let replaced = Admission { person: PersonId::new("@ann:example.org"), identity: Some(Identity::new("B")) };
+        book.admit(&conversation(&one), &[replaced], Timestamp(2_000)).await.expect("it is written");
+        assert!(is_admitted(&book, &one, &ann(Some("B"))));
+        assert!(!is_admitted(&book, &one, &compared("A")), "what was compared before it was replaced");
     }
 
     #[tokio::test]

@@ -58,6 +58,8 @@ struct Running {
     begin: Option<Instant>,
     /// What a person is asked about.
     asked: Option<Stage>,
+    /// Who they were when it began: that is what is compared.
+    identity: Option<String>,
 }
 
 impl Drop for Running {
@@ -101,11 +103,21 @@ impl Comparison {
                 asked
             }
         };
+        let engine = self.core.engine().ok_or_else(not_reached)?;
+        let known = engine.person(verification.user()).await.map_err(|error| FlowError::Failed(error.to_string()))?;
+        let identity = known.master_key;
         let stages = verification.stages().boxed();
         let give_up = Instant::now() + PATIENCE;
         let core = Arc::clone(&self.core);
-        self.state =
-            State::Running(Box::new(Running { core, verification, stages, give_up, begin: None, asked: None }));
+        self.state = State::Running(Box::new(Running {
+            core,
+            verification,
+            stages,
+            give_up,
+            begin: None,
+            asked: None,
+            identity,
+        }));
         Ok(())
     }
 
@@ -162,6 +174,7 @@ impl Comparison {
                     let user = verification.user();
                     let engine = self.core.engine().ok_or_else(not_reached)?;
                     signed(engine, user).await?;
+                    self.core.compared(engine, user, running.identity.as_deref()).await;
                     self.core.observe_these(engine, &[user.to_owned()]).await;
                     return Ok(Step::Done(format!("{user} is verified.")));
                 }

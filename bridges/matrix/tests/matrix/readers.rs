@@ -1,9 +1,11 @@
 //! Who gets keys: those who were there, or were admitted since, whatever the homeserver says.
 
+use std::sync::{Arc, Mutex};
+
 use anyhow::{Context as _, Result};
 use sealbridge_contract::{
     Answer, ConversationId, PersonId, Screen, Transport as _,
-    audience::{Admission, Book, Identity, Member, Standing},
+    audience::{Admission, Book, Identity, Member, Proof, Standing},
     gate::Encryption,
 };
 use sealbridge_lab::{
@@ -236,6 +238,65 @@ async fn keys_are(
         }
     });
     Ok([forging, proxy.add(Rule::new("GET", "/sync", changed)?)])
+}
+
+#[tokio::test]
+async fn identity_that_was_compared_before_it_was_replaced_is_not_believed_again() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let scene = Scene::set(lab, json!({})).await?;
+    both_agree(&scene).await??;
+    let Scene { bob, bot, running, room, proxy } = scene;
+    let first = stands(&running, &room, bob.user_id(), Standing::Reads).await?;
+    assert_eq!(first.proof, Proof::Verified);
+    // As the homeserver shows him now, with what we signed.
+    let shown = Arc::new(Mutex::new(Value::Null));
+    let (seen, theirs) = (Arc::clone(&shown), bob.user_id().to_owned());
+    let looking = keys_are(&proxy, bob.user_id(), move |answer| {
+        if answer["master_keys"][&theirs].is_object() {
+            *seen.lock().expect("nobody panicked") = answer.clone();
+        }
+    });
+    let looking = looking.await?;
+    running.reconnects(&proxy).await?;
+    until(|| (!shown.lock().expect("nobody panicked").is_null()).then_some(())).await?;
+    looking.iter().for_each(Active::remove);
+    let before = shown.lock().expect("nobody panicked").clone();
+    assert!(before["master_keys"][bob.user_id()]["signatures"][&bot.user.id].is_object(), "{before}");
+    // It was stolen, and he has another, which the operator let in.
+    bob.cross_sign().await?;
+    let second = stands(&running, &room, bob.user_id(), Standing::Changed).await?;
+    running.matrix.admit(&ConversationId::new(&room), &[Admission::from(&second)]).await?;
+    stands(&running, &room, bob.user_id(), Standing::Reads).await?;
+    let theirs = bob.user_id().to_owned();
+    let _back = keys_are(&proxy, bob.user_id(), move |answer| {
+        for kind in ["master_keys", "self_signing_keys", "user_signing_keys", "device_keys"] {
+            if let Some(keys) = answer.pointer_mut(&format!("/{kind}")).and_then(Value::as_object_mut)
+                && let Some(before) = before[kind].get(&theirs)
+                && keys.contains_key(&theirs)
+            {
+                keys.insert(theirs.clone(), before.clone());
+            }
+        }
+    });
+    let _back = _back.await?;
+    running.reconnects(&proxy).await?;
+    let again = stands(&running, &room, bob.user_id(), Standing::Changed).await?;
+    assert_eq!((&again.identity, &again.pinned, again.proof), (&first.identity, &second.identity, Proof::CrossSigned));
+    running.waits_for(&room, Encryption::Frozen).await?;
+    // The operator was told each time.
+    for identity in [&second.identity, &first.identity] {
+        let identity = identity.as_ref().context("He has one")?;
+        bot.tells(&format!("identity-changed/{}/{}", bob.user_id(), identity.as_str())).await?;
+    }
+    // Also where all that is known is what was kept.
+    running.stop().await?;
+    let running = bot.start().await?;
+    stands(&running, &room, bob.user_id(), Standing::Changed).await?;
+    // Let in once more it is who was compared.
+    running.matrix.admit(&ConversationId::new(&room), &[Admission::from(&again)]).await?;
+    let as_before = stands(&running, &room, bob.user_id(), Standing::Reads).await?;
+    assert_eq!((as_before.identity, as_before.proof), (first.identity, Proof::Verified));
+    running.stop().await
 }
 
 #[tokio::test]

@@ -20,6 +20,9 @@ use crate::{
 const PIN: &str = "pin/";
 const ADMITTED: &str = "admitted/";
 const VOUCHED: &str = "vouched/";
+const LEFT: &str = "left-behind/";
+/// So many of one person's are kept, the latest.
+const MOST_LEFT: usize = 100;
 
 /// Whose identity is pinned, and who may read where.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ struct Pages {
     admitted: HashMap<ConversationId, Admitted>,
     /// Whose identity the network itself vouched for, and which.
     vouched: HashMap<PersonId, Identity>,
+    /// Identities that were pinned for somebody and are not any more, the oldest first.
+    left: HashMap<PersonId, Vec<Identity>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,6 +65,19 @@ impl Pages {
 
     fn pinned(&self, person: &str) -> Option<&Option<Identity>> {
         self.pins.get(person).map(|pin| &pin.identity)
+    }
+
+    /// What somebody leaves behind with a new pin, if that changes.
+    fn leaving(&self, pin: &Pin) -> Option<Vec<Identity>> {
+        let before = self.left.get(&pin.person);
+        let mut left = before.cloned().unwrap_or_default();
+        left.retain(|left| pin.identity.as_ref() != Some(left));
+        let pinned = self.pinned(pin.person.as_str()).cloned().flatten();
+        if let Some(pinned) = pinned.filter(|pinned| pin.identity.as_ref() != Some(pinned) && !left.contains(pinned)) {
+            left.push(pinned);
+            left.drain(..left.len().saturating_sub(MOST_LEFT));
+        }
+        (before.map(Vec::as_slice).unwrap_or_default() != left).then_some(left)
     }
 
     fn is_another(&self, conversation: &ConversationId, person: &PersonId) -> bool {
@@ -88,6 +106,10 @@ impl Book {
         for (_, value) in store.read_all(VOUCHED).await? {
             let (person, identity) = serde_json::from_slice(value.expose()).map_err(|_| NotAccepted::Failed)?;
             pages.vouched.insert(person, identity);
+        }
+        for (_, value) in store.read_all(LEFT).await? {
+            let (person, left) = serde_json::from_slice(value.expose()).map_err(|_| NotAccepted::Failed)?;
+            pages.left.insert(person, left);
         }
         Ok(Self { store: store.clone(), pages: RwLock::new(pages), writing: Mutex::default() })
     }
@@ -130,6 +152,13 @@ impl Book {
     #[must_use]
     pub fn is_vouched(&self, person: &PersonId, identity: &Identity) -> bool {
         self.read().vouched.get(person) == Some(identity)
+    }
+
+    /// Whether an identity was somebody's until another one was admitted or compared in its place. Whatever vouches for it
+    /// is from before that.
+    #[must_use]
+    pub fn is_left_behind(&self, person: &PersonId, identity: &Identity) -> bool {
+        self.read().left.get(person).is_some_and(|left| left.contains(identity))
     }
 
     /// Everybody whose identity is pinned.
@@ -235,6 +264,7 @@ impl Book {
         replaces_pins: bool,
     ) -> Result<(), NotAccepted> {
         let (mut admitted, mut pins, mut writes) = (Admitted::default(), Vec::new(), Vec::new());
+        let mut left = Vec::new();
         {
             let pages = self.read();
             if let Some(before) = pages.admitted.get(conversation) {
@@ -244,7 +274,9 @@ impl Book {
                 let known = pages.pins.get(person);
                 let stands = known.filter(|pin| pin.identity == *identity || !replaces_pins);
                 if stands.is_none() {
-                    pins.push(Pin { person: person.clone(), identity: identity.clone(), since: now });
+                    let pin = Pin { person: person.clone(), identity: identity.clone(), since: now };
+                    left.extend(pages.leaving(&pin).map(|left| (person.clone(), left)));
+                    pins.push(pin);
                 }
                 let admitted_with = stands.map_or(identity, |pin| &pin.identity);
                 admitted.people.insert(person.clone(), admitted_with.clone());
@@ -253,8 +285,10 @@ impl Book {
         admitted.turn += 1;
         writes.push(page(conversation, &admitted));
         writes.extend(pins.iter().map(|pin| StoreWrite::put(hashed(PIN, &pin.person), json(pin))));
+        writes.extend(left.iter().map(left_behind));
         self.store.write(writes).await?;
         let mut pages = self.pages.write().unwrap_or_else(PoisonError::into_inner);
+        pages.left.extend(left);
         pages.admitted.insert(conversation.clone(), admitted);
         pages.pins.extend(pins.into_iter().map(|pin| (pin.person.clone(), pin)));
         Ok(())
@@ -268,6 +302,8 @@ impl Book {
         let _turn = self.writing.lock().await;
         let pin = Pin { person: who.person.clone(), identity: who.identity.clone(), since: now };
         let mut writes = vec![StoreWrite::put(hashed(PIN, &pin.person), json(&pin))];
+        let left = self.read().leaving(&pin).map(|left| (pin.person.clone(), left));
+        writes.extend(left.iter().map(left_behind));
         // Whoever was admitted without an identity is told of all the same.
         let changed = self.changed(&who.person, |admitted| {
             if let (Some(then), Some(now)) = (admitted.people.get_mut(&who.person), &who.identity)
@@ -281,6 +317,7 @@ impl Book {
         let mut pages = self.pages.write().unwrap_or_else(PoisonError::into_inner);
         pages.pins.insert(pin.person.clone(), pin);
         pages.admitted.extend(changed);
+        pages.left.extend(left);
         Ok(())
     }
 
@@ -353,6 +390,10 @@ fn hashed(prefix: &str, person: &PersonId) -> String {
 
 fn page(at: &ConversationId, admitted: &Admitted) -> StoreWrite {
     StoreWrite::put(format!("{ADMITTED}{}", at.as_str()), json(admitted))
+}
+
+fn left_behind(left: &(PersonId, Vec<Identity>)) -> StoreWrite {
+    StoreWrite::put(hashed(LEFT, &left.0), json(left))
 }
 
 fn json(page: &impl Serialize) -> Vec<u8> {

@@ -132,6 +132,28 @@ async fn another_identity_is_a_changed_one_everywhere_until_somebody_admits_it()
 }
 
 #[tokio::test]
+async fn identity_that_another_took_the_place_of_is_left_behind_until_it_is_admitted_or_compared_again() {
+    let (store, room, ann) = (store(), ConversationId::new("room"), PersonId::new("ann"));
+    let book = Book::load(&store).await.expect("it is empty");
+    let left = |book: &Book| {
+        ["A", "B", "C"].into_iter().filter(|key| book.is_left_behind(&ann, &Identity::new(*key))).collect::<String>()
+    };
+    book.begin(&room, &[who("ann", Some("A"))], NOW).await.expect("it is written");
+    assert_eq!(left(&book), "");
+    book.admit(&room, &[who("ann", Some("B"))], NOW).await.expect("it is written");
+    book.admit(&room, &[who("ann", Some("B"))], NOW).await.expect("it is written");
+    assert_eq!(left(&book), "A");
+    book.pin_anew(&who("ann", Some("C")), NOW).await.expect("it is written");
+    assert_eq!((left(&book), left(&Book::load(&store).await.expect("it was kept"))), ("AB".into(), "AB".into()));
+    book.admit(&room, &[who("ann", Some("A"))], NOW).await.expect("it is written");
+    assert_eq!(left(&book), "BC");
+    book.pin_anew(&who("ann", Some("B")), NOW).await.expect("it is written");
+    assert!(book.forget(&ann).await.expect("it is written"));
+    assert_eq!(left(&Book::load(&store).await.expect("it was kept")), "AC", "who is forgotten is nobody else by that");
+    assert!(!book.is_left_behind(&PersonId::new("eve"), &Identity::new("A")));
+}
+
+#[tokio::test]
 async fn who_left_or_was_forgotten_is_new() {
     let (store, room) = (store(), ConversationId::new("room"));
     let book = Book::load(&store).await.expect("it is empty");
