@@ -39,6 +39,10 @@ async fn unsigned_device_gets_no_keys_and_is_not_read() -> Outcome {
         Err(DecryptError::MissingKey { withheld: Some(code), .. }) if code == "m.unverified"
     );
     assert!(told, "{:?}", seen[0].result);
+    // What one says of a key that is another's does not count.
+    let others = rewritten(&seen[0].event, "sender", mallory.user().as_str())?;
+    let result = mallory.engine.decrypt(&room, &others, mallory.trust).await;
+    assert!(matches!(&result, Err(DecryptError::MissingKey { withheld: None, .. })), "{result:?}");
 
     mallory.send(&room, "trust me").await?;
     let seen = alice.sync_until(&room, 2).await?;

@@ -177,7 +177,10 @@ impl Engine {
         });
         let (decrypted, proof) = match judged {
             Ok(judged) => judged,
-            Err(error) => return Err(self.with_staleness(error, &parsed.sender).await),
+            Err(error) => {
+                let error = self.without_words_of_others(error, room, &parsed.sender).await;
+                return Err(self.with_staleness(error, &parsed.sender).await);
+            }
         };
         let opened: Opened = serde_json::from_str(decrypted.event.json().get()).map_err(|_| DecryptError::Malformed)?;
         Ok(Decrypted {
@@ -211,6 +214,15 @@ impl Engine {
 }
 
 impl Engine {
+    /// That a key is withheld is said in clear, and anybody can say it of anybody's: what others than the sender say of it
+    /// does not count.
+    async fn without_words_of_others(&self, error: DecryptError, room: &RoomId, sender: &UserId) -> DecryptError {
+        let DecryptError::MissingKey { position, withheld: Some(code) } = error else { return error };
+        let said = contained(self.machine().store().get_withheld_info(room, &position.session_id)).await;
+        let is_theirs = matches!(said, Ok(Ok(Some(entry))) if entry.sender == sender);
+        DecryptError::MissingKey { position, withheld: Some(code).filter(|_| is_theirs) }
+    }
+
     async fn with_staleness(&self, error: DecryptError, sender: &UserId) -> DecryptError {
         match error {
             DecryptError::NotTrusted { position, why, .. } => match self.track([sender]).await {
