@@ -15,15 +15,17 @@ use super::{
     Acknowledged, Alert, Attachment, Desk, Incident, Known, NotTaken, Notice, Origin, Severity, Step, Told,
     calling::Calls,
     desk::Said,
-    escalation::Escalation,
+    escalation::{Escalation, after_line},
     gather::Gathering,
     together::is_together,
     wording::{self, Course, Template, Worded, Words},
 };
 
 /// Where incidents that go on are kept in the account's own store, and where it is written of which incident a message is.
-const INCIDENTS: &str = "incident/";
-const ROOTS: &str = "root/";
+pub(super) const INCIDENTS: &str = "incident/";
+pub(super) const ROOTS: &str = "root/";
+/// So much is kept of one, in bytes. Of more, what is told of it next is all that a template of one's own sees.
+const MOST_KEPT: usize = 256 * 1024;
 /// A reply to so many of the last things that were said of an incident is a reply to it.
 const MOST_SAID: usize = 30;
 
@@ -36,6 +38,16 @@ pub(super) struct Messages {
     pub(super) writes: Vec<StoreWrite>,
     /// What is said elsewhere with them.
     pub(super) beside: Vec<Said>,
+}
+
+impl Messages {
+    /// Both, these first.
+    fn and(mut self, then: Self) -> Self {
+        self.messages.extend(then.messages);
+        self.writes.extend(then.writes);
+        self.beside.extend(then.beside);
+        self
+    }
 }
 
 /// Of which incident a message is.
@@ -144,8 +156,39 @@ impl Author {
         gathering: &mut Gathering<'_>,
     ) -> Result<Messages, NotTaken> {
         let key = format!("{INCIDENTS}{}", desk.digest("incident", &self.origin, incident.group.as_bytes()));
-        let (now, fresh) = (desk.clock().now(), Desk::fresh_id());
+        let fresh = Desk::fresh_id();
         let before = self.known(desk, &key).await?;
+        if let Some(unheard) = before.as_ref().filter(|known| known.ended_unheard(incident)) {
+            let closing = self.over_unheard(desk, unheard);
+            gathering.leave(&key);
+            gathering.waits_no_more(&key);
+            let begun = self.of_step(desk, (key, None), values, incident, fresh, gathering);
+            return begun.map(|made| closing.and(made));
+        }
+        self.of_step(desk, (key, before), values, incident, fresh, gathering)
+    }
+
+    /// What is said of an incident of which nobody heard that it was over, before another of its name begins.
+    fn over_unheard(&self, desk: &Desk, unheard: &Known) -> Messages {
+        let over = unheard.clone().over();
+        let own = self.origin.address();
+        let edit = (unheard.told == Told::Alone)
+            .then(|| (own.clone(), Desk::fresh_id(), self.edited(desk, &over, &over.root)));
+        let beside = edit.into_iter().chain(self.beside(desk, &over, &Step::Repeats)).collect();
+        let writes = over.messages().map(|id| StoreWrite::delete(pointer(id))).collect();
+        Messages { messages: Vec::new(), writes, beside }
+    }
+
+    fn of_step(
+        &self,
+        desk: &Desk,
+        (key, before): (String, Option<Known>),
+        values: &Value,
+        incident: &Incident,
+        fresh: RemoteId,
+        gathering: &mut Gathering<'_>,
+    ) -> Result<Messages, NotTaken> {
+        let now = desk.clock().now();
         let told = before.as_ref().map(|known| known.told);
         let was_acknowledged = before.as_ref().is_some_and(|known| known.acknowledged.is_some());
         let (step, mut known) = Known::hear(before, incident, values, fresh.clone(), now);
@@ -289,8 +332,17 @@ impl Author {
 
     /// The words of an incident as it is now, in the place of an earlier message of it.
     pub(super) fn edited(&self, desk: &Desk, known: &Known, earlier: &RemoteId) -> Message {
+        self.edited_below(desk, known, earlier, None)
+    }
+
+    /// The same, below a line.
+    pub(super) fn edited_below(&self, desk: &Desk, known: &Known, earlier: &RemoteId, line: Option<&str>) -> Message {
         let alerts = known.course();
         let words = self.body(wording::root(self.template_for(known), &course(known, &alerts)));
+        let words = match line {
+            Some(line) => after_line(line, &words),
+            None => words,
+        };
         Message::of(self.origin.author(), desk.clock().now(), edit(earlier.clone(), known.severity(), words))
     }
 }
@@ -321,7 +373,10 @@ pub(super) fn changed<'a, 'n>(alerts: &'a [Alert], names: impl Iterator<Item = &
 }
 
 pub(super) fn kept(known: &Known) -> SecretBytes {
-    SecretBytes::new(serde_json::to_vec(known).expect("texts, numbers and lists"))
+    let json = |known: &Known| serde_json::to_vec(known).expect("texts, numbers and lists");
+    let known = known.to_keep();
+    let whole = json(&known);
+    SecretBytes::new(if whole.len() <= MOST_KEPT { whole } else { json(&known.into_owned().in_brief()) })
 }
 
 /// A person is to act: it is said as people say things, so that their devices sound. Everything else is a notice.
@@ -358,4 +413,29 @@ pub(crate) fn media(name: FileName, mime: Option<&str>, spooled: sealbridge_cont
         _ => Sort::File,
     };
     Media::new(sort, name, mime, spooled)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_an_incident_is_bounded_whatever_its_sender_says_of_it() {
+        let long = "x".repeat(MOST_KEPT);
+        let alert = |number: usize| Alert {
+            fingerprint: number.to_string(),
+            firing: true,
+            severity: Severity::Warning,
+            values: json!({ "name": long, "labels": { "a": long } }),
+        };
+        let incident = Incident { group: "g".into(), alerts: (0..10).map(alert).collect(), ..Incident::default() };
+        let (values, root) = (json!({ "title": long, "body": { "all": long } }), RemoteId::new("root"));
+        let (_, known) = Known::hear(None, &incident, &values, root, sealbridge_contract::Timestamp(1));
+        let bytes = kept(&known);
+        assert!(bytes.expose().len() < 16 * 1024, "{}", bytes.expose().len());
+        let again: Known = serde_json::from_slice(bytes.expose()).expect("it can be read");
+        assert_eq!((again.firing(), again.root), (10, known.root));
+    }
 }

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Origin, account,
+    brought::{INCIDENTS, ROOTS},
     digest::DIGESTS,
     following::{Followed, Following},
     standing::Standing,
@@ -99,6 +100,10 @@ impl std::fmt::Debug for Desk {
         f.write_str("notices::Desk")
     }
 }
+
+/// So many incidents are kept, of all sources together, and so long after they were told of last.
+const MOST_INCIDENTS: usize = 5_000;
+const INCIDENTS_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
 
 impl Desk {
     /// A desk that commits through `intake`. What was gathered before `doubt` came out of a backup.
@@ -372,6 +377,9 @@ impl Desk {
     pub async fn prune(&self) -> Result<usize, NotAccepted> {
         let digests = Keep { most: MOST_DIGESTS, within: DIGESTS_FOR };
         self.intake.prune(&self.account, DIGESTS, digests).await?;
+        // What nobody told of for so long is told of as new when it is told of again.
+        self.intake.prune(&self.account, INCIDENTS, Keep { most: MOST_INCIDENTS, within: INCIDENTS_FOR }).await?;
+        self.intake.prune(&self.account, ROOTS, Keep { most: MOST_REMEMBERED, within: INCIDENTS_FOR }).await?;
         self.intake.prune(&self.account, NAMES, Keep { most: MOST_REMEMBERED, within: REMEMBERED }).await
     }
 

@@ -64,6 +64,12 @@ impl Escalation {
         })
     }
 
+    /// The line that says why somebody else is told.
+    fn head(&self, known: &Known) -> String {
+        let (after, since) = (humantime(self.after), moment::shown(known.since.0).unwrap_or_default());
+        format!("🔺 Nobody said within {after} that they look after this. It goes on since {since}.")
+    }
+
     /// What becomes of an incident. `quiet` says until when what matters so much is held.
     pub(super) fn judge(
         &self,
@@ -71,7 +77,8 @@ impl Escalation {
         quiet: impl Fn(Severity) -> Option<Timestamp>,
         now: Timestamp,
     ) -> Verdict {
-        if known.firing() == 0 || known.escalated.is_some() || known.severity() < self.from {
+        let was_told = known.escalated.is_some() && !known.more_since;
+        if known.firing() == 0 || was_told || known.severity() < self.from {
             return Verdict::Never;
         }
         match known.silenced_until {
@@ -96,7 +103,8 @@ impl Author {
             return gathering.waits_no_more(key);
         }
         let Some(escalation) = &self.escalation else { return };
-        if known.escalated.is_none() && known.severity() >= escalation.from {
+        let is_told = known.escalated.is_some() && !known.more_since;
+        if !is_told && known.severity() >= escalation.from {
             gathering.waits_for(key, escalation.after, was_acknowledged && known.acknowledged.is_none());
         }
     }
@@ -123,14 +131,16 @@ impl Author {
     }
 
     fn escalated(&self, escalation: &Escalation, at: Timestamp, key: String, known: Known) -> Escalated {
-        let (after, since) = (humantime(escalation.after), moment::shown(known.since.0).unwrap_or_default());
-        let head = format!("🔺 Nobody said within {after} that they look after this. It goes on since {since}.");
         let alerts = known.course();
         let body = self.body(wording::root(self.template_for(&known), &course(&known, &alerts)));
-        let message = self.tells(escalation, at, after_line(&head, &body));
-        let thread = escalation.next.is_none().then(|| Target::new(known.root.clone()));
-        let said = (Desk::fresh_id(), Message { thread, ..message });
-        let known = Known { escalated: Some(said.0.clone()), ..known };
+        let message = self.tells(escalation, at, after_line(&escalation.head(&known), &body));
+        // What began since they were told is said below that.
+        let above = known.escalated.clone().filter(|root| !is_together(root.as_str()));
+        let above = above.or_else(|| escalation.next.is_none().then(|| known.root.clone()));
+        let said = (Desk::fresh_id(), Message { thread: above.clone().map(Target::new), ..message });
+        let root =
+            known.escalated.clone().filter(|_| escalation.next.is_some()).filter(|root| above.as_ref() == Some(root));
+        let known = Known { escalated: Some(root.unwrap_or_else(|| said.0.clone())), more_since: false, ..known };
         let writes = vec![points(&said.0, &key), StoreWrite::put(&key, kept(&known))];
         Escalated { of: vec![key], origin: self.escalates_from(escalation), said, writes }
     }
@@ -165,11 +175,16 @@ impl Author {
 
     /// How an incident goes on, where somebody else was told of it.
     pub(super) fn beside(&self, desk: &Desk, known: &Known, step: &Step) -> Vec<Said> {
-        let (Some(next), Some(root)) = (self.next(), &known.escalated) else { return Vec::new() };
+        let (Some(escalation), Some(root)) = (&self.escalation, &known.escalated) else { return Vec::new() };
+        let Some(next) = &escalation.next else { return Vec::new() };
         let said = |message| (next.address().clone(), Desk::fresh_id(), message);
         // One that tells of others too stays as it is.
         let is_alone = !is_together(root.as_str());
-        let mut beside: Vec<_> = is_alone.then(|| said(self.edited(desk, known, root))).into_iter().collect();
+        let edited = || {
+            let head = (known.firing() > 0).then(|| escalation.head(known));
+            said(self.edited_below(desk, known, root, head.as_deref()))
+        };
+        let mut beside: Vec<_> = is_alone.then(edited).into_iter().collect();
         if let Step::Ends { ended } = step {
             let alerts = known.course();
             let (course, changed) = (course(known, &alerts), changed(&alerts, ended.iter()));
@@ -181,7 +196,7 @@ impl Author {
 }
 
 /// Words with a line before them.
-fn after_line(line: &str, body: &Body) -> Body {
+pub(super) fn after_line(line: &str, body: &Body) -> Body {
     let html = body.html.as_ref().map_or_else(|| escape(body.plain.as_str()), |html| html.as_str().to_owned());
     let html = Some(format!("<p>{}</p>{html}", escape(line)).into());
     Body { html, ..Body::plain(format!("{line}\n{}", body.plain.as_str())) }

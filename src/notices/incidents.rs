@@ -1,22 +1,25 @@
 //! One incident, one message: what is kept of something that began, changes and ends. Pure: a request in, what is to be
 //! said out.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use sealbridge_contract::{RemoteId, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Alert, Incident, Severity};
+use super::{Alert, Incident, Severity, dialects::moment};
 
 /// So many alerts of one incident are kept apart. Of more, those that ended first are forgotten first, and what begins where
-/// all go on is not heard.
+/// all go on is said each time that it is told of.
 const MOST_ALERTS: usize = 2_000;
 /// Of so many it is kept what templates see of them. Of the others, which ended or began before, only who they are.
 const MOST_WHOLE: usize = 200;
 /// What is kept of those, each so long at most.
-const BRIEF: [&str; 3] = ["name", "summary", "instance"];
+const BRIEF: [&str; 4] = ["name", "summary", "instance", "starts_at"];
 const LONGEST_BRIEF: usize = 200;
+/// An alert that its sender says to have begun so much later than it is known to is another, and the end of the first was
+/// not heard. Two senders of one alert may differ by less.
+const ANEW: i64 = 60_000;
 
 /// An incident that goes on. Kept locked, since it has the sender's words in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +49,9 @@ pub struct Known {
     /// By what somebody else was told that nobody looks after it.
     #[serde(default)]
     pub escalated: Option<RemoteId>,
+    /// More began since somebody else was told.
+    #[serde(default)]
+    pub more_since: bool,
 }
 
 /// How an incident is told of.
@@ -133,16 +139,19 @@ impl Known {
             ours: incident.ours,
             told: Told::Alone,
             escalated: None,
+            more_since: false,
         };
         let mut known = known.unwrap_or_else(fresh);
         known.values = values.clone();
+        // Nothing is told of what is silenced.
+        if incident.alerts.iter().any(|alert| known.goes_on(alert)) {
+            known.silenced_until = None;
+        }
         let (mut began, mut ended, mut changed) = (Vec::new(), Vec::new(), false);
         for alert in &incident.alerts {
-            if !known.has_room_for(&alert.fingerprint) {
-                continue;
-            }
+            known.make_room_for(&alert.fingerprint);
             let before = known.alerts.get(&alert.fingerprint);
-            let was_firing = before.is_some_and(|before| before.firing);
+            let was_firing = before.is_some_and(|before| before.firing && !before.began_before(alert));
             changed |= before.is_none_or(|before| before.severity != alert.severity);
             match (was_firing, alert.firing) {
                 (false, true) => began.push(alert.fingerprint.clone()),
@@ -164,7 +173,10 @@ impl Known {
         match &step {
             Step::Repeats => known.repeats += 1,
             // Whoever looks after it has not seen what began since.
-            Step::Changes { began, .. } if !began.is_empty() => (known.repeats, known.acknowledged) = (0, None),
+            Step::Changes { began, .. } if !began.is_empty() => {
+                (known.repeats, known.acknowledged) = (0, None);
+                known.more_since = known.escalated.is_some();
+            }
             _ => known.repeats = 0,
         }
         // Its template sees it beside what the request said.
@@ -172,6 +184,29 @@ impl Known {
             values.insert("repeats".into(), known.repeats.into());
         }
         (step, known)
+    }
+
+    /// Whether all of it was over before what a request tells of began, though nobody was told of the end: none is sent of
+    /// what is silenced.
+    #[must_use]
+    pub fn ended_unheard(&self, incident: &Incident) -> bool {
+        let is_anew = |(fingerprint, known): (&String, &KnownAlert)| {
+            incident.alerts.iter().any(|alert| alert.fingerprint == *fingerprint && known.began_before(alert))
+        };
+        let mut firing = self.alerts.iter().filter(|(_, alert)| alert.firing).peekable();
+        firing.peek().is_some() && firing.all(is_anew)
+    }
+
+    /// The same when all of it is over.
+    #[must_use]
+    pub fn over(mut self) -> Self {
+        self.alerts.values_mut().for_each(|alert| alert.firing = false);
+        (self.acknowledged, self.silenced_until) = (None, None);
+        self
+    }
+
+    fn goes_on(&self, alert: &Alert) -> bool {
+        alert.firing && self.alerts.get(&alert.fingerprint).is_some_and(|known| known.firing)
     }
 
     /// How much the news of a step matters: that something ended is news, whatever it was.
@@ -229,14 +264,39 @@ impl Known {
         self.alerts.iter().map(alert).collect()
     }
 
-    /// Whether an alert can be kept, for which one that ended may have to go.
-    fn has_room_for(&mut self, fingerprint: &str) -> bool {
+    /// Forgets one that ended, if an alert has no room otherwise.
+    fn make_room_for(&mut self, fingerprint: &str) {
         if self.alerts.len() < MOST_ALERTS || self.alerts.contains_key(fingerprint) {
-            return true;
+            return;
         }
         let over = self.alerts.iter().filter(|(_, alert)| !alert.firing).min_by_key(|(_, alert)| alert.since);
-        let Some(over) = over.map(|(fingerprint, _)| fingerprint.clone()) else { return false };
-        self.alerts.remove(&over).is_some()
+        if let Some(over) = over.map(|(fingerprint, _)| fingerprint.clone()) {
+            self.alerts.remove(&over);
+        }
+    }
+
+    /// What is kept of it: of too much that goes on, not what began last.
+    #[must_use]
+    pub fn to_keep(&self) -> Cow<'_, Self> {
+        let mut all: Vec<_> = self.alerts.iter().map(|(fingerprint, alert)| (alert.since, fingerprint)).collect();
+        if all.len() <= MOST_ALERTS {
+            return Cow::Borrowed(self);
+        }
+        all.sort();
+        let mut known = self.clone();
+        for (_, fingerprint) in all.into_iter().skip(MOST_ALERTS) {
+            known.alerts.remove(fingerprint);
+        }
+        Cow::Owned(known)
+    }
+
+    /// The same, with little more than what its alerts are called.
+    #[must_use]
+    pub fn in_brief(mut self) -> Self {
+        self.alerts.values_mut().for_each(|alert| alert.values = brief(&alert.values));
+        let title = self.values.get("title").and_then(Value::as_str).unwrap_or_default();
+        self.values = json!({ "title": title.chars().take(LONGEST_BRIEF).collect::<String>() });
+        self
     }
 
     fn shorten_some(&mut self) {
@@ -246,6 +306,15 @@ impl Known {
         let mut all: Vec<_> = self.alerts.values_mut().collect();
         all.sort_by_key(|alert| std::cmp::Reverse((alert.firing, alert.since)));
         all.into_iter().skip(MOST_WHOLE).for_each(|alert| alert.values = brief(&alert.values));
+    }
+}
+
+impl KnownAlert {
+    /// Whether its sender tells of another outbreak, which began later.
+    fn began_before(&self, alert: &Alert) -> bool {
+        let began = |values: &Value| moment::parse(values.get("starts_at")?.as_str()?);
+        let both = began(&self.values).zip(began(&alert.values));
+        alert.firing && both.is_some_and(|(known, told)| told.saturating_sub(known) >= ANEW)
     }
 }
 
@@ -259,8 +328,6 @@ fn brief(values: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn incident(alerts: &[(&str, bool)]) -> Incident {
@@ -311,6 +378,61 @@ mod tests {
         assert_eq!(known.acknowledged, None);
     }
 
+    /// Alerts that began then, in minutes, as their sender says.
+    fn outbreaks(alerts: &[(&str, i64)]) -> Incident {
+        let mut incident = incident(&alerts.iter().map(|(name, _)| (*name, true)).collect::<Vec<_>>());
+        for (alert, (_, at)) in incident.alerts.iter_mut().zip(alerts) {
+            alert.values["starts_at"] = format!("2026-11-30T10:{at:02}:00Z").into();
+        }
+        incident
+    }
+
+    fn hear_outbreaks(known: Option<Known>, alerts: &[(&str, i64)], at: i64) -> (Step, Known) {
+        Known::hear(known, &outbreaks(alerts), &Value::Null, RemoteId::new(format!("root-{at}")), Timestamp(at))
+    }
+
+    #[test]
+    fn outbreak_after_an_end_that_nobody_heard_is_news_and_nobody_looks_after_it() {
+        let acknowledged = Some(Acknowledged { by: "Ann".into(), at: Timestamp(2), proven: false });
+        let (_, known) = hear_outbreaks(None, &[("a", 1), ("b", 1)], 1);
+        let known = Known { acknowledged: acknowledged.clone(), ..known };
+        // As two servers that watch the same may say it.
+        let (step, known) = hear_outbreaks(Some(known), &[("a", 1), ("b", 1)], 2);
+        assert_eq!((step, &known.acknowledged), (Step::Repeats, &acknowledged));
+        assert!(!known.ended_unheard(&outbreaks(&[("a", 1), ("b", 1)])));
+        // One of them began anew, while the other goes on.
+        assert!(!known.ended_unheard(&outbreaks(&[("a", 30)])));
+        let (step, known) = hear_outbreaks(Some(known), &[("a", 30), ("b", 1)], 3);
+        assert_eq!(step, Step::Changes { began: vec!["a".into()], ended: vec![] });
+        assert_eq!((known.acknowledged.clone(), known.alerts["a"].since), (None, Timestamp(3)));
+        // All of them did.
+        assert!(known.ended_unheard(&outbreaks(&[("a", 50), ("b", 50), ("c", 50)])));
+        assert!(!known.ended_unheard(&incident(&[("a", false), ("b", false)])));
+        let over = Known { silenced_until: Some(Timestamp(9)), ..known }.over();
+        assert_eq!((over.firing(), over.silenced_until, over.alerts.len()), (0, None, 2));
+        assert!(!over.ended_unheard(&outbreaks(&[("a", 55)])), "its end was heard");
+    }
+
+    #[test]
+    fn what_is_told_of_is_not_silenced_any_more() {
+        let (_, known) = hear(None, &[("a", true), ("b", true)], 1);
+        let known = Known { silenced_until: Some(Timestamp(1_000)), ..known };
+        let (_, other) = hear(Some(known.clone()), &[("c", true), ("a", false)], 2);
+        assert_eq!(other.silenced_until, Some(Timestamp(1_000)), "it may be another that is told of");
+        let (_, known) = hear(Some(known), &[("b", true)], 3);
+        assert_eq!(known.silenced_until, None);
+    }
+
+    #[test]
+    fn what_begins_after_somebody_else_was_told_is_told_to_them_too() {
+        let (_, known) = hear(None, &[("a", true)], 1);
+        let known = Known { escalated: Some(RemoteId::new("e")), ..known };
+        let (_, known) = hear(Some(known), &[("a", true)], 2);
+        assert!(!known.more_since);
+        let (_, known) = hear(Some(known), &[("b", true)], 3);
+        assert!(known.more_since);
+    }
+
     #[test]
     fn end_of_what_is_not_known_is_said_for_itself() {
         assert_eq!(hear(None, &[("a", false)], 1).0, Step::EndsUnknown);
@@ -322,10 +444,17 @@ mod tests {
         let mut known = None;
         for (at, some) in (0..).zip(names.chunks(500)) {
             let some: Vec<_> = some.iter().map(|name| (name.as_str(), true)).collect();
-            known = Some(hear(known, &some, at).1);
+            known = Some(hear(known, &some, at).1.to_keep().into_owned());
         }
         let known = known.expect("it is known");
         assert_eq!((known.alerts.len(), known.firing()), (MOST_ALERTS, MOST_ALERTS));
+        // What has no room is said all the same, each time anew.
+        for at in [1 << 18, 1 << 19] {
+            let (step, more) = hear(Some(known.clone()), &[("more", true)], at);
+            assert_eq!(step, Step::Changes { began: vec!["more".into()], ended: vec![] });
+            assert!(more.course().iter().any(|alert| alert.fingerprint == "more"));
+            assert_eq!(more.to_keep().alerts, known.alerts);
+        }
         // One that ends makes room for another.
         let (_, known) = hear(Some(known), &[("alert 7", false)], 1 << 20);
         let (step, known) = hear(Some(known), &[("fresh", true)], 1 << 21);

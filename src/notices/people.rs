@@ -4,17 +4,22 @@ use std::time::Duration;
 
 use sealbridge_contract::RemoteId;
 
-use super::{Intake, Known, NotTaken, SourceName, silence};
+use super::{
+    Intake, Known, NotTaken, SourceName,
+    silence::{self, Matchers, NoMatchers},
+};
 
 /// Whether an incident was silenced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Silenced {
-    /// It is.
-    Yes,
+    /// It is: what, in words.
+    Yes(Vec<String>),
     /// No Alertmanager is named for its source.
     NoApi,
     /// Nothing goes on that could be.
     NoAlert,
+    /// More goes on than is known by its labels.
+    TooMuch,
     /// Alertmanager did not do it, and why.
     Refused(String),
 }
@@ -62,22 +67,27 @@ impl Intake {
         let Some(api) = &source.api else { return Ok(Silenced::NoApi) };
         let incident = || source.author.incident(&self.desk, about);
         let Some((_, known)) = incident().await? else { return Ok(Silenced::NoAlert) };
-        let labels = silence::common_labels(&known.course());
-        // A silence without a label would be one of everything.
-        if labels.is_empty() {
-            return Ok(Silenced::NoAlert);
-        }
+        let all = match silence::matchers(&known.course()) {
+            Ok(all) => all,
+            Err(NoMatchers::NothingGoesOn) => return Ok(Silenced::NoAlert),
+            Err(NoMatchers::TooMuch) => return Ok(Silenced::TooMuch),
+        };
         let now = self.clock().now();
         let until = now.plus(long);
         // It may be long in answering, and nobody waits for that.
-        if let Err(why) = silence::silence(api, &labels, (now, until), by).await {
-            return Ok(Silenced::Refused(why));
+        for (done, matchers) in all.iter().enumerate() {
+            if let Err(why) = silence::silence(api, matchers, (now, until), by).await {
+                let in_part =
+                    if done > 0 { format!("; {done} of {} silences were made", all.len()) } else { String::new() };
+                return Ok(Silenced::Refused(format!("{why}{in_part}")));
+            }
         }
+        let of = all.iter().map(Matchers::words).collect();
         let _turn = source.turn(&self.desk).await?;
         // It may be over by now.
-        let Some((key, known)) = incident().await? else { return Ok(Silenced::Yes) };
+        let Some((key, known)) = incident().await? else { return Ok(Silenced::Yes(of)) };
         let made = source.author.as_it_is(&self.desk, key, &Known { silenced_until: Some(until), ..known });
         self.tell(source, made).await?;
-        Ok(Silenced::Yes)
+        Ok(Silenced::Yes(of))
     }
 }

@@ -14,6 +14,9 @@ use crate::notices::{Alert, Incident, Notice, Posted, Severity};
 /// More alerts than this are told of in no request; Alertmanager's `max_alerts` is the remedy.
 const MOST_ALERTS: usize = 2_000;
 
+/// Alertmanager's own have 16 characters.
+const LONGEST_FINGERPRINT: usize = 64;
+
 /// Reads Alertmanager's webhook, version 4.
 pub(super) fn alertmanager(posted: &Posted<'_>) -> Result<Vec<Notice>, Refused> {
     read(posted)
@@ -104,7 +107,7 @@ fn one(alert: &Value, usual: &str) -> Result<Alert, Refused> {
         _ => return Err(Refused::Senseless("an alert is neither firing nor resolved")),
     };
     let fingerprint = match fields::text(alert, "fingerprint") {
-        given if !given.is_empty() => given,
+        given if (1..=LONGEST_FINGERPRINT).contains(&given.len()) => given,
         _ => digest(Some(labels)),
     };
     let severity = severity(labels);

@@ -8,7 +8,7 @@ use super::Outcome;
 use crate::{
     config::Period,
     notices::{NotTaken, Origin, Silenced, SourceName},
-    operator::{Failure, FailureKind, Host},
+    operator::{Failure, FailureKind, Host, plain::field},
 };
 
 /// Silences the alert that a message of a conversation is about.
@@ -23,8 +23,9 @@ pub(super) async fn silence(
     for (name, origin) in here(host, at) {
         let Some(about) = host.journal().called(at, message, origin.address()).await? else { continue };
         return match intake.silence(name, &about, long, by).await {
-            Ok(Silenced::Yes) => {
-                let words = format!("Silenced for {}.", Period(long));
+            Ok(Silenced::Yes(of)) => {
+                let of: Vec<_> = of.iter().map(|matchers| format!("\n- {}", field(matchers))).collect();
+                let words = format!("Silenced for {}, wherever it goes on:{}", Period(long), of.concat());
                 let line = serde_json::json!({ "silenced": true, "source": name, "for_ms": long.as_millis() });
                 Ok(Outcome::new(words, vec![line]))
             }
@@ -32,6 +33,10 @@ pub(super) async fn silence(
                 let words = format!("no Alertmanager is named for this source: set `api` in [sources.{name}]");
                 Err(Failure::refused(words))
             }
+            Ok(Silenced::TooMuch) => Err(Failure::refused(
+                "more goes on there than can be silenced from here without silencing other things too: silence it in \
+                 Alertmanager",
+            )),
             Ok(Silenced::NoAlert) => Err(Failure::usage("nothing goes on there that could be silenced")),
             Ok(Silenced::Refused(why)) => Err(Failure::new(FailureKind::Unreachable, why)),
             Err(why) => Err(Failure::new(FailureKind::Temporary, why.to_string())),

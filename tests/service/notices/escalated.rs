@@ -87,6 +87,29 @@ async fn somebody_else_is_told_once_of_what_nobody_looks_after_and_of_its_end() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_begins_after_somebody_else_was_told_is_told_to_them_too_below_the_first() {
+    let lines = "escalate_to = [\"a/other\"]\nescalate_mention = [\"ben\"]\n";
+    let mut scene = Scene::set(&format!("{ALERTS}{lines}"), Says::Encrypted).await;
+    begins(&scene, "Disk", "critical").await;
+    shift(&scene, 16 * MINUTE);
+    let told = scene.hears("that nobody looks after it", |heard| says(heard, HEAD)).await;
+    reacts(&scene, &told, &["✅"]);
+    is_seen(&scene, &told.id, "sees to it").await;
+    // What nobody saw when they said so.
+    post(&scene, "Disk", "critical", &["a", "b"], &[]).await;
+    let still = is_seen(&scene, &told.id, "b is full").await;
+    assert!(says(&still, HEAD), "what was said is still there: {still:?}");
+    shift(&scene, 16 * MINUTE);
+    let more = |heard: &Heard| says(heard, HEAD) && says(heard, "b is full") && heard.how == How::Text;
+    let more = scene.hears("that nobody looks after the other", more).await;
+    assert_eq!((more.more.thread.as_ref(), &more.more.calls), (Some(&told.id), &vec![PersonId::new("ben")]));
+    assert_eq!(more.conversation, scene.other);
+    post(&scene, "Disk", "critical", &[], &["a", "b"]).await;
+    is_seen(&scene, &told.id, "Resolved").await;
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn next_person_is_called_in_the_thread_where_no_other_conversation_is_named() {
     let mut scene = Scene::set(&format!("{ALERTS}escalate_mention = [\"ben\"]\n"), Says::Encrypted).await;
     let disk = begins(&scene, "Disk", "critical").await;

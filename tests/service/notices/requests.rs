@@ -243,6 +243,35 @@ async fn one_incident_is_one_message_that_changes_and_what_changes_is_said_in_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn outbreak_after_an_end_that_nobody_told_of_is_a_message_of_its_own_and_the_first_is_over() {
+    let mut scene = Scene::set(ALERTS, Says::Encrypted).await;
+    let json = [("content-type", "application/json")];
+    let post = async |scene: &Scene, body: String| assert_eq!(scene.post("/prom", &json, body).await.status, 200);
+    post(&scene, alerts(&[("db-1", "firing"), ("db-2", "resolved")])).await;
+    let first = scene.hears("the alert", |heard| heard.words.as_str().contains("db-1")).await;
+    // It was over while it was silenced, of which Alertmanager tells nobody.
+    let again = || alerts(&[("db-1", "firing")]).replace("2026-01-01T00:00:00Z", "2026-01-03T07:00:00Z");
+    post(&scene, again()).await;
+    let is_root = |heard: &Heard| heard.how == How::Text && heard.more.thread.is_none() && heard.id != first.id;
+    let second = scene.hears("the second outbreak", is_root).await;
+    let is_over = |heard: &Heard| {
+        heard.how == How::Edit
+            && heard.more.about.as_ref() == Some(&first.id)
+            && heard.words.as_str().contains("Resolved")
+    };
+    scene.hears("that the first is over", is_over).await;
+    // What is told from then on is told of the second.
+    post(&scene, again()).await;
+    let repeated = |heard: &Heard| heard.how == How::Edit && heard.words.as_str().contains("Told again");
+    assert_eq!(scene.hears("it told again", repeated).await.more.about.as_ref(), Some(&second.id));
+    post(&scene, alerts(&[("db-1", "resolved")])).await;
+    let end =
+        |heard: &Heard| heard.more.about.as_ref() == Some(&second.id) && heard.words.as_str().contains("Resolved");
+    scene.hears("the end", end).await;
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn text_of_a_sender_calls_nobody_and_reaches_no_log_and_no_file_in_clear() {
     let mut scene = Scene::set(ALERTS, Says::Encrypted).await;
     let canary = "canary-7f3a @room <b onmouseover=x>";
