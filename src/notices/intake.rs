@@ -276,10 +276,10 @@ impl Answers for Intake {
         };
         let posted = posted(rest);
         if source.proves_by_the_body(&posted) {
-            return Admission::ByItsBody;
+            return Admission::ByItsBody(name.clone());
         }
         match source.prove(from.ip(), &posted) {
-            Ok(_) => Admission::Proven,
+            Ok(_) => Admission::Proven(name.clone()),
             Err(outcome) => {
                 self.count(name, source, &outcome);
                 Admission::Answered(answer(source.dialect, &posted, &outcome))

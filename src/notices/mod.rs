@@ -11,6 +11,7 @@ mod apart;
 mod brought;
 mod calling;
 mod connections;
+mod crowd;
 pub mod desk;
 mod dialect;
 pub mod dialects;

@@ -12,10 +12,14 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::connections::Connections;
+use super::{
+    SourceName,
+    connections::{Connections, neighbourhood},
+    crowd::{Crowd, Place},
+};
 use crate::operator::Failure;
 
 /// So many connections at once.
@@ -23,12 +27,17 @@ const MOST_CONNECTIONS: usize = 1024;
 /// How long a sender may take for its headers, and for its body.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 const BODY_WITHIN: Duration = Duration::from_secs(60);
+/// A body that has not come any further for so long is not waited for, and over all it is to bring so many bytes a second.
+const BODY_HALTS: Duration = Duration::from_secs(5);
+const LEAST_PACE: usize = 8 * 1024;
 /// A body of up to so many bytes is taken in as it comes.
-const SMALL: usize = 64 * 1024;
-/// Of larger ones so many are in memory at once, so that all who post together take no more than these and the small ones.
-/// Those that are proven wait for none that may not be.
+pub(super) const SMALL: usize = 64 * 1024;
+/// Of larger ones so many of the largest are in memory at once, and so many of one source: of those who are proven, and of
+/// those who may not be. The former wait for none of the latter.
 const MOST_LARGE: usize = 8;
-const MOST_LARGE_UNPROVEN: usize = 2;
+const MOST_LARGE_OF_ONE: usize = 2;
+const MOST_LARGE_UNPROVEN: usize = 4;
+const MOST_LARGE_UNPROVEN_OF_ONE: usize = 1;
 /// How long is read on of a request that was answered by its head: whoever writes all of it first hears the answer, too.
 const LINGERS: Duration = Duration::from_secs(2);
 /// When whoever was too slow may come again.
@@ -41,10 +50,10 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub enum Admission {
     /// All that there is to say.
     Answered(Response<Vec<u8>>),
-    /// It is proven, so its body may come.
-    Proven,
-    /// It may be proven, which its body tells.
-    ByItsBody,
+    /// It is proven to be this source's, so its body may come.
+    Proven(SourceName),
+    /// It may be this source's, which its body tells.
+    ByItsBody(SourceName),
 }
 
 /// Whoever answers requests.
@@ -75,12 +84,17 @@ impl Server {
     /// Answers until `stop`.
     pub async fn serve(self, answers: Arc<impl Answers>, stop: CancellationToken) {
         let bounds = Bounds::new(self.most_body);
-        let answer = |stream, from| {
+        let answer = |stream, from, place: Arc<Place>| {
             let (answers, bounds, stop) = (Arc::clone(&answers), bounds.clone(), stop.clone());
             async move {
                 let service = service_fn(move |request| {
-                    let (answers, bounds) = (Arc::clone(&answers), bounds.clone());
-                    async move { Ok::<_, Infallible>(one(answers, from, bounds, request).await) }
+                    let (answers, bounds, place) = (Arc::clone(&answers), bounds.clone(), Arc::clone(&place));
+                    async move {
+                        let answered = one(answers, from, bounds, &place, request).await;
+                        // Whoever asks nothing more has proven nothing more.
+                        place.is(neighbourhood(from.ip()));
+                        Ok::<_, Infallible>(answered)
+                    }
                 });
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -110,14 +124,15 @@ impl Server {
 #[derive(Clone)]
 struct Bounds {
     most_body: usize,
-    large: Arc<Semaphore>,
-    large_unproven: Arc<Semaphore>,
+    proven: Crowd,
+    unproven: Crowd,
 }
 
 impl Bounds {
     fn new(most_body: usize) -> Self {
-        let [large, large_unproven] = [MOST_LARGE, MOST_LARGE_UNPROVEN].map(|most| Arc::new(Semaphore::new(most)));
-        Self { most_body, large, large_unproven }
+        let [proven, unproven] = [(MOST_LARGE, MOST_LARGE_OF_ONE), (MOST_LARGE_UNPROVEN, MOST_LARGE_UNPROVEN_OF_ONE)]
+            .map(|(all, one)| Crowd::new(all.saturating_mul(most_body), one.saturating_mul(most_body)));
+        Self { most_body, proven, unproven }
     }
 }
 
@@ -125,22 +140,32 @@ async fn one(
     answers: Arc<impl Answers>,
     from: SocketAddr,
     bounds: Bounds,
+    connection: &Place,
     request: Request<Incoming>,
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let large = match answers.admit(from, &head).await {
+    let place = match answers.admit(from, &head).await {
         Admission::Answered(response) => return by_head(&head.headers, body, response.map(Body::from)),
-        Admission::Proven => Arc::clone(&bounds.large),
-        Admission::ByItsBody => Arc::clone(&bounds.large_unproven),
+        Admission::Proven(source) => {
+            connection.is(format!("source {source}"));
+            bounds.proven.enter(source.as_str().to_owned())
+        }
+        // A proxy on this machine stands for everybody, and so for nobody.
+        Admission::ByItsBody(source) if from.ip().to_canonical().is_loopback() => {
+            bounds.unproven.enter(source.as_str().to_owned())
+        }
+        Admission::ByItsBody(_) => bounds.unproven.enter(neighbourhood(from.ip())),
     };
     if let Some(response) = refused_by(&head.headers, bounds.most_body) {
         return by_head(&head.headers, body, response);
     }
     // A large one has its place until it is answered.
-    let (body, place) = match take_in(Body::new(body), bounds.most_body, large).await {
-        Ok(taken) => taken,
+    let body = match take_in(Body::new(body), bounds.most_body, &place).await {
+        Ok(body) => body,
         Err(response) => return response,
     };
+    place.stays();
+    connection.stays();
     // What was begun is brought to its end, whether or not the sender waits for it.
     let answered = tokio::spawn(async move {
         let _place = place;
@@ -177,16 +202,18 @@ fn by_head(headers: &HeaderMap, body: Incoming, response: Response<Body>) -> Res
 }
 
 /// Takes a body in, or says why not. What takes too long is to come again: many senders give up what gets another answer.
-async fn take_in(
-    body: Body,
-    most: usize,
-    large: Arc<Semaphore>,
-) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Response<Body>> {
-    match tokio::time::timeout(BODY_WITHIN, read(body, most, large)).await {
-        Ok(Ok(taken)) => Ok(taken),
-        Ok(Err(Unread::TooLarge)) => Err(too_large(most)),
-        Ok(Err(Unread::Ended)) => Err(plain(StatusCode::BAD_REQUEST, "the request ended early\n")),
-        Err(_) => {
+async fn take_in(body: Body, most: usize, place: &Place) -> Result<Bytes, Response<Body>> {
+    let read = async {
+        tokio::select! {
+            read = read(body, most, place) => read,
+            () = place.gives_way() => Err(Unread::TooSlow),
+        }
+    };
+    match timeout(BODY_WITHIN, read).await.unwrap_or(Err(Unread::TooSlow)) {
+        Ok(body) => Ok(body),
+        Err(Unread::TooLarge) => Err(too_large(most)),
+        Err(Unread::Ended) => Err(plain(StatusCode::BAD_REQUEST, "the request ended early\n")),
+        Err(Unread::TooSlow) => {
             let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "the request took too long\n");
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(AGAIN));
             Err(response)
@@ -199,25 +226,34 @@ fn too_large(most: usize) -> Response<Body> {
 }
 
 /// Why a body was not taken in.
+#[derive(Debug)]
 enum Unread {
     TooLarge,
     Ended,
+    TooSlow,
 }
 
-async fn read(body: Body, most: usize, large: Arc<Semaphore>) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Unread> {
-    let (mut stream, mut whole, mut place) = (body.into_data_stream(), BytesMut::new(), None);
-    while let Some(piece) = stream.next().await {
+async fn read(body: Body, most: usize, place: &Place) -> Result<Bytes, Unread> {
+    let (mut stream, mut whole) = (body.into_data_stream(), BytesMut::new());
+    // How much longer it may take by what it has brought.
+    let mut until = Instant::now() + BODY_HALTS;
+    while let Some(piece) = timeout_at(until, stream.next()).await.map_err(|_| Unread::TooSlow)? {
         let piece = piece.map_err(|_| Unread::Ended)?;
         let size = whole.len() + piece.len();
         if size > most {
             return Err(Unread::TooLarge);
         }
-        if size > SMALL && place.is_none() {
-            place = Some(Arc::clone(&large).acquire_owned().await.map_err(|_| Unread::Ended)?);
+        let asked = Instant::now();
+        match whole.len() {
+            _ if size <= SMALL => {}
+            before if before <= SMALL => place.take(size).await,
+            _ => place.take(piece.len()).await,
         }
+        let earned = Duration::from_secs_f64(piece.len() as f64 / LEAST_PACE as f64);
+        until = (until + asked.elapsed() + earned).min(Instant::now() + BODY_HALTS);
         whole.extend_from_slice(&piece);
     }
-    Ok((whole.freeze(), place))
+    Ok(whole.freeze())
 }
 
 fn plain(status: StatusCode, words: &str) -> Response<Body> {
@@ -239,30 +275,41 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_than_a_few_large_bodies_are_in_memory_at_once() {
-        let large = Arc::new(Semaphore::new(1));
-        let first = read(body(3, SMALL), 1 << 30, Arc::clone(&large)).await;
-        let Ok((first, place)) = first else { panic!("it is read") };
-        assert!(first.len() == 3 * SMALL && place.is_some());
+        let crowd = Crowd::new(5 * SMALL, 4 * SMALL);
+        let [first, second, third] = ["one", "two", "two"].map(|party| crowd.enter(party.to_owned()));
+        assert!(read(body(3, SMALL), 1 << 30, &first).await.is_ok_and(|first| first.len() == 3 * SMALL));
+        first.stays();
         // A small one needs no place; a large one has none until the other is done with.
-        assert!(
-            read(body(1, SMALL), 1 << 30, Arc::clone(&large))
-                .await
-                .is_ok_and(|(small, place)| small.len() == SMALL && place.is_none())
-        );
-        let mut second = Box::pin(read(body(2, SMALL), 1 << 30, Arc::clone(&large)));
-        assert!(futures_util::poll!(&mut second).is_pending());
-        drop(place);
-        assert!(second.await.is_ok_and(|(second, _)| second.len() == 2 * SMALL));
-        assert!(matches!(read(body(4, SMALL), 3 * SMALL, Arc::clone(&large)).await, Err(Unread::TooLarge)));
+        assert!(read(body(1, SMALL), 1 << 30, &second).await.is_ok_and(|small| small.len() == SMALL));
+        let mut large = Box::pin(read(body(3, SMALL), 1 << 30, &third));
+        assert!(futures_util::poll!(&mut large).is_pending());
+        drop(first);
+        assert!(large.await.is_ok_and(|large| large.len() == 3 * SMALL));
+        assert!(matches!(read(body(4, SMALL), 3 * SMALL, &second).await, Err(Unread::TooLarge)));
+    }
+
+    /// A piece of so many bytes every second.
+    fn every_second(length: usize) -> Body {
+        Body::from_stream(futures_util::stream::unfold((), move |()| async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; length])), ()))
+        }))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn body_that_takes_too_long_is_to_come_again() {
+    async fn body_that_comes_too_slowly_is_to_come_again_and_is_not_waited_for() {
         let never = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
-        let refused = take_in(never, 1 << 20, Arc::new(Semaphore::new(1))).await.expect_err("it never comes");
-        assert_eq!(
-            (refused.status().as_u16(), &refused.headers()["retry-after"]),
-            (503, &HeaderValue::from_static("5"))
-        );
+        for (body, within) in [(never, 6), (every_second(1), 6), (every_second(LEAST_PACE / 2), 12)] {
+            let (begun, crowd) = (Instant::now(), Crowd::new(1 << 20, 1 << 20));
+            let refused = take_in(body, 1 << 30, &crowd.enter(String::new())).await.expect_err("it never comes");
+            assert_eq!(
+                (refused.status().as_u16(), &refused.headers()["retry-after"]),
+                (503, &HeaderValue::from_static("5"))
+            );
+            assert!(begun.elapsed() <= Duration::from_secs(within), "{:?}", begun.elapsed());
+        }
+        let (begun, place) = (Instant::now(), Crowd::new(1 << 30, 1 << 30).enter(String::new()));
+        let enough = take_in(every_second(LEAST_PACE), 1 << 30, &place);
+        assert!(enough.await.is_err() && begun.elapsed() >= BODY_WITHIN, "{:?}", begun.elapsed());
     }
 }

@@ -14,7 +14,10 @@ use super::{
     reply::Reply,
     session::{Session, Sources, Step},
 };
-use crate::{notices::connections::Connections, operator::Failure};
+use crate::{
+    notices::{connections::Connections, crowd::Place},
+    operator::Failure,
+};
 
 /// So many connections at once.
 const MOST_CONNECTIONS: usize = 64;
@@ -47,7 +50,9 @@ impl Server {
     /// Takes mail until `stop`.
     pub(in crate::notices) async fn take_for(self, sources: Arc<impl Sources>, stop: CancellationToken) {
         let (large, most) = (Arc::new(Semaphore::new(MOST_LARGE)), self.most);
-        let take = |stream, _| {
+        let take = |stream, _, place: Arc<Place>| {
+            // They are all of this machine, and a mail that is cut off may be lost.
+            place.stays();
             let (sources, large, stop) = (Arc::clone(&sources), Arc::clone(&large), stop.clone());
             async move {
                 if let Err(error) = converse(stream, &*sources, most, &large, &stop).await {

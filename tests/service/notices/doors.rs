@@ -10,6 +10,7 @@ use tokio::{
 use super::{
     requests::{bearer, raw},
     scene::{SECRET, SOON, Scene},
+    signed::signed,
 };
 
 const OPEN: &str = "[sources.job]\nformat = \"raw\"\nto = [\"a/room\"]\n";
@@ -102,26 +103,65 @@ async fn who_is_not_heard_is_told_before_their_body_is_read() {
     scene.stop().await;
 }
 
+/// Connections on which so much of a large body came, and no more.
+async fn slow(port: u16, head: &str, number: usize, length: usize) -> Vec<TcpStream> {
+    let mut held = Vec::new();
+    for _ in 0..number {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("it listens");
+        let head = format!("POST {head}Content-Length: 1000000\r\n\r\n");
+        // It may be cut off, which is an answer too.
+        let whole = [head.into_bytes(), vec![b'x'; length]].concat();
+        let _ = timeout(SOON, stream.write_all(&whole)).await.expect("it is taken in, or cut off");
+        held.push(stream);
+    }
+    held
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_of_whoever_is_not_proven_delay_nobody_who_is() {
     let mut scene = Scene::set_with("1MiB", GUARDED, Says::Encrypted).await;
     let mut held = Vec::new();
     let forged = format!("X-Hub-Signature-256: sha256={}\r\n", "0".repeat(64));
     for (path, more) in [("/nowhere", ""), ("/job", ""), ("/forge", forged.as_str()), ("/api/v1/deliveries/x", "")] {
-        for _ in 0..10 {
-            let mut stream = TcpStream::connect(("127.0.0.1", scene.port)).await.expect("it listens");
-            let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{more}Content-Length: 1000000\r\n\r\n");
-            stream.write_all(head.as_bytes()).await.expect("it is taken");
-            // It may be cut off, which is an answer too.
-            let _ = timeout(SOON, stream.write_all(&[b'x'; 70_000])).await.expect("it is taken in, or cut off");
-            held.push(stream);
-        }
+        let head = format!("{path} HTTP/1.1\r\nHost: localhost\r\n{more}");
+        held.extend(slow(scene.port, &head, 20, 70_000).await);
     }
     let proof = bearer(SECRET);
     let proof = [("authorization", proof.as_str())];
     let post = scene.post("/job", &proof, vec![b'x'; 108_000]);
     let answer = timeout(SOON, post).await.expect("it waits for none of them");
     assert_eq!(answer.status, 200, "{answer:?}");
+    // Nor one whose own signature only its body proves.
+    let body = format!("{{\"zen\":\"{}\"}}", "x".repeat(108_000));
+    let signature = signed(&body);
+    let headers =
+        [("x-github-event", "ping"), ("x-hub-signature-256", signature.as_str()), ("content-type", "application/json")];
+    let answer = timeout(SOON, scene.post("/forge", &headers, body)).await.expect("it waits for none of them");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    drop(held);
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_of_one_source_and_connections_of_one_address_shut_the_door_for_nobody() {
+    let calm = GUARDED
+        .replace("sources.job", "sources.calm")
+        .replace("SECRET", "OLD")
+        .replace("sources.forge", "sources.other");
+    let mut scene = Scene::set_with("1MiB", &format!("{GUARDED}{calm}"), Says::Encrypted).await;
+    let head = format!("/job HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\n", bearer(SECRET));
+    let mut held = slow(scene.port, &head, 12, 900_000).await;
+    let proof = bearer("the one before");
+    let post = async |scene: &Scene, length: usize| {
+        let post = scene.post("/calm", &[("authorization", proof.as_str())], vec![b'x'; length]);
+        let answer = timeout(SOON, post).await.expect("it waits for none of them");
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    post(&scene, 108_000).await;
+    held.extend(
+        slow(scene.port, "/forge HTTP/1.1\r\nHost: localhost\r\nX-Hub-Signature-256: sha256=00\r\n", 1100, 10).await,
+    );
+    post(&scene, 5).await;
     drop(held);
     scene.stop().await;
 }

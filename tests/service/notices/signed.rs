@@ -9,7 +9,7 @@ use super::{
 };
 
 /// The signature of GitHub's webhooks.
-fn signed(body: &str) -> String {
+pub(super) fn signed(body: &str) -> String {
     use hmac::Mac as _;
     let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).expect("any key");
     mac.update(body.as_bytes());
