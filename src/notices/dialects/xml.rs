@@ -73,13 +73,15 @@ pub(super) fn read(document: &str) -> Result<Value, Refused> {
     }
     let mut reader = Reader::from_str(document);
     let (mut open, mut elements) = (vec![Open::default()], 0);
+    let mut count = |depth: usize| {
+        elements += 1;
+        let is_too_much = depth > DEEPEST || elements > MOST_ELEMENTS;
+        if is_too_much { Err(Refused::TooMuch("the XML has too many elements, or too deep ones")) } else { Ok(()) }
+    };
     loop {
         match reader.read_event().map_err(|_| UNREADABLE)? {
             Event::Start(start) => {
-                elements += 1;
-                if open.len() > DEEPEST || elements > MOST_ELEMENTS {
-                    return Err(Refused::TooMuch("the XML has too many elements, or too deep ones"));
-                }
+                count(open.len())?;
                 open.push(Open::begun(&start)?);
             }
             Event::End(_) => {
@@ -88,7 +90,7 @@ pub(super) fn read(document: &str) -> Result<Value, Refused> {
                 open.last_mut().ok_or(UNREADABLE)?.add(name, done.into_value());
             }
             Event::Empty(start) => {
-                elements += 1;
+                count(open.len())?;
                 let empty = Open::begun(&start)?;
                 let name = empty.name.clone();
                 open.last_mut().ok_or(UNREADABLE)?.add(name, empty.into_value());
@@ -135,6 +137,15 @@ mod tests {
         let expected = serde_json::json!({ "A": "1 < 2 A", "B": "", "C": ["x", "y"], "F": { "@n": "1", "#text": "z" }, "D": "<b>" });
         assert_eq!(read(soap), Ok(expected));
         assert_eq!(read("<a><text>x</text></a>"), Ok(serde_json::json!({ "text": "x" })));
+    }
+
+    #[test]
+    fn elements_are_counted_whether_or_not_something_is_in_them() {
+        for element in ["<b/>", "<b></b>", "<b c='d'/>"] {
+            let document = |count: usize| format!("<a>{}</a>", element.repeat(count));
+            assert!(read(&document(MOST_ELEMENTS - 1)).is_ok(), "{element}");
+            assert!(matches!(read(&document(MOST_ELEMENTS)), Err(Refused::TooMuch(_))), "{element}");
+        }
     }
 
     #[test]
