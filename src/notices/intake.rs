@@ -5,6 +5,10 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, Response, request::Parts};
 use sealbridge_contract::{Body, Clock, Kind, Message, RemoteId, Spool, Timestamp};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    task::block_in_place,
+};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -19,7 +23,7 @@ use super::{
     gather::Gathering,
     lookup::no_such_source,
     mail,
-    server::{Admission, Answers},
+    server::{Admission, Answers, SMALL},
     source::Source,
     together::is_together,
 };
@@ -126,7 +130,8 @@ impl Intake {
         let Some(_place) = source.place() else {
             return not_now("too many requests of this source are under way");
         };
-        let mut notices = match dialects::read(source.dialect, posted) {
+        let reads = if posted.body.len() > SMALL { Some(source.reads().await) } else { None };
+        let mut notices = match aside(posted, || dialects::read(source.dialect, posted)) {
             Ok(notices) => notices,
             Err(refused) => return Outcome::Refused(refused),
         };
@@ -134,14 +139,15 @@ impl Intake {
         if is_back && let Err(error) = self.tell_of_silence(source, None).await {
             tracing::warn!(%error, "That a source is heard again is not said yet.");
         }
-        notices.iter_mut().for_each(|notice| source.author.prepare(notice));
+        aside(posted, || notices.iter_mut().for_each(|notice| source.author.prepare(notice)));
         if notices.is_empty() {
             return Outcome::Silent;
         }
         // What its sender names it is what all of the request is called by.
         let ids: Option<Vec<_>> = notices.iter().map(|notice| notice.id.clone()).collect();
         let name = given.map(str::to_owned).or_else(|| ids.map(|ids| ids.join("\n"))).filter(|name| !name.is_empty());
-        let what = what_it_is(source.dialect, posted, &notices);
+        let what = aside(posted, || what_it_is(source.dialect, posted, &notices));
+        drop(reads);
         let named = Named { name: name.as_deref(), once, what: &what, held: None };
         let (mut following, is_held) = match self.keep(source, notices, named).await {
             Ok(Some(kept)) => kept,
@@ -297,8 +303,14 @@ impl Answers for Intake {
         let is_own_topic = source.dialect == Dialect::Ntfy && rest.trim_matches('/').is_empty();
         let told =
             if is_own_topic && !names_a_topic(&body) { as_posted(&head, head.uri.path(), &body, at) } else { posted };
-        answer(source.dialect, &told, &outcome)
+        aside(&told, || answer(source.dialect, &told, &outcome))
     }
+}
+
+/// Does what may take long with a large body, while others go on with what this thread would do otherwise.
+fn aside<T>(posted: &Posted<'_>, work: impl FnOnce() -> T) -> T {
+    let is_of_many = || Handle::try_current().is_ok_and(|here| here.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if posted.body.len() > SMALL && is_of_many() { block_in_place(work) } else { work() }
 }
 
 /// What stands behind the name of a source. To ntfy that is a topic, too, at which it may be asked with a word behind it.

@@ -47,6 +47,8 @@ pub(super) struct Source {
     secrets: Vec<SecretBytes>,
     rules: Rules,
     room: Semaphore,
+    /// Its large bodies are read one after the other.
+    reads: tokio::sync::Mutex<()>,
     pace: Mutex<Pace>,
 }
 
@@ -125,6 +127,7 @@ impl Source {
             rules,
             api,
             room: Semaphore::new(AT_ONCE),
+            reads: tokio::sync::Mutex::default(),
             pace: Mutex::new(Pace {
                 per_minute: section.most_per_minute,
                 left: f64::from(section.most_per_minute),
@@ -216,6 +219,11 @@ impl Source {
     /// What is known of how it is heard, if it is to be heard again and again.
     pub(super) fn vigil(&self) -> Option<std::sync::MutexGuard<'_, Vigil>> {
         self.vigil.as_ref().map(|vigil| vigil.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until no other large body of it is read, which can take long: then that takes time from nobody but itself.
+    pub(super) async fn reads(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.reads.lock().await
     }
 
     /// A place among its requests that are under way.

@@ -1,5 +1,7 @@
 //! Who is heard at all, and how much is taken in of a request before that is known.
 
+use std::time::{Duration, Instant};
+
 use sealbridge_loopback::Says;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -163,5 +165,30 @@ async fn large_bodies_of_one_source_and_connections_of_one_address_shut_the_door
     );
     post(&scene, 5).await;
     drop(held);
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn body_that_takes_long_to_be_read_delays_no_other_source() {
+    let sections = format!("{OPEN}{}", OPEN.replace("job", "calm"));
+    let mut scene = Scene::set_with("8MiB", &sections, Says::Encrypted).await;
+    let keys: Vec<_> = (0..300_000).map(|number| format!("\"{number}\":1")).collect();
+    let body = format!("{{\"text\":\"large\",{}}}", keys.join(","));
+    let begun = Instant::now();
+    let mut large = Box::pin(scene.post("/job", &[("content-type", "application/json")], body));
+    let (mut longest, mut others) = (Duration::ZERO, 0);
+    let answer = loop {
+        let asked = Instant::now();
+        let calm = scene.post("/calm", &[], format!("a word {others}"));
+        let (calm, large) = tokio::join!(calm, async { futures_util::poll!(&mut large) });
+        assert_eq!(calm.status, 200, "{calm:?}");
+        (longest, others) = (longest.max(asked.elapsed()), others + 1);
+        if let std::task::Poll::Ready(answer) = large {
+            break answer;
+        }
+    };
+    assert!(answer.status < 500, "{answer:?}");
+    let took = begun.elapsed();
+    assert!(longest < took / 2, "{longest:?} of {took:?}, {others} others");
     scene.stop().await;
 }
