@@ -161,12 +161,13 @@ pub(super) async fn find(host: &dyn Host, name: &LinkName) -> Result<Link, Failu
 }
 
 /// A conversation may be linked only if we are in it and it is seen to be encrypted, or the operator runs its server.
-fn must_be_encrypted(host: &dyn Host, at: &Address) -> Result<(), Failure> {
+pub(super) fn must_be_encrypted(host: &dyn Host, at: &Address) -> Result<(), Failure> {
     let transport = transport_of(host, &at.account)?;
     let Some(info) = info(host, at) else {
         let us = transport.common().health().identity.unwrap_or_else(|| format!("the account `{}`", at.account));
         return Err(Failure::refused(format!(
-            "{at} is not a conversation that we are in: invite {us}; `sealbridge conversations list` shows where we are"
+            "{at} is not a conversation that we are in: invite {us}; `sealbridge conversations list` shows where we are, and \
+             by which ids"
         )));
     };
     match info.encryption {

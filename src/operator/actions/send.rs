@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, Progress, links, transport_of};
+use super::{Outcome, Progress, links, open_transport, transport_of};
 use crate::{
     config::Period,
     notices::{Desk, Following, NotTaken, Origin, Standing, desk::Named, markup, media},
@@ -163,13 +163,45 @@ impl Speaker {
         if account.is_none() {
             return transport_of(&*self.host, &to.account).map(drop);
         }
+        if to.conversation.as_str().starts_with('#') {
+            return Err(Failure::usage(format!(
+                "{to} is an alias, which can lead elsewhere tomorrow: name the conversation by its id, which \
+                 `sealbridge conversations list` shows"
+            )));
+        }
         links::must_not_be_the_admin_room(&*self.host, to).await
+    }
+
+    /// Nothing is made, kept or announced for a conversation in which nothing may be said.
+    async fn must_be_there(&self, until: Instant) -> Result<(), Failure> {
+        let to = &self.sending.to;
+        // A service that has just started knows nothing of its conversations yet.
+        let has_heard = || {
+            open_transport(&*self.host, &to.account).is_some_and(|open| {
+                let health = open.common().health();
+                health.connected && health.last_heard.is_some()
+            })
+        };
+        loop {
+            let knows = has_heard();
+            match links::must_be_encrypted(&*self.host, to) {
+                Ok(()) => return Ok(()),
+                Err(why) if why.kind == FailureKind::Refused && knows => return Err(why.while_doing("not sent")),
+                Err(_) if Instant::now() + AGAIN < until => tokio::time::sleep(AGAIN).await,
+                Err(why) if why.kind == FailureKind::Refused => {
+                    let words = format!("not sent, and nothing was kept: {}", why.words);
+                    return Err(Failure::new(FailureKind::Temporary, words));
+                }
+                Err(why) => return Err(why.while_doing("not sent, and nothing was kept")),
+            }
+        }
     }
 
     async fn say(&self, content: Content, files: Vec<Media>) -> Result<Outcome, Failure> {
         let desk = self.host.notices().ok_or_else(no_service)?;
         let origin = Origin::operator(&self.sending.to);
         let until = Instant::now() + Duration::from_millis(self.sending.within_ms);
+        self.must_be_there(until).await?;
         self.link(&origin).await?;
         let what = serde_json::to_vec(&content).expect("texts and numbers");
         let hashes: Vec<u8> = files.iter().flat_map(|file| file.content.sha256).collect();

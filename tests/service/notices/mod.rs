@@ -7,6 +7,7 @@ mod gathered;
 mod kept;
 mod real_room;
 mod mail;
+mod mistyped;
 mod paths;
 mod requests;
 mod scene;

@@ -129,7 +129,7 @@ async fn send_without_a_service_runs_one_as_long_as_it_takes_and_is_refused_wher
     let account = setting.to.split('/').next().unwrap_or_default();
     let refused =
         setting.scene.bridge.cli(&["send", "-r", &format!("{account}/{plain}"), "--within", "2s", "secret"]).await?;
-    ensure!(refused.code == 6 || refused.code == 75, "{refused:?}");
+    ensure!(refused.code == 6 && refused.stderr.contains("invite @"), "{refused:?}");
     let nowhere = setting.scene.bridge.cli(&["send", "-r", "nobody/!x:y", "secret"]).await?;
     ensure!(nowhere.code == 2, "{nowhere:?}");
     let silent = setting.send(&[], "").await?;
