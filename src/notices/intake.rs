@@ -1,10 +1,10 @@
 //! Requests of sources: whose they are, whether they may be believed, what they say, and what they are answered.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::{BTreeMap, BTreeSet}, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, request::Parts};
-use sealbridge_contract::{Body, Clock, Kind, Message, RemoteId, Spool, Timestamp};
+use sealbridge_contract::{Address, Body, Clock, Kind, Message, RemoteId, Spool, Timestamp};
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
     task::block_in_place,
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Desk, Dialect, NotTaken, Notice, Posted, SourceName, Standing,
-    answers::{DELIVERIES, Outcome, answer},
+    answers::{DELIVERIES, Event, Outcome, answer},
     apart::are_told_apart,
     brought::{Messages, forget},
     desk::Named,
@@ -44,6 +44,8 @@ pub struct Intake {
     pub(super) spool: Arc<dyn Spool>,
     meters: Arc<Meters>,
     pub(super) sources: BTreeMap<SourceName, Source>,
+    /// Where a server that the operator runs reads what is said.
+    in_clear: BTreeSet<String>,
     within: Duration,
     /// Nothing that is kept is waited for any more.
     pub(super) stopping: CancellationToken,
@@ -66,7 +68,12 @@ impl Intake {
         let sources = opened.collect::<Result<_, Failure>>()?;
         are_told_apart(&sources)?;
         let within = config.notices.answer_within.0;
-        Ok(Self { desk, spool, meters, sources, within, stopping: CancellationToken::new() })
+        let is_in_clear = |at: &&Address| {
+            config.accounts.get(&at.account).is_some_and(|account| account.is_read_in_clear(&at.conversation))
+        };
+        let targets = config.sources.values().flat_map(|section| &section.to);
+        let in_clear = targets.filter(is_in_clear).map(Address::to_string).collect();
+        Ok(Self { desk, spool, meters, sources, in_clear, within, stopping: CancellationToken::new() })
     }
 
     /// The source of a request, and what stands behind its own path. A source has the path of its name; beside it stand
@@ -168,10 +175,23 @@ impl Intake {
                 {
                     tracing::debug!(%error, "What began and is said nowhere is still known.");
                 }
-                of_standing(id, standing)
+                self.of_standing(id, standing)
             }
             Err(why) => of_not_taken(why),
         }
+    }
+
+    fn of_standing(&self, id: String, standing: Standing) -> Outcome {
+        let Standing { arrived, waits, refused } = standing;
+        if !waits.is_empty() {
+            return Outcome::Queued { id };
+        }
+        let mut refused = refused.into_values();
+        if arrived.is_empty() {
+            return Outcome::ByPolicy { why: refused.next().unwrap_or_else(|| "it goes nowhere".into()) };
+        }
+        let event = |(at, id): (String, String)| Event { id, encrypted: !self.in_clear.contains(&at) };
+        Outcome::Arrived { id, events: arrived.into_iter().map(event).collect(), refused: refused.collect() }
     }
 
     /// Forgets what began with a message that is said nowhere, so that it begins anew when it is told of again.
@@ -231,6 +251,9 @@ impl Intake {
 
     pub(super) fn count(&self, name: &SourceName, source: &Source, outcome: &Outcome) {
         self.meters.requested(name.as_str(), counted(outcome));
+        if matches!(outcome, Outcome::Arrived { refused, .. } if !refused.is_empty()) {
+            tracing::warn!(source = %name, "A notice did not arrive in all of its conversations: `sealbridge dead-letters list` says why.");
+        }
         if !matches!(outcome, Outcome::Arrived { .. } | Outcome::Queued { .. } | Outcome::Silent) {
             tracing::warn!(source = %name, status = %outcome.status(source.dialect), "A request was not taken.");
         }
@@ -372,16 +395,6 @@ pub(super) fn of_not_taken(why: NotTaken) -> Outcome {
         NotTaken::NotNow(why) => Outcome::NotNow { retry_after: AGAIN, why },
         NotTaken::ByPolicy(why) => Outcome::ByPolicy { why },
         NotTaken::Conflict => Outcome::Conflict,
-    }
-}
-
-fn of_standing(id: String, standing: Standing) -> Outcome {
-    match () {
-        () if !standing.waits.is_empty() => Outcome::Queued { id },
-        () if !standing.arrived.is_empty() => Outcome::Arrived { id, events: standing.arrived.into_values().collect() },
-        () => {
-            Outcome::ByPolicy { why: standing.refused.into_values().next().unwrap_or_else(|| "it goes nowhere".into()) }
-        }
     }
 }
 

@@ -40,6 +40,7 @@ impl Intake {
 fn told(id: &str, standing: &Standing) -> Response<Vec<u8>> {
     let state = match () {
         () if !standing.waits.is_empty() => "queued",
+        () if !standing.arrived.is_empty() && !standing.refused.is_empty() => "partly arrived",
         () if !standing.arrived.is_empty() => "arrived",
         () => "refused",
     };

@@ -285,6 +285,7 @@ mod tests {
         assert!(futures_util::poll!(&mut large).is_pending());
         drop(first);
         assert!(large.await.is_ok_and(|large| large.len() == 3 * SMALL));
+        drop(third);
         assert!(matches!(read(body(4, SMALL), 3 * SMALL, &second).await, Err(Unread::TooLarge)));
     }
 

@@ -24,12 +24,14 @@ const ELSEWHERE: &str = "a source without a secret hears programs of this machin
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is where it is to be, encrypted, by the word of the servers there.
+    /// It is where it is to be, by the word of the servers there.
     Arrived {
         /// What it is called here.
         id: String,
-        /// What it is called there.
-        events: Vec<String>,
+        /// Where it is.
+        events: Vec<Event>,
+        /// Why it is not in others of its conversations, and will not be unless somebody retries it.
+        refused: Vec<String>,
     },
     /// It is kept, and goes on its way.
     Queued {
@@ -63,6 +65,15 @@ pub enum Outcome {
         /// Why, in our own words.
         why: String,
     },
+}
+
+/// Where a notice arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What it is called there.
+    pub id: String,
+    /// Whether it is encrypted there. It is not where a server that the operator runs reads it.
+    pub encrypted: bool,
 }
 
 /// Whether the senders of a dialect try again after 429, by their specification or in what they were seen to do.
@@ -114,6 +125,14 @@ impl Outcome {
         }
     }
 
+    /// Whether it arrived everywhere, or at least somewhere.
+    fn arrived(&self) -> &'static str {
+        match self {
+            Self::Arrived { refused, .. } if !refused.is_empty() => "partly arrived",
+            _ => "arrived",
+        }
+    }
+
     fn is_taken(&self) -> bool {
         matches!(self, Self::Arrived { .. } | Self::Queued { .. } | Self::Silent)
     }
@@ -143,7 +162,7 @@ pub fn answer(dialect: Dialect, posted: &Posted<'_>, outcome: &Outcome) -> Respo
         put(LOCATION, &format!("{DELIVERIES}{id}"));
     }
     if let Some(id) = outcome.id() {
-        let state = if matches!(outcome, Outcome::Queued { .. }) { "queued" } else { "arrived" };
+        let state = if matches!(outcome, Outcome::Queued { .. }) { "queued" } else { outcome.arrived() };
         put(HeaderName::from_static("sealbridge-delivery"), &format!("{id}; {state}"));
     }
     if let Some(after) = outcome.retry_after() {
@@ -175,8 +194,20 @@ fn as_json(status: StatusCode, value: &Value) -> Answer {
 /// Our own words, for senders that look at the status alone.
 fn own(dialect: Dialect, outcome: &Outcome) -> Answer {
     let value = match outcome {
-        Outcome::Arrived { id, events } => {
-            json!({ "id": id, "status": "arrived", "encrypted": true, "event_ids": events })
+        Outcome::Arrived { id, events, refused } => {
+            let ids: Vec<_> = events.iter().map(|event| &event.id).collect();
+            let encrypted = events.iter().all(|event| event.encrypted);
+            let mut value = json!({ "id": id, "status": outcome.arrived(), "encrypted": encrypted, "event_ids": ids });
+            if !encrypted {
+                let clear = events.iter().filter(|event| !event.encrypted).map(|event| event.id.as_str());
+                value["in_clear"] = clear.collect::<Value>();
+            }
+            if !refused.is_empty() {
+                // It is not to come again, since it would be said twice where it arrived.
+                value["refused"] = json!(refused);
+                value["delivery"] = json!(format!("{DELIVERIES}{id}"));
+            }
+            value
         }
         Outcome::Queued { id } => json!({ "id": id, "status": "queued", "delivery": format!("{DELIVERIES}{id}") }),
         Outcome::Silent => json!({ "status": "silent" }),

@@ -5,11 +5,11 @@ use std::time::Duration;
 use http::Response;
 use serde_json::{Value, json};
 
-use super::{DELIVERIES, Outcome, answer, heeds_429};
+use super::{DELIVERIES, Event, Outcome, answer, heeds_429};
 use crate::notices::{Dialect, dialects::Refused, fixture::Request};
 
 fn arrived() -> Outcome {
-    Outcome::Arrived { id: "d-1".to_owned(), events: vec!["$e".to_owned()] }
+    Outcome::Arrived { id: "d-1".to_owned(), events: vec![Event { id: "$e".to_owned(), encrypted: true }], refused: vec![] }
 }
 
 fn queued() -> Outcome {
@@ -24,6 +24,23 @@ fn told(dialect: Dialect, request: &Request, outcome: &Outcome) -> (u16, Respons
     let response = answer(dialect, &request.posted(), outcome);
     let value = serde_json::from_slice(response.body()).unwrap_or(Value::Null);
     (response.status().as_u16(), response, value)
+}
+
+#[test]
+fn answer_says_where_it_is_read_in_clear_and_what_was_refused_and_never_has_it_come_again() {
+    let request = Request::post("/job", "x");
+    let (mut events, id) = (vec![Event { id: "$e".to_owned(), encrypted: true }], "d-1".to_owned());
+    events.push(Event { id: "7".to_owned(), encrypted: false });
+    let outcome = Outcome::Arrived { id, events, refused: vec!["its link was removed".to_owned()] };
+    let (status, response, value) = told(Dialect::Raw, &request, &outcome);
+    assert_eq!((status, &response.headers()["sealbridge-delivery"]), (200, "d-1; partly arrived"));
+    let expected = json!({
+        "id": "d-1", "status": "partly arrived", "encrypted": false, "in_clear": ["7"], "event_ids": ["$e", "7"],
+        "refused": ["its link was removed"], "delivery": "/api/v1/deliveries/d-1",
+    });
+    assert_eq!(value, expected);
+    let (_, response, _) = told(Dialect::Slack, &request, &outcome);
+    assert_eq!((response.status().as_u16(), response.body().as_slice()), (200, b"ok".as_slice()));
 }
 
 #[test]

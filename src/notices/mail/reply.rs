@@ -147,7 +147,13 @@ impl Reply {
             Outcome::NotProven | Outcome::Elsewhere | Outcome::ByPolicy { .. } | Outcome::Conflict => (550, [5, 7, 1]),
         };
         let words = match outcome {
-            Outcome::Arrived { id, .. } => format!("Arrived, encrypted: {id}"),
+            Outcome::Arrived { id, refused, .. } if !refused.is_empty() => {
+                format!("Arrived, but not everywhere: {id}: {}", refused.join("; "))
+            }
+            Outcome::Arrived { id, events, .. } if events.iter().all(|event| event.encrypted) => {
+                format!("Arrived, encrypted: {id}")
+            }
+            Outcome::Arrived { id, .. } => format!("Arrived, read in clear by a server that the operator runs: {id}"),
             Outcome::Queued { id } => format!("Kept, and on its way: {id}"),
             Outcome::Silent => "It says nothing".to_owned(),
             other if to.len() > 1 => format!("{name}: {}", why(other)),
@@ -175,7 +181,8 @@ mod tests {
     }
 
     fn arrived() -> Outcome {
-        Outcome::Arrived { id: "d-1".into(), events: vec!["$e".into()] }
+        let event = crate::notices::answers::Event { id: "$e".into(), encrypted: true };
+        Outcome::Arrived { id: "d-1".into(), events: vec![event], refused: vec![] }
     }
 
     #[test]

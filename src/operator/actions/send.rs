@@ -298,8 +298,13 @@ impl Speaker {
             ));
         }
         let event = standing.arrived.values().next().cloned().unwrap_or_default();
+        let account = self.host.config().accounts.get(&to.account);
+        let in_clear = account.is_some_and(|account| account.is_read_in_clear(&to.conversation));
         let unreached = self.unreached().await;
         let mut words = format!("{event}\n");
+        if in_clear {
+            words.push_str("Read in clear by a server that the operator runs.\n");
+        }
         for (person, device, why) in &unreached {
             words.push_str(&format!("Not readable for {person} on {device}: {why}\n"));
         }
@@ -312,7 +317,7 @@ impl Speaker {
             "event_id": event,
             "id": following.id(),
             "again": following.is_again(),
-            "encrypted": true,
+            "encrypted": !in_clear,
             "unreached": unreached,
         });
         Ok(Outcome::new(words, vec![line]))
