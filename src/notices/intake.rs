@@ -94,20 +94,45 @@ impl Intake {
             "ping" => Some((Dialect::Ping, rest)),
             _ => None,
         };
-        let proven = |(dialect, rest), by_secret: bool| {
+        let proven = |(dialect, rest)| {
             let mut of_dialect = self.sources.iter().filter(|(_, source)| source.dialect == dialect);
-            let is_it =
-                |source: &Source| source.has_secret() == by_secret && source.prove(from.ip(), &posted(rest)).is_ok();
+            let is_it = |source: &Source| source.has_secret() && source.prove(from.ip(), &posted(rest)).is_ok();
             of_dialect.find(|(_, source)| is_it(source)).map(|(name, source)| (name, source, rest))
         };
         let named = SourceName::parse(first).ok().and_then(|name| self.sources.get_key_value(&name));
         // ntfy's topics stand in the first place of a path, and a message as JSON has none.
         let last = built_in.unwrap_or((Dialect::Ntfy, path));
         built_in
-            .and_then(|built_in| proven(built_in, true))
+            .and_then(&proven)
             .or_else(|| named.map(|(name, source)| (name, source, behind(source.dialect, path, rest))))
-            .or_else(|| proven(last, true))
-            .or_else(|| proven(last, false))
+            .or_else(|| proven(last))
+            .or_else(|| self.without_a_secret(last, from, &posted))
+    }
+
+    /// The one source without a secret that may be meant by a path that is nobody's name. A request that brings a secret of
+    /// another's, or may be signed with one, is not for it, and neither is what is not published as ntfy's senders do.
+    fn without_a_secret<'a>(
+        &'a self,
+        (dialect, path): (Dialect, &'a str),
+        from: SocketAddr,
+        posted: &impl Fn(&'a str) -> Posted<'a>,
+    ) -> Option<(&'a SourceName, &'a Source, &'a str)> {
+        let posted = posted(path);
+        if dialect == Dialect::Ntfy && !dialects::is_published(&posted) {
+            return None;
+        }
+        let is_anothers = |source: &Source| {
+            source.has_secret() && (source.proves_by_the_body(&posted) || source.prove(from.ip(), &posted).is_ok())
+        };
+        if self.sources.values().any(is_anothers) {
+            return None;
+        }
+        let is_it = |source: &Source| {
+            source.dialect == dialect && !source.has_secret() && source.prove(from.ip(), &posted).is_ok()
+        };
+        let mut found = self.sources.iter().filter(|(_, source)| is_it(source));
+        let (name, source) = found.next().filter(|_| found.next().is_none())?;
+        Some((name, source, path))
     }
 
     async fn bring(&self, source: &Source, from: SocketAddr, posted: &Posted<'_>, at_once: bool) -> Outcome {

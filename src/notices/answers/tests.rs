@@ -28,7 +28,7 @@ fn told(dialect: Dialect, request: &Request, outcome: &Outcome) -> (u16, Respons
 
 #[test]
 fn answer_says_where_it_is_read_in_clear_and_what_was_refused_and_never_has_it_come_again() {
-    let request = Request::post("/job", "x");
+    let request = Request::new("POST", "/job", "x");
     let (mut events, id) = (vec![Event { id: "$e".to_owned(), encrypted: true }], "d-1".to_owned());
     events.push(Event { id: "7".to_owned(), encrypted: false });
     let outcome = Outcome::Arrived { id, events, refused: vec!["its link was removed".to_owned()] };

@@ -130,7 +130,7 @@ pub fn read(dialect: Dialect, posted: &Posted<'_>) -> Result<Vec<Notice>, Refuse
 
 pub(super) use fields::{name, one_line};
 pub use mail::read as read_mail;
-pub(super) use ntfy::repeated as ntfy_message;
+pub(super) use ntfy::{is_published, repeated as ntfy_message};
 pub(super) use raw::named as severity;
 
 #[cfg(test)]

@@ -155,7 +155,8 @@ async fn large_bodies_of_one_source_and_connections_of_one_address_shut_the_door
     let mut held = slow(scene.port, &head, 12, 900_000).await;
     let proof = bearer("the one before");
     let post = async |scene: &Scene, length: usize| {
-        let post = scene.post("/calm", &[("authorization", proof.as_str())], vec![b'x'; length]);
+        let headers = [("authorization", proof.as_str())];
+        let post = scene.post("/calm", &headers, vec![b'x'; length]);
         let answer = timeout(SOON, post).await.expect("it waits for none of them");
         assert_eq!(answer.status, 200, "{answer:?}");
     };
@@ -190,5 +191,6 @@ async fn body_that_takes_long_to_be_read_delays_no_other_source() {
     assert!(answer.status < 500, "{answer:?}");
     let took = begun.elapsed();
     assert!(longest < took / 2, "{longest:?} of {took:?}, {others} others");
+    drop(large);
     scene.stop().await;
 }

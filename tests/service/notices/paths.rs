@@ -9,6 +9,7 @@ use sealbridge_loopback::Says;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    requests::bearer,
     scene::{SECRET, Scene},
     several::source,
 };
@@ -59,6 +60,46 @@ async fn source_of_ntfys_is_a_topic_of_its_own_name() {
         scene.hears(words, |heard| heard.words.as_str().contains(words)).await;
     }
     assert_eq!(request("GET", &url("/alerts"), &[], "").await.expect("it is answered").status, 405);
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topic_source_without_a_secret_takes_what_is_published_to_a_topic_and_nothing_that_is_anothers() {
+    let sections = [
+        source("alerts", "ntfy", ""),
+        source("prom", "alertmanager", "secret_files = [SECRET]\n"),
+        source("forge", "github", "secret_files = [OLD]\n"),
+    ];
+    let mut scene = Scene::set(&sections.concat(), Says::Encrypted).await;
+    let bearer = bearer(SECRET);
+    let json = ("content-type", "application/json");
+    let long = format!("/{}", "x".repeat(65));
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)]);
+    let misled: [Case<'_>; 8] = [
+        ("/prometheus", &[("authorization", &bearer), json]),
+        ("/prometheus", &[("authorization", &bearer)]),
+        ("/prometheus", &[json]),
+        ("/forges", &[("x-hub-signature-256", "sha256=00")]),
+        ("/v2/alerts/more", &[]),
+        ("/a.b", &[]),
+        ("/index%2ephp", &[]),
+        (&long, &[]),
+    ];
+    for (path, headers) in misled {
+        let answer = scene.post(path, headers, r#"{"text":"a secret"}"#).await;
+        assert_eq!(answer.status, 404, "{path} {headers:?} {answer:?}");
+    }
+    for (path, body) in [("/disk-1_A", "a word"), ("/", r#"{"topic":"disk","message":"a word"}"#), ("/disk/send", "a word")] {
+        let answer = scene.post(path, &[], body).await;
+        assert_eq!(answer.status, 200, "{path} {answer:?}");
+    }
+    assert_eq!(scene.heard().len(), 3, "{:?}", scene.heard());
+    scene.stop().await;
+    // Of two that may be meant, neither is.
+    let two = [source("alerts", "ntfy", ""), source("others", "ntfy", "")];
+    let mut scene = Scene::set(&two.concat(), Says::Encrypted).await;
+    assert_eq!(scene.post("/disk", &[], "a word").await.status, 404);
+    assert_eq!(scene.post("/others", &[], "a word").await.status, 200);
     scene.stop().await;
 }
 

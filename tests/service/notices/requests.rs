@@ -107,6 +107,28 @@ async fn nothing_is_said_where_nothing_is_encrypted_and_the_sender_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn notice_that_did_not_arrive_everywhere_is_no_plain_success_and_says_why() {
+    let section = RAW.replace("[\"a/room\"]", "[\"a/room\", \"a/other\"]");
+    let mut scene = Scene::set(&section, Says::Encrypted).await;
+    let all = scene.post("/job", &[], "everywhere").await;
+    assert_eq!((all.status, all.json()["status"].as_str()), (200, Some("arrived")), "{all:?}");
+    assert!(all.json()["encrypted"] == true && all.json()["refused"].is_null(), "{all:?}");
+    scene.hub.set_encryption(&scene.other, Says::Plain);
+    let part = scene.post("/job", &[], "somewhere").await;
+    // It is not to come again: where it arrived it would be said twice.
+    assert!(part.status < 300, "{part:?}");
+    let id = part.json()["id"].as_str().expect("a name").to_owned();
+    if part.status == 200 {
+        assert_eq!(part.json()["status"], "partly arrived", "{part:?}");
+        assert!(part.json()["refused"][0].as_str().is_some_and(|why| !why.is_empty()), "{part:?}");
+        assert_eq!(part.json()["delivery"], format!("/api/v1/deliveries/{id}"), "{part:?}");
+    } else {
+        assert_eq!(part.json()["status"], "queued", "{part:?}");
+    }
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn notice_that_takes_long_is_kept_and_can_be_looked_up() {
     let mut scene = Scene::set(RAW, Says::Encrypted).await;
     scene.hub.faults(&account()).set_reachable(false);

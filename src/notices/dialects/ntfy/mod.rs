@@ -78,6 +78,23 @@ pub(in crate::notices) fn repeated(posted: &Posted<'_>) -> Vec<(&'static str, Va
     told
 }
 
+/// Whether a request is one as ntfy's senders publish: JSON that names its topic at `/`, or else something other than JSON at
+/// a topic as ntfy has them.
+pub(in crate::notices) fn is_published(posted: &Posted<'_>) -> bool {
+    let path = posted.path.strip_prefix('/').unwrap_or(posted.path);
+    let mut parts = path.strip_suffix('/').unwrap_or(path).split('/');
+    let topic = parts.next().unwrap_or_default();
+    let rest: Vec<_> = parts.collect();
+    let is_in = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    match (topic.len(), rest.as_slice()) {
+        (0, []) => true,
+        (1..=64, [] | ["publish" | "send" | "trigger"]) => {
+            topic.bytes().all(is_in) && request::sort(posted) != request::Sort::Json
+        }
+        _ => false,
+    }
+}
+
 /// What the topic is called.
 fn topic(path: &[&str], json: Option<&Value>) -> String {
     let given = path.first().map(|topic| fields::one_line(topic));
