@@ -36,25 +36,25 @@ pub(super) struct Send {
     /// Where: account/conversation.
     #[arg(short = 'r', long = "to", visible_alias = "room", value_parser = parse_address)]
     to: Address,
-    /// The words. `-` for standard input.
+    /// The words. `-` for standard input. They come before `-m` and `-f`, which take all that follows them, or after `--`.
     words: Vec<String>,
-    /// More words, on a line of their own each.
-    #[arg(short, long = "message", value_name = "WORDS")]
+    /// More words, on a line of their own each. `-` for standard input.
+    #[arg(short, long = "message", value_name = "WORDS", num_args = 1..)]
     message: Vec<String>,
-    /// A file to send. May be given more than once.
-    #[arg(short, long = "file", value_name = "FILE")]
+    /// Files to send.
+    #[arg(short, long = "file", value_name = "FILE", num_args = 1..)]
     file: Vec<PathBuf>,
     /// The words are Markdown.
-    #[arg(long, group = "markup")]
+    #[arg(short = 'z', long, group = "markup")]
     markdown: bool,
     /// The words are HTML.
-    #[arg(long, group = "markup")]
+    #[arg(short = 'w', long, group = "markup")]
     html: bool,
     /// The words are code, or what a program printed.
-    #[arg(long, group = "markup")]
+    #[arg(short = 'k', long, group = "markup")]
     code: bool,
     /// The words are a machine's, so no bot answers them.
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     notice: bool,
     /// In answer to this message of the conversation, as its network calls it.
     #[arg(long, value_name = "ID")]
@@ -87,10 +87,27 @@ impl Send {
         }
     }
 
+    /// What other programs of this kind take, and would be misread here: it is said how to say it.
+    fn check(&self) -> Result<(), Failure> {
+        if let Some(word) = self.words.first().filter(|word| is_a_conversation(word)) {
+            return Err(Failure::usage(format!(
+                "`{word}` is written like another conversation, and one call is for one: call once for each; if it is \
+                 meant as words, say them with -m"
+            )));
+        }
+        if self.file.iter().any(|file| file.as_os_str() == "-") {
+            let words = "a file from standard input has no name: write it into a file first, or name it as ./-";
+            return Err(Failure::usage(words));
+        }
+        Ok(())
+    }
+
     /// The words that were typed, or those that come on standard input.
     fn words(&self) -> Result<Option<String>, Failure> {
-        let from_stdin =
-            self.words == ["-"] || (self.words.is_empty() && self.message.is_empty() && self.file.is_empty());
+        let is_stdin = |words: &[String]| words == ["-"];
+        let from_stdin = (is_stdin(&self.words) && self.message.is_empty())
+            || (is_stdin(&self.message) && self.words.is_empty())
+            || (self.words.is_empty() && self.message.is_empty() && self.file.is_empty());
         if from_stdin {
             if io::stdin().is_terminal() {
                 return Err(Failure::usage(NOTHING));
@@ -112,6 +129,13 @@ impl Send {
     }
 }
 
+/// Whether a word is written as a conversation of Matrix's is, with or without its account.
+fn is_a_conversation(word: &str) -> bool {
+    let inner = word.split_once('/').map_or(word, |(_, inner)| inner);
+    inner.starts_with(['!', '#']) && inner.len() > 1 && (inner.contains(':') || word != inner)
+        && !inner.contains(char::is_whitespace)
+}
+
 /// Says it, by the running service if there is one.
 pub(super) async fn send(
     config: Arc<Config>,
@@ -119,6 +143,7 @@ pub(super) async fn send(
     open: Open,
     output: Output,
 ) -> Result<Option<FailureKind>, Failure> {
+    send.check()?;
     if send.file.len() > MOST_FILES {
         return Err(Failure::usage(format!("{MOST_FILES} files at once, and no more")));
     }
@@ -229,7 +254,10 @@ impl Parcel {
 }
 
 fn open_file(path: &Path) -> Result<(File, u64), Failure> {
-    let failed = |error: io::Error| Failure::usage(format!("{} can't be read: {error}", path.display()));
+    let failed = |error: io::Error| {
+        let hint = if error.kind() == io::ErrorKind::NotFound { "; words come before -f, or with -m" } else { "" };
+        Failure::usage(format!("{} can't be read: {error}{hint}", path.display()))
+    };
     let file = File::open(path).map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;
     if !meta.is_file() {

@@ -200,6 +200,31 @@ fn send_of_nothing_is_refused_however_nothing_is_written() {
 }
 
 #[test]
+fn send_as_other_programs_have_it_is_understood_or_refused_with_how_to_say_it() {
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    fs::write(folder.path().join("sealbridge.toml"), MINIMAL).expect("a temporary folder takes a file");
+    fs::write(folder.path().join("one"), "1").expect("a temporary folder takes a file");
+    let one = folder.path().join("one").display().to_string();
+    let ready = "nothing is set up yet";
+    for (args, code, part) in [
+        (&["-m", "a", "b"][..], 3, ready),
+        (&["-m", "a", "-f", &one, &one], 3, ready),
+        (&["-z", "-n", "-m", "**a**"], 3, ready),
+        (&["-f", &one, "--", "two rooms: a!b"], 3, ready),
+        (&["!s:example.org", "-m", "a"], 2, "once for each"),
+        (&["a/!s", "-m", "a"], 2, "once for each"),
+        (&["#s:example.org"], 2, "once for each"),
+        (&["-m", "a", "-f", "-"], 2, "into a file first"),
+        (&["-f", &one, "words"], 2, "before -f"),
+        (&["-m", "a", "-p", "x"], 2, "unexpected argument"),
+    ] {
+        let sent = sealbridge(folder.path(), &[&["send", "-r", "a/!r:example.org"], args].concat());
+        let said = String::from_utf8_lossy(&sent.stderr).into_owned();
+        assert!(sent.status.code() == Some(code) && said.contains(part), "{args:?} {said}");
+    }
+}
+
+#[test]
 fn operator_is_told_where_a_sender_finds_a_source_whose_path_is_its_secret() {
     let folder = TempDir::new().expect("a temporary folder can be made");
     fs::create_dir(folder.path().join("sealbridge-state")).expect("it is not there yet");
