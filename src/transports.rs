@@ -187,6 +187,15 @@ impl AccountConfig {
         }
     }
 
+    /// Those of them that have a secret in them.
+    #[must_use]
+    pub fn secret_files(&self) -> Vec<&Path> {
+        match self {
+            Self::Webhook(settings) => settings.secret_files().collect(),
+            Self::Matrix(_) | Self::DeltaChat(_) | Self::Loopback(_) => Vec::new(),
+        }
+    }
+
     /// A folder outside of the state folder in which it writes.
     #[must_use]
     pub fn folder(&self) -> Option<&Path> {

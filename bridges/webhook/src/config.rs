@@ -101,6 +101,14 @@ impl Settings {
             .map(PathBuf::as_path)
     }
 
+    /// Those of them that have a secret in them.
+    pub fn secret_files(&self) -> impl Iterator<Item = &Path> {
+        self.endpoints
+            .values()
+            .flat_map(|endpoint| [&endpoint.secret_file, &endpoint.next_secret_file].into_iter().flatten())
+            .map(PathBuf::as_path)
+    }
+
     pub(crate) fn declared(&self) -> Result<Vec<Declared>, String> {
         let read = |(name, endpoint): (&String, &Endpoint)| {
             endpoint.declared(name).map_err(|why| format!("`endpoints.{name}`: {why}"))

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     config::nearest,
+    notices,
     operator::{Failure, Host, admin, plain::field},
     store::{Link, LinkEnd, LinkName, Tripped},
 };
@@ -222,7 +223,11 @@ fn describe(host: &dyn Host, link: &Link) -> String {
     let state = link.paused.as_ref().map_or("on".to_owned(), |why| format!("off: {why}"));
     let mut words = format!("{} ({state}{fixed})\n", link.name);
     for end in &link.ends {
-        let encryption = encryption_of(host, &end.at);
+        let encryption = match notices::is_operator(&end.at) {
+            true => "what `sealbridge send` says",
+            false if notices::is_source(&end.at) => "a source of this service",
+            false => encryption_of(host, &end.at),
+        };
         let name = info(host, &end.at).and_then(|info| info.name).map_or(String::new(), |name| format!("  {name:?}"));
         words.push_str(&format!("  {}{name}  {encryption}\n", field(&end.at.to_string())));
     }

@@ -62,6 +62,23 @@ pub(super) fn check(file: &Path, config: &Config, output: Output) -> Found {
         let file = file.display();
         format!("{file} could not be looked at: ask as the user by which the service runs.")
     }));
+    for (name, account) in &config.accounts {
+        for secret in account.secret_files() {
+            let whose = format!("[accounts.{name}]");
+            match std::fs::File::open(secret) {
+                Ok(_) => config::secrets::refuse_if_others_read(secret, 0o077)
+                    .map_err(|failure| failure.while_doing(&whose))?,
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => remarks.push(format!(
+                    "{} could not be looked at: ask as the user by which the service runs.",
+                    secret.display()
+                )),
+                Err(error) => {
+                    let words = format!("{whose}: {} can't be read: {error}", secret.display());
+                    return Err(Failure::new(FailureKind::Config, words));
+                }
+            }
+        }
+    }
     for remark in &remarks {
         words.push_str(&format!("{remark}\n"));
     }

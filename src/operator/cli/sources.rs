@@ -7,7 +7,10 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use clap::{Args, Subcommand};
+use clap::{
+    Args, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use sealbridge_contract::{Address, Clock, Text};
 use serde_json::json;
@@ -34,7 +37,7 @@ pub(super) enum Sources {
         /// A short name for it.
         name: SourceArg,
         /// How it says what it says.
-        #[arg(long)]
+        #[arg(long, value_parser = formats())]
         format: Dialect,
         /// A conversation in which it is said: account/conversation. May be given more than once.
         #[arg(long = "to", required = true, value_parser = parse_address)]
@@ -78,6 +81,12 @@ pub(super) struct TestOf {
     headers: Vec<String>,
     /// The body. `-` for standard input.
     file: PathBuf,
+}
+
+/// All formats, so that help and completions name them.
+fn formats() -> impl TypedValueParser<Value = Dialect> {
+    let names = Dialect::ALL.iter().map(|(_, name)| *name);
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Dialect>())
 }
 
 /// A source's name, checked where it is typed.

@@ -200,6 +200,33 @@ fn send_of_nothing_is_refused_however_nothing_is_written() {
 }
 
 #[test]
+fn secret_of_an_endpoint_that_others_can_read_is_not_in_order() {
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let file = folder.path().join("ops");
+    fs::write(&file, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("a temporary folder takes a file");
+    let section = "[accounts.hooks]\nnetwork = \"webhook\"\n[accounts.hooks.endpoints.ops]\nurl = \"http://127.0.0.1:9\"\n\
+                   operator_run = true\n";
+    let text = format!("{MINIMAL}{section}secret_file = {file:?}\n");
+    fs::write(folder.path().join("sealbridge.toml"), text).expect("a temporary folder takes a file");
+    for (mode, code, part) in [(0o644, 3, "chmod 600"), (0o600, 0, "in order")] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("it is ours");
+        let checked = sealbridge(folder.path(), &["config", "check"]);
+        let said = String::from_utf8_lossy(&[checked.stdout, checked.stderr].concat()).into_owned();
+        assert!(checked.status.code() == Some(code) && said.contains(part), "{mode:o} {said}");
+    }
+    fs::remove_file(&file).expect("it is there");
+    assert_eq!(sealbridge(folder.path(), &["config", "check"]).status.code(), Some(3));
+}
+
+#[test]
+fn help_names_the_formats_of_sources() {
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let help = sealbridge(folder.path(), &["sources", "add", "--help"]);
+    let said = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(["alertmanager", "standard-webhooks", "uptime-kuma"].iter().all(|name| said.contains(name)), "{said}");
+}
+
+#[test]
 fn send_as_other_programs_have_it_is_understood_or_refused_with_how_to_say_it() {
     let folder = TempDir::new().expect("a temporary folder can be made");
     fs::write(folder.path().join("sealbridge.toml"), MINIMAL).expect("a temporary folder takes a file");
