@@ -48,8 +48,10 @@ pub enum Requested {
     Kept,
     /// It said nothing.
     Silent,
-    /// It was not proven, not understood or not allowed.
+    /// It was not understood or not allowed.
     Refused,
+    /// It was not proven from whom it is, which anybody can bring about.
+    NotProven,
     /// It was told to come again.
     NotNow,
 }
@@ -88,6 +90,7 @@ impl Meters {
             Requested::Kept => "kept",
             Requested::Silent => "silent",
             Requested::Refused => "refused",
+            Requested::NotProven => "not_proven",
             Requested::NotNow => "not_now",
         };
         self.requests.get_or_create(&Request { source: source.to_owned(), outcome }).inc();

@@ -1,6 +1,11 @@
 //! Requests of sources: whose they are, whether they may be believed, what they say, and what they are answered.
 
-use std::{collections::{BTreeMap, BTreeSet}, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, request::Parts};
@@ -279,7 +284,12 @@ impl Intake {
         if matches!(outcome, Outcome::Arrived { refused, .. } if !refused.is_empty()) {
             tracing::warn!(source = %name, "A notice did not arrive in all of its conversations: `sealbridge dead-letters list` says why.");
         }
-        if !matches!(outcome, Outcome::Arrived { .. } | Outcome::Queued { .. } | Outcome::Silent) {
+        // Anybody can make these, as many as they like.
+        if matches!(outcome, Outcome::NotProven | Outcome::Elsewhere) {
+            if let Some(count) = source.complain(self.clock().now()) {
+                tracing::warn!(source = %name, status = %outcome.status(source.dialect), count, "Requests were not proven.");
+            }
+        } else if !matches!(outcome, Outcome::Arrived { .. } | Outcome::Queued { .. } | Outcome::Silent) {
             tracing::warn!(source = %name, status = %outcome.status(source.dialect), "A request was not taken.");
         }
     }
@@ -428,8 +438,8 @@ fn counted(outcome: &Outcome) -> Requested {
         Outcome::Arrived { .. } => Requested::Arrived,
         Outcome::Queued { .. } => Requested::Kept,
         Outcome::Silent => Requested::Silent,
-        Outcome::Refused(_) | Outcome::NotProven | Outcome::Elsewhere => Requested::Refused,
-        Outcome::ByPolicy { .. } | Outcome::Conflict => Requested::Refused,
+        Outcome::NotProven | Outcome::Elsewhere => Requested::NotProven,
+        Outcome::Refused(_) | Outcome::ByPolicy { .. } | Outcome::Conflict => Requested::Refused,
         Outcome::TooMany { .. } | Outcome::NotNow { .. } => Requested::NotNow,
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     net::IpAddr,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, uri::Authority};
@@ -31,6 +32,9 @@ use crate::{
 /// So many requests of one source are under way at once, so that one that floods does not delay the others.
 const AT_ONCE: usize = 64;
 
+/// How often it is said that requests of one source are not proven.
+const COMPLAINS_EVERY: Duration = Duration::from_secs(60);
+
 /// One source.
 pub(super) struct Source {
     pub(super) dialect: Dialect,
@@ -50,6 +54,7 @@ pub(super) struct Source {
     /// Its large bodies are read one after the other.
     reads: tokio::sync::Mutex<()>,
     pace: Mutex<Pace>,
+    complaints: Mutex<Complaints>,
 }
 
 /// How many more requests a source may make now.
@@ -69,6 +74,25 @@ impl Pace {
             self.left -= 1.0;
         }
         takes
+    }
+}
+
+/// What is said of requests that are not proven: at most once in a while.
+#[derive(Default)]
+struct Complaints {
+    said: Option<Timestamp>,
+    unsaid: u64,
+}
+
+impl Complaints {
+    /// Of how many it is to be said now.
+    fn of_one_more(&mut self, now: Timestamp) -> Option<u64> {
+        self.unsaid += 1;
+        if self.said.is_some_and(|said| now.since(said) < COMPLAINS_EVERY) {
+            return None;
+        }
+        self.said = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
     }
 }
 
@@ -133,6 +157,7 @@ impl Source {
                 left: f64::from(section.most_per_minute),
                 at: now,
             }),
+            complaints: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         })
     }
@@ -216,6 +241,11 @@ impl Source {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner).takes(now)
     }
 
+    /// Of how many requests that were not proven it is to be said now, with one more.
+    pub(super) fn complain(&self, now: Timestamp) -> Option<u64> {
+        self.complaints.lock().unwrap_or_else(PoisonError::into_inner).of_one_more(now)
+    }
+
     /// What is known of how it is heard, if it is to be heard again and again.
     pub(super) fn vigil(&self) -> Option<std::sync::MutexGuard<'_, Vigil>> {
         self.vigil.as_ref().map(|vigil| vigil.lock().unwrap_or_else(PoisonError::into_inner))
@@ -260,4 +290,16 @@ fn is_this_machine(host: &str) -> bool {
     let name = authority.host();
     let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_are_not_proven_are_told_of_once_a_minute_and_all_are_counted() {
+        let mut complaints = Complaints::default();
+        let told: Vec<_> = (0..150).filter_map(|second| complaints.of_one_more(Timestamp(second * 1000))).collect();
+        assert_eq!(told, [1, 60, 60]);
+    }
 }

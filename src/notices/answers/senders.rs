@@ -43,7 +43,11 @@ async fn real_senders_take_our_answers_for_what_they_are() {
         Ok(senders) => senders,
         Err(error) => return skip(&format!("there are no senders: {error:#}")),
     };
-    let taken = Outcome::Arrived { id: "d-1".to_owned(), events: vec![Event { id: "$e".to_owned(), encrypted: true }], refused: vec![] };
+    let taken = Outcome::Arrived {
+        id: "d-1".to_owned(),
+        events: vec![Event { id: "$e".to_owned(), encrypted: true }],
+        refused: vec![],
+    };
     let says: Says = Arc::new(Mutex::new(taken.clone()));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));

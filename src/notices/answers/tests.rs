@@ -9,7 +9,11 @@ use super::{DELIVERIES, Event, Outcome, answer, heeds_429};
 use crate::notices::{Dialect, dialects::Refused, fixture::Request};
 
 fn arrived() -> Outcome {
-    Outcome::Arrived { id: "d-1".to_owned(), events: vec![Event { id: "$e".to_owned(), encrypted: true }], refused: vec![] }
+    Outcome::Arrived {
+        id: "d-1".to_owned(),
+        events: vec![Event { id: "$e".to_owned(), encrypted: true }],
+        refused: vec![],
+    }
 }
 
 fn queued() -> Outcome {

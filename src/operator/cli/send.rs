@@ -132,7 +132,9 @@ impl Send {
 /// Whether a word is written as a conversation of Matrix's is, with or without its account.
 fn is_a_conversation(word: &str) -> bool {
     let inner = word.split_once('/').map_or(word, |(_, inner)| inner);
-    inner.starts_with(['!', '#']) && inner.len() > 1 && (inner.contains(':') || word != inner)
+    inner.starts_with(['!', '#'])
+        && inner.len() > 1
+        && (inner.contains(':') || word != inner)
         && !inner.contains(char::is_whitespace)
 }
 
