@@ -10,7 +10,7 @@ use sealbridge::{
         perform,
     },
 };
-use sealbridge_contract::{Address, ConversationId};
+use sealbridge_contract::{Address, ConversationId, gate::Encryption};
 use sealbridge_loopback::Says;
 
 use super::scene::{Scene, account};
@@ -36,22 +36,24 @@ async fn send(scene: &Scene, to: &str) -> Result<Outcome, Failure> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn send_to_a_mistyped_or_unencrypted_conversation_is_refused_and_leaves_nothing_behind() {
-    let mut scene = Scene::set("", Says::Encrypted).await;
-    scene.hub.set_encryption(&scene.other, Says::Plain);
-    let journal = scene.running.as_ref().expect("it runs").host().journal();
-    let before = journal.counts().await.expect("the journal answers").queued;
+    let mut scene = Scene::set("", Says::Plain).await;
+    scene.hub.set_encryption(&scene.other, Says::Encrypted);
+    scene.sees(&scene.room, Encryption::Absent).await;
+    scene.sees(&scene.other, Encryption::Pinned).await;
+    let host = scene.running.as_ref().expect("it runs").host();
+    let before = host.journal().counts().await.expect("the journal answers").queued;
     for (to, kind, part) in [
         ("roon", FailureKind::Refused, "invite"),
         ("#room", FailureKind::Usage, "by its id"),
-        (scene.other.as_str(), FailureKind::Refused, ""),
+        (scene.room.as_str(), FailureKind::Refused, "not encrypted"),
     ] {
         let refused = send(&scene, to).await.expect_err("nothing may be said there");
         assert!(refused.kind == kind && refused.words.contains(part), "{to}: {refused:?}");
     }
-    let links = journal.links().await.expect("the journal answers");
+    let links = host.journal().links().await.expect("the journal answers");
     assert!(!links.iter().any(|link| link.name.as_str().starts_with(LINKS)), "{links:?}");
-    assert_eq!(journal.counts().await.expect("the journal answers").queued, before);
-    let done = send(&scene, scene.room.as_str()).await.expect("it is said");
+    assert_eq!(host.journal().counts().await.expect("the journal answers").queued, before);
+    let done = send(&scene, scene.other.as_str()).await.expect("it is said");
     assert_eq!(done.lines[0]["encrypted"], true, "{done:?}");
     scene.stop().await;
 }

@@ -89,7 +89,9 @@ async fn topic_source_without_a_secret_takes_what_is_published_to_a_topic_and_no
         let answer = scene.post(path, headers, r#"{"text":"a secret"}"#).await;
         assert_eq!(answer.status, 404, "{path} {headers:?} {answer:?}");
     }
-    for (path, body) in [("/disk-1_A", "a word"), ("/", r#"{"topic":"disk","message":"a word"}"#), ("/disk/send", "a word")] {
+    for (path, body) in
+        [("/disk-1_A", "a word"), ("/", r#"{"topic":"disk","message":"a word"}"#), ("/disk/send", "a word")]
+    {
         let answer = scene.post(path, &[], body).await;
         assert_eq!(answer.status, 200, "{path} {answer:?}");
     }

@@ -120,6 +120,21 @@ impl Scene {
         self.folder.path().join("state")
     }
 
+    /// Waits until the bridge has seen how a conversation is encrypted.
+    pub(super) async fn sees(&self, conversation: &ConversationId, is: Encryption) {
+        let begun = tokio::time::Instant::now();
+        let host = self.running.as_ref().expect("it runs").host();
+        let seen = || {
+            let transport = host.accounts().into_iter().find_map(|account| account.transport);
+            let known = transport.map(|transport| transport.common().conversations()).unwrap_or_default();
+            known.into_iter().any(|one| one.id == *conversation && one.encryption == is)
+        };
+        while !seen() {
+            assert!(begun.elapsed() < SOON, "it does not see that {conversation:?} is {is:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     pub(super) async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Answered {
         let url = format!("http://127.0.0.1:{}{path}", self.port);
         request("POST", &url, headers, body).await.expect("it is answered")
