@@ -64,6 +64,14 @@ impl Sources {
         }
     }
 
+    /// The room of a source, by the config.
+    fn room_of(&self, source: &str) -> Result<String> {
+        let config = fs::read_to_string(self.stage.scene.bridge.config())?;
+        let section = config.split(&format!("[sources.{source}]")).nth(1).context("There is such a source")?;
+        let room = section.split("a/").nth(1).and_then(|rest| rest.split('"').next());
+        Ok(room.context("It has a room")?.to_owned())
+    }
+
     async fn arrives(&mut self, source: &str) -> Result<()> {
         let words = self.comes_to(source, &[200]).await?;
         let heard = self.stage.scene.people[ALICE].wait_for(|message| message.body.contains(&words), SOON).await?;
@@ -95,9 +103,7 @@ async fn program_is_told_that_nothing_was_said_where_nobody_knows_of_encryption_
     let fails = sources.stage.liar().add(fails);
     let omitted = sources.stage.liar().add(in_sync(without_encryption)?);
     sources.stage.begins().await?;
-    let config = fs::read_to_string(sources.stage.scene.bridge.config())?;
-    let section = config.split("[sources.fresh]").nth(1).context("There is such a source")?;
-    let fresh = section.split("a/").nth(1).and_then(|rest| rest.split('"').next()).context("It has a room")?.to_owned();
+    let fresh = sources.room_of("fresh")?;
     sources.stage.scene.people[ALICE].invite(&fresh, &sources.stage.scene.bots[ALICE]).await?;
     strikes(&fails).await?;
     for _ in 0..3 {
@@ -131,6 +137,25 @@ async fn program_is_told_that_nothing_was_said_where_nobody_knows_of_encryption_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn encryption_that_fails_once_to_be_told_delays_a_notice_and_shows_it_to_nobody() -> Result<()> {
+    let rooms = async |stage: &Stage| {
+        Ok(vec![("fresh", stage.scene.people[ALICE].create_encrypted_room("fresh", &[]).await?)])
+    };
+    let Some(mut sources) = Sources::set(rooms).await? else { return Ok(()) };
+    let once = Rule::new("GET", "/state/m.room.encryption", Fault::Fail(500))?.times(1);
+    let once = sources.stage.liar().add(once);
+    let omitted = sources.stage.liar().add(in_sync(without_encryption)?);
+    sources.stage.begins().await?;
+    let fresh = sources.room_of("fresh")?;
+    sources.stage.scene.people[ALICE].invite(&fresh, &sources.stage.scene.bots[ALICE]).await?;
+    strikes(&once).await?;
+    sources.arrives("fresh").await?;
+    sources.stage.nothing_is_readable("an encryption that was not told at first")?;
+    omitted.remove();
+    sources.stage.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn program_is_told_that_nothing_was_said_while_keys_are_refused_or_the_device_is_not_signed() -> Result<()> {
     let rooms = async |stage: &Stage| Ok(vec![("known", stage.room().to_owned())]);
     let Some(mut sources) = Sources::set(rooms).await? else { return Ok(()) };
@@ -138,11 +163,26 @@ async fn program_is_told_that_nothing_was_said_while_keys_are_refused_or_the_dev
 
     // No keys are taken any more: what is said is said encrypted, or not at all.
     let refused = sources.stage.liar().add(Rule::new("POST", "/keys/upload", Fault::Fail(400))?);
-    sources.stage.scene.people[ALICE].create_encrypted_room("other", &[&sources.stage.scene.bots[ALICE]]).await?;
+    let carl = sources.stage.scene.lab.a.register_unique("carl").await?;
+    let carl = Person::log_in(sources.stage.scene.lab.a.url(), &carl, Options::default()).await?;
+    let (alice, bot) = (&sources.stage.scene.people[ALICE], &sources.stage.scene.bots[ALICE]);
+    let other = alice.create_encrypted_room("other", &[bot, carl.user_id()]).await?;
+    alice.wait_member(&other, bot, "join", SOON).await?;
+    // Whoever speaks to us for the first time takes one of our keys, and others are uploaded in its place.
+    carl.join(&other).await?;
+    carl.send(&other, "for the first time").await?;
+    strikes(&refused).await?;
     let (status, words) = sources.brings("known").await?;
     ensure!([200, 409, 503].contains(&status), "{status}");
-    let heard = sources.stage.scene.people[ALICE].messages();
-    ensure!(heard.iter().filter(|message| message.body.contains(&words)).all(|message| message.encrypted), "{heard:?}");
+    let alice = &sources.stage.scene.people[ALICE];
+    if status == 200 {
+        // What is told to be there is there, encrypted with keys that were given out before.
+        let heard = alice.wait_for(|message| message.body.contains(&words), SOON).await?;
+        ensure!(heard.encrypted, "{heard:?}");
+    } else {
+        let heard = alice.messages();
+        ensure!(!heard.iter().any(|message| message.body.contains(&words)), "{heard:?}");
+    }
     sources.stage.nothing_is_readable("refused keys")?;
     refused.remove();
 
