@@ -138,9 +138,8 @@ async fn program_is_told_that_nothing_was_said_where_nobody_knows_of_encryption_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn encryption_that_fails_once_to_be_told_delays_a_notice_and_shows_it_to_nobody() -> Result<()> {
-    let rooms = async |stage: &Stage| {
-        Ok(vec![("fresh", stage.scene.people[ALICE].create_encrypted_room("fresh", &[]).await?)])
-    };
+    let rooms =
+        async |stage: &Stage| Ok(vec![("fresh", stage.scene.people[ALICE].create_encrypted_room("fresh", &[]).await?)]);
     let Some(mut sources) = Sources::set(rooms).await? else { return Ok(()) };
     let once = Rule::new("GET", "/state/m.room.encryption", Fault::Fail(500))?.times(1);
     let once = sources.stage.liar().add(once);

@@ -10,14 +10,15 @@ use sealbridge::{
         perform,
     },
 };
-use sealbridge_contract::{Address, ConversationId, gate::Encryption};
+use sealbridge_contract::{AccountName, Address, ConversationId, gate::Encryption};
 use sealbridge_loopback::Says;
 
-use super::scene::{Scene, account};
+use super::scene::Scene;
 
-async fn send(scene: &Scene, to: &str) -> Result<Outcome, Failure> {
+pub(super) async fn send(scene: &Scene, account: &str, to: &str) -> Result<Outcome, Failure> {
+    let account = AccountName::parse(account).expect("a name");
     let host = scene.running.as_ref().expect("it runs").host();
-    let to = Address { account: account(), conversation: ConversationId::new(to) };
+    let to = Address { account, conversation: ConversationId::new(to) };
     let sending = Sending { to, reply_to: None, thread: None, edit: None, within_ms: 20_000 };
     let mut performance = perform(Arc::clone(&host), Actor::Local { uid: 0 }, Action::Send(sending));
     let said = Content {
@@ -47,13 +48,13 @@ async fn send_to_a_mistyped_or_unencrypted_conversation_is_refused_and_leaves_no
         ("#room", FailureKind::Usage, "by its id"),
         (scene.room.as_str(), FailureKind::Refused, "not encrypted"),
     ] {
-        let refused = send(&scene, to).await.expect_err("nothing may be said there");
+        let refused = send(&scene, "a", to).await.expect_err("nothing may be said there");
         assert!(refused.kind == kind && refused.words.contains(part), "{to}: {refused:?}");
     }
     let links = host.journal().links().await.expect("the journal answers");
     assert!(!links.iter().any(|link| link.name.as_str().starts_with(LINKS)), "{links:?}");
     assert_eq!(host.journal().counts().await.expect("the journal answers").queued, before);
-    let done = send(&scene, scene.other.as_str()).await.expect("it is said");
+    let done = send(&scene, "a", scene.other.as_str()).await.expect("it is said");
     assert_eq!(done.lines[0]["encrypted"], true, "{done:?}");
     scene.stop().await;
 }

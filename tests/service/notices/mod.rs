@@ -4,6 +4,7 @@ mod alerts;
 mod doors;
 mod escalated;
 mod gathered;
+mod in_clear;
 mod kept;
 mod real_room;
 mod mail;
