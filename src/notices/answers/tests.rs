@@ -37,7 +37,8 @@ fn answer_says_where_it_is_read_in_clear_and_what_was_refused_and_never_has_it_c
     events.push(Event { id: "7".to_owned(), encrypted: false });
     let outcome = Outcome::Arrived { id, events, refused: vec!["its link was removed".to_owned()] };
     let (status, response, value) = told(Dialect::Raw, &request, &outcome);
-    assert_eq!((status, &response.headers()["sealbridge-delivery"]), (200, "d-1; partly arrived"));
+    assert_eq!(status, 200);
+    assert_eq!(response.headers()["sealbridge-delivery"], "d-1; partly arrived");
     let expected = json!({
         "id": "d-1", "status": "partly arrived", "encrypted": false, "in_clear": ["7"], "event_ids": ["$e", "7"],
         "refused": ["its link was removed"], "delivery": "/api/v1/deliveries/d-1",

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use sealbridge_lab::http::request;
 use sealbridge_loopback::Says;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -10,8 +11,8 @@ use tokio::{
 };
 
 use super::{
-    requests::{bearer, raw},
-    scene::{SECRET, SOON, Scene},
+    requests::{RAW, bearer, raw},
+    scene::{SECRET, SOON, Scene, account},
     signed::signed,
 };
 
@@ -192,5 +193,55 @@ async fn body_that_takes_long_to_be_read_delays_no_other_source() {
     let took = begun.elapsed();
     assert!(longest < took / 2, "{longest:?} of {took:?}, {others} others");
     drop(large);
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_floods_is_told_to_come_later() {
+    let mut scene = Scene::set(&format!("{RAW}most_per_minute = 5\n"), Says::Encrypted).await;
+    let mut statuses = Vec::new();
+    for number in 0..8 {
+        let answer = scene.post("/job", &[], format!("flood {number}")).await;
+        if answer.status == 503 {
+            assert!(answer.header("retry-after").is_some(), "{answer:?}");
+        }
+        statuses.push(answer.status);
+    }
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 503, 503, 503]);
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calm_source_is_heard_while_another_floods() {
+    let sections = format!("{RAW}{}", RAW.replace("job", "calm"));
+    let mut scene = Scene::set(&sections, Says::Encrypted).await;
+    // What is said is kept, but nobody is reached, so that all of it is under way at once.
+    scene.hub.faults(&account()).set_reachable(false);
+    let flood: Vec<_> = (0..200)
+        .map(|number| {
+            let url = format!("http://127.0.0.1:{}/job", scene.port);
+            tokio::spawn(
+                async move { request("POST", &url, &[], format!("flood {number}")).await.expect("it is answered") },
+            )
+        })
+        .collect();
+    // All the places of the one that floods are taken.
+    let begun = tokio::time::Instant::now();
+    let now = [("prefer", "respond-async")];
+    while scene.post("/job", &now, "one more").await.status != 503 {
+        assert!(begun.elapsed() < SOON && !flood.iter().all(tokio::task::JoinHandle::is_finished), "it floods nothing");
+    }
+    let asked = tokio::time::Instant::now();
+    let calm = scene.post("/calm", &now, "a word").await;
+    assert!(calm.status == 202 && asked.elapsed() < Duration::from_secs(1), "{calm:?} {:?}", asked.elapsed());
+    assert!(flood.iter().any(|one| !one.is_finished()), "the flood was over");
+    scene.hub.faults(&account()).set_reachable(true);
+    let mut refused = 0;
+    for one in flood {
+        let answer = one.await.expect("it ends");
+        assert!([200, 202, 503].contains(&answer.status), "{answer:?}");
+        refused += usize::from(answer.status == 503);
+    }
+    assert!(refused > 0, "nobody was told to come later");
     scene.stop().await;
 }

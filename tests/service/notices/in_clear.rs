@@ -1,7 +1,10 @@
-//! Where a server that the operator runs reads what is said, nobody is told that it is encrypted.
+//! What is answered where not all is as it is meant to be: what a server that the operator runs reads in clear is not called
+//! encrypted, and what arrived in part not arrived.
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
+use sealbridge_contract::gate::Encryption;
+use sealbridge_lab::http::request;
 use sealbridge_loopback::Says;
 use serde_json::json;
 use tokio::{
@@ -9,7 +12,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use super::{mistyped, scene::Scene};
+use super::{mistyped, requests::RAW, scene::Scene};
 
 /// An endpoint that takes whatever is posted to it.
 async fn endpoint() -> u16 {
@@ -64,5 +67,23 @@ async fn notice_that_an_endpoint_reads_in_clear_is_not_called_encrypted() {
     assert!(answer["encrypted"] == true && answer["in_clear"].is_null(), "{answer}");
     let sent = mistyped::send(&scene, "hooks", "ops").await.expect("it is posted");
     assert!(sent.lines[0]["encrypted"] == false && sent.words.contains("in clear"), "{sent:?}");
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notice_that_did_not_arrive_everywhere_is_no_plain_success_and_says_why() {
+    let section = RAW.replace("[\"a/room\"]", "[\"a/room\", \"a/other\"]");
+    let mut scene = Scene::set(&section, Says::Plain).await;
+    scene.hub.set_encryption(&scene.room, Says::Encrypted);
+    scene.sees(&scene.room, Encryption::Pinned).await;
+    scene.sees(&scene.other, Encryption::Absent).await;
+    let part = scene.post("/job", &[], "somewhere").await;
+    // It is not to come again: where it arrived it would be said twice.
+    assert_eq!((part.status, part.json()["status"].as_str()), (200, Some("partly arrived")), "{part:?}");
+    assert!(part.json()["refused"][0].as_str().is_some_and(|why| why.contains("not encrypted")), "{part:?}");
+    assert_eq!(part.json()["event_ids"].as_array().map(Vec::len), Some(1), "{part:?}");
+    let url = format!("http://127.0.0.1:{}{}", scene.port, part.json()["delivery"].as_str().expect("where to look"));
+    let look = request("GET", &url, &[], "").await.expect("it is answered");
+    assert_eq!(look.json()["status"], "partly arrived", "{look:?}");
     scene.stop().await;
 }

@@ -8,14 +8,14 @@ use sealbridge::{
     notices::SourceName,
     operator::{Action, Actor, Progress, perform},
 };
-use sealbridge_contract::{RemoteId, gate::Encryption};
+use sealbridge_contract::RemoteId;
 use sealbridge_lab::http::request;
 use sealbridge_loopback::{Heard, How, More, Saying, Says};
 use serde_json::{Value, json};
 
 use super::scene::{SECRET, SOON, Scene, account};
 
-const RAW: &str = "[sources.job]\nformat = \"raw\"\nto = [\"a/room\"]\n";
+pub(super) const RAW: &str = "[sources.job]\nformat = \"raw\"\nto = [\"a/room\"]\n";
 const GUARDED: &str =
     "[sources.job]\nformat = \"raw\"\nto = [\"a/room\"]\nsecret_files = [SECRET, OLD]\nname = \"Nightly job\"\n";
 const ALERTS: &str = "[sources.prom]\nformat = \"alertmanager\"\nto = [\"a/room\"]\n";
@@ -107,24 +107,6 @@ async fn nothing_is_said_where_nothing_is_encrypted_and_the_sender_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn notice_that_did_not_arrive_everywhere_is_no_plain_success_and_says_why() {
-    let section = RAW.replace("[\"a/room\"]", "[\"a/room\", \"a/other\"]");
-    let mut scene = Scene::set(&section, Says::Plain).await;
-    scene.hub.set_encryption(&scene.room, Says::Encrypted);
-    scene.sees(&scene.room, Encryption::Pinned).await;
-    scene.sees(&scene.other, Encryption::Absent).await;
-    let part = scene.post("/job", &[], "somewhere").await;
-    // It is not to come again: where it arrived it would be said twice.
-    assert_eq!((part.status, part.json()["status"].as_str()), (200, Some("partly arrived")), "{part:?}");
-    assert!(part.json()["refused"][0].as_str().is_some_and(|why| why.contains("not encrypted")), "{part:?}");
-    assert_eq!(part.json()["event_ids"].as_array().map(Vec::len), Some(1), "{part:?}");
-    let url = format!("http://127.0.0.1:{}{}", scene.port, part.json()["delivery"].as_str().expect("where to look"));
-    let look = request("GET", &url, &[], "").await.expect("it is answered");
-    assert_eq!(look.json()["status"], "partly arrived", "{look:?}");
-    scene.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn notice_that_takes_long_is_kept_and_can_be_looked_up() {
     let mut scene = Scene::set(RAW, Says::Encrypted).await;
     scene.hub.faults(&account()).set_reachable(false);
@@ -147,56 +129,6 @@ async fn notice_that_takes_long_is_kept_and_can_be_looked_up() {
     let now = scene.post("/job", &[("prefer", "respond-async")], "at once").await;
     assert_eq!(now.status, 202, "{now:?}");
     scene.hears("what was not waited for", |heard| heard.words.as_str().contains("at once")).await;
-    scene.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_that_floods_is_told_to_come_later() {
-    let mut scene = Scene::set(&format!("{RAW}most_per_minute = 5\n"), Says::Encrypted).await;
-    let mut statuses = Vec::new();
-    for number in 0..8 {
-        let answer = scene.post("/job", &[], format!("flood {number}")).await;
-        if answer.status == 503 {
-            assert!(answer.header("retry-after").is_some(), "{answer:?}");
-        }
-        statuses.push(answer.status);
-    }
-    assert_eq!(statuses, [200, 200, 200, 200, 200, 503, 503, 503]);
-    scene.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn calm_source_is_heard_while_another_floods() {
-    let sections = format!("{RAW}{}", RAW.replace("job", "calm"));
-    let mut scene = Scene::set(&sections, Says::Encrypted).await;
-    // What is said is kept, but nobody is reached, so that all of it is under way at once.
-    scene.hub.faults(&account()).set_reachable(false);
-    let flood: Vec<_> = (0..200)
-        .map(|number| {
-            let url = format!("http://127.0.0.1:{}/job", scene.port);
-            tokio::spawn(
-                async move { request("POST", &url, &[], format!("flood {number}")).await.expect("it is answered") },
-            )
-        })
-        .collect();
-    // All the places of the one that floods are taken.
-    let begun = tokio::time::Instant::now();
-    let now = [("prefer", "respond-async")];
-    while scene.post("/job", &now, "one more").await.status != 503 {
-        assert!(begun.elapsed() < SOON && !flood.iter().all(tokio::task::JoinHandle::is_finished), "it floods nothing");
-    }
-    let asked = tokio::time::Instant::now();
-    let calm = scene.post("/calm", &now, "a word").await;
-    assert!(calm.status == 202 && asked.elapsed() < Duration::from_secs(1), "{calm:?} {:?}", asked.elapsed());
-    assert!(flood.iter().any(|one| !one.is_finished()), "the flood was over");
-    scene.hub.faults(&account()).set_reachable(true);
-    let mut refused = 0;
-    for one in flood {
-        let answer = one.await.expect("it ends");
-        assert!([200, 202, 503].contains(&answer.status), "{answer:?}");
-        refused += usize::from(answer.status == 503);
-    }
-    assert!(refused > 0, "nobody was told to come later");
     scene.stop().await;
 }
 
