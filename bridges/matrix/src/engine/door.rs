@@ -57,6 +57,11 @@ impl Keeper {
 
 #[async_trait]
 impl Doorkeeper for Keeper {
+    fn account(&self) -> Option<OwnedUserId> {
+        let inner = self.0.upgrade()?;
+        Some(Engine { inner }.user_id().to_owned())
+    }
+
     async fn admits(&self, errand: &Errand, user: &UserId, device: &DeviceId, key: &str) -> Result<(), Stop> {
         let inner = self.0.upgrade().ok_or(Stop::UnknownRecipient)?;
         let (engine, register) = (Engine { inner: Arc::clone(&inner) }, inner.door.register.get());

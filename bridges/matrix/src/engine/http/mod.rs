@@ -109,7 +109,7 @@ impl Http {
         Ok(Self {
             inner: Arc::new(Inner {
                 client,
-                guard: Guard::default(),
+                guard: Guard::new(homeserver),
                 homeserver: homeserver.clone(),
                 tokens: RwLock::new(None),
                 keeper: RwLock::new(None),

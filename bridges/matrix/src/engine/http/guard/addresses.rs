@@ -6,7 +6,8 @@ use http::Uri;
 use serde_json::Value;
 
 use super::{
-    rules::{Judged, path},
+    home::{self, Home},
+    rules::Judged,
     stop::Stop,
 };
 
@@ -43,21 +44,22 @@ const KEYS: [&str; 24] = [
 ];
 
 /// Judges an address that is read.
-pub(super) fn read(uri: &Uri) -> Judged {
-    if uri.path().ends_with("/.well-known/matrix/client") && uri.query().is_none() {
+pub(super) fn read(home: &Home, uri: &Uri) -> Judged {
+    let asked = home.asked(uri)?;
+    if asked == "/.well-known/matrix/client" && uri.query().is_none() {
         return Ok(());
     }
-    let parts = path(uri.path())?;
+    let parts = home::parts(asked)?;
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let known = match parts.as_slice() {
         ["client", "versions"]
         | ["client", _, "sync" | "capabilities" | "login" | "joined_rooms" | "devices"]
         | ["client", _, "account", "whoami"]
         | ["client", _, "room_keys", "version"]
-        | ["client" | "media", _, "config"]
-        | ["client", _, "media", "config"] => true,
+        | ["client", _, "media", "config"]
+        | ["client", _, "org.matrix.msc3916", "media", "config"] => true,
         ["client", _, "devices", device] => is_name(device),
-        ["client", _, "user", user, "account_data", kind] => is_name(user) && is_name(kind),
+        ["client", _, "user", user, "account_data", kind] => home.is_ours(user) && is_name(kind),
         ["client", _, "directory", "room", alias] => is_name(alias),
         ["client", _, "rooms", room, "members" | "joined_members" | "messages" | "state"] => is_name(room),
         ["client", _, "rooms", room, "event" | "context", event] => is_name(room) && is_event(event),
@@ -110,7 +112,9 @@ mod tests {
     use super::*;
 
     fn judged(address: &str) -> Judged {
-        read(&format!("https://example.org{address}").parse().expect("an address"))
+        let home = Home::new(&"https://example.org".parse().expect("an address"));
+        home.is_of(ruma::user_id!("@a:x"));
+        read(&home, &format!("https://example.org{address}").parse().expect("an address"))
     }
 
     #[test]
@@ -119,8 +123,9 @@ mod tests {
         let well = [
             "/.well-known/matrix/client".to_owned(),
             "/_matrix/client/versions".to_owned(),
-            "/home/_matrix/client/v3/sync?since=s1_2_3&timeout=30000&set_presence=offline&filter=%7B%22room%22%3A%7B%22state%22%3A%7B%22types%22%3A%5B%22m.room.member%22%5D%7D%7D%7D".to_owned(),
+            "/_matrix/client/v3/sync?since=s1_2_3&timeout=30000&set_presence=offline&filter=%7B%22room%22%3A%7B%22state%22%3A%7B%22types%22%3A%5B%22m.room.member%22%5D%7D%7D%7D".to_owned(),
             "/_matrix/client/v3/rooms/%21r%3Ax/state/m.room.encryption/".to_owned(),
+            "/_matrix/client/r0/user/%40a%3Ax/account_data/m.direct".to_owned(),
             "/_matrix/client/v3/rooms/%21r/state/m.room.create/?format=event".to_owned(),
             "/_matrix/client/v3/rooms/%21r%3Ax/messages?dir=b&from=t1-2_3&limit=50".to_owned(),
             format!("/_matrix/client/v3/rooms/%21r%3Ax/event/{event}"),
@@ -146,6 +151,11 @@ mod tests {
             "/_matrix/client/v3/sync?filter=the%20words",
             "/_matrix/client/v3/sync?filter=%7B%22the%20words%22%3A1%7D",
             "/_matrix/client/v3/user/%40a%3Ax/account_data/the%20words",
+            "/_matrix/client/v3/user/%40b%3Ax/account_data/m.direct",
+            "/the%20words/.well-known/matrix/client",
+            "/the%20words/_matrix/client/versions",
+            "/_matrix/client/the%20words/joined_rooms",
+            "/_matrix/client/unstable/joined_rooms",
             "/_matrix/client/v1/media/download/example.org/the%20words",
         ] {
             assert_eq!(judged(address), Err(Stop::UnknownRequest), "{address}");

@@ -6,6 +6,8 @@
 //! form, and to whom it goes. Which room a key is of is said beside the request; who may have it, it finds out itself.
 
 mod addresses;
+mod backup;
+mod home;
 mod keys;
 mod rules;
 mod stop;
@@ -22,11 +24,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use ruma::{DeviceId, UserId};
+use ruma::{DeviceId, OwnedUserId, UserId};
 use tokio::sync::Notify;
+use url::Url;
 
 use super::{Errand, error::HttpError};
 pub(crate) use addresses::{is_event, is_name};
+use home::Home;
 pub(crate) use rules::{DECLINING, LEAVING};
 pub use stop::Stop;
 use times::Times;
@@ -34,6 +38,9 @@ use times::Times;
 /// Who may be sent an encrypted to-device message, by what is known locally.
 #[async_trait]
 pub(in super::super) trait Doorkeeper: Send + Sync {
+    /// Whose requests they are.
+    fn account(&self) -> Option<OwnedUserId>;
+
     /// Refuses a device that may not get room keys or whose curve25519 key is not `key`, in base64, and for the key of a
     /// room whoever may not read there.
     async fn admits(&self, errand: &Errand, user: &UserId, device: &DeviceId, key: &str) -> Result<(), Stop>;
@@ -57,8 +64,8 @@ pub struct Watch {
 }
 
 /// The guard of one account's requests.
-#[derive(Default)]
 pub(super) struct Guard {
+    home: Home,
     doorkeeper: OnceLock<Arc<dyn Doorkeeper>>,
     passed: AtomicU64,
     took: AtomicU64,
@@ -75,8 +82,25 @@ impl fmt::Debug for Guard {
 }
 
 impl Guard {
-    /// Names who knows the devices. Until then no encrypted to-device message passes.
+    /// The guard of requests to one homeserver; all others are stopped.
+    pub(super) fn new(homeserver: &Url) -> Self {
+        Self {
+            home: Home::new(homeserver),
+            doorkeeper: OnceLock::new(),
+            passed: AtomicU64::default(),
+            took: AtomicU64::default(),
+            longest: AtomicU64::default(),
+            times: Times::default(),
+            stopped: Mutex::default(),
+            changed: Notify::default(),
+        }
+    }
+
+    /// Names who knows the account and the devices. Until then no encrypted to-device message passes.
     pub(super) fn set_doorkeeper(&self, doorkeeper: Arc<dyn Doorkeeper>) {
+        if let Some(account) = doorkeeper.account() {
+            self.home.is_of(&account);
+        }
         // The first stays: nobody but the engine sets it, once.
         let _ = self.doorkeeper.set(doorkeeper);
     }
@@ -86,7 +110,9 @@ impl Guard {
         let start = Instant::now();
         // In a test build alone: what a homeserver gets from a service whose guard sleeps.
         fail::fail_point!("matrix::no-guard", |_| Ok(()));
-        let judged = match rules::judge(request.method(), request.uri(), request.body()) {
+        let judged = home::headers(request.headers());
+        let judged = judged.and_then(|()| rules::judge(&self.home, request.method(), request.uri(), request.body()));
+        let judged = match judged {
             Ok(recipients) => self.admits_all(request.extensions().get(), &recipients).await,
             Err(stop) => Err(stop),
         };
@@ -96,7 +122,7 @@ impl Guard {
     /// Judges a request whose body streams: ciphertext of a file on its way to the media store.
     pub(super) fn judge_upload(&self, request: &reqwest::Request) -> Result<(), HttpError> {
         let start = Instant::now();
-        self.note(start, rules::judge_upload(request.method(), request.url(), request.headers()))
+        self.note(start, rules::judge_upload(&self.home, request.method(), request.url(), request.headers()))
     }
 
     async fn admits_all(&self, errand: Option<&Errand>, recipients: &[rules::Recipient]) -> Result<(), Stop> {

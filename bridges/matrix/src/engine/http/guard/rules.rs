@@ -4,6 +4,7 @@ use std::{borrow::Cow, fmt};
 
 use http::{HeaderMap, Method, Uri, header};
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
+use sealbridge_contract::DeliveryId;
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, SeqAccess, Visitor},
@@ -13,6 +14,8 @@ use url::Url;
 
 use super::{
     addresses::{self, is_event, is_name},
+    backup,
+    home::{self, Home},
     keys,
     stop::Stop,
 };
@@ -34,13 +37,13 @@ pub(super) struct Recipient {
 
 pub(super) type Judged<T = ()> = Result<T, Stop>;
 
-/// Judges a request, and says who gets keys by it.
-pub(super) fn judge(method: &Method, uri: &Uri, body: &[u8]) -> Judged<Vec<Recipient>> {
+/// Judges a request to our homeserver, and says who gets keys by it.
+pub(super) fn judge(home: &Home, method: &Method, uri: &Uri, body: &[u8]) -> Judged<Vec<Recipient>> {
     let nobody = |judged: Judged| judged.map(|()| Vec::new());
     if method == Method::GET {
-        return nobody(if body.is_empty() { addresses::read(uri) } else { Err(Stop::Body) });
+        return nobody(if body.is_empty() { addresses::read(home, uri) } else { Err(Stop::Body) });
     }
-    let path = path(uri.path())?;
+    let path = home::parts(home.asked(uri)?)?;
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let is = |wanted: &Method| if method == wanted { Ok(()) } else { Err(Stop::UnknownRequest) };
     if !is_plain(uri.query()) {
@@ -48,18 +51,18 @@ pub(super) fn judge(method: &Method, uri: &Uri, body: &[u8]) -> Judged<Vec<Recip
     }
     let body = || object(body);
     match path.as_slice() {
-        ["client", _, "sendToDevice", kind, _] => {
+        ["client", _, "sendToDevice", kind, name] if is_transaction(name) => {
             is(&Method::PUT)?;
             to_device(kind, &body()?)
         }
-        ["client", _, "rooms", room, rest @ ..] if is_room(room) => nobody(in_room(method, rest, body()?)),
+        ["client", _, "rooms", room, rest @ ..] if is_room(room) => nobody(in_room(home, method, rest, body()?)),
         ["client", _, "join", room] if is_room(room) => nobody(is(&Method::POST).and_then(|()| reason(&body()?, &[]))),
         ["client", _, "createRoom"] => nobody(is(&Method::POST).and_then(|()| new_room(&body()?))),
-        ["client", _, "user", _, "account_data", kind] => {
+        ["client", _, "user", user, "account_data", kind] if home.is_ours(user) => {
             nobody(is(&Method::PUT).and_then(|()| account_data(kind, &body()?)))
         }
-        ["client", _, "room_keys", "keys"] => nobody(is(&Method::PUT).and_then(|()| backed_up(&body()?))),
-        ["client", _, "room_keys", "version"] => nobody(is(&Method::POST).and_then(|()| new_backup(&body()?))),
+        ["client", _, "room_keys", "keys"] => nobody(is(&Method::PUT).and_then(|()| backup::keys(&body()?))),
+        ["client", _, "room_keys", "version"] => nobody(is(&Method::POST).and_then(|()| backup::new(&body()?))),
         ["client", _, "keys", what @ ..] => nobody(is(&Method::POST).and_then(|()| keys::keys(what, &body()?))),
         ["client", _, what @ ("delete_devices" | "login" | "logout" | "refresh")]
         // On homeservers that only speak versions before these had a name of their own.
@@ -73,18 +76,6 @@ pub(super) fn judge(method: &Method, uri: &Uri, body: &[u8]) -> Judged<Vec<Recip
     }
 }
 
-/// The parts of a path after `_matrix`, whatever path the homeserver's own address has. Decoded, so that nothing hides
-/// behind an escape.
-pub(super) fn path(path: &str) -> Judged<Vec<String>> {
-    let mut parts = path.split('/').skip_while(|part| *part != "_matrix");
-    parts.next().ok_or(Stop::UnknownRequest)?;
-    let decoded = parts.map(|part| {
-        let decoded = percent_encoding::percent_decode_str(part).decode_utf8();
-        decoded.map(|part| part.into_owned()).map_err(|_| Stop::UnknownRequest)
-    });
-    decoded.collect()
-}
-
 /// Of what stands behind an address only these are known to say nothing.
 fn is_plain(query: Option<&str>) -> bool {
     let is_fine = |(key, value): (Cow<'_, str>, Cow<'_, str>)| {
@@ -95,6 +86,20 @@ fn is_plain(query: Option<&str>) -> bool {
 
 fn is_room(name: &str) -> bool {
     name.starts_with('!') && is_name(name)
+}
+
+/// What a request is called, by the library or by a delivery: it says nothing.
+fn is_transaction(name: &str) -> bool {
+    let is_random = name.len() == 32 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let (delivery, step) = name.split_once('.').unwrap_or((name, "0"));
+    let number = ["other", "back"].iter().find_map(|word| step.strip_prefix(word)).unwrap_or(step);
+    let is_number = (1..=9).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_random || DeliveryId::parse(delivery).is_ok() && is_number
+}
+
+/// The id of a key of the secret storage, as clients make them.
+fn is_key(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 fn is_user(name: &Value) -> bool {
@@ -173,10 +178,9 @@ impl<'de> Visitor<'de> for Reader {
     }
 }
 
-fn in_room(method: &Method, rest: &[&str], body: Map<String, Value>) -> Judged {
+fn in_room(home: &Home, method: &Method, rest: &[&str], body: Map<String, Value>) -> Judged {
     match (method, rest) {
-        // What a request is called says nothing.
-        (&Method::PUT, ["send" | "redact", _, name]) if !is_name(name) => Err(Stop::UnknownRequest),
+        (&Method::PUT, ["send" | "redact", _, name]) if !is_transaction(name) => Err(Stop::UnknownRequest),
         (&Method::PUT, ["send", "m.room.encrypted", _]) => ciphertext(&body),
         (&Method::PUT, ["send", "m.reaction", _]) => reaction(&body),
         (&Method::PUT, ["send", ..]) => Err(Stop::Cleartext),
@@ -193,7 +197,7 @@ fn in_room(method: &Method, rest: &[&str], body: Map<String, Value>) -> Judged {
             let is_thread = |of: &Value| of.as_str().is_some_and(|of| of == "main" || is_event(of));
             if body.values().all(is_thread) { Ok(()) } else { Err(Stop::Body) }
         }
-        (&Method::PUT, ["typing", user]) if UserId::parse(*user).is_ok() => {
+        (&Method::PUT, ["typing", user]) if home.is_ours(user) => {
             only(&body, &["typing", "timeout"], Stop::Body)?;
             if body.values().all(|value| value.is_boolean() || value.is_number()) { Ok(()) } else { Err(Stop::Body) }
         }
@@ -286,7 +290,7 @@ fn account_data(kind: &str, body: &Map<String, Value>) -> Judged {
             if fine { Ok(()) } else { Err(Stop::Body) }
         }
         // A number, and what no words fit into.
-        _ if kind.starts_with(AGE) => {
+        _ if kind.strip_prefix(AGE).is_some_and(is_name) => {
             only(body, &["count", "word", "tag"], Stop::ClearSecret)?;
             let is_hex = |value: &Value| {
                 value.as_str().is_some_and(|text| text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
@@ -298,59 +302,35 @@ fn account_data(kind: &str, body: &Map<String, Value>) -> Judged {
             only(body, &["key"], Stop::ClearSecret)?;
             if body.values().all(keys::terse) { Ok(()) } else { Err(Stop::ClearSecret) }
         }
-        _ if kind.starts_with("m.secret_storage.key.") => {
+        _ if kind.strip_prefix("m.secret_storage.key.").is_some_and(is_key) => {
             only(body, &["name", "algorithm", "iv", "mac", "passphrase"], Stop::ClearSecret)?;
             // How a key is made of a passphrase, never the passphrase.
             let how = |how: &Value| only_keys(how, &["algorithm", "iterations", "salt", "bits"]);
             let fine = body.get("passphrase").is_none_or(how) && body.values().all(keys::terse);
             if fine { Ok(()) } else { Err(Stop::ClearSecret) }
         }
-        _ if kind.starts_with("m.cross_signing.") || kind == "m.megolm_backup.v1" => {
+        "m.cross_signing.master"
+        | "m.cross_signing.self_signing"
+        | "m.cross_signing.user_signing"
+        | "m.megolm_backup.v1" => {
             let sealed = body.len() == 1
                 && body.get("encrypted").and_then(Value::as_object).is_some_and(|keys| {
-                    keys.values().all(|sealed| {
-                        sealed.as_object().is_some_and(|sealed| {
-                            // What other clients left under other keys is sent back as it is.
-                            sealed.iter().all(|(key, value)| match key.as_str() {
-                                "iv" | "ciphertext" | "mac" | "ephemeral" => is_base64(Some(value)),
-                                "passthrough" => value.is_boolean(),
-                                _ => false,
+                    keys.iter().all(|(key, sealed)| {
+                        is_name(key)
+                            && sealed.as_object().is_some_and(|sealed| {
+                                // What other clients left under other keys is sent back as it is.
+                                sealed.iter().all(|(key, value)| match key.as_str() {
+                                    "iv" | "ciphertext" | "mac" | "ephemeral" => is_base64(Some(value)),
+                                    "passthrough" => value.is_boolean(),
+                                    _ => false,
+                                })
                             })
-                        })
                     })
                 });
             if sealed { Ok(()) } else { Err(Stop::ClearSecret) }
         }
         _ => Err(Stop::UnknownRequest),
     }
-}
-
-/// A new backup: its public key, and who vouches for it.
-fn new_backup(body: &Map<String, Value>) -> Judged {
-    only(body, &["algorithm", "auth_data"], Stop::ClearSecret)?;
-    if !body.values().all(keys::terse) {
-        return Err(Stop::ClearSecret);
-    }
-    match body.get("auth_data").and_then(Value::as_object) {
-        Some(data) => only(data, &["public_key", "signatures"], Stop::ClearSecret),
-        None => Err(Stop::Body),
-    }
-}
-
-/// Room keys for the backup, each encrypted for the backup's key (`m.megolm_backup.v1.curve25519-aes-sha2`).
-fn backed_up(body: &Map<String, Value>) -> Judged {
-    let rooms = body.get("rooms").and_then(Value::as_object).ok_or(Stop::Body)?;
-    for room in rooms.values() {
-        let sessions = room.get("sessions").and_then(Value::as_object).ok_or(Stop::Body)?;
-        for session in sessions.values() {
-            let sealed = session.get("session_data").and_then(Value::as_object).ok_or(Stop::ClearSecret)?;
-            only(sealed, &["ephemeral", "ciphertext", "mac", "signatures"], Stop::ClearSecret)?;
-            if !["ephemeral", "ciphertext", "mac"].iter().all(|key| is_base64(sealed.get(*key))) {
-                return Err(Stop::ClearSecret);
-            }
-        }
-    }
-    Ok(())
 }
 
 /// What the steps of a verification consist of (client-server API, "Key verification framework").
@@ -451,22 +431,21 @@ fn sealed_for(user: &str, device: &str, content: &Value) -> Judged<Recipient> {
 }
 
 /// What the protocol calls unpadded base64; words have gaps.
-fn is_base64(value: Option<&Value>) -> bool {
+pub(super) fn is_base64(value: Option<&Value>) -> bool {
     let text = value.and_then(Value::as_str).unwrap_or_default();
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte))
 }
 
 /// Judges an upload: it has no name, and its type says nothing.
-pub(super) fn judge_upload(method: &Method, url: &Url, headers: &HeaderMap) -> Judged {
-    let path = path(url.path())?;
+pub(super) fn judge_upload(home: &Home, method: &Method, url: &Url, headers: &HeaderMap) -> Judged {
+    let path = home::parts(home.asked_of(url)?)?;
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     match (method, path.as_slice()) {
-        (&Method::POST, ["media", "v3", "upload"]) | (&Method::PUT, ["media", "v3", "upload", _, _]) => {}
+        (&Method::POST, ["media", "v3", "upload"]) => {}
+        (&Method::PUT, ["media", "v3", "upload", server, id]) if is_name(server) && is_name(id) => {}
         _ => return Err(Stop::UnknownRequest),
     }
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let fine = url.query().is_none()
-        && kind == Some("application/octet-stream")
-        && !headers.contains_key(header::CONTENT_DISPOSITION);
-    if fine { Ok(()) } else { Err(Stop::Media) }
+    let fine = url.query().is_none() && kind == Some("application/octet-stream");
+    if fine { home::headers(headers) } else { Err(Stop::Media) }
 }

@@ -6,6 +6,8 @@
 pub enum Stop {
     #[error("it is no request that the bridge makes")]
     UnknownRequest,
+    #[error("a header says more than such a request needs")]
+    Header,
     #[error("its body is not what such a request has")]
     Body,
     #[error("an event for a room is not encrypted")]
@@ -34,8 +36,9 @@ pub enum Stop {
 
 impl Stop {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::UnknownRequest,
+        Self::Header,
         Self::Body,
         Self::Cleartext,
         Self::Relation,
@@ -55,6 +58,7 @@ impl Stop {
     pub fn name(self) -> &'static str {
         match self {
             Self::UnknownRequest => "unknown-request",
+            Self::Header => "header",
             Self::Body => "body",
             Self::Cleartext => "cleartext",
             Self::Relation => "relation",
