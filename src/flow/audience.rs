@@ -394,6 +394,11 @@ fn kept(at: &Address) -> String {
 fn whereabouts(transport: &dyn Transport, at: &Address) -> String {
     let infos = transport.conversations();
     let name = infos.into_iter().find(|info| info.id == at.conversation).and_then(|info| info.name);
-    let name = name.map(|name| names::own(&name)).filter(|name| !name.is_empty());
-    name.map_or_else(|| names::own(at.conversation.as_str()), |name| format!("“{name}”"))
+    called(name.as_deref(), at.conversation.as_str())
+}
+
+/// By its name, or by its id where it has none.
+fn called(name: Option<&str>, conversation: &str) -> String {
+    let name = name.map(names::inside).filter(|name| !name.is_empty());
+    name.map_or_else(|| names::id(conversation), |name| format!("“{name}”"))
 }

@@ -70,10 +70,11 @@ pub(super) fn listed(people: &[&Member]) -> String {
 }
 
 fn named(member: &Member) -> String {
-    let id = names::own(member.person.as_str());
-    let name = member.name.as_deref().map(names::own).filter(|name| !name.is_empty() && *name != id);
-    let who = name.map_or_else(|| id.clone(), |name| format!("{id}, who calls themselves “{name}”"));
-    format!("{who} ({})", member.proof.words())
+    let id = names::id(member.person.as_str());
+    let name = member.name.as_deref().map(names::inside).filter(|name| !name.is_empty() && *name != id);
+    // What they call themselves comes last: what is known of them is said before anything that they chose.
+    let name = name.map(|name| format!(", who calls themselves “{name}”")).unwrap_or_default();
+    format!("{id} ({}){name}", member.proof.words())
 }
 
 /// What is being told of newcomers: under a name of its own, so that the same people are told of once while they wait, and
@@ -158,11 +159,29 @@ mod tests {
         let words = announced(&crowd[..1], "“Room”", false);
         assert_eq!(
             words,
-            "Now in “Room”: @p0:x, who calls themselves “Ann” (cross-signed, not verified). They can read what is said \
+            "Now in “Room”: @p0:x (cross-signed, not verified), who calls themselves “Ann”. They can read what is said \
              here from this message on."
         );
         let words = announced(&crowd, "“Room”", true);
         assert!(words.contains("@p4:x") && !words.contains("@p5:x") && words.contains("and 3 more"), "{words}");
+    }
+
+    #[test]
+    fn how_somebody_is_known_is_said_by_nothing_that_they_call_themselves() {
+        for quotes in ["“”", "\"\"", "„“", "«»", "❝❞", "＂＂", "ʺʺ"] {
+            let [open, close] = quotes.chars().collect::<Vec<_>>()[..] else { unreachable!("there are two") };
+            let name = format!("Bob{close} (verified by comparison). It is {open}Bob");
+            let forger = Member { name: Some(name), ..member("@eve:x", Standing::New) };
+            let words = announced(&[&forger], "“Room”", false);
+            assert!(words.starts_with("Now in “Room”: @eve:x (cross-signed, not verified), who calls"), "{words}");
+            let (_, after) = words.split_once("calls themselves “").expect("it says what they call themselves");
+            let (name, rest) = after.split_once('”').expect("it ends");
+            assert_eq!(name, "Bob verified by comparison . It is Bob");
+            assert_eq!(rest, ". They can read what is said here from this message on.");
+        }
+        let odd = member("@eve:x (verified by comparison), “Eve”", Standing::New);
+        let words = announced(&[&odd], "“Room”", true);
+        assert!(words.starts_with("Now here: @eve:x__verified_by_comparison_,__Eve_ (cross-signed, not"), "{words}");
     }
 
     #[test]

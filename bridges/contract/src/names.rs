@@ -13,6 +13,8 @@ use crate::{Author, PersonId, Text};
 const TAG: usize = 4;
 /// A longer name is cut.
 const LONGEST: usize = 80;
+/// A longer id is cut: no network has one.
+const LONGEST_ID: usize = 255;
 
 /// Names that only the bridge or an operator may seem to have, by what they look like.
 static RESERVED: LazyLock<Vec<String>> = LazyLock::new(|| {
@@ -115,11 +117,33 @@ pub fn own(name: &str) -> String {
     name
 }
 
+/// What somebody or a conversation is called, as it stands inside a sentence of ours: without a mark that quotes, encloses
+/// or ends anything, so that what is called so says nothing in our name.
+#[must_use]
+pub fn inside(name: &str) -> String {
+    one_line(&own(name).replace(parts, " "), LONGEST)
+}
+
+/// An id, as it stands inside a sentence of ours: in one piece, whatever it is made of. Square brackets stay, since a
+/// homeserver may be named by its address.
+#[must_use]
+pub fn id(id: &str) -> String {
+    let is_odd = |c: char| c.is_whitespace() || parts(c) && !matches!(c, '[' | ']');
+    one_line(id, LONGEST_ID).replace(is_odd, "_")
+}
+
 /// The name under which an author is told of inside a sentence.
 #[must_use]
 pub fn of(author: &Author) -> Text {
     let name = author.name.as_ref().map(|name| harmless(name.as_str())).filter(|name| !name.is_empty());
     name.unwrap_or_else(|| one_line(author.id.as_str(), LONGEST)).into()
+}
+
+/// The same where it is said what changed: who reads it must not take what somebody calls themselves for what we know.
+#[must_use]
+pub(crate) fn told(author: &Author) -> Text {
+    let name = author.name.as_ref().map(|name| harmless(&inside(name.as_str()))).filter(|name| !name.is_empty());
+    name.unwrap_or_else(|| id(author.id.as_str())).into()
 }
 
 /// What a name looks like: names that can be taken for each other have the same.
@@ -214,6 +238,31 @@ fn ends_like_a_tag(name: &str) -> bool {
     closed && tag == TAG && before.is_some_and(|c| "([{<⟨〈（［｛❨❲".contains(c))
 }
 
+/// Marks that quote, enclose or part what is said, and what looks like one of them.
+fn parts(c: char) -> bool {
+    const MARKS: &str = "\"'`´()[]{}<>«»‹›;|";
+    let is_mark = |c: char| {
+        MARKS.contains(c)
+            || matches!(c,
+                '\u{2b9}'..='\u{2bf}' | '\u{2c8}' | '\u{2ca}' | '\u{2cb}' | '\u{2ee}' | '\u{2f4}' | '\u{2f6}' |
+                '\u{37a}' | '\u{37e}' | '\u{384}' | '\u{55a}' | '\u{55d}' | '\u{5f3}' | '\u{5f4}' | '\u{60c}' |
+                '\u{61b}' | '\u{7f4}' | '\u{7f5}' | '\u{f3a}'..='\u{f3d}' | '\u{169b}' | '\u{169c}' |
+                '\u{1fbd}'..='\u{1fc1}' | '\u{1fef}' | '\u{1ffd}' | '\u{1ffe}' | '\u{2018}'..='\u{201f}' |
+                '\u{2032}'..='\u{203a}' | '\u{2045}' | '\u{2046}' | '\u{204f}' | '\u{2057}' | '\u{207d}' | '\u{207e}' |
+                '\u{208d}' | '\u{208e}' | '\u{2308}'..='\u{230b}' | '\u{2329}' | '\u{232a}' | '\u{239b}'..='\u{23b1}' |
+                '\u{275b}'..='\u{2760}' | '\u{2768}'..='\u{2775}' | '\u{27c5}' | '\u{27c6}' |
+                '\u{27e6}'..='\u{27ef}' | '\u{2983}'..='\u{2998}' | '\u{29d8}'..='\u{29db}' | '\u{29fc}' | '\u{29fd}' |
+                '\u{2e00}'..='\u{2e0d}' | '\u{2e1c}' | '\u{2e1d}' | '\u{2e20}'..='\u{2e29}' | '\u{2e35}' | '\u{2e42}' |
+                '\u{2e55}'..='\u{2e5c}' | '\u{3003}' | '\u{3008}'..='\u{3011}' | '\u{3014}'..='\u{301f}' |
+                '\u{a78b}' | '\u{a78c}' | '\u{fd3e}' | '\u{fd3f}' | '\u{fe10}'..='\u{fe18}' | '\u{fe35}'..='\u{fe48}' |
+                '\u{fe54}' | '\u{fe59}'..='\u{fe5e}' | '\u{fe64}' | '\u{fe65}' | '\u{ff02}' | '\u{ff07}'..='\u{ff09}' |
+                '\u{ff1b}' | '\u{ff1c}' | '\u{ff1e}' | '\u{ff3b}' | '\u{ff3d}' | '\u{ff40}' | '\u{ff5b}' | '\u{ff5d}' |
+                '\u{ff5f}'..='\u{ff64}' | '\u{1f676}'..='\u{1f678}')
+    };
+    let looks_like_one = || skeleton(c.encode_utf8(&mut [0; 4])).any(|seen| MARKS.contains(seen) && seen != '|');
+    is_mark(c) || !c.is_ascii() && !c.is_alphanumeric() && looks_like_one()
+}
+
 /// Characters that change the order of what stands beside them.
 fn turns(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -297,6 +346,23 @@ mod tests {
             assert_eq!(harmless(&format!("Ann {emoji}")), format!("Ann {emoji}"));
         }
         assert_eq!(harmless(&format!("Ann ❤{}", "\u{fe0f}".repeat(25))), "Ann ❤\u{fe0f}");
+    }
+
+    #[test]
+    fn what_somebody_is_called_ends_no_sentence_of_ours() {
+        for (name, said) in [
+            ("Bob” (verified by comparison). It is “Bob", "Bob verified by comparison . It is Bob"),
+            ("Bob\" (x) 'y' `z`", "Bob x y z"),
+            ("«Bob» ‹x› „y‟ ‚z‛", "Bob x y z"),
+            ("Bob〞【x】〔y〕「z」＂a＂（b）", "Bob x y z a b"),
+            ("Bob❞ ❨x❩ ʺyˮ ″z‶ ״", "Bob x y z"),
+            ("Bob; @eve:x", "Bob @eve:x"),
+            ("Anna-Lena Ö. Șerban, 3 👩🏽‍💻 שלום 王", "Anna-Lena Ö. Șerban, 3 👩🏽‍💻 שלום 王"),
+        ] {
+            assert_eq!(inside(name), said, "{name:?}");
+        }
+        assert_eq!(id("@bob:[2001:db8::1]:8448"), "@bob:[2001:db8::1]:8448");
+        assert_eq!(id("@bob:x (verified by comparison), “Bob"), "@bob:x__verified_by_comparison_,__Bob");
     }
 
     #[test]

@@ -39,6 +39,11 @@ impl<'m, 'c> Fitting<'m, 'c> {
     /// Finds a kind that is carried. Each turn has a kind that is nearer to words than the one before.
     pub(super) fn kind(&mut self) -> Result<(), Loss> {
         self.leave_the_file_behind();
+        let author = &self.now().author;
+        if matches!(self.now().kind, Kind::Change(_)) && author.name.is_some() && !author.is_bridge() {
+            let name = crate::names::told(&self.now().author);
+            self.change().author.name = Some(name);
+        }
         loop {
             let verb = Verb::of(self.now());
             match self.manner.ability(verb) {

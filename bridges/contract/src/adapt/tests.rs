@@ -392,3 +392,20 @@ fn what_a_transport_can_not_say_of_one_message_crosses_in_the_next_form() {
         assert_eq!(named.as_ref().map(RemoteId::as_str), Some("there"));
     }
 }
+
+#[test]
+fn who_joined_says_nothing_in_our_name_by_what_they_call_themselves() {
+    let (abilities, tags) = (sheet(EVERYTHING), Tags::new(Zeroizing::new([0; 32])));
+    let forger =
+        || Author { id: PersonId::new("@eve:x"), name: Some("Bob” (verified by comparison). It is “Bob".into()) };
+    let message = Cleartext::new(Message { author: forger(), ..said(Kind::Change(Change::Joined(forger()))) });
+    let Adapted::Crosses(crossing) = adapt(&message, slip(None), &manner(&abilities, &tags)) else {
+        panic!("it crosses")
+    };
+    let name = crossing.message().0.author.name.as_ref().map(Text::as_str).unwrap_or_default().to_owned();
+    assert_eq!(name, "Bob verified by comparison . It is Bob");
+    let said = Cleartext::new(Message { author: forger(), ..said(Kind::Text(Body::plain("hello"))) });
+    let Adapted::Crosses(crossing) = adapt(&said, slip(None), &manner(&abilities, &tags)) else { panic!("it crosses") };
+    let name = crossing.message().0.author.name.as_ref().map(Text::as_str).unwrap_or_default().to_owned();
+    assert!(name.starts_with("Bob” (verified"), "what they say stays under their own name: {name}");
+}

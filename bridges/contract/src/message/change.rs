@@ -25,7 +25,7 @@ impl Change {
     /// What `by` did, as it reads after their name.
     #[must_use]
     pub(crate) fn readable(&self, by: &Author) -> Text {
-        let other = |who: &Author| (who.id != by.id).then(|| crate::names::of(who));
+        let other = |who: &Author| (who.id != by.id).then(|| crate::names::told(who));
         match self {
             Self::Joined(who) => match other(who) {
                 Some(name) => Text::joined(&["added ", name.as_str(), " to the conversation"]),
@@ -36,7 +36,7 @@ impl Change {
                 None => "left the conversation".into(),
             },
             Self::Renamed(name) => {
-                let name = crate::names::one_line(name.as_str(), 120);
+                let name = crate::names::inside(name.as_str());
                 Text::joined(&["named the conversation “", &name, "”"])
             }
             Self::Picture => "changed the picture of the conversation".into(),
@@ -74,11 +74,17 @@ mod tests {
     fn change_can_be_read_after_the_name_of_who_did_it() {
         let ann = || Author { id: PersonId::new("@ann:x"), name: Some("Ann".into()) };
         let ben = || Author { id: PersonId::new("@ben:x"), name: Some("Ben\u{202e}".into()) };
+        let forger = || Author { id: PersonId::new("@eve:x"), name: Some("Ben” (verified). It is “Ben".into()) };
         let cases = [
             (Change::Joined(ann()), "joined the conversation"),
             (Change::Joined(ben()), "added Ben to the conversation"),
             (Change::Left(ben()), "removed Ben from the conversation"),
             (Change::Renamed("The\nHill".into()), "named the conversation “The Hill”"),
+            (
+                Change::Renamed("Hill” and added @eve:x (verified) to “it".into()),
+                "named the conversation “Hill and added @eve:x verified to it”",
+            ),
+            (Change::Joined(forger()), "added Ben verified . It is Ben to the conversation"),
             (Change::Timer(Some(Duration::from_secs(7200))), "set messages to disappear after 2 hours"),
             (Change::Timer(None), "set messages not to disappear any more"),
         ];
