@@ -23,7 +23,7 @@ use serde::Serialize;
 
 pub use load::{
     Flags, Kind, Known, PREFIX, Place, Position, Problem, Problems, Sources, check_keys, load, load_as, load_text,
-    nearest, schema, variable_for,
+    nearest, read, schema, variable_for,
 };
 pub use sections::{
     Acknowledging, Admin, Commander, FixedLink, Format, Journal, Level, Listener, Log, Notices, Operator, Service,

@@ -3,14 +3,13 @@
 mod document;
 mod known;
 mod names;
+mod owner;
 mod problems;
 mod programs;
 mod telling;
 
 use std::{
     collections::BTreeMap,
-    fs,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -91,26 +90,18 @@ struct Raw {
 /// # Errors
 /// Everything that is wrong, each with its place.
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
-    let text = fs::read_to_string(&sources.file).map_err(|error| {
-        let at = Place::File { path: sources.file.clone(), position: None };
-        Problems(vec![Problem { at, words: format!("can't be read: {error}") }])
-    })?;
-    if let Some(words) = is_others(&sources.file) {
-        let at = Place::File { path: sources.file.clone(), position: None };
-        return Err(Problems(vec![Problem { at, words }]));
-    }
-    load_as(sources, &text)
+    load_as(sources, &read(&sources.file)?)
 }
 
-/// Why a file is not to be believed, which names programs that are run, and who may tell the service what to do.
-fn is_others(file: &Path) -> Option<String> {
-    let (meta, me) = (fs::metadata(file).ok()?, rustix::process::geteuid());
-    let path = file.display();
-    if meta.is_file() && meta.mode() & 0o002 != 0 {
-        return Some(format!("everybody can write it, and so tell the service what to run: chmod o-w {path}"));
-    }
-    let is_ours = me.is_root() || [0, me.as_raw()].contains(&meta.uid());
-    (!is_ours).then(|| format!("it belongs to another user, who could tell the service what to run: chown root {path}"))
+/// The text of a config that nobody but its owner and root can write.
+///
+/// # Errors
+/// Who else can, or that it can't be read.
+pub fn read(file: &Path) -> Result<String, Problems> {
+    owner::read(file).map_err(|words| {
+        let at = Place::File { path: file.to_owned(), position: None };
+        Problems(vec![Problem { at, words }])
+    })
 }
 
 /// The same, as if this were the file's text.

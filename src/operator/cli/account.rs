@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -61,8 +60,7 @@ pub(super) async fn add(
         );
         return Err(Failure::usage(words));
     }
-    let unreadable = |error| Failure::new(FailureKind::Config, format!("{}: {error}", path.display()));
-    let text = fs::read_to_string(&path).map_err(unreadable)?;
+    let text = config::read(&path)?;
     let text = edit::with_account(&text, &name, &section).map_err(|words| by_hand(&path, &words))?;
     let config = Arc::new(config::load_as(&sources, &text)?);
     init::log_quietly(global, &config)?;

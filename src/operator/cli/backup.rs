@@ -28,8 +28,7 @@ struct Written {
 pub(super) async fn create(global: &super::Global, (file, key): (&Path, &Path), open: Open, output: Output) -> Found {
     let path = find(global)?;
     let config = Arc::new(load(global)?);
-    let unread = |error| Failure::new(FailureKind::Config, format!("{}: {error}", path.display()));
-    let text = std::fs::read_to_string(&path).map_err(unread)?;
+    let text = config::read(&path)?;
     for path in [file, key] {
         refuse_inside(&config, path)?;
     }

@@ -181,7 +181,7 @@ pub(super) fn add(global: &Global, name: &SourceName, format: Dialect, to: Vec<A
         ("to".to_owned(), to.iter().map(ToString::to_string).collect::<Vec<_>>().into()),
         ("secret_files".to_owned(), vec![file.to_string_lossy().into_owned()].into()),
     ]);
-    let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+    let text = config::read(&path)?;
     let text = edit::with_source(&text, name, &source).map_err(|words| by_hand(&path, &words))?;
     // Read as the service will read it, before anything is written.
     let sources = super::sources(global, path.clone())?;
@@ -199,7 +199,7 @@ pub(super) fn rotate(global: &Global, name: &SourceName, output: Output) -> Foun
     let kept =
         source.secret_files.iter().take(Source::MOST_SECRETS - 1).map(|file| file.to_string_lossy().into_owned());
     let all: Vec<_> = [file.to_string_lossy().into_owned()].into_iter().chain(kept).collect();
-    let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+    let text = config::read(&path)?;
     let text = edit::with_secrets(&text, name, &all).map_err(|words| by_hand(&path, &words))?;
     files::write_secret(&file, &secret)?;
     files::replace(&path, &text)?;
