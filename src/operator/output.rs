@@ -53,9 +53,14 @@ impl Output {
         !self.json && io::stderr().is_terminal()
     }
 
+    /// Whether a secret can be shown to somebody, and goes into no program's hands and no file.
+    pub(super) fn is_seen(self) -> bool {
+        !self.json && io::stderr().is_terminal()
+    }
+
     /// What can be shown. A code has a secret in it, which no program and no file shall keep.
     pub(super) fn screen(self) -> Screen {
-        if !self.json && io::stderr().is_terminal() { Screen::Scannable } else { Screen::Words }
+        if self.is_seen() { Screen::Scannable } else { Screen::Words }
     }
 
     /// A picture made of letters. Where there are colours it has its own, so that it is the right way round on every theme.
@@ -128,6 +133,10 @@ impl Output {
             StepFrame::Secret { label, value } => {
                 self.say(("", &format!("\n{label}\n"), ""));
                 self.say((&format!("    {bold}"), value, &format!("{off}\n")));
+            }
+            StepFrame::Kept { label, file } => {
+                let file = file.display();
+                self.say(("", &format!("{label}. Nobody sees it here, so it is in {file}: move it elsewhere"), ""));
             }
             StepFrame::Compare { emoji } => {
                 let row = |f: &dyn Fn(&super::control::EmojiFrame) -> String| emoji.iter().map(f).collect::<String>();

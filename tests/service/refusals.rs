@@ -74,10 +74,16 @@ async fn homeserver_over_plain_http_is_refused() -> Result<()> {
 async fn account_with_an_identity_takes_its_recovery_key_from_the_answers_and_says_so() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
     let mut plan = one_account(&lab.a).await?;
-    let said = Bridge::prepare(&binary(), &plan)?.init().await?.ok()?.stdout;
-    let steps = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let shown = steps.into_iter().find(|step| step["step"] == "secret").context("It shows the recovery key")?;
-    let key = shown["value"].as_str().context("It has a value")?;
+    let first = Bridge::prepare(&binary(), &plan)?;
+    let said = first.init().await?.ok()?;
+    let steps = said.stdout.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let kept = steps.into_iter().find(|step| step["step"] == "kept").context("It keeps the recovery key")?;
+    let file = kept["file"].as_str().context("It says in which file")?;
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(file)?);
+    let key = std::fs::read_to_string(file)?;
+    let key = key.trim();
+    ensure!(mode & 0o777 == 0o600 && key.len() > 40, "{mode:o}");
+    ensure!(!said.stdout.contains(key) && !said.stderr.contains(key), "A program gets the recovery key");
     let refused = Bridge::prepare(&binary(), &plan)?.init().await?;
     let says = ["`recovery_key_file", "[accounts.a]", "has an identity already"];
     ensure!(refused.code == 2 && says.iter().all(|words| refused.stderr.contains(words)), "{refused:?}");

@@ -67,7 +67,7 @@ pub(super) async fn add(
     let service = open(Arc::clone(&config), root_key::load_or_begin(&config)?).await?;
     let done = async {
         let flow = service.setup(&name).await?;
-        let left = LogIn { output, interactive }.play(&name, flow, replies).await?;
+        let left = LogIn { config: &config, output, interactive }.play(&name, flow, replies).await?;
         let text = keep(&path, &config, &name, text, &left)?;
         files::replace(&path, &text)?;
         let told = admin::invite(&*service.journal(), service.clock().now(), &name, &left.invitations).await;

@@ -4,14 +4,15 @@ use std::{
     fs, io,
     io::Write as _,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use sealbridge_contract::Text;
 use toml::{Table, Value};
+use zeroize::Zeroizing;
 
 use crate::{
-    config::Config,
+    config::{Config, secrets},
     operator::{Failure, FailureKind},
 };
 
@@ -67,6 +68,35 @@ pub(super) fn write_secret(path: &Path, secret: &Text) -> Result<(), Failure> {
     write().map_err(|error: io::Error| {
         Failure::new(FailureKind::Config, format!("{} can't be written: {error}", path.display()))
     })
+}
+
+/// Writes a secret into a file that only its owner reads, and over none that is there: where the name is taken by another
+/// secret, a number follows it. Gives the file.
+pub(super) fn keep_secret(path: &Path, secret: &Text) -> Result<PathBuf, Failure> {
+    const MOST: usize = 1_000;
+    let text = Zeroizing::new(format!("{}\n", secret.as_str()));
+    let failed = |path: &Path, error: io::Error| {
+        Failure::new(FailureKind::Config, format!("{} can't be written: {error}", path.display()))
+    };
+    for number in 1..=MOST {
+        let path = if number == 1 { path.to_owned() } else { path.with_added_extension(number.to_string()) };
+        let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        match made {
+            Ok(mut file) => {
+                let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+                return written.map(|()| path.clone()).map_err(|error| failed(&path, error));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // Of a run before, which was broken off.
+                let is_same = fs::read(&path).map(Zeroizing::new).is_ok_and(|there| *there == text.as_bytes());
+                if is_same && secrets::refuse_if_others_read(&path, 0o077).is_ok() {
+                    return Ok(path);
+                }
+            }
+            Err(error) => return Err(failed(&path, error)),
+        }
+    }
+    Err(failed(path, io::ErrorKind::AlreadyExists.into()))
 }
 
 /// Makes a folder that only its owner can look into.

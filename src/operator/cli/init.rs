@@ -132,7 +132,8 @@ impl Setting<'_> {
             // It looks by itself whether there is anything to do: a login may have been lost since.
             let flow = self.service.setup(account).await?;
             let replies = replies.remove(account.as_str()).unwrap_or_default();
-            let playing = LogIn { output: self.output, interactive: self.interactive }.play(account, flow, replies);
+            let playing = LogIn { config: self.config, output: self.output, interactive: self.interactive }
+                .play(account, flow, replies);
             let left = playing.await.map_err(|failure| failure.while_doing(&format!("account {account}")))?;
             for (key, file) in left.keep(self.config, account)? {
                 self.set(account, &key, &file)?;

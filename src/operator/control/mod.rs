@@ -104,6 +104,13 @@ pub enum StepFrame {
         /// The secret.
         value: String,
     },
+    /// A secret that is not shown, since nobody looks who is no program.
+    Kept {
+        /// What it is.
+        label: String,
+        /// The file that it is in.
+        file: std::path::PathBuf,
+    },
     /// Emoji to be compared.
     Compare {
         /// Which.

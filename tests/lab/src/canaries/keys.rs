@@ -120,10 +120,16 @@ fn tokens(database: &Path, user: &str) -> Result<Vec<String>> {
     Ok(tokens)
 }
 
-/// The recovery keys that `init` showed, in the order of its accounts.
-pub(super) fn shown_by_init(output: &str) -> Result<[String; 2]> {
+/// The recovery keys that `init` kept in files, in the order of its accounts. The files are gone afterwards, as an operator
+/// moves them elsewhere.
+pub(super) fn kept_by_init(output: &str) -> Result<[String; 2]> {
     let steps = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let secrets = steps.filter(|step| step["step"] == "secret");
-    let shown: Vec<_> = secrets.filter_map(|step| step["value"].as_str().map(str::to_owned)).collect();
-    <[String; 2]>::try_from(shown).ok().context("init shows the recovery key of each account on Matrix, once")
+    let kept = steps.filter(|step| step["step"] == "kept").filter_map(|step| step["file"].as_str().map(str::to_owned));
+    let taken = kept.filter(|file| file.ends_with(".shown-once")).map(|file| {
+        let key = std::fs::read_to_string(&file)?.trim().to_owned();
+        std::fs::remove_file(&file)?;
+        Ok(key)
+    });
+    let taken = taken.collect::<Result<Vec<_>>>()?;
+    <[String; 2]>::try_from(taken).ok().context("init keeps the recovery key of each account on Matrix, once")
 }

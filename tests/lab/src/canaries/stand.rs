@@ -45,7 +45,7 @@ pub(super) struct Stand {
     pub(super) rooms: [String; 2],
     pub(super) phone: Arc<DeltaPerson>,
     pub(super) chat: u32,
-    /// The bridge's own user on each homeserver, with its password and the recovery key that `init` showed.
+    /// The bridge's own user on each homeserver, with its password and the recovery key that `init` kept.
     pub(super) bots: [String; 2],
     pub(super) logins: [String; 2],
     pub(super) recovery_keys: [String; 2],
@@ -87,7 +87,7 @@ impl Stand {
         bridge.set_env("TMPDIR", &temporary.path().to_string_lossy());
         let output = bridge.init().await?.ok()?.stdout;
         let link = family::invitation(&output).context("init shows the group's invitation")?;
-        let recovery_keys = keys::shown_by_init(&output)?;
+        let recovery_keys = keys::kept_by_init(&output)?;
         // What the operator wrote for it has been read.
         for name in ["a.password", "b.password"] {
             std::fs::remove_file(bridge.folder().join(name))?;
