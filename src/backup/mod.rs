@@ -9,6 +9,9 @@ mod parts;
 mod restore;
 mod sealed;
 
+#[cfg(test)]
+mod fuzz;
+
 use std::path::Path;
 
 use sealbridge_contract::{RootKey, Timestamp};

@@ -10,6 +10,9 @@ mod manners;
 mod permit;
 mod words;
 
+#[cfg(test)]
+mod fuzz;
+
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
