@@ -114,7 +114,7 @@ impl Intake {
             .or_else(|| self.without_a_secret(last, from, &posted))
     }
 
-    /// The one source without a secret that may be meant by a path that is nobody's name. A request that brings a secret of
+    /// The first source without a secret that may be meant by a path that is nobody's name. A request that brings a secret of
     /// another's, or may be signed with one, is not for it, and neither is what is not published as ntfy's senders do.
     fn without_a_secret<'a>(
         &'a self,
@@ -135,8 +135,7 @@ impl Intake {
         let is_it = |source: &Source| {
             source.dialect == dialect && !source.has_secret() && source.prove(from.ip(), &posted).is_ok()
         };
-        let mut found = self.sources.iter().filter(|(_, source)| is_it(source));
-        let (name, source) = found.next().filter(|_| found.next().is_none())?;
+        let (name, source) = self.sources.iter().find(|(_, source)| is_it(source))?;
         Some((name, source, path))
     }
 

@@ -97,12 +97,6 @@ async fn topic_source_without_a_secret_takes_what_is_published_to_a_topic_and_no
     }
     assert_eq!(scene.heard().len(), 3, "{:?}", scene.heard());
     scene.stop().await;
-    // Of two that may be meant, neither is.
-    let two = [source("alerts", "ntfy", ""), source("others", "ntfy", "")];
-    let mut scene = Scene::set(&two.concat(), Says::Encrypted).await;
-    assert_eq!(scene.post("/disk", &[], "a word").await.status, 404);
-    assert_eq!(scene.post("/others", &[], "a word").await.status, 200);
-    scene.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
