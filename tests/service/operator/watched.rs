@@ -89,7 +89,7 @@ async fn secret_in_an_address_reaches_no_log() {
     assert_eq!(post("/webhook/zq7wrong?token=zq7secret").await, 404);
     assert_eq!(running.stop(), 0);
     let log = bench.read("log");
-    assert!(log.contains("A request was not taken") && log.contains("DEBUG"), "there is a log: {log}");
+    assert!(log.contains("Requests were not proven") && log.contains("DEBUG"), "there is a log: {log}");
     for word in ["zq7secret", "zq7wrong", "zq7words"] {
         assert!(!log.contains(word), "{word}: {}", log.lines().find(|line| line.contains(word)).unwrap_or_default());
     }
