@@ -11,6 +11,9 @@ use crate::{
     operator::{Failure, FailureKind, Host, plain::field},
 };
 
+/// So much is shown of what was silenced, in characters.
+const MOST_SHOWN: usize = 2_000;
+
 /// Silences the alert that a message of a conversation is about.
 pub(super) async fn silence(
     host: &dyn Host,
@@ -24,8 +27,11 @@ pub(super) async fn silence(
         let Some(about) = host.journal().called(at, message, origin.address()).await? else { continue };
         return match intake.silence(name, &about, long, by).await {
             Ok(Silenced::Yes(of)) => {
-                let of: Vec<_> = of.iter().map(|matchers| format!("\n- {}", field(matchers))).collect();
-                let words = format!("Silenced for {}, wherever it goes on:{}", Period(long), of.concat());
+                // On one line, since before others no more is said than that.
+                let of = of.join("; ");
+                let shown: String = of.chars().take(MOST_SHOWN).collect();
+                let more = if shown.len() < of.len() { "…" } else { "" };
+                let words = format!("Silenced for {}: {}{more}", Period(long), field(&shown));
                 let line = serde_json::json!({ "silenced": true, "source": name, "for_ms": long.as_millis() });
                 Ok(Outcome::new(words, vec![line]))
             }

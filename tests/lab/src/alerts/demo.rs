@@ -102,6 +102,7 @@ pub async fn run(binary: &Binary, stage: &Stage) -> Result<Outcome> {
         hear(&ann, &scene, "the answer to the command", |m| m.room == room && m.body.contains("ilenced for")).await;
     let answer = answer.with_context(|| alertmanager.log())?;
     stage.line(&format!("!seal silence 4h: {}", answer.body.lines().last().unwrap_or_default()));
+    ensure!(answer.body.contains(&word), "it does not say what was silenced: {}", answer.body);
     let silences = alertmanager.silences().await?;
     let silenced = silences.len() == 1
         && silences[0]["status"]["state"] == "active"
