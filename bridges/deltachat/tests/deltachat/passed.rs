@@ -17,6 +17,25 @@ use crate::{
 /// It passes over the next three.
 const TOO_FAR: &str = "UPDATE imap_sync SET uid_next = uid_next + 3;";
 
+/// Ann and the bridge, which reads its mail through a relay.
+struct Behind {
+    relay: Relay,
+    bridge: Bridge,
+    running: Running,
+    ann: DeltaPerson,
+    chat: u32,
+}
+
+async fn behind_a_relay() -> Result<Option<Behind>> {
+    let Some(server) = MailServer::shared().await? else { return Ok(None) };
+    let relay = Relay::before(server.imaps()).await?;
+    let bridge = Bridge::on(&server.mailbox("bridge")?, relay.port(), server.smtps(), Arc::default()).await?;
+    let running = bridge.start().await?;
+    let ann = DeltaPerson::new_on(server, "ann").await?;
+    let chat = ann.join(&bridge.link).await?;
+    Ok(Some(Behind { relay, bridge, running, ann, chat }))
+}
+
 /// Has Ann say something, and waits until the bridge is sure of what it read so far.
 async fn sure(bridge: &Bridge, running: &Running, ann: &DeltaPerson, chat: u32) -> Result<String> {
     let first = ann.send(chat, "first").await?.id;
@@ -61,12 +80,7 @@ async fn mail_that_an_engine_passed_over_before_it_ended_comes_at_the_next_start
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mail_that_is_passed_over_when_a_connection_ends_comes_once_there_is_another() -> Result<()> {
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let relay = Relay::before(server.imaps()).await?;
-    let bridge = Bridge::on(&server.mailbox("bridge")?, relay.port(), server.smtps(), Arc::default()).await?;
-    let running = bridge.start().await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    let chat = ann.join(&bridge.link).await?;
+    let Some(Behind { relay, bridge, running, ann, chat }) = behind_a_relay().await? else { return Ok(()) };
     let first = sure(&bridge, &running, &ann, chat).await?;
     change_database(&bridge, TOO_FAR)?;
     relay.cut();
@@ -78,12 +92,7 @@ async fn mail_that_is_passed_over_when_a_connection_ends_comes_once_there_is_ano
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mail_that_is_passed_over_in_the_first_moments_of_an_account_comes_too() -> Result<()> {
-    let Some(server) = MailServer::shared().await? else { return Ok(()) };
-    let relay = Relay::before(server.imaps()).await?;
-    let bridge = Bridge::on(&server.mailbox("bridge")?, relay.port(), server.smtps(), Arc::default()).await?;
-    let running = bridge.start().await?;
-    let ann = DeltaPerson::new_on(server, "ann").await?;
-    let chat = ann.join(&bridge.link).await?;
+    let Some(Behind { relay, bridge, running, ann, chat }) = behind_a_relay().await? else { return Ok(()) };
     let first = ann.send(chat, "first").await?.id;
     running.accepted(&first).await?;
     // Nothing that was read has been outlived by its connection yet.
