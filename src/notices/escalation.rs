@@ -77,8 +77,7 @@ impl Escalation {
         quiet: impl Fn(Severity) -> Option<Timestamp>,
         now: Timestamp,
     ) -> Verdict {
-        let was_told = known.escalated.is_some() && !known.more_since;
-        if known.firing() == 0 || was_told || known.severity() < self.from {
+        if known.firing() == 0 || known.is_escalated() || known.severity() < self.from {
             return Verdict::Never;
         }
         match known.silenced_until {
@@ -103,8 +102,7 @@ impl Author {
             return gathering.waits_no_more(key);
         }
         let Some(escalation) = &self.escalation else { return };
-        let is_told = known.escalated.is_some() && !known.more_since;
-        if !is_told && known.severity() >= escalation.from {
+        if !known.is_escalated() && known.severity() >= escalation.from {
             gathering.waits_for(key, escalation.after, was_acknowledged && known.acknowledged.is_none());
         }
     }
@@ -134,13 +132,12 @@ impl Author {
         let alerts = known.course();
         let body = self.body(wording::root(self.template_for(&known), &course(&known, &alerts)));
         let message = self.tells(escalation, at, after_line(&escalation.head(&known), &body));
-        // What began since they were told is said below that.
-        let above = known.escalated.clone().filter(|root| !is_together(root.as_str()));
-        let above = above.or_else(|| escalation.next.is_none().then(|| known.root.clone()));
-        let said = (Desk::fresh_id(), Message { thread: above.clone().map(Target::new), ..message });
-        let root =
-            known.escalated.clone().filter(|_| escalation.next.is_some()).filter(|root| above.as_ref() == Some(root));
-        let known = Known { escalated: Some(root.unwrap_or_else(|| said.0.clone())), more_since: false, ..known };
+        // What began since they were told is said below that, which goes on to be what is edited.
+        let first = known.escalated.clone().filter(|first| escalation.next.is_some() && !is_together(first.as_str()));
+        let above = first.clone().or_else(|| escalation.next.is_none().then(|| known.root.clone()));
+        let said = (Desk::fresh_id(), Message { thread: above.map(Target::new), ..message });
+        let escalated = Some(first.unwrap_or_else(|| said.0.clone()));
+        let known = Known { escalated, more_since: false, ..known };
         let writes = vec![points(&said.0, &key), StoreWrite::put(&key, kept(&known))];
         Escalated { of: vec![key], origin: self.escalates_from(escalation), said, writes }
     }

@@ -238,6 +238,12 @@ impl Known {
         self.said.iter().chain([&self.root]).chain(&self.escalated)
     }
 
+    /// Whether somebody else was told of all that goes on.
+    #[must_use]
+    pub fn is_escalated(&self) -> bool {
+        self.escalated.is_some() && !self.more_since
+    }
+
     /// How many alerts go on.
     #[must_use]
     pub fn firing(&self) -> usize {
@@ -278,10 +284,10 @@ impl Known {
     /// What is kept of it: of too much that goes on, not what began last.
     #[must_use]
     pub fn to_keep(&self) -> Cow<'_, Self> {
-        let mut all: Vec<_> = self.alerts.iter().map(|(fingerprint, alert)| (alert.since, fingerprint)).collect();
-        if all.len() <= MOST_ALERTS {
+        if self.alerts.len() <= MOST_ALERTS {
             return Cow::Borrowed(self);
         }
+        let mut all: Vec<_> = self.alerts.iter().map(|(fingerprint, alert)| (alert.since, fingerprint)).collect();
         all.sort();
         let mut known = self.clone();
         for (_, fingerprint) in all.into_iter().skip(MOST_ALERTS) {
