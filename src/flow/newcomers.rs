@@ -135,7 +135,7 @@ mod tests {
 
     fn audience(standings: &[Standing], chooses: bool) -> Audience {
         let members = standings.iter().enumerate().map(|(n, standing)| member(&format!("@p{n}:x"), *standing));
-        Audience { members: members.collect(), turn: 1, chooses }
+        Audience { members: members.collect(), turn: 1, chooses, open: false }
     }
 
     #[test]

@@ -126,6 +126,22 @@ async fn newcomer_gets_nothing_until_everybody_in_the_link_was_told_of_them() ->
     ensure!(!has_heard(&carol, "Now here") && !has_heard(&carol, "before anybody came"), "{:?}", carol.messages());
     let here = |message: &&Message| message.body.contains("Now here");
     ensure!(alice.messages().iter().filter(here).count() == 1, "it is said once");
+    // A room that is opened to the world shows who writes there.
+    let open = json!({ "history_visibility": "world_readable" });
+    alice.send_state(&scene.rooms[0], "m.room.history_visibility", "", open).await?;
+    let give_up = tokio::time::Instant::now() + SOON;
+    loop {
+        let shown = scene.bridge.cli(&["audience", "demo"]).await?.ok()?.stdout;
+        let is_open = |at: &str| {
+            let is_it = |line: &Value| line["open"] == true && line["at"] == at;
+            shown.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).any(|line| is_it(&line))
+        };
+        ensure!(!is_open(&format!("b/{}", scene.rooms[1])), "{shown}");
+        if is_open(&format!("a/{}", scene.rooms[0])) {
+            break;
+        }
+        ensure!(tokio::time::Instant::now() < give_up, "{shown}");
+    }
     // Who only was invited gets nothing either.
     let dora = Person::new_on(&scene.lab.a, "dora").await?;
     alice.invite(&scene.rooms[0], dora.user_id()).await?;

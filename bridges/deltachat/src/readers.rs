@@ -115,7 +115,7 @@ pub(crate) async fn audience(core: &Core, of: &ConversationId) -> Result<Option<
         let contact = engine.contact(somebody.contact).await.map_err(asked)?;
         members.push(member(core, of, &somebody.person, contact));
     }
-    Ok(Some(Audience { members, turn: core.book.turn(of), chooses: false }))
+    Ok(Some(Audience { members, turn: core.book.turn(of), chooses: false, open: false }))
 }
 
 /// Who is in a chat, ourselves included, as its people see each other. Kept until the engine says that something about

@@ -20,8 +20,8 @@ use tracing::{debug, warn};
 
 use crate::{
     config::Trust,
-    core::{Core, News, conversation, tell_operator},
-    engine::{DeviceFacts, Engine, EngineError, Person, Whom, Withholding},
+    core::{Core, News, conversation, shown, tell_operator},
+    engine::{Claim, DeviceFacts, Engine, EngineError, Person, Whom, Withholding},
     notices::Telling,
     rooms::{Facts, People},
 };
@@ -177,12 +177,14 @@ impl Core {
         engine: &Engine,
         room: &RoomId,
         session: &str,
+        claim: Option<&Claim>,
     ) -> Result<Option<String>, EngineError> {
-        let key = (room.to_owned(), session.to_owned());
+        let device = claim.map_or("", |claim| &claim.device_key);
+        let key = (room.to_owned(), [session, " ", device].concat());
         if let Some(known) = lock(&self.seen.behind).get(&key) {
             return Ok(Some(known.clone()));
         }
-        let found = engine.identity_behind(room, session).await?;
+        let found = engine.identity_behind(room, session, claim).await?;
         if let Some(found) = &found {
             let mut behind = lock(&self.seen.behind);
             if behind.len() >= SESSIONS {
@@ -273,7 +275,7 @@ impl Core {
             if !lock(&self.seen.strays).insert((known.user.clone(), device.device.clone())) {
                 continue;
             }
-            let (user, id) = (&known.user, names::own(device.device.as_str()));
+            let (user, id) = (shown(&known.user), names::id(device.device.as_str()));
             let reads = if self.settings.trust == Trust::AnyDevice { "" } else { " It gets no keys and is not read." };
             let (topic, words) = match self.notices.next(&format!("stray/{user}"), self.clock.now()) {
                 Telling::Each => (
@@ -303,14 +305,16 @@ impl Core {
                     "Nothing is sent to {room}, and nothing of {user} is carried: their identity is another than the one \
                      that was known. Compare it with them: `sealbridge verify`; or let them read as they are: `sealbridge \
                      approve`.",
-                    user = known.user
+                    room = names::id(room.as_str()),
+                    user = shown(&known.user),
                 );
                 tell_operator(room, format!("identity-changed/{}/{now}", known.user), words)
             }
             Telling::Summary => {
                 let words = format!(
-                    "More identities than these change in {room}, or the same ones again and again. They are not told one \
-                     by one: `sealbridge trust list` shows them."
+                    "More identities than these change in {}, or the same ones again and again. They are not told one \
+                     by one: `sealbridge trust list` shows them.",
+                    names::id(room.as_str())
                 );
                 tell_operator(room, format!("identity-changed-more/{room}/{today}"), words)
             }
@@ -344,8 +348,10 @@ pub(crate) async fn begin(core: &Core, engine: &Engine, room: &RoomId) -> Result
 /// Everybody who is in a room, or invited.
 pub(crate) async fn audience(core: &Core, of: &ConversationId) -> Result<Option<Audience>, DeliveryError> {
     let Ok(room) = RoomId::parse(of.as_str()) else { return Ok(None) };
-    let people = core.rooms.look(&room, |facts| facts.is_joined().then(|| std::sync::Arc::clone(&facts.people)));
-    let Some(people) = people.flatten() else { return Ok(None) };
+    let looked = core
+        .rooms
+        .look(&room, |facts| facts.is_joined().then(|| (std::sync::Arc::clone(&facts.people), facts.is_open())));
+    let Some((people, open)) = looked.flatten() else { return Ok(None) };
     let engine = core.engine_or_later()?;
     begin(core, engine, &room).await?;
     let is_there = |who: &PersonId| people.joined.keys().any(|user| user.as_str() == who.as_str());
@@ -363,7 +369,7 @@ pub(crate) async fn audience(core: &Core, of: &ConversationId) -> Result<Option<
         core.observe(&known);
         members.push(member(core, of, &known, name, is_in));
     }
-    Ok(Some(Audience { members, turn: core.book.turn(of), chooses: true }))
+    Ok(Some(Audience { members, turn: core.book.turn(of), chooses: true, open }))
 }
 
 fn member(core: &Core, of: &ConversationId, known: &Person, name: Option<String>, is_in: bool) -> Member {

@@ -195,7 +195,7 @@ impl Core {
                 recipients.names().map(reads).collect()
             }
         };
-        Some(Audience { members, turn: 0, chooses: true })
+        Some(Audience { members, turn: 0, chooses: true, open: false })
     }
 }
 

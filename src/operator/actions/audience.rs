@@ -96,6 +96,11 @@ pub(super) async fn show(host: &dyn Host, of: &Place, from: Option<&Address>) ->
         words.push_str(&format!("{}{name_of}\n", title(at, from)));
         match transport.common().audience(&at.conversation).await {
             Ok(Some(audience)) => {
+                if audience.open {
+                    words
+                        .push_str("  its history is open: anybody can see who writes here and when, though not what\n");
+                    lines.push(serde_json::json!({ "link": name, "at": at.to_string(), "open": true }));
+                }
                 let more = audience.members.len().saturating_sub(SHOWN).min(from.map_or(0, |_| usize::MAX));
                 for (place, member) in audience.members.into_iter().enumerate() {
                     if place < SHOWN || from.is_none() {

@@ -124,6 +124,8 @@ pub struct Audience {
     pub turn: u64,
     /// The network lets us choose who of a conversation gets a message. If not, all of it waits while somebody is new.
     pub chooses: bool,
+    /// Anybody who finds the conversation can see who writes there and when, though not what.
+    pub open: bool,
 }
 
 impl Audience {

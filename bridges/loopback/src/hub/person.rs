@@ -49,6 +49,12 @@ impl LoopbackPerson {
         Self { hub: hub.clone(), id, name: name.to_owned(), screen }
     }
 
+    /// The same person, who calls themselves so.
+    #[must_use]
+    pub fn called(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self.clone() }
+    }
+
     /// As the network proves them.
     #[must_use]
     pub fn id(&self) -> &PersonId {

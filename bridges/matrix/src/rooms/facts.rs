@@ -209,6 +209,11 @@ impl Facts {
         None
     }
 
+    /// Whoever finds it sees what is in clear there: who writes, and when.
+    pub(crate) fn is_open(&self) -> bool {
+        self.history.as_deref() == Some("world_readable")
+    }
+
     /// Takes in what `m.room.encryption` says, or that it says nothing.
     pub(crate) fn apply_encryption(&mut self, content: &Value) -> Option<Change> {
         let megolm = content.get("algorithm").and_then(Value::as_str) == Some(MEGOLM);
