@@ -12,6 +12,7 @@ use sealbridge_contract::{
     Clock, Context, ConversationId, DeliveryError, Fatal, Inbox, NotAccepted, PersonId, RemoteId, Spool,
     audience::Book,
     inbox::{AccountStore, Audience, Incident},
+    names,
     transport::{Health, StoreKey},
 };
 use serde_json::value::RawValue;
@@ -97,6 +98,8 @@ pub(crate) struct Signals {
     steps: mpsc::UnboundedSender<(OwnedRoomId, Box<RawValue>)>,
     /// Steps of verifications seen in rooms. Held by the one task that takes them in.
     pub(crate) observed: AsyncMutex<mpsc::UnboundedReceiver<(OwnedRoomId, Box<RawValue>)>>,
+    /// So many of them were not taken in yet.
+    unobserved: watch::Sender<usize>,
 }
 
 /// Why events that wait may be readable now.
@@ -121,7 +124,22 @@ impl Default for Signals {
         let moved = AsyncMutex::new(moved);
         let [gaps, invites, verifications, fetch] = std::array::from_fn(|_| Notify::new());
         let (heard, observed, told) = (AsyncMutex::new(heard), AsyncMutex::new(observed), AsyncMutex::new(told));
-        Self { gaps, invites, verifications, fetch, news, heard, telling, told, moves, moved, steps, observed }
+        let unobserved = watch::Sender::new(0);
+        Self {
+            gaps,
+            invites,
+            verifications,
+            fetch,
+            news,
+            heard,
+            telling,
+            told,
+            moves,
+            moved,
+            steps,
+            observed,
+            unobserved,
+        }
     }
 }
 
@@ -147,8 +165,28 @@ impl Signals {
 
     pub(crate) fn observe(&self, steps: impl IntoIterator<Item = (OwnedRoomId, Box<RawValue>)>) {
         for step in steps {
+            self.unobserved.send_modify(|count| *count += 1);
             let _ = self.steps.send(step);
         }
+    }
+
+    /// One of those steps is taken in until this is dropped; then it was, or never will be.
+    pub(crate) fn observing(&self) -> Observing<'_> {
+        Observing(&self.unobserved)
+    }
+
+    /// Waits until every step that came so far was taken in.
+    pub(crate) async fn all_observed(&self) {
+        // The sender lives as long as we do.
+        let _ = self.unobserved.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+pub(crate) struct Observing<'a>(&'a watch::Sender<usize>);
+
+impl Drop for Observing<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 
@@ -273,6 +311,11 @@ impl Core {
         self.note(|health| health.connected = online);
     }
 
+    /// Whether the homeserver answers, and when that changes.
+    pub(crate) fn online(&self) -> watch::Receiver<bool> {
+        self.online.subscribe()
+    }
+
     /// Waits a moment for the homeserver to answer. What is sent while it does not would be in doubt.
     pub(crate) async fn is_online(&self, patience: Duration) -> bool {
         let mut online = self.online.subscribe();
@@ -360,11 +403,17 @@ pub(crate) fn conversation(room: &RoomId) -> ConversationId {
     ConversationId::new(room.as_str())
 }
 
+/// Who somebody is, as it stands in a sentence of ours. An id is what its homeserver made it.
+pub(crate) fn shown(user: &UserId) -> String {
+    names::id(user.as_str())
+}
+
 /// Why somebody's messages do not cross, for those who can change it.
 fn distrusted(room: &RoomId, user: &UserId) -> Incident {
     let words = format!(
-        "Messages of {user} are not carried, and they can't read what the bridge sends: their device is not verified by \
-         themselves. They can do that in their client's security settings."
+        "Messages of {} are not carried, and they can't read what the bridge sends: their device is not verified by \
+         themselves. They can do that in their client's security settings.",
+        shown(user)
     );
     tell_room(room, format!("not-trusted/{user}"), words)
 }

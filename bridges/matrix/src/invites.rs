@@ -20,7 +20,7 @@ use serde_json::Value;
 use tracing::{debug, info, warn};
 
 use crate::{
-    core::{Core, fatal_http, fatal_journal, tell_operator, track},
+    core::{Core, fatal_http, fatal_journal, shown, tell_operator, track},
     engine::{Class, DECLINING, HttpError, HttpErrorKind, LEAVING, is_name},
     notices::Telling,
     rooms::Membership,
@@ -112,7 +112,7 @@ async fn decline(core: &Core, room: &RoomId, by: Option<&OwnedUserId>) -> Result
         debug!(%error, "A declined invitation is not forgotten by the homeserver.");
     }
     core.rooms.forget(&core.store, room).await?;
-    let who = by.map_or("Somebody", |by| by.as_str());
+    let who = by.map_or_else(|| "Somebody".to_owned(), |by| shown(by));
     let now = core.clock.now();
     match core.notices.next("invitations", now) {
         Telling::Each => core.signals.tell_people(tell_operator(
@@ -169,6 +169,7 @@ async fn join(
         Err(error) if matches!(error.kind, HttpErrorKind::Client { status: 403 | 404, .. }) => {
             // The invitation was taken back, or we were banned.
             warn!(%error, "An invitation does not hold any more.");
+            let by = shown(by);
             let words = format!("{by} invited the bridge to a room, and its homeserver does not let it in.");
             let told = tell_operator(room, "not-let-in", words);
             inbox.accept(Batch { incidents: vec![told], ..Batch::default() }).await?;

@@ -6,17 +6,18 @@ use std::{
     time::Duration,
 };
 
-use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::{OwnedUserId, RoomId, UserId};
 use sealbridge_contract::{
     Fatal, Inbox, NotAccepted, PersonId, Timestamp,
     inbox::{Batch, Incident, Resolution, Waiting, WaitingFor},
 };
 use serde_json::value::RawValue;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 use tracing::{debug, info, warn};
 
 use crate::{
-    core::{Core, News, conversation, fatal_journal, tell_room},
+    core::{Core, News, conversation, fatal_journal, shown, tell_room},
+    doubts::{Doubts, Session},
     engine::{Distrust, Engine, message_position},
     reading::{self, Read, Waits},
 };
@@ -37,11 +38,14 @@ const TICK: Duration = Duration::from_secs(15);
 /// How often everything that waits is tried once more, whatever the news.
 const SWEEP: Duration = Duration::from_secs(120);
 
-type Session = (OwnedRoomId, String);
-
-/// Sessions whose key is missing, and when the backup is asked for it next.
+/// What events wait for.
 #[derive(Debug, Default)]
-struct Missing(BTreeMap<Session, Asking>);
+struct Missing {
+    /// Sessions whose key is missing, and when the backup is asked for it next.
+    keys: BTreeMap<Session, Asking>,
+    /// Events whose key is known as somebody else's.
+    doubts: Doubts,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Asking {
@@ -53,19 +57,32 @@ struct Asking {
 pub(crate) async fn read_late(core: &Arc<Core>, engine: &Engine, inbox: &Inbox) -> Result<(), Fatal> {
     let mut heard = core.signals.heard.lock().await;
     let mut missing = Missing::default();
+    let mut online = core.online();
     let mut asking = JoinSet::new();
     survived(retry(core, inbox, WaitingFor::default(), &mut missing).await)?;
     let mut tick = tokio::time::interval(TICK);
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         let mut news = BTreeSet::new();
+        missing.doubts.hears(*online.borrow_and_update(), Instant::now());
         tokio::select! {
             one = heard.recv() => news.extend(one),
             _ = tick.tick() => {}
             // A place is free for the next; what was found is news.
             Some(_) = asking.join_next() => {}
             // News that came while the journal was full, and what an operator put back, is found here.
-            _ = sweep.tick() => survived(retry(core, inbox, WaitingFor::default(), &mut missing).await)?,
+            _ = sweep.tick() => {
+                let swept = retry(core, inbox, WaitingFor::default(), &mut missing).await;
+                if swept.is_ok() {
+                    missing.doubts.tried();
+                }
+                survived(swept)?;
+            }
+            Ok(()) = online.changed() => {}
+            () = missing.doubts.next() => {
+                let sessions = missing.doubts.over(Instant::now()).into_iter();
+                news.extend(sessions.map(|(room, session_id)| News::Session { room, session_id }));
+            }
         }
         while let Ok(more) = heard.try_recv() {
             news.insert(more);
@@ -169,11 +186,18 @@ async fn retry_one(core: &Core, inbox: &Inbox, waiting: Waiting, missing: &mut M
         }
         Read::Echo { .. } | Read::Plaintext { .. } | Read::Nothing => Resolution::NotForUs,
     };
+    let event = doubted(&waiting);
     inbox.resolve(waiting.id, resolution).await?;
+    missing.doubts.forget(event);
     if let Some(session) = session {
-        missing.0.remove(&session);
+        missing.keys.remove(&session);
     }
     Ok(Tried::Other)
+}
+
+/// What doubts know an event by.
+fn doubted(waiting: &Waiting) -> (i64, i64) {
+    (waiting.id, waiting.since.0)
 }
 
 async fn still(
@@ -184,17 +208,28 @@ async fn still(
     waits: Waits,
     missing: &mut Missing,
 ) -> Result<(), NotAccepted> {
-    match waits.distrusted {
+    let now = core.clock.now();
+    let session = || (room.to_owned(), waits.session.clone());
+    if waits.at_most.is_none() {
+        missing.doubts.forget(doubted(waiting));
+    }
+    match (waits.distrusted, waits.at_most) {
+        (_, Some(at_most)) => {
+            if missing.doubts.is_over(doubted(waiting), session(), at_most, Instant::now()) {
+                inbox.resolve(waiting.id, Resolution::Refused { reason: waits.reason }).await?;
+                missing.doubts.forget(doubted(waiting));
+                return Ok(());
+            }
+        }
         // The sender's devices could not be read yet.
-        Some(_) if waits.holds_sender => {}
-        Some(Distrust::IdentityChanged) => {
+        (Some(_), None) if waits.holds_sender => {}
+        (Some(Distrust::IdentityChanged), None) => {
             let incidents = vec![identity_changed(room, &waits.sender)];
             inbox.accept(Batch { incidents, ..Batch::default() }).await?;
         }
-        Some(_) => core.tell_distrust(room, &waits.sender),
-        None => {
-            let now = core.clock.now();
-            missing.0.entry((room.to_owned(), waits.session.clone())).or_insert(Asking { times: 0, next: now });
+        (Some(_), None) => core.tell_distrust(room, &waits.sender),
+        (None, None) => {
+            missing.keys.entry(session()).or_insert(Asking { times: 0, next: now });
         }
     }
     let still = Resolution::Still { hint: waits.hint(), reason: waits.reason, holds_sender: waits.holds_sender };
@@ -203,8 +238,9 @@ async fn still(
 
 fn identity_changed(room: &RoomId, sender: &UserId) -> Incident {
     let words = format!(
-        "Messages of {sender} are not carried: their identity is another than the one that was known. Whoever runs the \
-         bridge was told, and can compare it with them."
+        "Messages of {} are not carried: their identity is another than the one that was known. Whoever runs the \
+         bridge was told, and can compare it with them.",
+        shown(sender)
     );
     tell_room(room, format!("another-identity/{sender}"), words)
 }
@@ -219,7 +255,7 @@ async fn ask_backup(
 ) -> Result<(), NotAccepted> {
     let now = core.clock.now();
     let due: Vec<Session> = missing
-        .0
+        .keys
         .iter()
         .filter(|(_, asking)| asking.next.has_come(now, LONGEST_PAUSE))
         .map(|(session, _)| session.clone())
@@ -232,10 +268,10 @@ async fn ask_backup(
         let hint = Some(reading::session_hint(&id));
         let filter = WaitingFor { conversation: Some(conversation(&room)), hint, ..WaitingFor::default() };
         if inbox.waiting(filter, i64::MIN, 1).await?.is_empty() {
-            missing.0.remove(&session);
+            missing.keys.remove(&session);
             continue;
         }
-        if let Some(times) = missing.0.get_mut(&session) {
+        if let Some(times) = missing.keys.get_mut(&session) {
             times.times += 1;
             let pause = BACKUP_PAUSES.get(times.times).or(BACKUP_PAUSES.last());
             times.next = now.plus(pause.copied().unwrap_or_default());

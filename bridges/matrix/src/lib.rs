@@ -23,6 +23,7 @@ pub mod config;
 mod core;
 mod deeds;
 mod direct;
+mod doubts;
 mod doctor;
 pub mod engine;
 mod ephemeral;

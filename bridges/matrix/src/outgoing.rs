@@ -11,7 +11,7 @@ use serde_json::{Value, value::RawValue};
 use tracing::{debug, instrument, warn};
 
 use crate::{
-    core::{Core, tell_operator},
+    core::{Core, shown, tell_operator},
     deeds,
     engine::{
         Audience, Class, DeviceFacts, EncryptError, EncryptedContent, HttpError, HttpErrorKind, PrepareError,
@@ -249,11 +249,8 @@ fn prepare_error(core: &Core, room: &RoomId, error: &PrepareError) -> DeliveryEr
             http_error(error)
         }
         PrepareError::VerifiedUserChanged(users) => {
+            let cause = others_than_verified(users);
             let users = users.iter().map(|user| user.as_str()).collect::<Vec<_>>().join(", ");
-            let cause = format!(
-                "the identity of {users} is another than the one that was verified; verify them again with \
-                 `sealbridge verify`"
-            );
             let words = format!("Nothing is sent to a room: {cause}.");
             core.signals.tell_people(tell_operator(room, format!("identity-changed/{users}"), words));
             DeliveryError::retry_after(Duration::from_secs(60), cause)
@@ -266,6 +263,13 @@ fn prepare_error(core: &Core, room: &RoomId, error: &PrepareError) -> DeliveryEr
         }
         error => DeliveryError::retry(error.to_string()),
     }
+}
+
+fn others_than_verified(users: &[OwnedUserId]) -> String {
+    let users = users.iter().map(|user| shown(user)).collect::<Vec<_>>().join(", ");
+    format!(
+        "the identity of {users} is another than the one that was verified; verify them again with `sealbridge verify`"
+    )
 }
 
 /// A homeserver that limits key traffic limits the account.
@@ -320,4 +324,16 @@ pub(crate) async fn send_step(
 
 fn put_or_later(error: &HttpError) -> DeliveryError {
     if error.is_transient() { http_error(error) } else { DeliveryError::give_up(error.to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn id_of_whoever_changed_says_nothing_in_our_name() {
+        let odd = OwnedUserId::try_from("@a is safe. \"b:x").expect("homeservers have made such ids");
+        let words = others_than_verified(&[odd]);
+        assert!(!words.contains("is safe") && !words.contains('"'), "{words}");
+    }
 }

@@ -1,5 +1,7 @@
 //! One event of a room's timeline → what it is to us.
 
+use std::time::Duration;
+
 use ruma::{OwnedUserId, RoomId, UserId};
 use sealbridge_contract::{
     Cleartext, DeliveryId, Kind, PersonId, RemoteId, SenderTrust, Timestamp,
@@ -10,11 +12,14 @@ use tracing::{debug, warn};
 
 use crate::{
     core::Core,
-    engine::{DecryptError, Decrypted, Distrust, EngineError, Position, SenderProof},
+    engine::{Claim, DecryptError, Decrypted, Distrust, EngineError, Position, SenderProof},
     event::{Envelope, is_verification, timestamp},
     rooms::{Appearance, People},
     translate::{self, Needs},
 };
+
+/// So long a message waits whose key is known as somebody else's, for the same key from whoever sent it.
+const DOUBTED: Duration = Duration::from_secs(20);
 
 /// What an event is to us.
 pub(crate) enum Read {
@@ -60,6 +65,8 @@ pub(crate) struct Waits {
     pub(crate) key_missing: bool,
     /// It waits for the sender's trust, not for a key.
     pub(crate) distrusted: Option<Distrust>,
+    /// After so long of a homeserver that answers it is refused.
+    pub(crate) at_most: Option<Duration>,
 }
 
 impl Waits {
@@ -171,7 +178,8 @@ pub(crate) async fn open(core: &Core, room: &RoomId, raw: &RawValue) -> Result<R
             unread(core, event, DecryptError::NotTrusted { position, why, stale: false }).map(Err)
         }
         Ok(mut decrypted) => {
-            let behind = core.identity_behind(engine, room, &decrypted.position.session_id).await?;
+            let behind =
+                core.identity_behind(engine, room, &decrypted.position.session_id, decrypted.claim.as_ref()).await?;
             // A homeserver may have shown another identity for as long as it took for the key to be taken from it.
             if core.is_of_another(&event.sender, behind.as_deref()) {
                 let (position, why) = (decrypted.position, Distrust::IdentityChanged);
@@ -220,7 +228,7 @@ impl Opened {
 
     /// What is handed in for it.
     pub(crate) fn incoming(&self, room: &RoomId, message: Cleartext) -> Incoming {
-        let once = self.decrypted.as_ref().map(|decrypted| once(room, &decrypted.position));
+        let once = self.decrypted.as_ref().map(|decrypted| once(room, &decrypted.position, decrypted.claim.as_ref()));
         let identity = self.decrypted.as_ref().and_then(|decrypted| decrypted.identity.clone());
         Incoming { id: self.id.clone(), message, trust: self.trust(), identity, once }
     }
@@ -302,7 +310,12 @@ async fn which_delivery(
     let trust = crate::engine::SenderTrust { unsigned_devices: true, backup_keys: true };
     match core.engine().ok_or(None)?.decrypt(room, raw, trust).await {
         Ok(decrypted) => Ok(translate::delivery(&decrypted.content)),
-        Err(DecryptError::MissingKey { position, .. }) => Err(Some(position.session_id)),
+        // Of what somebody else handed in, too, the backup may have our own.
+        Err(
+            DecryptError::MissingKey { position, .. }
+            | DecryptError::UnknownIndex { position }
+            | DecryptError::SpoofedSender { position },
+        ) => Err(Some(position.session_id)),
         Err(_) => Err(None),
     }
 }
@@ -312,28 +325,35 @@ fn unread(core: &Core, event: Envelope, error: DecryptError) -> Result<Read, Eng
     let key_missing = matches!(error, DecryptError::MissingKey { .. });
     let wait = |session: String, reason: String, holds_sender: bool, distrusted| {
         let (id, sender) = (id.clone(), event.sender.clone());
-        Read::Unreadable(Waits { id, sender, session, reason, holds_sender, key_missing, distrusted })
+        Waits { id, sender, session, reason, holds_sender, key_missing, distrusted, at_most: None }
     };
     let reason = error.to_string();
     Ok(match error {
-        DecryptError::MissingKey { position, withheld: None } => wait(position.session_id, reason, true, None),
+        DecryptError::MissingKey { position, withheld: None } => {
+            Read::Unreadable(wait(position.session_id, reason, true, None))
+        }
         // Its sender has said that the key won't come by itself.
         DecryptError::MissingKey { position, withheld: Some(code) } => {
             let reason = format!("its sender withheld the key: {}", sealbridge_contract::names::own(&code));
-            wait(position.session_id, reason, false, None)
+            Read::Unreadable(wait(position.session_id, reason, false, None))
         }
-        DecryptError::UnknownIndex { position } => wait(position.session_id, reason, true, None),
+        DecryptError::UnknownIndex { position } => Read::Unreadable(wait(position.session_id, reason, true, None)),
+        // Somebody else handed in the key first, and its maker's own may be on its way.
+        DecryptError::SpoofedSender { position } => {
+            let waits = wait(position.session_id, reason, false, None);
+            Read::Unreadable(Waits { at_most: Some(DOUBTED), ..waits })
+        }
         DecryptError::NotTrusted { why: Distrust::NotProven, .. } => {
             let reason = "nobody can tell who wrote it: its key came from a backup".into();
             Read::Refused { id, sender: PersonId::new(event.sender.as_str()), reason }
         }
         DecryptError::NotTrusted { position, why, stale } => {
             // Devices that were not read yet may turn out in order within the second.
-            wait(position.session_id, reason, stale, Some(why))
+            Read::Unreadable(wait(position.session_id, reason, stale, Some(why)))
         }
         DecryptError::Engine(EngineError::Panicked) => {
             let session = event.content.get("session_id").and_then(Value::as_str).unwrap_or_default();
-            wait(session.to_owned(), reason, false, None)
+            Read::Unreadable(wait(session.to_owned(), reason, false, None))
         }
         DecryptError::Engine(error) => return Err(error),
         error => {
@@ -344,7 +364,14 @@ fn unread(core: &Core, event: Envelope, error: DecryptError) -> Result<Read, Eng
 }
 
 /// What no two messages share: two events with this value are a replay.
-fn once(room: &RoomId, position: &Position) -> Once {
-    let series = [room.as_str(), "\0", &position.session_id, "\0"].concat().into_bytes();
+///
+/// A member who hands in another's key as their own can send that one's words under their own name, too. These are other
+/// messages then, so that they don't make the true ones a replay.
+fn once(room: &RoomId, position: &Position, claim: Option<&Claim>) -> Once {
+    let mut series = [room.as_str(), "\0", &position.session_id, "\0"].concat();
+    if let Some(claim) = claim {
+        series.extend([claim.device_key.as_str(), "\0"]);
+    }
+    let series = series.into_bytes();
     Once { series, index: position.message_index.into() }
 }

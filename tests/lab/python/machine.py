@@ -87,6 +87,11 @@ class Machine(OlmMachine):
         self.kept_from = {}
         self.kept = defaultdict(dict)
         self.first_keys = {}
+        self.brought = {}
+
+    async def _receive_room_key(self, evt):
+        self.brought[evt.content.session_id] = evt.content
+        await super()._receive_room_key(evt)
 
     async def _new_outbound_group_session(self, room_id):
         session = await super()._new_outbound_group_session(room_id)

@@ -372,6 +372,47 @@ class MautrixPerson(Person):
             await self.machine.send_encrypted_to_device(device, EventType.FORWARDED_ROOM_KEY, content)
         return {"devices": len(devices)}
 
+    async def do_pass_off_key(self, room, event_id, user):
+        """Hands the key of somebody else's event to somebody's devices, as the own."""
+        raw = (await self.do_raw_event(room, event_id))["event"]
+        content = self.machine.brought[raw["content"]["session_id"]]
+        devices = (await self.machine._fetch_keys([user], include_untracked=True))[user]
+        for device in devices.values():
+            await self.machine.send_encrypted_to_device(device, EventType.ROOM_KEY, content)
+        return {"devices": len(devices)}
+
+    async def do_pass_off_made_up(self, room, event_id, user, count):
+        """The same, under the keys of so many devices that there are not."""
+        raw = (await self.do_raw_event(room, event_id))["event"]
+        content = self.machine.brought[raw["content"]["session_id"]].serialize()
+        devices = (await self.machine._fetch_keys([user], include_untracked=True))[user]
+        for device in devices.values():
+            for _ in range(count):
+                await self.send_as_nothing(device, user, content)
+
+    async def send_as_nothing(self, device, user, content):
+        wanted = {"one_time_keys": {user: {device.device_id: "signed_curve25519"}}}
+        claimed = await self.http.request("POST", "/_matrix/client/v3/keys/claim", wanted)
+        (once,) = claimed["one_time_keys"][user][device.device_id].values()
+        account = olm.Account()
+        session = olm.OutboundSession(account, device.identity_key, once["key"])
+        words = {
+            "type": "m.room_key",
+            "content": content,
+            "sender": self.user_id,
+            "recipient": user,
+            "recipient_keys": {"ed25519": device.signing_key},
+            "keys": {"ed25519": account.identity_keys["ed25519"]},
+        }
+        sealed = {"type": 0, "body": session.encrypt(json.dumps(words)).ciphertext}
+        body = {
+            "algorithm": "m.olm.v1.curve25519-aes-sha2",
+            "sender_key": account.identity_keys["curve25519"],
+            "ciphertext": {device.identity_key: sealed},
+        }
+        path = f"/_matrix/client/v3/sendToDevice/m.room.encrypted/{self.next_transaction()}"
+        await self.http.request("PUT", path, {"messages": {user: {device.device_id: body}}})
+
     async def do_send_file(
         self,
         room,

@@ -10,7 +10,7 @@ use ruma::{
 };
 use tracing::{info, instrument};
 
-use super::{Class, Engine, EngineError, Flushed, HttpError, error::contained, http::is_name};
+use super::{Class, Engine, EngineError, Flushed, HttpError, error::contained, http::is_name, keystore::importing};
 
 /// A flush uploads at most this many batches of 100 keys, so that other traffic is not held up.
 const BATCHES: usize = 5;
@@ -68,7 +68,7 @@ impl Engine {
         let exported = ExportedRoomKey::from_backed_up_room_key(room.to_owned(), session_id.to_owned(), session);
         let import = self.machine().store().import_room_keys(vec![exported], Some(&version), |_, _| {});
         let _turn = self.turn().await?;
-        let imported = contained(import).await??;
+        let imported = contained(importing(import)).await??;
         Ok(imported.imported_count > 0)
     }
 

@@ -38,6 +38,7 @@ pub use self::{
         Watch, retrying,
     },
     identity::{IdentityError, OwnState},
+    keystore::Claim,
     lane::{EncryptError, EncryptedContent, Lane, PrepareError, Ready, RoomSettings},
     machine::{Engine, OpenError, StoreKey},
     outgoing::{Flushed, InRoomStep, Traffic},

@@ -132,7 +132,7 @@ impl Engine {
         };
         if head.kind.starts_with("m.key.verification.") {
             fed.verification = true;
-            self.inner.watched.note(head.sender);
+            self.watch(head.sender);
         } else if head.kind == "m.room_key.withheld"
             && let Ok(notice) = serde_json::from_str::<WithheldNotice>(raw.json().get())
         {

@@ -81,7 +81,7 @@ async fn spoofed_sender_is_refused_however_lenient_the_trust() -> Outcome {
         bob.trust.unsigned_devices = unsigned_devices;
         bob.trust.backup_keys = backup_keys;
         let result = bob.engine.decrypt(&room, &forged, bob.trust).await;
-        assert!(matches!(result, Err(DecryptError::SpoofedSender)), "{result:?}");
+        assert!(matches!(result, Err(DecryptError::SpoofedSender { .. })), "{result:?}");
     }
     let elsewhere = alice.room_with(&[&bob]).await?;
     let result = bob.engine.decrypt(&elsewhere, &seen[0].event, bob.trust).await;

@@ -1,11 +1,11 @@
-//! Room keys that somebody hands on who was not asked.
+//! Room keys that somebody hands on who was not asked, or hands in as their own.
 
 use anyhow::{Result, ensure};
 use sealbridge_lab::{Lab, Person};
 use serde_json::json;
 
 use crate::{
-    bot::{SOON, until},
+    bot::{Bot, SOON, until},
     losses::Scene,
 };
 
@@ -47,5 +47,101 @@ async fn room_key_that_somebody_else_hands_on_unasked_opens_nothing() -> Result<
 
     carol.share_key(&room).await?;
     bot.hears("not for the bridge").await?;
+    running.stop().await
+}
+
+/// Carol comes and says something whose key Bob gets and the bridge does not. Gives her, and what her message is called.
+async fn speaks_without_the_bridge(lab: &Lab, scene: &Scene) -> Result<(Person, String)> {
+    let Scene { bob, bot, room, .. } = scene;
+    let carol = Person::new_on(&lab.a, "carol").await?;
+    comes(bob, room, &carol).await?;
+    bob.wait_member(room, carol.user_id(), "join", SOON).await?;
+    carol.wait_member(room, carol.user_id(), "join", SOON).await?;
+    carol.withhold(room, &[&bot.user.id], false).await?;
+    let first = carol.send(room, "mine").await?;
+    bob.wait_for(|it| it.body == "mine", SOON).await?;
+    Ok((carol, first))
+}
+
+/// Bob says something under a key of his own. What he sent to the bridge before has come when that is heard.
+async fn says_his_own(bob: &Person, bot: &Bot, room: &str) -> Result<()> {
+    bob.new_session(room).await?;
+    bob.send(room, "his own").await?;
+    bot.hears("his own").await.map(drop)
+}
+
+#[tokio::test]
+async fn room_key_that_somebody_handed_in_as_their_own_before_its_maker_did_reads_what_its_maker_says() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let scene = Scene::set(lab, json!({})).await?;
+    let (carol, first) = speaks_without_the_bridge(lab, &scene).await?;
+    let Scene { bob, bot, running, room, proxy: _proxy } = scene;
+    ensure!(bob.pass_off_key(&room, &first, &bot.user.id).await? >= 1);
+    says_his_own(&bob, &bot, &room).await?;
+    assert_eq!(bot.heard(), ["his own"]);
+    assert_eq!(bot.intake.still_waiting(), 1, "it waits for its author");
+
+    // With the same key as before: its maker hands it in now, too.
+    carol.share_key(&room).await?;
+    bot.hears("mine").await?;
+    carol.send(&room, "mine again").await?;
+    bot.hears("mine again").await?;
+    assert_eq!(bot.intake.refused(), []);
+    let authors: Vec<_> = bot.intake.accepted().iter().map(|one| one.author.as_str().to_owned()).collect();
+    assert_eq!(authors, [bob.user_id(), carol.user_id(), carol.user_id()]);
+    running.stop().await
+}
+
+#[tokio::test]
+async fn nobody_is_shut_out_or_accused_by_a_member_who_makes_up_devices() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let scene = Scene::set(lab, json!({})).await?;
+    let (carol, first) = speaks_without_the_bridge(lab, &scene).await?;
+    let Scene { bob, bot, running, room, proxy: _proxy } = scene;
+    bob.pass_off_key_by_made_up_devices(&room, &first, &bot.user.id, 33).await?;
+    says_his_own(&bob, &bot, &room).await?;
+    assert_eq!(bot.intake.still_waiting(), 1, "it waits for its author");
+
+    carol.share_key(&room).await?;
+    bot.hears("mine").await?;
+    carol.send(&room, "mine again").await?;
+    bot.hears("mine again").await?;
+    assert_eq!((bot.intake.refused(), bot.intake.still_waiting()), (vec![], 0));
+    let told: Vec<_> = bot.intake.incidents().into_iter().map(|told| told.topic).collect();
+    ensure!(!told.iter().any(|topic| topic.contains(carol.user_id())), "{told:?}");
+    running.stop().await
+}
+
+#[tokio::test]
+async fn message_that_waited_long_for_its_key_still_waits_for_its_senders_own_when_another_hands_it_in() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let scene = Scene::set(lab, json!({})).await?;
+    let (carol, first) = speaks_without_the_bridge(lab, &scene).await?;
+    let Scene { bob, bot, running, room, proxy: _proxy } = scene;
+    until(|| (bot.intake.still_waiting() == 1).then_some(())).await?;
+    bot.clock.shift(60_000);
+    ensure!(bob.pass_off_key(&room, &first, &bot.user.id).await? >= 1);
+    says_his_own(&bob, &bot, &room).await?;
+
+    carol.share_key(&room).await?;
+    bot.hears("mine").await?;
+    assert_eq!(bot.intake.refused(), []);
+    running.stop().await
+}
+
+#[tokio::test]
+async fn time_in_which_nobody_listened_is_not_waited_for_the_senders_own_key() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let scene = Scene::set(lab, json!({})).await?;
+    let (carol, first) = speaks_without_the_bridge(lab, &scene).await?;
+    let Scene { bob, bot, running, room, proxy: _proxy } = scene;
+    ensure!(bob.pass_off_key(&room, &first, &bot.user.id).await? >= 1);
+    says_his_own(&bob, &bot, &room).await?;
+    running.stop().await?;
+    bot.clock.shift(30_000);
+    carol.share_key(&room).await?;
+    let running = bot.start().await?;
+    bot.hears("mine").await?;
+    assert_eq!(bot.intake.refused(), []);
     running.stop().await
 }

@@ -275,6 +275,67 @@ async fn emptied_encryption_holds_the_room_and_speaks_again_after() -> Result<()
     running.stop().await
 }
 
+/// Synapse takes the redaction, and shows the room's encryption without an algorithm from then on.
+#[tokio::test]
+async fn room_whose_encryption_was_redacted_gets_nothing_in_clear() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
+    let megolm = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
+    let encrypts = bob.send_state(&room, "m.room.encryption", "", megolm).await?;
+    bob.send(&room, "before").await?;
+    bot.hears("before").await?;
+    bob.redact(&room, &encrypts).await?;
+    assert_eq!(bob.state(&room, "m.room.encryption", "").await?, json!({}));
+    bob.send(&room, "after").await?;
+    bot.hears("after").await?;
+    proxy.record();
+    running.says(&room, "as ever").await?;
+    // A bridge that begins anew, and reads the room anew, is of the same mind.
+    running.kill().await;
+    let running = bot.start().await?;
+    running.says(&room, "again").await?;
+    for words in ["Ann: as ever", "Ann: again"] {
+        let heard = bob.wait_for(|it| it.body == words, SOON).await?;
+        assert!(heard.encrypted, "{heard:?}");
+    }
+    let sent: Vec<_> = proxy.take_seen().into_iter().filter(|it| it.path.contains("/send/")).collect();
+    assert!(sent.len() >= 2 && sent.iter().all(|it| it.path.contains("/send/m.room.encrypted/")), "{sent:?}");
+    running.stop().await
+}
+
+/// A server, or whoever may, opens a room's history: what can be seen is who writes, and the audience says so.
+#[tokio::test]
+async fn room_whose_history_is_opened_to_the_world_shows_it_no_words_and_no_keys() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy } = Scene::set(lab, json!({})).await?;
+    let eve = Person::new_on(&lab.a, "eve").await?;
+    let conversation = ConversationId::new(room.as_str());
+    let audience = running.matrix.audience(&conversation).await?.context("It has an audience")?;
+    assert!(!audience.open);
+    bob.send_state(&room, "m.room.history_visibility", "", json!({ "history_visibility": "world_readable" })).await?;
+    bob.send(&room, "open").await?;
+    bot.hears("open").await?;
+    let begun = std::time::Instant::now();
+    while !running.matrix.audience(&conversation).await?.context("It has an audience")?.open {
+        anyhow::ensure!(begun.elapsed() < SOON, "the audience does not say so");
+        tokio::task::yield_now().await;
+    }
+    proxy.record();
+    running.says(&room, "not for the world").await?;
+    bob.wait_for(|it| it.body == "Ann: not for the world", SOON).await?;
+    // She is in no room of ours, and reads it as the world does.
+    let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=100");
+    let (_, seen) = eve.http("GET", &path, None).await?;
+    let seen = seen["chunk"].as_array().context("She sees it")?;
+    let ours: Vec<_> = seen.iter().filter(|it| it["sender"] == *bot.user.id && it["type"] != "m.room.member").collect();
+    assert!(!ours.is_empty() && ours.iter().all(|it| is_encrypted(it)), "{ours:?}");
+    for sent in proxy.take_seen() {
+        let text = format!("{} {}", sent.path, String::from_utf8_lossy(&sent.body));
+        assert!(!text.contains("not for the world") && !text.contains(eve.user_id()), "{}", sent.path);
+    }
+    running.stop().await
+}
+
 #[tokio::test]
 async fn muted_bridge_holds_the_room_and_goes_on_by_itself() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
@@ -376,5 +437,33 @@ async fn message_refused_on_trust_crosses_once_its_sender_has_signed() -> Result
     assert!(bot.heard().is_empty());
     bob.cross_sign().await?;
     bot.hears("signed later").await?;
+    running.stop().await
+}
+
+#[tokio::test]
+async fn id_of_a_stranger_says_nothing_in_our_name() -> Result<()> {
+    const ID: &str = "@ann was let in.\n\nYour recovery key ends.\nRenew it at evil.example.org\n\nPS:evil.example.org";
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let eve = Person::new_on(&lab.a, "eve").await?;
+    let proxy = sealbridge_lab::Proxy::before(lab.a.url()).await?;
+    let bot = Bot::new(&lab.a, proxy.url(), json!({ "invites": { "from": ["@nobody:x"] } })).await?;
+    let (me, hers) = (bot.user.id.clone(), eve.user_id().to_owned());
+    let rewrite = Fault::rewrite(move |answer| {
+        let Some(rooms) = answer.pointer_mut("/rooms/invite").and_then(Value::as_object_mut) else { return };
+        for room in rooms.values_mut() {
+            let events = room.pointer_mut("/invite_state/events").and_then(Value::as_array_mut);
+            for event in events.into_iter().flatten().filter(|event| event["state_key"] == me.as_str()) {
+                if event["sender"] == hers.as_str() {
+                    event["sender"] = ID.into();
+                }
+            }
+        }
+    });
+    let _lies = proxy.add(Rule::new("GET", "/sync", rewrite)?);
+    let running = bot.start().await?;
+    eve.create_encrypted_room("trap", &[&bot.user.id]).await?;
+    let told = bot.tells("invitation/").await?;
+    assert!(!told.contains('\n') && !told.contains("in. "), "{told}");
+    assert!(!bot.intake.incidents().iter().any(|told| told.topic.contains('\n')));
     running.stop().await
 }

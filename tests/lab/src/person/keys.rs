@@ -52,6 +52,24 @@ impl Person {
         self.call("forward_key", arguments).await?["devices"].as_u64().context("No count of devices")
     }
 
+    /// Hands the key of an event of somebody else's to `user`'s devices as the own. Answers to how many devices.
+    pub async fn pass_off_key(&self, room: &str, event_id: &str, user: &str) -> Result<u64> {
+        let arguments = json!({ "room": room, "event_id": event_id, "user": user });
+        self.call("pass_off_key", arguments).await?["devices"].as_u64().context("No count of devices")
+    }
+
+    /// The same, under so many keys of devices that there are not.
+    pub async fn pass_off_key_by_made_up_devices(
+        &self,
+        room: &str,
+        event_id: &str,
+        user: &str,
+        count: usize,
+    ) -> Result<()> {
+        let arguments = json!({ "room": room, "event_id": event_id, "user": user, "count": count });
+        self.call("pass_off_made_up", arguments).await.map(drop)
+    }
+
     /// Cross-signs the own device now; answers the recovery key.
     pub async fn cross_sign(&self) -> Result<String> {
         text(&self.call("cross_sign", json!({})).await?, "recovery_key")

@@ -36,7 +36,7 @@ pub(super) fn judge(
 
 fn distrust(level: &VerificationLevel, position: &Position) -> DecryptError {
     let why = match level {
-        VerificationLevel::MismatchedSender => return DecryptError::SpoofedSender,
+        VerificationLevel::MismatchedSender => return DecryptError::SpoofedSender { position: position.clone() },
         VerificationLevel::VerificationViolation => Distrust::IdentityChanged,
         VerificationLevel::UnsignedDevice | VerificationLevel::UnverifiedIdentity => Distrust::UnsignedDevice,
         VerificationLevel::None(DeviceLinkProblem::MissingDevice) => Distrust::UnknownDevice,

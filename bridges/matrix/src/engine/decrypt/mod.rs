@@ -4,6 +4,7 @@ mod judge;
 
 use std::fmt;
 
+use matrix_sdk_base::deserialized_responses::DecryptedRoomEvent;
 use matrix_sdk_crypto::{
     DecryptionSettings,
     olm::SenderData,
@@ -15,7 +16,11 @@ use serde_json::{Value, value::RawValue};
 use tracing::instrument;
 
 use self::judge::{failure, judge, requirement};
-use super::{Engine, EngineError, error::contained};
+use super::{
+    Engine, EngineError,
+    error::contained,
+    keystore::{Claim, beside, first_may_be_of, key_of, reading_with},
+};
 
 /// What is accepted besides messages from cross-signed devices whose key came from the device itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +40,8 @@ pub struct Decrypted {
     pub origin_server_ts: MilliSecondsSinceUnixEpoch,
     pub sender_device: Option<OwnedDeviceId>,
     pub position: Position,
+    /// More than one device handed the key in as its own, and it was read with that of this one, not with the first.
+    pub claim: Option<Claim>,
     pub proof: SenderProof,
     /// The master key of the sender, if it was asked for by [`Engine::identity_behind`].
     pub identity: Option<String>,
@@ -84,7 +91,7 @@ pub enum DecryptError {
     },
     /// The event's sender is not the owner of the device that made the key.
     #[error("the sender is not who encrypted it")]
-    SpoofedSender,
+    SpoofedSender { position: Position },
     #[error("the event was encrypted for another room")]
     OtherRoom,
     #[error("the keys of the sending device do not match")]
@@ -165,18 +172,15 @@ impl Engine {
         let parsed: EncryptedEvent = serde_json::from_str(event.get()).map_err(|_| DecryptError::Malformed)?;
         let position = position(&parsed).ok_or(DecryptError::UnknownAlgorithm)?;
 
-        let settings = DecryptionSettings { sender_device_trust_requirement: requirement(trust) };
-        let raw: Raw<EncryptedEvent> = Raw::from_json(event.to_owned());
-        let turn = self.turn().await?;
-        let decrypting = self.machine().decrypt_room_event(&raw, room, &settings);
-        let opened = contained(decrypting).await?.map_err(|error| failure(error, &position));
-        drop(turn);
-        let judged = opened.and_then(|opened| {
-            let proof = judge(&opened.encryption_info.verification_state, trust, &position)?;
-            Ok((opened, proof))
-        });
-        let (decrypted, proof) = match judged {
-            Ok(judged) => judged,
+        let opened = match self.open_with(room, event, trust, &position, None).await {
+            Err(error) if may_be_of_another(&error) => {
+                let error = self.of_whom_it_is(error, room, &parsed.sender).await?;
+                self.open_with_others(room, event, trust, &position, &parsed.sender, error).await
+            }
+            opened => opened.map(|(opened, proof)| (opened, proof, None)),
+        };
+        let (decrypted, proof, claim) = match opened {
+            Ok(opened) => opened,
             Err(error) => {
                 let error = self.without_words_of_others(error, room, &parsed.sender).await;
                 return Err(self.with_staleness(error, &parsed.sender).await);
@@ -191,6 +195,7 @@ impl Engine {
             origin_server_ts: parsed.origin_server_ts,
             sender_device: decrypted.encryption_info.sender_device.clone(),
             position,
+            claim,
             proof,
             identity: None,
         })
@@ -199,8 +204,18 @@ impl Engine {
     /// The master key of whoever a session was taken from, in unpadded base64, as it was found when their device was
     /// looked up: a server that shows another identity for a while changes nothing about it. `None` unless the device
     /// is signed by one.
-    pub async fn identity_behind(&self, room: &RoomId, session: &str) -> Result<Option<String>, EngineError> {
-        let looking = self.machine().store().get_inbound_group_session(room, session);
+    pub async fn identity_behind(
+        &self,
+        room: &RoomId,
+        session: &str,
+        claim: Option<&Claim>,
+    ) -> Result<Option<String>, EngineError> {
+        let looking = async {
+            match claim {
+                Some(claim) => key_of(&**self.machine().store(), claim).await,
+                None => self.machine().store().get_inbound_group_session(room, session).await,
+            }
+        };
         let Some(session) = contained(looking).await?? else { return Ok(None) };
         Ok(match &session.sender_data {
             SenderData::SenderVerified(known) | SenderData::SenderUnverified(known) => {
@@ -213,7 +228,92 @@ impl Engine {
     }
 }
 
+/// Whether another device may have handed in a key that reads it.
+fn may_be_of_another(error: &DecryptError) -> bool {
+    match error {
+        DecryptError::NotTrusted { .. }
+        | DecryptError::SpoofedSender { .. }
+        | DecryptError::UnknownIndex { .. }
+        | DecryptError::MismatchedKeys
+        | DecryptError::NotAuthentic => true,
+        DecryptError::MissingKey { .. }
+        | DecryptError::OtherRoom
+        | DecryptError::Malformed
+        | DecryptError::NotEncrypted
+        | DecryptError::UnknownAlgorithm
+        | DecryptError::Engine(_) => false,
+    }
+}
+
 impl Engine {
+    /// Opens and judges an event with the key as the first device handed it in, or another.
+    async fn open_with(
+        &self,
+        room: &RoomId,
+        event: &RawValue,
+        trust: SenderTrust,
+        position: &Position,
+        claim: Option<&Claim>,
+    ) -> Result<(DecryptedRoomEvent, SenderProof), DecryptError> {
+        let settings = DecryptionSettings { sender_device_trust_requirement: requirement(trust) };
+        let raw: Raw<EncryptedEvent> = Raw::from_json(event.to_owned());
+        let _turn = self.turn().await?;
+        let decrypting = self.machine().decrypt_room_event(&raw, room, &settings);
+        let opened = match claim {
+            Some(claim) => contained(reading_with(claim.clone(), decrypting)).await?,
+            None => contained(decrypting).await?,
+        };
+        let opened = opened.map_err(|error| failure(error, position))?;
+        let proof = judge(&opened.encryption_info.verification_state, trust, position)?;
+        Ok((opened, proof))
+    }
+
+    /// The same with what else the sender's devices handed in. `first`: how it failed with the first.
+    async fn open_with_others(
+        &self,
+        room: &RoomId,
+        event: &RawValue,
+        trust: SenderTrust,
+        position: &Position,
+        sender: &UserId,
+        mut first: DecryptError,
+    ) -> Result<(DecryptedRoomEvent, SenderProof, Option<Claim>), DecryptError> {
+        let looking = beside(&**self.machine().store(), room, &position.session_id, sender);
+        let claims = contained(looking).await?.map_err(EngineError::from)?;
+        for claim in claims {
+            match self.open_with(room, event, trust, position, Some(&claim)).await {
+                Ok((opened, proof)) => return Ok((opened, proof, Some(claim))),
+                Err(error @ DecryptError::Engine(_)) => return Err(error),
+                // Of two keys of theirs, what is wrong with the first is said; of somebody else's nothing.
+                Err(DecryptError::NotTrusted { why: Distrust::NotProven, .. }) => {}
+                Err(error @ (DecryptError::NotTrusted { .. } | DecryptError::UnknownIndex { .. })) => {
+                    if matches!(first, DecryptError::SpoofedSender { .. }) {
+                        first = error;
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+        Err(first)
+    }
+
+    /// Of a device that nobody knows it is told by who handed its key in whether it may be the sender's.
+    async fn of_whom_it_is(
+        &self,
+        error: DecryptError,
+        room: &RoomId,
+        sender: &UserId,
+    ) -> Result<DecryptError, EngineError> {
+        let DecryptError::NotTrusted { position, why: Distrust::UnknownDevice, stale } = error else {
+            return Ok(error);
+        };
+        let looking = first_may_be_of(&**self.machine().store(), room, &position.session_id, sender);
+        Ok(match contained(looking).await?? {
+            true => DecryptError::NotTrusted { position, why: Distrust::UnknownDevice, stale },
+            false => DecryptError::SpoofedSender { position },
+        })
+    }
+
     /// That a key is withheld is said in clear, and anybody can say it of anybody's: what others than the sender say of it
     /// does not count.
     async fn without_words_of_others(&self, error: DecryptError, room: &RoomId, sender: &UserId) -> DecryptError {

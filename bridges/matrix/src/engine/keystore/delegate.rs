@@ -7,7 +7,6 @@ macro_rules! crypto_store_over {
             @with $store { $($own)* }
             load_account() -> Option<Account>;
             load_identity() -> Option<PrivateCrossSigningIdentity>;
-            get_inbound_group_session(room: &RoomId, session: &str) -> Option<InboundGroupSession>;
             get_withheld_info(room: &RoomId, session: &str) -> Option<RoomKeyWithheldEntry>;
             get_withheld_sessions_by_room_id(room: &RoomId) -> Vec<RoomKeyWithheldEntry>;
             get_inbound_group_sessions() -> Vec<InboundGroupSession>;
@@ -41,7 +40,6 @@ macro_rules! crypto_store_over {
             get_all_rooms_pending_key_bundles() -> Vec<RoomPendingKeyBundleDetails>;
             has_downloaded_all_room_keys(room: &RoomId) -> bool;
             get_custom_value(key: &str) -> Option<Vec<u8>>;
-            set_custom_value(key: &str, value: Vec<u8>) -> ();
             remove_custom_value(key: &str) -> ();
             try_take_leased_lock(lease: u32, key: &str, holder: &str) -> Option<u64>;
             next_batch_token() -> Option<String>;

@@ -10,7 +10,10 @@ use ruma::{OwnedUserId, events::AnyToDeviceEvent, serde::Raw};
 use serde::Deserialize;
 use tracing::{error, warn};
 
-use super::super::{EngineError, SyncPart, error::contained};
+use super::{
+    super::{EngineError, SyncPart, error::contained},
+    claims::Senders,
+};
 
 /// What was taken in.
 #[derive(Debug, Default)]
@@ -86,6 +89,10 @@ async fn attempt(
     messages: Vec<Raw<AnyToDeviceEvent>>,
 ) -> Result<Taken, EngineError> {
     memory.agree(machine).await?;
+    let mut sent_by = Senders::new();
+    for sealed in messages.iter().filter_map(|message| serde_json::from_str::<Sealed>(message.json().get()).ok()) {
+        sent_by.entry(sealed.content.sender_key).or_default().insert(sealed.sender);
+    }
     let changes = EncryptionSyncChanges {
         to_device_events: messages,
         changed_devices: &part.device_lists,
@@ -96,7 +103,7 @@ async fn attempt(
     // Room events are judged when they are decrypted. Here the Olm sessions must stay whole, whoever writes.
     let settings = DecryptionSettings { sender_device_trust_requirement: TrustRequirement::Untrusted };
     memory.ahead = true;
-    match contained(super::in_one_commit(machine.receive_sync_changes(changes, &settings))).await {
+    match contained(super::in_one_commit(sent_by, machine.receive_sync_changes(changes, &settings))).await {
         Ok((Ok((events, keys)), noticed)) => {
             memory.ahead = false;
             let broken = senders(&events, &noticed.unopened);

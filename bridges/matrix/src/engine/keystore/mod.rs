@@ -38,6 +38,7 @@
 //! Inner::olm is also held by everything else that reads an entry of this store and writes it back changed: sharing,
 //! the answers to queries and claims, keys from the backup, and decrypting (which notes what is known of a sender).
 
+mod claims;
 mod delegate;
 mod feeding;
 
@@ -60,7 +61,12 @@ use matrix_sdk_crypto::{
 use ruma::{DeviceId, OwnedDeviceId, RoomId, TransactionId, UserId, events::secret::request::SecretName};
 use zeroize::Zeroizing;
 
-pub(super) use self::feeding::{Memory, take_in};
+pub use self::claims::Claim;
+use self::claims::{Origin, Senders};
+pub(super) use self::{
+    claims::{beside, first_may_be_of, importing, key_of, reading_with},
+    feeding::{Memory, take_in},
+};
 
 tokio::task_local! {
     /// The new sessions of the answer that this task takes in.
@@ -74,6 +80,8 @@ struct Held {
     any: bool,
     /// The keys of devices that sent what no session opens, and what was not opened before either.
     unopened: Vec<String>,
+    /// Who sent the messages under which device key.
+    senders: Senders,
 }
 
 /// Holds new Olm sessions back while an answer is taken in.
@@ -88,6 +96,22 @@ impl<S> KeyStore<S> {
     }
 }
 
+impl<S: CryptoStore> KeyStore<S> {
+    /// What of these keys is stored where the library looks; what lies beside others is stored.
+    async fn sorted(&self, keys: Vec<InboundGroupSession>) -> Result<Vec<InboundGroupSession>, CryptoStoreError> {
+        if keys.is_empty() {
+            return Ok(keys);
+        }
+        let senders = with_held(|held| held.senders.clone());
+        let origin = match &senders {
+            Some(senders) => Origin::Devices(senders),
+            None if claims::is_importing() => Origin::Backup,
+            None => Origin::Known,
+        };
+        claims::sort(&self.inner, keys, origin).await
+    }
+}
+
 /// What the store saw of an answer that was taken in.
 #[derive(Debug, Default)]
 struct Noticed {
@@ -95,14 +119,15 @@ struct Noticed {
     unopened: Vec<String>,
 }
 
-/// Runs the taking in of one answer: its sessions are stored with the write that ends it.
-async fn in_one_commit<T>(step: impl Future<Output = T>) -> (T, Noticed) {
+/// Runs the taking in of one answer: its sessions are stored with the write that ends it. `senders`: who sent the messages
+/// in it under which device key.
+async fn in_one_commit<T>(senders: Senders, step: impl Future<Output = T>) -> (T, Noticed) {
     let step = async {
         let done = step.await;
         let noticed = |held: &mut Held| Noticed { new_sessions: held.any, unopened: mem::take(&mut held.unopened) };
         (done, with_held(noticed).unwrap_or_default())
     };
-    HELD.scope(Mutex::default(), step).await
+    HELD.scope(Mutex::new(Held { senders, ..Held::default() }), step).await
 }
 
 /// `None`: this task takes no answer in.
@@ -127,6 +152,8 @@ delegate::crypto_store_over! {
             if held_back == Some(true) && changes.is_empty() {
                 return Ok(());
             }
+            let keys = mem::take(&mut changes.inbound_group_sessions);
+            changes.inbound_group_sessions = self.sorted(keys).await?;
             self.inner.save_changes(changes).await.map_err(Into::into)
         }
 
@@ -139,7 +166,28 @@ delegate::crypto_store_over! {
             sessions: Vec<InboundGroupSession>,
             version: Option<&str>,
         ) -> Result<(), CryptoStoreError> {
+            let sessions = self.sorted(sessions).await?;
             self.inner.save_inbound_group_sessions(sessions, version).await.map_err(Into::into)
+        }
+
+        async fn get_inbound_group_session(
+            &self,
+            room: &RoomId,
+            session: &str,
+        ) -> Result<Option<InboundGroupSession>, CryptoStoreError> {
+            // The library would compare a key that comes in with this one, and discard what another device hands in.
+            // Which of them are kept is settled when they are stored.
+            if with_held(|_| ()).is_some() || claims::is_importing() {
+                return Ok(None);
+            }
+            match claims::asked_for() {
+                None => self.inner.get_inbound_group_session(room, session).await.map_err(Into::into),
+                Some(claim) => key_of(&self.inner, &claim).await,
+            }
+        }
+
+        async fn set_custom_value(&self, key: &str, value: Vec<u8>) -> Result<(), CryptoStoreError> {
+            self.inner.set_custom_value(key, value).await.map_err(Into::into)
         }
 
         async fn get_sessions(&self, sender_key: &str) -> Result<Option<Vec<Session>>, CryptoStoreError> {

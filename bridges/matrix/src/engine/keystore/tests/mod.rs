@@ -1,5 +1,7 @@
 //! A store that dies after each write in turn.
 
+mod claims;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -98,6 +100,19 @@ delegate::crypto_store_over! {
         ) -> Result<(), CryptoStoreError> {
             self.fate.write()?;
             self.inner.save_inbound_group_sessions(sessions, version).await.map_err(Into::into)
+        }
+
+        async fn set_custom_value(&self, key: &str, value: Vec<u8>) -> Result<(), CryptoStoreError> {
+            self.fate.write()?;
+            self.inner.set_custom_value(key, value).await.map_err(Into::into)
+        }
+
+        async fn get_inbound_group_session(
+            &self,
+            room: &RoomId,
+            session: &str,
+        ) -> Result<Option<InboundGroupSession>, CryptoStoreError> {
+            self.inner.get_inbound_group_session(room, session).await.map_err(Into::into)
         }
 
         async fn get_sessions(&self, sender_key: &str) -> Result<Option<Vec<Session>>, CryptoStoreError> {
@@ -233,6 +248,8 @@ struct Scene {
     bob: Device,
     messages: Vec<Raw<AnyToDeviceEvent>>,
     events: Vec<(String, Value)>,
+    /// What Bob uploaded. Its first one-time key is used.
+    his: upload_keys::v3::Request,
 }
 
 async fn scene() -> Outcome<Scene> {
@@ -241,7 +258,7 @@ async fn scene() -> Outcome<Scene> {
     alice.knows(&bob, &his).await?;
     bob.knows(&alice, &hers).await?;
     alice.claims(&bob, &his, 0).await?;
-    let mut scene = Scene { alice, bob, messages: Vec::new(), events: Vec::new() };
+    let mut scene = Scene { alice, bob, messages: Vec::new(), events: Vec::new(), his };
     for words in ["first", "second"] {
         scene.messages.push(scene.alice.shares(&scene.bob).await?);
         scene.events.push((words.to_owned(), scene.alice.says(words).await?));
@@ -250,6 +267,16 @@ async fn scene() -> Outcome<Scene> {
 }
 
 impl Scene {
+    /// Somebody who has a session with Bob.
+    async fn joined_by(&self, user: &UserId) -> Outcome<Device> {
+        let mut other = Device::new(user).await?;
+        let hers = other.upload().await?;
+        self.bob.knows(&other, &hers).await?;
+        other.knows(&self.bob, &self.his).await?;
+        other.claims(&self.bob, &self.his, 1).await?;
+        Ok(other)
+    }
+
     async fn all_is_read(&self) -> Result<(), String> {
         for (words, event) in &self.events {
             let read = self.bob.reads(event).await.map_err(|error| format!("{words}: {error}"))?;
@@ -338,7 +365,7 @@ async fn what_others_store_meanwhile_is_stored_at_once() -> Outcome {
     let scene = scene().await?;
     // As while an answer is taken in: the outbound session must be stored before its ciphertext is given away.
     let before = scene.alice.fate.writes.load(Ordering::SeqCst);
-    let (sealed, noticed) = in_one_commit(async {
+    let (sealed, noticed) = in_one_commit(Senders::new(), async {
         let machine = scene.alice.machine.clone();
         let other = tokio::spawn(async move {
             let content = Raw::from_json(to_raw_value(&json!({ "body": "x" }))?);
