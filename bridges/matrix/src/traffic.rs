@@ -132,10 +132,13 @@ pub(crate) async fn observe(core: &Arc<Core>, engine: &Engine, inbox: &Inbox) ->
     let mut moved = core.signals.moved.lock().await;
     loop {
         tokio::select! {
-            Some((room, step)) = observed.recv() => match engine.observe_in_room(&room, &step).await {
-                Ok(()) => core.signals.verifications.notify_waiters(),
-                Err(error) => warn!(%error, "A step of a verification could not be taken in."),
-            },
+            Some((room, step)) = observed.recv() => {
+                let _observing = core.signals.observing();
+                match engine.observe_in_room(&room, &step).await {
+                    Ok(()) => core.signals.verifications.notify_waiters(),
+                    Err(error) => warn!(%error, "A step of a verification could not be taken in."),
+                }
+            }
             Some(room) = moved.recv() => inbox.audience_moved(&conversation(&room)),
             Some(incident) = told.recv() => {
                 let mut incidents = vec![incident];

@@ -1,7 +1,12 @@
 //! Compares identities with a person, by emoji or by a code that their client scans. Nothing is ever confirmed without a
 //! person.
 
-use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures_util::{Stream, StreamExt as _};
@@ -9,15 +14,17 @@ use ruma::{DeviceId, OwnedDeviceId, OwnedRoomId, OwnedUserId, UserId};
 use sealbridge_contract::{
     Answer, Flow, FlowError, PersonId, Screen, Step, code,
     gate::Encryption,
+    names,
     steps::{Code, Emoji},
 };
 use tokio::{
     runtime::Handle,
-    time::{Instant, sleep, timeout_at},
+    sync::oneshot,
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use crate::{
-    core::Core,
+    core::{Core, shown},
     direct,
     engine::{Engine, EngineError, InRoomStep, Stage, Verification, VerifyError, Ways},
     outgoing,
@@ -28,6 +35,12 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Who asked begins. If they don't, we do after this long.
 const BEGIN: Duration = Duration::from_secs(5);
+
+/// What asked before is read within this, unless the homeserver is not reached, or somebody floods us with steps.
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// So many of those who ask at once are named.
+const SHOWN: usize = 5;
 
 /// How long the homeserver has to give back what was signed, and how often it is asked.
 const SIGNED: Duration = Duration::from_secs(30);
@@ -50,19 +63,26 @@ enum State {
 }
 
 struct Running {
-    core: Arc<Core>,
-    verification: Verification,
+    open: Open,
     stages: Pin<Box<dyn Stream<Item = Stage> + Send>>,
     give_up: Instant,
     /// When we begin, if they have not.
     begin: Option<Instant>,
     /// What a person is asked about.
     asked: Option<Stage>,
+    /// A person has said that it matched.
+    agreed: bool,
     /// Who they were when it began: that is what is compared.
     identity: Option<String>,
 }
 
-impl Drop for Running {
+/// A verification that somebody here answers for.
+struct Open {
+    core: Arc<Core>,
+    verification: Verification,
+}
+
+impl Drop for Open {
     /// Whoever compared went away: the other side is told, and what comes of it later verifies nobody.
     fn drop(&mut self) {
         let Ok(runtime) = Handle::try_current() else { return };
@@ -85,10 +105,17 @@ impl Comparison {
     }
 
     async fn begin(&mut self) -> Result<(), FlowError> {
-        let verification = match &self.with {
+        let open = match &self.with {
             Some(with) => {
                 let (user, device) = whom(with)?;
-                self.said.push_back(Step::Show(format!("{user} is asked to verify; they have to accept")));
+                // They asked already: asked anew, both would be stopped.
+                if let Some(asked) = request_of(&self.core, &user, device.as_deref()) {
+                    let engine = self.core.engine().ok_or_else(not_reached)?;
+                    meet(engine, &user).await?;
+                    self.said.push_back(Step::Show(format!("{} asks to verify", shown(&user))));
+                    return self.take_up(self.open(asked)).await;
+                }
+                self.said.push_back(Step::Show(format!("{} is asked to verify; they have to accept", shown(&user))));
                 match device {
                     Some(device) => ask_device(&self.core, &user, &device, self.ways).await?,
                     None => ask(&self.core, &user, self.ways).await?,
@@ -99,25 +126,27 @@ impl Comparison {
                 let user = asked.user();
                 let engine = self.core.engine().ok_or_else(not_reached)?;
                 let_go(engine, user).await?;
-                self.said.push_back(Step::Asks(PersonId::new(user.as_str()), format!("{user} asks to verify")));
-                asked
+                self.said
+                    .push_back(Step::Asks(PersonId::new(user.as_str()), format!("{} asks to verify", shown(user))));
+                self.open(asked)
             }
         };
+        self.take_up(open).await
+    }
+
+    fn open(&self, verification: Verification) -> Open {
+        Open { core: Arc::clone(&self.core), verification }
+    }
+
+    async fn take_up(&mut self, open: Open) -> Result<(), FlowError> {
         let engine = self.core.engine().ok_or_else(not_reached)?;
+        let verification = &open.verification;
         let known = engine.person(verification.user()).await.map_err(|error| FlowError::Failed(error.to_string()))?;
         let identity = known.master_key;
         let stages = verification.stages().boxed();
         let give_up = Instant::now() + PATIENCE;
-        let core = Arc::clone(&self.core);
-        self.state = State::Running(Box::new(Running {
-            core,
-            verification,
-            stages,
-            give_up,
-            begin: None,
-            asked: None,
-            identity,
-        }));
+        let running = Running { open, stages, give_up, begin: None, asked: None, agreed: false, identity };
+        self.state = State::Running(Box::new(running));
         Ok(())
     }
 
@@ -127,15 +156,15 @@ impl Comparison {
             let until = running.begin.unwrap_or(running.give_up);
             let next = timeout_at(until, running.stages.next()).await;
             if next.is_err() && running.begin.take().is_some() {
-                send(&self.core, running.verification.start_emoji().await).await?;
+                send(&self.core, running.open.verification.start_emoji().await).await?;
                 continue;
             }
             let Ok(Some(stage)) = next else {
-                send(&self.core, running.verification.cancel().await).await?;
+                send(&self.core, running.open.verification.cancel().await).await?;
                 return Err(FlowError::Cancelled("nobody answered in ten minutes".into()));
             };
             running.begin = None;
-            let verification = &running.verification;
+            let verification = &running.open.verification;
             match stage {
                 Stage::Requested if !verification.we_started() => {
                     send(&self.core, verification.accept(self.ways).await).await?;
@@ -151,8 +180,12 @@ impl Comparison {
                     running.asked = Some(stage);
                     return Ok(Step::Confirm(format!(
                         "The code was scanned. Does the client of {user} say that this worked, with a green shield or tick?",
-                        user = verification.user()
+                        user = shown(verification.user())
                     )));
+                }
+                Stage::Started if verification.is_called_done() => {
+                    send(&self.core, verification.cancel().await).await?;
+                    return Err(not_compared());
                 }
                 Stage::Started => match verification.start_emoji().await {
                     // We began it; it is theirs to accept.
@@ -170,17 +203,18 @@ impl Comparison {
                     return Err(FlowError::Cancelled("the other side can't show emoji".into()));
                 }
                 Stage::Confirmed => return Ok(Step::Progress("Waiting for the other side to confirm".into())),
+                // What the other side says of it alone is no comparison.
+                Stage::Done if !running.agreed => return Err(not_compared()),
                 Stage::Done => {
                     let user = verification.user();
                     let engine = self.core.engine().ok_or_else(not_reached)?;
                     signed(engine, user).await?;
                     self.core.compared(engine, user, running.identity.as_deref()).await;
                     self.core.observe_these(engine, &[user.to_owned()]).await;
-                    return Ok(Step::Done(format!("{user} is verified.")));
+                    return Ok(Step::Done(format!("{} is verified.", shown(user))));
                 }
                 Stage::Cancelled { by_us, reason } => {
-                    let who = if by_us { "the bridge" } else { "the other side" };
-                    return Err(FlowError::Cancelled(format!("{who} stopped it: {reason}")));
+                    return Err(FlowError::Cancelled(stopped(by_us, &reason)));
                 }
                 Stage::Requested => {}
             }
@@ -201,7 +235,8 @@ impl Flow for Comparison {
             return Err(FlowError::Cancelled("it is over".into()));
         };
         if let Some(asked) = running.asked.take() {
-            judged(&self.core, &running.verification, &asked, answer).await?;
+            judged(&self.core, &running.open.verification, &asked, answer).await?;
+            running.agreed = true;
         }
         let step = self.go_on(&mut running).await?;
         if !matches!(step, Step::Done(_)) {
@@ -209,6 +244,20 @@ impl Flow for Comparison {
         }
         Ok(step)
     }
+}
+
+/// Who stopped it, and why. The other side's reason is its own words, which are not to be read as ours.
+fn stopped(by_us: bool, reason: &str) -> String {
+    let reason = names::inside(reason);
+    if by_us {
+        format!("the bridge stopped it: {reason}")
+    } else {
+        format!("the other side stopped it: “{reason}”")
+    }
+}
+
+fn not_compared() -> FlowError {
+    FlowError::Cancelled("the other side says that it is done, but nobody compared anything here".into())
 }
 
 /// Takes what a person says of emoji or of a scan.
@@ -252,27 +301,43 @@ fn whom(with: &str) -> Result<(OwnedUserId, Option<OwnedDeviceId>), FlowError> {
 }
 
 /// Asks in a room that we share, where every client shows it.
-async fn ask(core: &Arc<Core>, user: &OwnedUserId, ways: Ways) -> Result<Verification, FlowError> {
-    let engine = core.engine().ok_or_else(not_reached)?;
+async fn ask(core: &Arc<Core>, user: &OwnedUserId, ways: Ways) -> Result<Open, FlowError> {
+    let engine = core.engine().ok_or_else(not_reached)?.clone();
     let room = shared_room(core, user).await?;
-    meet(engine, user).await?;
+    meet(&engine, user).await?;
     let start = engine.verify_in_room(user, &room, ways).await.map_err(flow_error)?;
-    let step = &start.step;
-    let sent = outgoing::send_step(core, &room, &step.event_type, &step.content, &step.txn).await;
-    let event = sent.map_err(|error| FlowError::Unreachable(error.to_string()))?;
-    engine.started_in_room(&start, &event).await.map_err(flow_error)
+    let sender = Arc::clone(core);
+    to_its_end(core, async move {
+        let step = &start.step;
+        let sent = outgoing::send_step(&sender, &room, &step.event_type, &step.content, &step.txn).await;
+        let event = sent.map_err(|error| FlowError::Unreachable(error.to_string()))?;
+        engine.started_in_room(&start, &event).await.map_err(flow_error)
+    })
+    .await
 }
 
 /// Asks one device, which takes no room.
-async fn ask_device(
+async fn ask_device(core: &Arc<Core>, user: &OwnedUserId, device: &DeviceId, ways: Ways) -> Result<Open, FlowError> {
+    let engine = core.engine().ok_or_else(not_reached)?.clone();
+    meet(&engine, user).await?;
+    let (user, device) = (user.clone(), device.to_owned());
+    to_its_end(core, async move { engine.verify_device(&user, &device, ways).await.map_err(flow_error) }).await
+}
+
+/// Asks, even if nobody waits for it any more: a request that is under way can't be called back, only taken back once it
+/// was made.
+async fn to_its_end(
     core: &Arc<Core>,
-    user: &OwnedUserId,
-    device: &DeviceId,
-    ways: Ways,
-) -> Result<Verification, FlowError> {
-    let engine = core.engine().ok_or_else(not_reached)?;
-    meet(engine, user).await?;
-    engine.verify_device(user, device, ways).await.map_err(flow_error)
+    asking: impl Future<Output = Result<Verification, FlowError>> + Send + 'static,
+) -> Result<Open, FlowError> {
+    let (tell, asked) = oneshot::channel();
+    let core = Arc::clone(core);
+    tokio::spawn(async move {
+        let open = asking.await.map(|verification| Open { core, verification });
+        // One that nobody takes ends here.
+        drop(tell.send(open));
+    });
+    asked.await.unwrap_or_else(|_| Err(FlowError::Failed("asking broke off".into())))
 }
 
 /// Reads who they are now.
@@ -305,20 +370,41 @@ async fn shared_room(core: &Core, user: &OwnedUserId) -> Result<OwnedRoomId, Flo
         (facts.encryption() == Encryption::Pinned && facts.people.joined.contains_key(user)).then_some(())
     });
     let waited = tokio::time::timeout(PATIENCE, joined).await;
-    waited.map_err(|_| FlowError::Cancelled(format!("{user} has not joined the direct chat")))?;
+    waited.map_err(|_| FlowError::Cancelled(format!("{} has not joined the direct chat", shown(user))))?;
     Ok(room)
 }
 
-/// The next request that somebody else makes.
+/// Requests of others that nobody has taken up.
+fn requests(core: &Core) -> Vec<Verification> {
+    let open = core.engine().map(|engine| engine.verifications()).unwrap_or_default();
+    open.into_iter().filter(|one| !one.we_started() && one.stage() == Stage::Requested).collect()
+}
+
+/// What somebody asked for, with this device if one is meant.
+fn request_of(core: &Core, user: &UserId, device: Option<&DeviceId>) -> Option<Verification> {
+    let is_meant = |from: Option<OwnedDeviceId>| device.is_none_or(|device| from.as_deref() == Some(device));
+    requests(core).into_iter().find(|one| one.user() == user && is_meant(one.asked_from()))
+}
+
+/// The next request that somebody else makes, while nobody else asks.
 async fn wait_for_request(core: &Core) -> Result<Verification, FlowError> {
     let give_up = Instant::now() + PATIENCE;
+    // Of several that asked before, none is taken for the one who is meant because the others were still being read.
+    let _ = timeout(SETTLED, core.signals.all_observed()).await;
     loop {
         let moved = core.signals.verifications.notified();
         tokio::pin!(moved);
         moved.as_mut().enable();
-        let open = core.engine().map(|engine| engine.verifications()).unwrap_or_default();
-        let theirs = |one: &Verification| !one.we_started() && one.stage() == Stage::Requested;
-        if let Some(asked) = open.into_iter().find(theirs) {
+        let mut asking = requests(core);
+        let users: BTreeSet<_> = asking.iter().map(|one| one.user().to_owned()).collect();
+        // Anybody may ask, and whoever is expected need not be the first by name.
+        if users.len() > 1 {
+            let shown: Vec<_> = users.iter().take(SHOWN).map(|user| shown(user)).collect();
+            let more = if users.len() > SHOWN { " and others" } else { "" };
+            let words = format!("several ask to verify, {}{more}: name the one whom you mean", shown.join(", "));
+            return Err(FlowError::Refused(words));
+        }
+        if let Some(asked) = asking.pop() {
             return Ok(asked);
         }
         if timeout_at(give_up, moved).await.is_err() {
@@ -343,7 +429,8 @@ async fn signed(engine: &Engine, user: &UserId) -> Result<(), FlowError> {
         let read = engine.reread(user).await;
         let known = engine.person(user).await.map_err(|error| FlowError::Failed(error.to_string()))?;
         if known.master_key.is_none() {
-            let words = format!("{user} has no identity that could be verified; only a device of theirs was compared");
+            let words =
+                format!("{} has no identity that could be verified; only a device of theirs was compared", shown(user));
             return Err(FlowError::Refused(words));
         }
         if known.verified {
@@ -381,6 +468,14 @@ mod tests {
     fn check(with: &str, user: &str, device: Option<&str>) {
         let (found, of) = whom(with).expect("it is somebody");
         assert_eq!((found.as_str(), of.as_ref().map(|device| device.as_str())), (user, device), "{with}");
+    }
+
+    #[test]
+    fn reason_of_the_other_side_stands_in_quotes_that_it_can_not_end() {
+        let words = stopped(false, "no”. @bob:x is verified. \n“(\"");
+        let inner = words.strip_prefix("the other side stopped it: “").and_then(|rest| rest.strip_suffix('”'));
+        assert!(inner.is_some_and(|inner| !inner.contains(['“', '”', '"', '\n'])), "{words}");
+        assert!(stopped(true, "they took too long").starts_with("the bridge stopped it: they"));
     }
 
     #[test]

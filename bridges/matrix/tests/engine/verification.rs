@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use ruma::{OwnedRoomId, TransactionId};
+use futures_util::StreamExt as _;
+use ruma::{OwnedRoomId, TransactionId, serde::Raw};
 use sealbridge_matrix::engine::{InRoomStep, Stage, Verification, VerifyError, Ways};
 use serde_json::{json, value::RawValue};
 
 use crate::{
     peer::Peer,
-    server::{Outcome, server},
+    server::{Outcome, Server, server},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -99,18 +100,24 @@ async fn compare(alice: &mut Peer, bob: &mut Peer, room: &OwnedRoomId) -> Outcom
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn devices_verify_by_emoji() -> Outcome {
-    let Some(server) = server().await else {
-        return Ok(());
-    };
-    let mut alice = Peer::new(&server, "alice").await?;
-    let mut bob = Peer::new(&server, "bob").await?;
+/// Two people who know each other's devices, in a room.
+async fn acquainted(server: &Server) -> Outcome<(Peer, Peer, OwnedRoomId)> {
+    let mut alice = Peer::new(server, "alice").await?;
+    let mut bob = Peer::new(server, "bob").await?;
     let room = alice.room_with(&[&bob]).await?;
     alice.send(&room, "who are you?").await?;
     bob.sync(&room).await?;
     bob.send(&room, "verify me").await?;
     alice.sync(&room).await?;
+    Ok((alice, bob, room))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_verify_by_emoji() -> Outcome {
+    let Some(server) = server().await else {
+        return Ok(());
+    };
+    let (mut alice, mut bob, room) = acquainted(&server).await?;
     let (user, device) = (bob.user(), bob.engine.device_id().to_owned());
     alice.engine.verify_device(&user, &device, Ways::Emoji).await?;
     compare(&mut alice, &mut bob, &room).await
@@ -137,13 +144,7 @@ async fn mismatch_ends_the_verification_on_both_sides() -> Outcome {
     let Some(server) = server().await else {
         return Ok(());
     };
-    let mut alice = Peer::new(&server, "alice").await?;
-    let mut bob = Peer::new(&server, "bob").await?;
-    let room = alice.room_with(&[&bob]).await?;
-    alice.send(&room, "who are you?").await?;
-    bob.sync(&room).await?;
-    bob.send(&room, "verify me").await?;
-    alice.sync(&room).await?;
+    let (mut alice, mut bob, room) = acquainted(&server).await?;
     let (user, device) = (bob.user(), bob.engine.device_id().to_owned());
     let ours = alice.engine.verify_device(&user, &device, Ways::Emoji).await?;
     let theirs = until(&mut bob, &room, |stage| *stage == Stage::Requested).await?;
@@ -164,5 +165,36 @@ async fn mismatch_ends_the_verification_on_both_sides() -> Outcome {
     assert!(matches!(ours.stage(), Stage::Cancelled { by_us: true, .. }));
     assert!(matches!(theirs.stage(), Stage::Cancelled { by_us: false, .. }));
     assert!(!alice.engine.person(&bob.user()).await?.verified);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn comparison_that_began_and_was_called_done_in_one_breath_is_not_done() -> Outcome {
+    let Some(server) = server().await else {
+        return Ok(());
+    };
+    let (mut alice, bob, room) = acquainted(&server).await?;
+    let (user, device) = (alice.user(), alice.engine.device_id().to_owned());
+    let theirs = bob.engine.verify_device(&user, &device, Ways::Emoji).await?;
+    let ours = until(&mut alice, &room, |stage| *stage == Stage::Requested).await?;
+    ours.accept(Ways::Emoji).await?;
+    let mut stages = Box::pin(ours.stages());
+    assert_eq!(stages.next().await, Some(Stage::Ready));
+
+    let started = json!({
+        "from_device": bob.engine.device_id(), "transaction_id": theirs.flow(), "method": "m.sas.v1",
+        "key_agreement_protocols": ["curve25519-hkdf-sha256"], "hashes": ["sha256"],
+        "message_authentication_codes": ["hkdf-hmac-sha256.v2"], "short_authentication_string": ["decimal", "emoji"],
+    });
+    let done = json!({ "transaction_id": theirs.flow() });
+    let mut answer = alice.ask(Duration::ZERO).await?;
+    for (kind, content) in [("start", started), ("done", done)] {
+        let kind = format!("m.key.verification.{kind}");
+        let event = json!({ "type": kind, "sender": bob.user(), "content": content });
+        answer.to_device.events.push(Raw::from_json(serde_json::value::to_raw_value(&event)?));
+    }
+    alice.take(&room, &answer).await?;
+    assert_eq!(stages.next().await, Some(Stage::Started), "nobody has compared anything");
+    assert_ne!(ours.stage(), Stage::Done);
     Ok(())
 }

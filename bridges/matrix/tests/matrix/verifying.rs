@@ -10,6 +10,7 @@ use sealbridge_contract::{
 use sealbridge_lab::{
     Lab,
     person::{Kind, Options, Person, Received, Verification},
+    proxy::{Fault, Rule},
 };
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -105,6 +106,41 @@ async fn person_asks_a_device_and_a_room_alike() -> Result<()> {
 }
 
 #[tokio::test]
+async fn where_several_ask_to_verify_nobody_is_taken_for_the_one_who_is_meant() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, running, room, bot, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    let eve = Person::new_on(&lab.a, "aaa").await?;
+    bob.invite(&room, eve.user_id()).await?;
+    eve.wait_invite(&room, SOON).await?;
+    eve.join(&room).await?;
+    for person in [&bob, &eve] {
+        person.send(&room, "hello").await?;
+        bot.hears("hello").await?;
+        person.call("verify_request", json!({ "user": bot.user.id, "in_room": room })).await?;
+    }
+    // What is heard after another message, which came after both requests, is heard when both were read of the server.
+    for words in ["both", "asked"] {
+        bob.send(&room, words).await?;
+        bot.hears(words).await?;
+    }
+    let flow = running.matrix.comparison(None, Screen::Words).context("Matrix has comparisons")?;
+    let (_, ended) = tokio::time::timeout(SOON, compare(flow, Answer::Yes)).await??;
+    let Err(FlowError::Refused(words)) = ended else { bail!("it ended otherwise: {ended:?}") };
+    assert!(words.contains(bob.user_id()) && words.contains(eve.user_id()), "{words}");
+    // Named, the one who is meant is compared with, by what they asked for.
+    let with = PersonId::new(bob.user_id());
+    let flow = running.matrix.comparison(Some(&with), Screen::Words).context("Matrix has comparisons")?;
+    let ours = compare(flow, Answer::Yes);
+    let ready = step(&bob, "ready").await?;
+    bob.call("verify_begin", json!({ "flow": ready.flow })).await?;
+    let theirs = confirms(&bob).await?;
+    let (shown, ended) = tokio::time::timeout(SOON, ours).await??;
+    assert!(same(&shown, &theirs), "{shown:?} {theirs:?}");
+    ended?;
+    running.stop().await
+}
+
+#[tokio::test]
 async fn emoji_that_differ_end_it_and_verify_nobody() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
     let Scene { bob, running, room, bot, proxy: _proxy } = Scene::set(lab, json!({})).await?;
@@ -122,6 +158,35 @@ async fn emoji_that_differ_end_it_and_verify_nobody() -> Result<()> {
     let cancelled = step(&bob, "cancelled").await?;
     assert!(cancelled.reason.is_some());
     drop(Arc::clone(&running.matrix));
+    running.stop().await
+}
+
+/// Whoever compares may go away while the request is still being sent.
+#[tokio::test]
+async fn request_that_was_under_way_when_the_comparison_was_given_up_is_taken_back() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, running, room, bot, proxy } = Scene::set(lab, json!({})).await?;
+    bob.send(&room, "hello").await?;
+    bot.hears("hello").await?;
+    let direct = running.matrix.open_direct(&PersonId::new(bob.user_id())).await?;
+    bob.wait_invite(direct.as_str(), SOON).await?;
+    bob.join(direct.as_str()).await?;
+    let device = format!("{}/{}", bob.user_id(), bob.device_id());
+    for (whom, request) in
+        [(device.as_str(), "/sendToDevice/m.key.verification.request/"), (bob.user_id(), "/send/m.room.encrypted/")]
+    {
+        let held = proxy.add(Rule::new("PUT", request, Fault::HoldAnswer)?.times(1));
+        let flow = running.matrix.comparison(Some(&PersonId::new(whom)), Screen::Words);
+        let mut flow = flow.context("Matrix has comparisons")?;
+        let asked = tokio::select! {
+            said = flow.next(None) => bail!("{whom} was asked already: {said:?}"),
+            asked = step(&bob, "requested") => asked?,
+        };
+        drop(flow);
+        held.remove();
+        let cancelled = step(&bob, "cancelled").await.with_context(|| whom.to_owned())?;
+        assert_eq!(cancelled.flow, asked.flow);
+    }
     running.stop().await
 }
 

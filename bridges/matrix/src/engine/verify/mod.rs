@@ -12,7 +12,7 @@ use matrix_sdk_crypto::{
     types::requests::{OutgoingVerificationRequest, RoomMessageRequest},
 };
 use ruma::{
-    OwnedUserId, RoomId, UserId,
+    OwnedDeviceId, OwnedUserId, RoomId, UserId,
     events::key::verification::{VerificationMethod, cancel::CancelCode},
 };
 
@@ -72,13 +72,27 @@ impl fmt::Debug for Verification {
 #[derive(Debug, Default)]
 pub(super) struct Watched(Mutex<BTreeSet<OwnedUserId>>);
 
+/// From so many users on, those whose requests are gone are forgotten whenever there are twice as many.
+const MANY: usize = 64;
+
 impl Watched {
-    pub(super) fn note(&self, user: OwnedUserId) {
-        self.0.lock().unwrap_or_else(|lock| lock.into_inner()).insert(user);
+    /// Anybody can send such an event, so whoever has no request `still` is not kept for ever.
+    fn note(&self, user: OwnedUserId, still: impl Fn(&UserId) -> bool) {
+        let mut users = self.0.lock().unwrap_or_else(|lock| lock.into_inner());
+        if users.insert(user) && users.len() >= MANY && users.len().is_power_of_two() {
+            users.retain(|user| still(user));
+        }
     }
 
     fn users(&self) -> BTreeSet<OwnedUserId> {
         self.0.lock().unwrap_or_else(|lock| lock.into_inner()).clone()
+    }
+}
+
+impl Engine {
+    /// Looks for requests of this user from now on.
+    pub(super) fn watch(&self, user: OwnedUserId) {
+        self.inner.watched.note(user, |user| !self.machine().get_verification_requests(user).is_empty());
     }
 }
 
@@ -96,6 +110,21 @@ impl Verification {
         self.request.flow_id().as_str()
     }
 
+    /// The device that they ask with, while it is theirs to be answered.
+    pub fn asked_from(&self) -> Option<OwnedDeviceId> {
+        match self.request.state() {
+            VerificationRequestState::Requested { other_device_data, .. } => {
+                Some(other_device_data.device_id().to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// The other side says that it is done, whatever was compared here.
+    pub fn is_called_done(&self) -> bool {
+        self.request.is_done()
+    }
+
     pub fn we_started(&self) -> bool {
         self.request.we_started()
     }
@@ -110,7 +139,7 @@ impl Verification {
 
     /// The stages from now on, each once, to the final one.
     pub fn stages(&self) -> impl Stream<Item = Stage> + Send + use<> {
-        stages(&self.request)
+        stages(self)
     }
 
     /// Agrees to a request of theirs.
@@ -212,5 +241,21 @@ impl Ways {
                 vec![VerificationMethod::SasV1, VerificationMethod::QrCodeShowV1, VerificationMethod::ReciprocateV1]
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_whose_requests_are_gone_are_forgotten_however_many_come() {
+        let watched = Watched::default();
+        for number in 0..10 * MANY {
+            let user = UserId::parse(format!("@u{number}:x")).expect("it is a user");
+            watched.note(user, |user| user.as_str() == "@u7:x");
+            assert!(watched.users().len() <= MANY && watched.users().len() <= number + 1);
+        }
+        assert!(watched.users().iter().any(|user| user.as_str() == "@u7:x"));
     }
 }

@@ -7,6 +7,8 @@ use matrix_sdk_crypto::{
     CancelInfo, QrVerificationState, SasState, Verification as Method, VerificationRequest, VerificationRequestState,
 };
 
+use super::Verification;
+
 /// Where a verification stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -41,11 +43,11 @@ impl Stage {
 }
 
 /// The stages from now on, each once, to the final one.
-pub(super) fn stages(request: &VerificationRequest) -> impl Stream<Item = Stage> + Send + use<> {
-    let changes = request.changes();
-    let now = request.state();
+pub(super) fn stages(verification: &Verification) -> impl Stream<Item = Stage> + Send + use<> {
+    let changes = verification.request.changes();
+    let now = verification.request.state();
     let states = stream::once(async { now }).chain(changes).boxed();
-    let course = Course { request: request.clone(), states, method: None };
+    let course = Course { verification: verification.clone(), states, method: None };
     stream::unfold((Some(course), None), |(course, last)| async move {
         let mut course: Course = course?;
         loop {
@@ -62,7 +64,7 @@ type Stages = Pin<Box<dyn Stream<Item = Stage> + Send>>;
 
 /// What is looked at to see how a verification goes on.
 struct Course {
-    request: VerificationRequest,
+    verification: Verification,
     states: Pin<Box<dyn Stream<Item = VerificationRequestState> + Send>>,
     /// The stages of what was begun. The other side may still choose another way.
     method: Option<Stages>,
@@ -82,11 +84,16 @@ impl Course {
                 biased;
                 state = self.states.next() => match state? {
                     VerificationRequestState::Transitioned { verification, .. } => {
-                        self.method = Some(stages_within(verification, &self.request));
+                        self.method = Some(stages_within(verification, &self.verification.request));
                     }
                     // The library says so as soon as the other side does; the method knows whether it is so here.
                     VerificationRequestState::Done if self.method.is_some() => {}
-                    state => return Some(stage(&state, &self.request)),
+                    // It may have been begun and called done in one breath.
+                    VerificationRequestState::Done => match self.verification.method() {
+                        Some(method) => self.method = Some(stages_within(method, &self.verification.request)),
+                        None => return Some(Stage::Done),
+                    },
+                    state => return Some(stage(&state, &self.verification.request)),
                 },
                 stage = of_method => return stage,
             }

@@ -56,7 +56,7 @@ impl Engine {
         request: VerificationRequest,
         step: OutgoingVerificationRequest,
     ) -> Result<Verification, VerifyError> {
-        self.inner.watched.note(request.other_user().to_owned());
+        self.watch(request.other_user().to_owned());
         let verification = Verification { engine: self.clone(), request };
         verification.carry_out(Some(step)).await?;
         Ok(verification)
@@ -85,7 +85,7 @@ impl Engine {
             return Err(VerifyError::UnknownUser);
         };
         let request = other.request_verification(&start.step.room, event, Some(start.ways.methods()));
-        self.inner.watched.note(start.user.clone());
+        self.watch(start.user.clone());
         Ok(Verification { engine: self.clone(), request })
     }
 
@@ -115,7 +115,7 @@ impl Engine {
         let receiving = self.machine().receive_verification_event(&event);
         contained(receiving).await?.map_err(EngineError::from)?;
         drop(turn);
-        self.inner.watched.note(sender);
+        self.watch(sender);
         self.inner.wants_flush.notify_one();
         Ok(())
     }
