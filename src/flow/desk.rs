@@ -11,6 +11,7 @@ use sealbridge_contract::{
     inbox::{
         Audience, Batch, Filling, Incident, Intake, Keep, OpenGap, Parcel, Resolution, StoreWrite, Waiting, WaitingFor,
     },
+    names,
 };
 use tokio::sync::mpsc;
 use tracing::{error, warn};
@@ -109,6 +110,8 @@ impl Desk {
                 self.refused.store(true, Ordering::Relaxed);
                 NotAccepted::Full
             }
+            // There is room for others, so the journal is not in trouble.
+            JournalError::ShareTaken => NotAccepted::Full,
             JournalError::Closed => NotAccepted::Stopping,
             JournalError::Damaged(_) | JournalError::NoSuch(_) | JournalError::Failed(_) => {
                 error!(%error, "The journal did not take what came in.");
@@ -120,13 +123,13 @@ impl Desk {
     /// Told before the batch is committed: should the process die in between, the same batch comes again, and what is
     /// said once stays said once.
     async fn tell_incident(&self, account: &AccountName, incident: &Incident) -> Result<(), JournalError> {
-        warn!(%account, topic = %incident.topic, conversation = ?incident.conversation, "Needs a person.");
+        warn!(%account, topic = ?incident.topic, conversation = ?incident.conversation, "Needs a person.");
         let place =
             incident.conversation.clone().map(|conversation| Address { account: account.clone(), conversation });
         if let (Audience::Conversation, Some(place)) = (incident.audience, &place) {
             self.tell(place, &incident.words, Some(&incident.topic)).await?;
         }
-        let whereabouts = place.map_or_else(|| account.to_string(), |place| place.to_string());
+        let whereabouts = place.map_or_else(|| account.to_string(), |place| names::id(&place.to_string()));
         let topic = format!("{} {whereabouts}", incident.topic);
         self.tell_operator(&format!("{whereabouts}: {}", incident.words), Some(&topic)).await
     }

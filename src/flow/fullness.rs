@@ -1,6 +1,10 @@
 //! How full the journal is, and what the operator is told of it: once an episode, not once a message.
 
-use crate::config::Size;
+use std::collections::BTreeMap;
+
+use sealbridge_contract::Address;
+
+use crate::{config::Size, notices, store::Share};
 
 /// How full it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +70,39 @@ impl Fullness {
     }
 }
 
+/// Which sources have as much waiting as they may, and how much that was when the operator was told.
+#[derive(Debug, Default)]
+pub struct Crowded(BTreeMap<Address, u64>);
+
+impl Crowded {
+    /// Takes a look. Gives words for the operator, if there is news. An episode ends when half of it is gone.
+    pub fn look(&mut self, shares: &[Share]) -> Vec<String> {
+        let waits = |at: &Address| shares.iter().find(|share| share.at == *at).map_or(0, |share| share.messages);
+        self.0.retain(|at, told| waits(at) > *told / 2);
+        let taken = shares.iter().filter(|share| share.is_taken);
+        let news = taken.filter(|share| self.0.insert(share.at.clone(), share.messages).is_none());
+        news.map(words).collect()
+    }
+}
+
+/// What the operator is told of a source that has as much waiting as it may.
+#[must_use]
+pub fn words(share: &Share) -> String {
+    format!("{}: {}", notices::in_words(&share.at), waiting(share))
+}
+
+/// The same, without its name.
+#[must_use]
+pub fn waiting(share: &Share) -> String {
+    let files = if share.files > 0 { format!(", with files of {}", Size(share.files)) } else { String::new() };
+    format!(
+        "{} messages wait, {}{files}. That is as much as one source may have, so nothing more is taken of it until some of \
+         them are delivered; whoever brings more is told so, and others go on. `sealbridge status` says what is waited for.",
+        share.messages,
+        Size(share.bytes),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +140,19 @@ mod tests {
     #[test]
     fn full_disk_is_told_as_such_and_ends_when_something_is_accepted() {
         check(&[(10, true, Some("disk")), (10, true, None), (10, false, Some("room")), (10, true, Some("disk"))]);
+    }
+
+    #[test]
+    fn source_that_has_its_share_waiting_is_told_once_until_half_of_it_is_gone() {
+        let at = notices::SourceName::parse("job").expect("a name").address();
+        let share = |messages, is_taken| Share { at: at.clone(), messages, bytes: 9000, files: 0, is_taken };
+        let mut crowded = Crowded::default();
+        let told = [(10, false), (100, true), (99, false), (100, true), (50, false), (120, true), (120, true)]
+            .map(|(messages, is_taken)| crowded.look(&[share(messages, is_taken)]).len());
+        assert_eq!(told, [0, 1, 0, 0, 0, 1, 0]);
+        assert!(crowded.look(&[]).is_empty());
+        let told = crowded.look(&[share(40, true)]);
+        assert!(told.len() == 1 && told[0].starts_with("source job: 40 messages wait"), "{told:?}");
     }
 
     #[test]

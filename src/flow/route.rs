@@ -7,8 +7,8 @@ use std::{
 };
 
 use sealbridge_contract::{
-    Address, AnyTransport, Cleartext, Clock, DeliveryId, Origin, PersonId, Refusal, RemoteId, Rule, SenderTrust,
-    Timestamp, Verb, Verdict,
+    AccountName, Address, AnyTransport, Cleartext, Clock, DeliveryId, Origin, PersonId, Refusal, RemoteId, Rule,
+    SenderTrust, Timestamp, Verb, Verdict,
     adapt::bytes,
     gate::Hold,
     inbox::{Incoming, Parcel},
@@ -123,6 +123,10 @@ fn told(verdict: &FirstVerdict, rule: &Rule) -> Option<String> {
 }
 
 impl Router for JourneyRouter {
+    fn is_bounded(&self, account: &AccountName) -> bool {
+        account.as_str() == notices::ACCOUNT
+    }
+
     fn linked_since(&self, from: &Address) -> Option<Timestamp> {
         self.table.now().linked_since(from)
     }

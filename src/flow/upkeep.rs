@@ -7,7 +7,11 @@ use sealbridge_contract::{Clock, Timestamp};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Desk, fullness::Fullness, obituaries::Obituaries};
+use super::{
+    Desk,
+    fullness::{Crowded, Fullness},
+    obituaries::Obituaries,
+};
 use crate::{
     spool::SpoolFolder,
     store::{JournalError, SharedJournal},
@@ -32,6 +36,7 @@ pub struct Upkeep {
     clock: Clock,
     most_payload: u64,
     fullness: Fullness,
+    crowded: Crowded,
     /// How many rows were set aside, as far as the operator was told.
     quarantined: u64,
     /// What the operator could not be told yet, since there was no room for it.
@@ -55,6 +60,7 @@ impl Upkeep {
             clock,
             most_payload,
             fullness: Fullness::default(),
+            crowded: Crowded::default(),
             quarantined: 0,
             untold: Vec::new(),
             obituaries: Obituaries::from(now),
@@ -130,6 +136,10 @@ impl Upkeep {
                 self.untold.push(words);
             }
             self.desk.set_trouble(self.fullness.trouble());
+            for words in self.crowded.look(&self.journal.shares().await?) {
+                warn!("{words}");
+                self.untold.push(words);
+            }
             if counts.quarantined > self.quarantined {
                 self.untold.push(format!(
                     "{} rows of the journal do not open and are set aside. `sealbridge dead-letters list` names them; a \

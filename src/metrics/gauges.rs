@@ -10,8 +10,9 @@ use prometheus_client::{
 use std::sync::atomic::AtomicU64;
 
 use crate::{
+    notices,
     operator::Host,
-    store::{Counts, JournalError},
+    store::{Counts, JournalError, Share},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -30,6 +31,11 @@ struct Stopped {
     why: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Source {
+    source: String,
+}
+
 type Seconds = Gauge<f64, AtomicU64>;
 
 /// Everything that is counted, in the text form of OpenMetrics 1.0.
@@ -42,6 +48,7 @@ pub async fn text(host: &dyn Host) -> Result<String, JournalError> {
     registry.register("build", "Which version this is", Info::new(Build { version: env!("CARGO_PKG_VERSION") }));
     host.meters().register(&mut registry);
     of_journal(&mut registry, host, &counts);
+    of_sources(&mut registry, host.journal().shares().await?);
     of_accounts(&mut registry, host);
     let mut text = String::new();
     encode(&mut text, &registry).expect("a text takes everything");
@@ -68,6 +75,23 @@ fn of_journal(registry: &mut Registry, host: &dyn Host, counts: &Counts) {
     let gauge = Seconds::default();
     gauge.set(oldest.as_secs_f64());
     registry.register_with_unit("queue_oldest", "How long the oldest delivery has waited", Unit::Seconds, gauge);
+}
+
+/// Of those that have something waiting. What the operator says names conversations, and is left out.
+fn of_sources(registry: &mut Registry, shares: Vec<Share>) {
+    let [messages, bytes, taken] = [(); 3].map(|()| Family::<Source, Gauge>::default());
+    for share in shares {
+        let Some(source) = notices::source_of(&share.at) else { continue };
+        let label = Source { source: source.as_str().to_owned() };
+        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        messages.get_or_create(&label).inc_by(whole(share.messages));
+        bytes.get_or_create(&label).inc_by(whole(share.bytes));
+        let is_taken = taken.get_or_create(&label);
+        is_taken.set(is_taken.get().max(i64::from(share.is_taken)));
+    }
+    registry.register("source_waiting", "Messages of a source that wait", messages);
+    registry.register("source_waiting_bytes", "Locked payload of a source that waits", bytes);
+    registry.register("source_share_taken", "Whether nothing more is taken of a source until some is delivered", taken);
 }
 
 fn of_accounts(registry: &mut Registry, host: &dyn Host) {

@@ -123,7 +123,11 @@ impl From<DeliveryError> for Failure {
 
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
-        let kind = if matches!(error, JournalError::Full) { FailureKind::Temporary } else { FailureKind::Other };
+        let kind = if matches!(error, JournalError::Full | JournalError::ShareTaken) {
+            FailureKind::Temporary
+        } else {
+            FailureKind::Other
+        };
         Self::new(kind, error.to_string())
     }
 }

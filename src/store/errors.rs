@@ -6,6 +6,9 @@ pub enum JournalError {
     /// At its bound, or the disk is full.
     #[error("the journal is full")]
     Full,
+    /// A conversation of a bounded account has as much waiting as it may. Others go on.
+    #[error("as much waits of it as may")]
+    ShareTaken,
     /// It is closed.
     #[error("the journal is closed")]
     Closed,

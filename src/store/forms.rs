@@ -188,6 +188,21 @@ pub struct Counts {
     pub payload_bytes: u64,
 }
 
+/// What waits of one conversation of a bounded account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Which conversation.
+    pub at: Address,
+    /// How many of its messages wait.
+    pub messages: u64,
+    /// How many bytes they take, locked.
+    pub bytes: u64,
+    /// How many bytes their files have.
+    pub files: u64,
+    /// It is as much as may wait: nothing more is taken of it until some of it is delivered.
+    pub is_taken: bool,
+}
+
 /// What waits to be read on one account, for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread {
@@ -216,6 +231,9 @@ pub struct LaneReport {
     pub cause: Option<String>,
 }
 
+/// Why an edit or a reaction that still waited is dropped: what it said goes on its way in a newer one.
+pub const REPLACED: &str = "a newer one took its place";
+
 /// What became of one message, for `why` and `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fact {
@@ -242,6 +260,8 @@ pub struct Limits {
     /// Locked payload at most, in bytes; over this nothing more is accepted. Of one sender, dead letters and events that
     /// can't be read take a sixteenth of it at most; beyond that only their lines and reasons are kept.
     pub payload_bytes: u64,
+    /// Locked files at most, in bytes, of which one conversation of a bounded account may have a quarter waiting.
+    pub files_bytes: u64,
     /// How long an event that can't be read waits.
     pub unreadable_for: Duration,
     /// How long later messages of the same sender wait for it.
@@ -257,10 +277,25 @@ impl Default for Limits {
         let day = Duration::from_secs(24 * 3600);
         Self {
             payload_bytes: 1 << 30,
+            files_bytes: 4 << 30,
             unreadable_for: 7 * day,
             hold_sender_for: Duration::from_secs(30),
             lines_for: 30 * day,
             dead_letters_for: 30 * day,
         }
+    }
+}
+
+impl Limits {
+    /// So many messages of one conversation may always wait, however large they are.
+    pub const LEAST_SHARE: u64 = 32;
+
+    /// Whether a conversation of a bounded account has as much waiting as it may, when all that is kept takes `used`: half of
+    /// the room that is left below three quarters. So one alone fills a quarter of the journal, several less each, and all of
+    /// them leave a quarter to people.
+    #[must_use]
+    pub fn is_share_taken(&self, used: u64, (messages, bytes, files): (u64, u64, u64)) -> bool {
+        let room = (self.payload_bytes / 4 * 3).saturating_sub(used);
+        messages >= Self::LEAST_SHARE && (bytes >= room / 2 || files >= self.files_bytes / 4)
     }
 }

@@ -24,8 +24,8 @@ pub use self::{
     command::{Command, Doubt, Said},
     errors::{JournalError, OpenError},
     forms::{
-        Counts, DeadLetter, Died, Fact, FirstVerdict, LaneReport, Limits, Link, LinkEnd, Pending, Routed, Spoken,
-        Swept, Tripped, Unread,
+        Counts, DeadLetter, Died, Fact, FirstVerdict, LaneReport, Limits, Link, LinkEnd, Pending, REPLACED, Routed,
+        Share, Spoken, Swept, Tripped, Unread,
     },
     name::LinkName,
 };
@@ -46,6 +46,11 @@ pub trait Router: Send + Sync + 'static {
     fn attends(&self, _from: &Address, _sender: &PersonId) -> bool {
         false
     }
+    /// Whether each conversation of an account may have a share of the journal waiting, and no more: what programs bring must
+    /// not take the room of what people say.
+    fn is_bounded(&self, _account: &AccountName) -> bool {
+        false
+    }
     /// Opens what a carrier brought, with the key of the peer at that conversation.
     fn open(&self, from: &Address, parcel: &Parcel) -> Option<(DeliveryId, Cleartext)>;
     /// These are the links from now on. Told by the journal when a change of them is durable, before it takes in or
@@ -60,7 +65,8 @@ pub trait Journal: Send + Sync {
     /// seen before is passed over; a `once` value seen under another id becomes a dead letter with the reason
     /// "replayed". Incidents are the caller's to tell. A deletion erases, in the same commit, whatever is still kept of
     /// what it names: queued, held, dead or waiting. An edit of somebody else's message is a dead letter. A newer edit
-    /// or reaction takes the place of one by the same author that is still queued.
+    /// or reaction takes the place of one by the same author that is still queued. Of a bounded account nothing but
+    /// deletions is taken from a conversation that has its share of the journal waiting: [`JournalError::ShareTaken`].
     async fn accept(&self, account: &AccountName, batch: Batch) -> Result<(), JournalError>;
     /// The same for what a carrier brought: opened by [`Router::open`]; what does not open is a dead letter.
     async fn accept_sealed(
@@ -96,6 +102,8 @@ pub trait Journal: Send + Sync {
     async fn read(&self, account: &AccountName, key: &str) -> Result<Option<SecretBytes>, JournalError>;
     /// Reads every entry whose key starts with `prefix`, in the order of keys.
     async fn read_all(&self, account: &AccountName, prefix: &str) -> Result<Vec<(String, SecretBytes)>, JournalError>;
+    /// How many entries there are whose key starts with `prefix`, by what stands behind it up to the next slash.
+    async fn tally(&self, account: &AccountName, prefix: &str) -> Result<Vec<(String, usize)>, JournalError>;
     /// Writes to an account's store.
     async fn write(&self, account: &AccountName, writes: Vec<StoreWrite>) -> Result<(), JournalError>;
     /// Forgets entries of an account's store whose key starts with `prefix` and that are too old or too many, a bounded
@@ -185,6 +193,8 @@ pub trait Journal: Send + Sync {
 
     /// What waits to be read, by account and reason; the most frequent first, and not without a bound.
     async fn unread(&self) -> Result<Vec<Unread>, JournalError>;
+    /// What each conversation of a bounded account has waiting, by their names; those that have something.
+    async fn shares(&self) -> Result<Vec<Share>, JournalError>;
     /// How full it is.
     async fn counts(&self) -> Result<Counts, JournalError>;
     /// A value of the service's own, locked: `read_all` and `write` with no account.

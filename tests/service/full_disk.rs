@@ -33,7 +33,8 @@ async fn on_a_small_disk() -> Result<Option<(Bridge, SmallDisk, Talk, TempDir)>>
     let link = "\n[links.both]\nends = [\"a/room\", \"b/room\"]\n";
     let binary = Binary::at(env!("CARGO_BIN_EXE_sealbridge"));
     let mut bridge = Bridge::prepare(&binary, &plan(network.path(), link))?;
-    let Some(disk) = SmallDisk::mount(&bridge.folder().join("state"), 16 << 10) else { return Ok(None) };
+    // Once the ballast is gone it holds the journal and its log whole, however much was said before that was seen.
+    let Some(disk) = SmallDisk::mount(&bridge.folder().join("state"), 64 << 10) else { return Ok(None) };
     bridge.init().await?.ok()?;
     bridge.start().await?;
     let talk = Talk::new(network.path())?;

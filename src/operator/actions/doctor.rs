@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{Outcome, conversations::is_operators, to_line};
 use crate::{
     config::{Config, Size},
+    flow::fullness,
     notices,
     operator::{Failure, FailureKind, Host, admin, ending, plain::field},
 };
@@ -73,17 +74,21 @@ pub(super) async fn doctor(host: &dyn Host) -> Result<Outcome, Failure> {
     }
     checks.extend(host.trouble().map(|trouble| check("service", CheckState::Bad, trouble)));
     checks.extend(links(host).await?);
-    checks.extend(sources(host).await);
+    checks.extend(sources(host).await?);
     checks.extend(journal(host).await?);
     Ok(diagnosis(&checks, found))
 }
 
-async fn sources(host: &dyn Host) -> Vec<Check> {
-    let Some(sources) = host.sources() else { return Vec::new() };
+async fn sources(host: &dyn Host) -> Result<Vec<Check>, Failure> {
+    let taken = host.journal().shares().await?.into_iter().filter(|share| share.is_taken);
+    let mut checks: Vec<_> =
+        taken.map(|share| check(notices::in_words(&share.at), CheckState::Bad, fullness::waiting(&share))).collect();
+    let Some(sources) = host.sources() else { return Ok(checks) };
     let left = sources.left_behind().await.unwrap_or_default();
     let words = "what was gathered of it waits, since the config has no such source any more. With it in the config \
                  again, it is said";
-    left.into_iter().map(|name| check(format!("source {name}"), CheckState::Warn, words)).collect()
+    checks.extend(left.into_iter().map(|name| check(format!("source {name}"), CheckState::Warn, words)));
+    Ok(checks)
 }
 
 /// What can be looked at without the running service.

@@ -8,9 +8,9 @@ use serde::Serialize;
 use super::Outcome;
 use crate::{
     config::{Period, Size},
-    flow::LaneState,
+    flow::{LaneState, fullness},
     operator::{Failure, Host, admin, plain::field},
-    store::{Counts, LaneReport},
+    store::{Counts, LaneReport, Share},
 };
 
 #[derive(Serialize)]
@@ -26,6 +26,19 @@ struct Status {
     journal: Counts,
     journal_most_bytes: u64,
     lanes: Vec<LaneLine>,
+    sources: Vec<SourceLine>,
+}
+
+/// A source that has something waiting.
+#[derive(Serialize)]
+struct SourceLine {
+    source: String,
+    waiting: u64,
+    bytes: u64,
+    files_bytes: u64,
+    share_taken: bool,
+    #[serde(skip)]
+    words: Option<String>,
 }
 
 /// A conversation that has something in the outbox.
@@ -64,6 +77,7 @@ pub(super) async fn status(host: &dyn Host) -> Result<Outcome, Failure> {
         journal: journal.counts().await?,
         journal_most_bytes: host.config().journal.most_payload.0,
         lanes: lanes(host).await?,
+        sources: journal.shares().await?.into_iter().map(source_line).collect(),
     };
     let up = host.clock().now().since(host.started_at());
     Ok(Outcome::one(describe(&status, up, host.clock().now().0), &status))
@@ -93,6 +107,17 @@ fn accounts(host: &dyn Host) -> Vec<AccountLine> {
         }
     };
     host.config().accounts.iter().map(line).collect()
+}
+
+fn source_line(share: Share) -> SourceLine {
+    SourceLine {
+        source: share.at.conversation.as_str().to_owned(),
+        waiting: share.messages,
+        bytes: share.bytes,
+        files_bytes: share.files,
+        share_taken: share.is_taken,
+        words: share.is_taken.then(|| fullness::words(&share)),
+    }
 }
 
 /// Those that wait longest first.
@@ -179,6 +204,9 @@ fn describe(status: &Status, up: Duration, now: i64) -> String {
         Size(status.journal_most_bytes),
     ));
     words.push_str(&describe_lanes(&status.lanes, now));
+    status.sources.iter().filter_map(|source| source.words.as_deref()).for_each(|crowded| {
+        words.push_str(&format!("{}\n", field(crowded)));
+    });
     if counts.quarantined > 0 {
         words
             .push_str(&format!("{} rows do not open and are set aside: run `sealbridge doctor`\n", counts.quarantined));

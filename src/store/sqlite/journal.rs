@@ -15,7 +15,7 @@ use super::{
 };
 use crate::store::{
     Command, Counts, DeadLetter, Died, Fact, Journal, JournalError, LaneReport, Link, LinkEnd, LinkName, Pending,
-    Spoken, Swept, Unread,
+    Share, Spoken, Swept, Unread,
 };
 
 /// The service's own settings are the store of no account: no account can be named so.
@@ -26,7 +26,10 @@ impl Journal for SqliteJournal {
     async fn accept(&self, account: &AccountName, mut batch: Batch) -> Result<(), JournalError> {
         let account = account.clone();
         let weight = 1 + batch.arrivals.len() + batch.echoes.len() + batch.store.len();
-        self.writer.ask(Ask::of(weight, move |ledger| write::batch(ledger, &account, &mut batch))).await
+        match self.writer.ask(Ask::of(weight, move |ledger| write::batch(ledger, &account, &mut batch))).await? {
+            true => Ok(()),
+            false => Err(JournalError::ShareTaken),
+        }
     }
 
     async fn accept_sealed(
@@ -100,6 +103,11 @@ impl Journal for SqliteJournal {
     async fn write(&self, account: &AccountName, writes: Vec<StoreWrite>) -> Result<(), JournalError> {
         let account = account.clone();
         self.writer.ask(Ask::of(writes.len(), move |ledger| write::write(ledger, account.as_str(), &writes))).await
+    }
+
+    async fn tally(&self, account: &AccountName, prefix: &str) -> Result<Vec<(String, usize)>, JournalError> {
+        let (account, prefix) = (account.clone(), prefix.to_owned());
+        self.lists.ask(read::ask(move |reader| read::tally(reader, account.as_str(), &prefix))).await
     }
 
     async fn prune(&self, account: &AccountName, prefix: &str, keep: Keep) -> Result<usize, JournalError> {
@@ -269,6 +277,11 @@ impl Journal for SqliteJournal {
 
     async fn unread(&self) -> Result<Vec<Unread>, JournalError> {
         self.lists.ask(read::ask(read::unread)).await
+    }
+
+    async fn shares(&self) -> Result<Vec<Share>, JournalError> {
+        let limits = self.limits;
+        self.lists.ask(read::ask(move |reader| read::shares(reader, &limits))).await
     }
 
     async fn counts(&self) -> Result<Counts, JournalError> {

@@ -49,6 +49,7 @@ pub struct SqliteJournal {
     lists: Arc<Lane<read::Asked>>,
     checkup: Option<Arc<Checkup>>,
     woken: Arc<Woken>,
+    limits: Limits,
 }
 
 impl SqliteJournal {
@@ -113,7 +114,7 @@ impl SqliteJournal {
             writer.run(asked);
             drop(lock);
         })?;
-        Ok(Self { writer, heads, lists, checkup, woken })
+        Ok(Self { writer, heads, lists, checkup, woken, limits })
     }
 }
 

@@ -13,6 +13,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0007_said.sql"),
     include_str!("../migrations/0008_commands.sql"),
     include_str!("../migrations/0009_commits.sql"),
+    include_str!("../migrations/0010_shares.sql"),
 ];
 
 /// The version that is found.

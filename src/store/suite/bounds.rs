@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use sealbridge_contract::{
-    PersonId,
-    inbox::{Arrived, Resolution},
+    Address, PersonId, SecretBytes,
+    inbox::{Arrived, Resolution, StoreWrite},
 };
 
 use super::{about::deletion, kit::*};
-use crate::store::{FirstVerdict, JournalError, Limits};
+use crate::store::{FirstVerdict, JournalError, Limits, Share};
 
 fn long(sender: &str, name: &str) -> Arrived {
     Arrived::Message(incoming(name, message(sender, &"long ".repeat(200))))
@@ -48,6 +48,25 @@ pub(crate) async fn dead_letters_of_one_sender_take_a_share_and_leave_room_for_o
     pair.journal.bury(pair.only().await.number, "again").await.expect("it is pending");
     let letters = pair.journal.dead_letters(0, 100).await.expect("the journal reads");
     assert!(letters.last().is_some_and(|letter| letter.kept));
+}
+
+pub(crate) async fn dead_letters_beside_a_delivery_that_arrives_take_a_share(engine: &dyn Engine) {
+    let pair = Pair::with(engine, Limits { payload_bytes: 64_000, ..Limits::default() });
+    let [job] = sources(&pair);
+    let there = Address { account: pair.b.account.clone(), conversation: at("x", "elsewhere").conversation };
+    let refused = FirstVerdict::Refuse("too long".into());
+    pair.router.route_to(&job, vec![routed(&there, refused), routed(&pair.b, FirstVerdict::Enqueue)]);
+    for number in 0..40 {
+        let name = format!("$job{number}");
+        pair.journal.accept(&job.account, batch(&job, vec![long("@job", &name)])).await.expect("it has a share");
+        pair.journal.settle(pair.only().await.number, &id(&format!("$there{number}"))).await.expect("it is pending");
+        assert_eq!(share(&pair, &job).await, None, "a dead letter has a bound of its own");
+    }
+    let letters = pair.journal.dead_letters(0, 100).await.expect("the journal reads");
+    let kept = letters.iter().filter(|letter| letter.kept).count();
+    assert!(letters.len() == 40 && (2..=4).contains(&kept), "{kept} of {} are kept whole", letters.len());
+    let counts = pair.journal.counts().await.expect("the journal reads");
+    assert!(counts.payload_bytes <= 4000, "{} bytes", counts.payload_bytes);
 }
 
 pub(crate) async fn events_that_cant_be_read_of_one_sender_take_a_share(engine: &dyn Engine) {
@@ -105,4 +124,95 @@ pub(crate) async fn dead_letter_is_let_go_in_time_and_leaves_its_reason(engine: 
             .any(|fact| fact.state == "dropped" && fact.reason.as_ref().is_some_and(|r| r.contains(reason)));
         assert!(told, "{name}: {facts:?}");
     }
+}
+
+/// What a program says into lane b, one message after the other, until nothing more is taken of it. Says how many were.
+async fn flood(pair: &Pair<'_>, source: &Address, turn: usize) -> usize {
+    for number in 0..10_000 {
+        let said = batch(source, vec![long("@job", &format!("{source} {turn} {number}"))]);
+        match pair.journal.accept(&source.account, said).await {
+            Ok(()) => {}
+            Err(JournalError::ShareTaken) => return number,
+            Err(error) => panic!("after {number}: {error}"),
+        }
+    }
+    panic!("it is never told that it is too much");
+}
+
+/// Sources of a bounded account, each of which speaks in lane b.
+fn sources<const MANY: usize>(pair: &Pair<'_>) -> [Address; MANY] {
+    std::array::from_fn(|number| {
+        let source = at("programs", &format!("source-{number}"));
+        pair.router.route_to(&source, vec![routed(&pair.b, FirstVerdict::Enqueue)]);
+        source
+    })
+}
+
+async fn share(pair: &Pair<'_>, source: &Address) -> Option<Share> {
+    let shares = pair.journal.shares().await.expect("the journal reads");
+    shares.into_iter().find(|share| share.at == *source)
+}
+
+pub(crate) async fn source_whose_words_cant_be_delivered_takes_a_share_and_leaves_room_for_others(engine: &dyn Engine) {
+    let pair = Pair::with(engine, Limits { payload_bytes: 256_000, ..Limits::default() });
+    let [job, calm] = sources(&pair);
+    let taken = flood(&pair, &job, 0).await as u64;
+    let held = share(&pair, &job).await.expect("it has something waiting");
+    assert!(held.is_taken && held.messages == taken && held.messages > Limits::LEAST_SHARE, "{held:?}");
+    let used = pair.journal.counts().await.expect("the journal reads").payload_bytes;
+    assert!(held.bytes == used && (64_000..68_000).contains(&used), "{used} bytes");
+    // Nothing of the batch is kept, its name neither.
+    let mut refused = batch(&job, vec![long("@job", "one more")]);
+    refused.store = vec![StoreWrite::put("name", SecretBytes::new(vec![1]))];
+    assert!(matches!(pair.journal.accept(&job.account, refused).await, Err(JournalError::ShareTaken)));
+    assert!(pair.journal.read(&job.account, "name").await.expect("the journal reads").is_none());
+    // Neither another source nor people notice.
+    pair.journal.accept(&calm.account, batch(&calm, vec![said("@calm", "$calm")])).await.expect("it has a share");
+    pair.arrive((0..50).map(|number| said("@ann", &format!("$ann{number}"))).collect()).await;
+    assert_eq!(pair.head().await.len() as u64, taken + 51);
+}
+
+pub(crate) async fn sources_that_all_flood_take_less_each_and_leave_room_for_a_calm_one_and_for_people(
+    engine: &dyn Engine,
+) {
+    let pair = Pair::with(engine, Limits { payload_bytes: 1 << 20, ..Limits::default() });
+    let [calm, flooding @ ..] = sources::<9>(&pair);
+    // By turns, as they would.
+    for turn in 0..3 {
+        for source in &flooding {
+            flood(&pair, source, turn).await;
+        }
+    }
+    let used = pair.journal.counts().await.expect("the journal reads").payload_bytes;
+    assert!(used < (1 << 20) / 10 * 8, "{used} bytes");
+    pair.journal.accept(&calm.account, batch(&calm, vec![long("@calm", "$calm")])).await.expect("it has a share");
+    pair.arrive((0..50).map(|number| long("@ann", &format!("$ann{number}"))).collect()).await;
+}
+
+pub(crate) async fn share_comes_back_with_what_is_delivered_deleted_or_dead_over_a_restart_too(engine: &dyn Engine) {
+    let pair = Pair::with(engine, Limits { payload_bytes: 256_000, ..Limits::default() });
+    let [job] = sources(&pair);
+    flood(&pair, &job, 0).await;
+    let pair = pair.reopen();
+    let before = share(&pair, &job).await.expect("it has something waiting");
+    assert!(before.is_taken, "{before:?}");
+    // A deletion makes room, and is taken where nothing else is.
+    let first = format!("{job} 0 0");
+    pair.journal.accept(&job.account, batch(&job, vec![deletion("$deletion", &first)])).await.expect("it makes room");
+    let after = share(&pair, &job).await.expect("it has something waiting");
+    assert!(after.bytes < before.bytes, "{before:?} {after:?}");
+    for (number, pending) in pair.head().await.into_iter().enumerate() {
+        match number % 4 {
+            0 => pair.journal.bury(pending.number, "it was given up").await.expect("it is pending"),
+            1 => pair.journal.leave_out(pending.number, "it is known there").await.expect("it is pending"),
+            _ => pair.journal.settle(pending.number, &id(&format!("$there{number}"))).await.expect("it is pending"),
+        }
+    }
+    assert_eq!(share(&pair, &job).await, None, "a dead letter has a bound of its own");
+    for letter in pair.journal.dead_letters(0, 100).await.expect("the journal reads") {
+        pair.journal.drop_letter(letter.number).await.expect("it is a dead letter");
+    }
+    assert_eq!(pair.journal.counts().await.expect("the journal reads").payload_bytes, 0);
+    assert_eq!(share(&pair, &job).await, None);
+    flood(&pair, &job, 1).await;
 }

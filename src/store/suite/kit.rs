@@ -103,6 +103,10 @@ impl Router for TestRouter {
         sender.as_str() == "@admin"
     }
 
+    fn is_bounded(&self, account: &AccountName) -> bool {
+        account.as_str() == "programs"
+    }
+
     fn open(&self, _: &Address, parcel: &Parcel) -> Option<(DeliveryId, Cleartext)> {
         self.peer.as_ref()?.open(&parcel.sealed)
     }

@@ -83,9 +83,13 @@ macro_rules! journal_suite {
             ];
             bounds: [
                 dead_letters_of_one_sender_take_a_share_and_leave_room_for_others,
+                dead_letters_beside_a_delivery_that_arrives_take_a_share,
                 events_that_cant_be_read_of_one_sender_take_a_share,
                 deletion_of_what_waits_gives_its_senders_share_back,
                 dead_letter_is_let_go_in_time_and_leaves_its_reason,
+                source_whose_words_cant_be_delivered_takes_a_share_and_leaves_room_for_others,
+                sources_that_all_flood_take_less_each_and_leave_room_for_a_calm_one_and_for_people,
+                share_comes_back_with_what_is_delivered_deleted_or_dead_over_a_restart_too,
             ];
             commands: [
                 command_is_taken_once_and_carried_nowhere,

@@ -40,3 +40,15 @@ pub(in crate::store::sqlite) fn read_all(
     }
     Ok(entries)
 }
+
+/// How many entries there are whose key starts with `prefix`, by what stands behind it up to the next slash. The index has
+/// all that this takes.
+pub(in crate::store::sqlite) fn tally(reader: &Reader, account: &str, prefix: &str) -> Outcome<Vec<(String, usize)>> {
+    reader.all(
+        "SELECT substr(key, length(?2) + 1, instr(substr(key, length(?2) + 1), '/') - 1) AS part, count(*) FROM entry
+         WHERE account = ?1 AND key >= ?2 AND key < ?2 || char(1114111) AND instr(substr(key, length(?2) + 1), '/') > 0
+         GROUP BY part",
+        [account, prefix],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
+}

@@ -17,7 +17,7 @@ use super::{
     },
     Reader,
 };
-use crate::store::{Counts, DeadLetter, Died, Fact, JournalError, Link, LinkName, Unread};
+use crate::store::{Counts, DeadLetter, Died, Fact, JournalError, Limits, Link, LinkName, Share, Unread};
 
 /// All links.
 pub(in crate::store::sqlite) fn links(reader: &Reader) -> Outcome<Vec<Link>> {
@@ -315,6 +315,22 @@ pub(in crate::store::sqlite) fn unread(reader: &Reader) -> Outcome<Vec<Unread>> 
         Ok(Unread { account, reason, count, since: Timestamp(since) })
     };
     rows.into_iter().map(read).collect()
+}
+
+/// What each conversation of a bounded account has waiting, by their names.
+pub(in crate::store::sqlite) fn shares(reader: &Reader, limits: &Limits) -> Outcome<Vec<Share>> {
+    let used = reader.one("SELECT payload_bytes FROM total", [], |row| row.get(0))?.unwrap_or(0);
+    let rows = reader.all(
+        "SELECT c.account, c.name, s.messages, s.bytes, s.files FROM share s JOIN conversation c ON c.id = s.conversation
+         ORDER BY c.account, c.name",
+        [],
+        |row| Ok((row.get::<_, String>(0)?, row.get(1)?, (row.get(2)?, row.get(3)?, row.get(4)?))),
+    )?;
+    let share = |(account, name, held): (String, String, (u64, u64, u64))| {
+        let (at, (messages, bytes, files)) = (keys::address(&account, name)?, held);
+        Some(Share { at, messages, bytes, files, is_taken: limits.is_share_taken(used, held) })
+    };
+    Ok(rows.into_iter().filter_map(share).collect())
 }
 
 pub(in crate::store::sqlite) fn counts(reader: &Reader) -> Outcome<Counts> {

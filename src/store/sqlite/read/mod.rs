@@ -20,10 +20,10 @@ use super::{
 use crate::store::{JournalError, Router};
 
 pub(super) use self::{
-    accounts::{read, read_all},
+    accounts::{read, read_all, tally},
     commands::commands,
     head::{called, head, lane_reports, lanes, said},
-    lists::{counts, dead_letters, died_since, files, links, open_gaps, unread, waiting, why, wrote},
+    lists::{counts, dead_letters, died_since, files, links, open_gaps, shares, unread, waiting, why, wrote},
 };
 
 /// A question on its way to a reader.

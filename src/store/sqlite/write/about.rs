@@ -4,6 +4,8 @@
 use rusqlite::params;
 use sealbridge_contract::{Address, Cleartext, PersonId, RemoteId, Verb};
 
+use crate::store::REPLACED;
+
 use super::{
     super::{
         Outcome, delivery,
@@ -15,8 +17,6 @@ use super::{
 
 /// Why there is only a line of a message that was taken back.
 pub(super) const TAKEN_BACK: &str = "deleted where it was written";
-/// Why there is only a line of what a newer one replaces.
-const REPLACED: &str = "a newer one took its place";
 /// Why an edit does not cross.
 pub(super) const NOT_THEIRS: &str = "an edit of somebody else's message";
 

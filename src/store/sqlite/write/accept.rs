@@ -17,7 +17,7 @@ use super::{
     accounts, commands, gaps, letters,
     once::{self, Fresh, Once},
     order::{self, Routes},
-    outbox, pins, unreadable,
+    outbox, pins, shares, unreadable,
 };
 
 /// What a conversation is like while something is put into it.
@@ -52,8 +52,11 @@ impl Standing {
     }
 }
 
-/// Commits a batch.
-pub(in crate::store::sqlite) fn batch(ledger: &mut Ledger, account: &AccountName, batch: &mut Batch) -> Outcome<()> {
+/// Commits a batch. False: nothing of it, since what it is of has as much waiting as it may.
+pub(in crate::store::sqlite) fn batch(ledger: &mut Ledger, account: &AccountName, batch: &mut Batch) -> Outcome<bool> {
+    if !shares::may_bring(ledger, account, &batch.arrivals)? {
+        return Ok(false);
+    }
     for echo in &batch.echoes {
         let at = Address { account: account.clone(), conversation: echo.conversation.clone() };
         outbox::echo(ledger, &at, echo)?;
@@ -76,7 +79,8 @@ pub(in crate::store::sqlite) fn batch(ledger: &mut Ledger, account: &AccountName
         };
         arrived(ledger, standing, &mut arrival.what)?;
     }
-    accounts::write(ledger, account.as_str(), &batch.store)
+    accounts::write(ledger, account.as_str(), &batch.store)?;
+    Ok(true)
 }
 
 /// Passes over what nobody listens to, but for what is said to the bridge itself. Its replay value is remembered, so that
@@ -240,7 +244,12 @@ fn store(
         let place = Place::message(&standing.at, id, carried.trust);
         ledger.keys.vault.lock_message(place.bytes(), carried.message)
     });
-    ledger.take_in(locked.as_ref().map_or(0, sealbridge_contract::Locked::size))?;
+    let bytes = locked.as_ref().map_or(0, sealbridge_contract::Locked::size);
+    ledger.take_in(bytes)?;
+    let shared = shares::counts(ledger, &standing.at.account, carried.message).filter(|_| needed);
+    if let Some(files) = shared {
+        shares::add(ledger, standing.id, bytes, files)?;
+    }
     let state = match (waits, needed) {
         (true, _) => received::WAITING,
         (false, true) => received::ROUTED,
@@ -250,8 +259,8 @@ fn store(
     let era = ledger.names.add(key);
     ledger.run(
         "INSERT INTO received (id, conversation, era, key, remote, state, at, trust, sender, sender_key, payload,
-                               author, about, spool)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                               author, about, spool, shared)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         params![
             place,
             standing.id,
@@ -267,6 +276,7 @@ fn store(
             notes.author,
             notes.about.filter(|_| needed),
             notes.spool.as_ref().filter(|_| needed),
+            shared,
         ],
     )?;
     Ok(())

@@ -56,20 +56,28 @@ pub(in crate::store::sqlite) fn prune(ledger: &mut Ledger, account: &str, prefix
     // What an earlier version wrote counts from now on.
     ledger.run(
         "UPDATE entry SET at = ?3
-         WHERE account = ?1 AND key >= ?2 AND substr(key, 1, length(?2)) = ?2 AND at IS NULL",
+         WHERE account = ?1 AND key >= ?2 AND key < ?2 || char(1114111) AND at IS NULL",
         params![account, prefix, now.0],
     )?;
     let too_old = ledger.run(
         "DELETE FROM entry WHERE id IN
-         (SELECT id FROM entry WHERE account = ?1 AND key >= ?2 AND substr(key, 1, length(?2)) = ?2 AND at < ?3
-          LIMIT ?4)",
+         (SELECT id FROM entry WHERE account = ?1 AND key >= ?2 AND key < ?2 || char(1114111) AND at < ?3 LIMIT ?4)",
         params![account, prefix, now.minus(keep.within).0, PRUNED_AT_ONCE],
     )?;
-    let too_many = ledger.run(
-        "DELETE FROM entry WHERE id IN
-         (SELECT id FROM entry WHERE account = ?1 AND key >= ?2 AND substr(key, 1, length(?2)) = ?2
-          ORDER BY at DESC, id DESC LIMIT ?4 OFFSET ?3)",
-        params![account, prefix, keep.most, PRUNED_AT_ONCE],
+    // Counting takes the index alone, and sorting is left to those who have too many.
+    let left = ledger.one(
+        "SELECT count(*) FROM entry WHERE account = ?1 AND key >= ?2 AND key < ?2 || char(1114111)",
+        [account, prefix],
+        |row| row.get::<_, usize>(0),
     )?;
+    let too_many = left.unwrap_or(0).saturating_sub(keep.most).min(PRUNED_AT_ONCE);
+    if too_many > 0 {
+        ledger.run(
+            "DELETE FROM entry WHERE id IN
+             (SELECT id FROM entry WHERE account = ?1 AND key >= ?2 AND key < ?2 || char(1114111)
+              ORDER BY at, id LIMIT ?3)",
+            params![account, prefix, too_many],
+        )?;
+    }
     Ok(too_old + too_many)
 }

@@ -7,7 +7,7 @@ use super::{
     super::{Outcome, delivery, received, unreadable as waiting},
     Ledger, order,
     outbox::{self, no_such},
-    unreadable,
+    shares, unreadable,
 };
 use crate::store::{JournalError, Swept};
 
@@ -258,6 +258,7 @@ pub(super) fn quarantine_received(ledger: &mut Ledger, place: i64) -> Outcome<()
     let held: Option<usize> =
         ledger.one("SELECT length(payload) FROM received WHERE id = ?1", [place], |row| row.get(0))?.flatten();
     ledger.let_go(held.unwrap_or(0));
+    shares::give_back(ledger, place)?;
     ledger.run(
         "UPDATE received SET state = ?2, payload = NULL, note = ?3, at = ?4 WHERE id = ?1",
         params![place, received::DONE, DOES_NOT_OPEN, ledger.now().0],

@@ -14,6 +14,7 @@ mod once;
 mod order;
 mod outbox;
 mod pins;
+mod shares;
 mod unreadable;
 
 use std::{
@@ -308,6 +309,7 @@ impl Ledger {
         if let Some(sender) = pinned {
             pins::take(self, sender, held)?;
         }
+        shares::give_back(self, place)?;
         self.run(
             "UPDATE received SET state = ?2, at = ?3, sender = NULL, sender_key = NULL, pinned = NULL, payload = NULL,
                                  about = NULL, spool = NULL, note = ?4

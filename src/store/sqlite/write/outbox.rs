@@ -175,21 +175,21 @@ pub(in crate::store::sqlite) fn settle(ledger: &mut Ledger, number: i64, as_id: 
         ],
     )?;
     match line.source {
-        Some(source) if !line.shared && line.state != delivery::DROPPED => {
-            ledger.erase(source, line.message, line.pinned, None)
-        }
-        _ => Ok(()),
+        Some(_) if line.state == delivery::DROPPED => Ok(()),
+        Some(source) if line.shared => pins::died(ledger, source),
+        Some(source) => ledger.erase(source, line.message, line.pinned, None),
+        None => Ok(()),
     }
 }
 
-/// Erases a received message's content if nobody needs it any more.
+/// Erases a received message's content if nobody needs it any more. What only dead letters need counts as theirs.
 pub(super) fn done_with(ledger: &mut Ledger, source: i64) -> Outcome<()> {
     let needed = ledger.one(
         "SELECT EXISTS (SELECT 1 FROM delivery WHERE source = ?1 AND state IN (0, 1, 2, 5))",
         [source],
         |row| row.get::<_, bool>(0),
     )?;
-    if needed == Some(true) { Ok(()) } else { ledger.close_line(source, None) }
+    if needed == Some(true) { pins::died(ledger, source) } else { ledger.close_line(source, None) }
 }
 
 /// Changes a delivery that is queued or held.

@@ -3,7 +3,7 @@
 
 use rusqlite::params;
 
-use super::{super::Outcome, Ledger};
+use super::{super::Outcome, Ledger, shares};
 
 /// One sender pins so much of the journal at most.
 const SHARE: u64 = 16;
@@ -33,19 +33,27 @@ pub(super) fn take(ledger: &Ledger, sender: i64, bytes: usize) -> Outcome<()> {
     Ok(())
 }
 
-/// A received message of which a delivery died: it counts from now on, or its content goes if that is too much and
-/// nothing else needs it.
+/// A received message of which a delivery died. Once nothing else needs its content it counts, or its content goes if that is
+/// too much; so this is to be asked again whenever another delivery of it comes to its end.
 pub(super) fn died(ledger: &mut Ledger, source: i64) -> Outcome<()> {
     let found = ledger.one(
-        "SELECT r.sender_key, coalesce(length(r.payload), 0),
+        "SELECT r.sender_key, coalesce(length(r.payload), 0), r.pinned IS NOT NULL,
                 EXISTS (SELECT 1 FROM delivery d WHERE d.source = r.id AND d.state IN (0, 1, 5))
-         FROM received r WHERE r.id = ?1 AND r.pinned IS NULL",
+         FROM received r WHERE r.id = ?1",
         [source],
-        |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, usize>(1)?, row.get::<_, bool>(2)?)),
+        |row| {
+            let (sender, bytes) = (row.get::<_, Option<i64>>(0)?, row.get::<_, usize>(1)?);
+            Ok((sender, bytes, row.get::<_, bool>(2)?, row.get::<_, bool>(3)?))
+        },
     )?;
-    let Some((Some(sender), bytes, needed)) = found else { return Ok(()) };
-    if !needed && !may(ledger, sender, bytes)? {
+    let Some((Some(sender), bytes, is_pinned, false)) = found else { return Ok(()) };
+    if !is_pinned && !may(ledger, sender, bytes)? {
         return ledger.erase(source, bytes, None, Some(TOO_MUCH));
+    }
+    // What is only a dead letter has this bound, and keeps nobody from bringing more.
+    shares::give_back(ledger, source)?;
+    if is_pinned {
+        return Ok(());
     }
     ledger.run("UPDATE received SET pinned = sender_key WHERE id = ?1", [source])?;
     add(ledger, sender, bytes)
