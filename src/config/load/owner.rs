@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::io::Errno;
+
 /// Every group that a user may have besides root's stands in these; one that does not is taken for others'.
 const USERS: &str = "/etc/passwd";
 const GROUPS: &str = "/etc/group";
@@ -14,6 +16,9 @@ const GROUPS: &str = "/etc/group";
 const WRITABLE_BY_ALL: u32 = 0o002;
 const WRITABLE_BY_GROUP: u32 = 0o020;
 const STICKY: u32 = 0o1000;
+
+/// Where Linux keeps a list of further users and groups that may read or write a file (acl(5)).
+const LIST: &str = "system.posix_acl_access";
 
 /// Reads a config, if nobody but its owner and root can write it. What is judged is what is read: the file is opened once.
 ///
@@ -24,14 +29,17 @@ pub(super) fn read(file: &Path) -> Result<String, String> {
     let mut opened = File::open(file).map_err(failed)?;
     let meta = opened.metadata().map_err(failed)?;
     let me = rustix::process::geteuid().as_raw();
-    if let Some(words) = is_others(file, Facts::of(&meta), me, &is_private) {
+    let mut list = [0; 1024];
+    let is_listed = is_list(rustix::fs::fgetxattr(&opened, LIST, &mut list));
+    if let Some(words) = is_others(file, Facts::of(&meta, is_listed), me, &is_private) {
         return Err(words);
     }
     // A pipe has no place in which somebody could put another.
     if meta.is_file() {
         for folder in folders(file).map_err(failed)? {
             let meta = fs::metadata(&folder).map_err(failed)?;
-            if let Some(words) = is_open(&folder, Facts::of(&meta), me, &is_private) {
+            let is_listed = is_list(rustix::fs::getxattr(&folder, LIST, &mut list));
+            if let Some(words) = is_open(&folder, Facts::of(&meta, is_listed), me, &is_private) {
                 return Err(words);
             }
         }
@@ -50,6 +58,11 @@ fn folders(file: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
+/// Whether there is such a list. Most files have none, and some file systems know none.
+fn is_list(found: rustix::io::Result<usize>) -> bool {
+    !matches!(found, Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS))
+}
+
 /// What the system says of a file or folder.
 #[derive(Clone, Copy, Debug)]
 struct Facts {
@@ -57,11 +70,14 @@ struct Facts {
     user: u32,
     group: u32,
     is_pipe: bool,
+    /// Others may be listed. What all of them may do at most, the mode says of the group.
+    is_listed: bool,
 }
 
 impl Facts {
-    fn of(meta: &Metadata) -> Self {
-        Self { mode: meta.mode(), user: meta.uid(), group: meta.gid(), is_pipe: !meta.is_file() && !meta.is_dir() }
+    fn of(meta: &Metadata, is_listed: bool) -> Self {
+        let is_pipe = !meta.is_file() && !meta.is_dir();
+        Self { mode: meta.mode(), user: meta.uid(), group: meta.gid(), is_pipe, is_listed }
     }
 
     fn belongs_to_others(self, me: u32) -> bool {
@@ -70,6 +86,10 @@ impl Facts {
 
     fn is_writable_by_a_group(self, is_private: &dyn Fn(u32, u32) -> bool) -> bool {
         self.mode & WRITABLE_BY_GROUP != 0 && self.group != 0 && !is_private(self.group, self.user)
+    }
+
+    fn is_writable_by_a_list(self) -> bool {
+        self.mode & WRITABLE_BY_GROUP != 0 && self.is_listed
     }
 }
 
@@ -94,6 +114,11 @@ fn is_others(file: &Path, facts: Facts, me: u32, is_private: &dyn Fn(u32, u32) -
     if facts.mode & WRITABLE_BY_ALL != 0 {
         return Some(format!("everybody can write it, and so tell the service what to run: chmod o-w {path}"));
     }
+    if facts.is_writable_by_a_list() {
+        return Some(format!(
+            "users whom a list names can write it, and so tell the service what to run: setfacl -b {path}"
+        ));
+    }
     facts
         .is_writable_by_a_group(is_private)
         .then(|| format!("a group of users can write it, and so tell the service what to run: chmod g-w {path}"))
@@ -111,6 +136,11 @@ fn is_open(folder: &Path, facts: Facts, me: u32, is_private: &dyn Fn(u32, u32) -
     }
     if facts.mode & WRITABLE_BY_ALL != 0 {
         return Some(format!("everybody can write its folder, and so put another config there: chmod o-w {path}"));
+    }
+    if facts.is_writable_by_a_list() {
+        return Some(format!(
+            "users whom a list names can write its folder, and so put another config there: setfacl -b {path}"
+        ));
     }
     facts
         .is_writable_by_a_group(is_private)
@@ -148,7 +178,7 @@ mod tests {
     const STAFF: u32 = 50;
 
     fn facts(mode: u32, user: u32, group: u32) -> Facts {
-        Facts { mode, user, group, is_pipe: false }
+        Facts { mode, user, group, is_pipe: false, is_listed: false }
     }
 
     fn file(facts: Facts, me: u32) -> String {
@@ -171,6 +201,7 @@ mod tests {
             (facts(0o100_664, ME, STAFF), "chmod g-w /c"),
             (facts(0o100_664, 0, OURS), "chmod g-w /c"),
             (facts(0o100_600, ME + 1, OURS), "another user"),
+            (Facts { is_listed: true, ..facts(0o100_664, ME, OURS) }, "setfacl -b /c"),
         ] {
             assert!(file(bad, ME).contains(word), "{bad:?}: {}", file(bad, ME));
         }
@@ -190,9 +221,30 @@ mod tests {
             (facts(0o40_777, ME, OURS), "chmod o-w /f"),
             (facts(0o40_775, ME, STAFF), "chmod g-w /f"),
             (facts(0o40_755, ME + 1, OURS), "another user"),
+            (Facts { is_listed: true, ..facts(0o40_775, ME, OURS) }, "setfacl -b /f"),
         ] {
             assert!(folder(bad).contains(word), "{bad:?}: {}", folder(bad));
         }
+    }
+
+    #[test]
+    fn config_that_a_list_lets_another_user_write_is_not_believed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("config.toml");
+        fs::write(&file, "x = 1").expect("it is written");
+        assert_eq!(read(&file).as_deref(), Ok("x = 1"));
+        // acl(5): the owner, another user, the group, what those may do at most, everybody else.
+        let entries =
+            [(0x01, 6, u32::MAX), (0x02, 6, 12_345), (0x04, 4, u32::MAX), (0x10, 6, u32::MAX), (0x20, 4, u32::MAX)];
+        let mut list = 2_u32.to_le_bytes().to_vec();
+        for (whom, may, id) in entries {
+            list.extend([u16::to_le_bytes(whom), u16::to_le_bytes(may)].concat());
+            list.extend(id.to_le_bytes());
+        }
+        let set = rustix::fs::setxattr(&file, LIST, &list, rustix::fs::XattrFlags::empty());
+        let found = read(&file).err().unwrap_or_default();
+        // Where the file system has no lists, there is none to be found.
+        assert_eq!(set.is_ok(), found.contains("setfacl -b"), "{set:?} {found}");
     }
 
     #[test]
