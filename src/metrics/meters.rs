@@ -15,6 +15,9 @@ use sealbridge_contract::AccountName;
 
 use crate::flow::Outcome;
 
+/// What may come of an attempt, as [`Meters::attempted`] counts it.
+const COUNTED: [&str; 6] = ["delivered", "retried", "waited", "held", "left_out", "dead"];
+
 /// The counters. Cheap to count with; one for the whole service.
 pub struct Meters {
     deliveries: Family<Delivery, Counter>,
@@ -56,6 +59,21 @@ pub enum Requested {
     NotNow,
 }
 
+impl Requested {
+    const ALL: [Self; 6] = [Self::Arrived, Self::Kept, Self::Silent, Self::Refused, Self::NotProven, Self::NotNow];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Arrived => "arrived",
+            Self::Kept => "kept",
+            Self::Silent => "silent",
+            Self::Refused => "refused",
+            Self::NotProven => "not_proven",
+            Self::NotNow => "not_now",
+        }
+    }
+}
+
 impl Meters {
     /// None is counted yet.
     #[must_use]
@@ -64,6 +82,25 @@ impl Meters {
         let histogram = || Histogram::new(exponential_buckets(0.01, 2.5, 13));
         let durations = Family::new_with_constructor(histogram as fn() -> Histogram);
         Self { deliveries: Family::default(), durations, requests: Family::default() }
+    }
+
+    /// Counts from nought what may come of these accounts and sources: a number that is not there before its first is no
+    /// rise of it, so no alert would tell of that.
+    pub fn count_of<'a>(
+        &self,
+        accounts: impl Iterator<Item = &'a AccountName>,
+        sources: impl Iterator<Item = &'a str>,
+    ) {
+        for account in accounts {
+            for outcome in COUNTED {
+                let _ = self.deliveries.get_or_create(&Delivery { account: account.as_str().to_owned(), outcome });
+            }
+        }
+        for source in sources {
+            for outcome in Requested::ALL {
+                let _ = self.requests.get_or_create(&Request { source: source.to_owned(), outcome: outcome.name() });
+            }
+        }
     }
 
     /// Counts an attempt, and how long after its enqueueing a delivery arrived.
@@ -85,15 +122,7 @@ impl Meters {
 
     /// Counts a request of a source that the config names.
     pub fn requested(&self, source: &str, outcome: Requested) {
-        let outcome = match outcome {
-            Requested::Arrived => "arrived",
-            Requested::Kept => "kept",
-            Requested::Silent => "silent",
-            Requested::Refused => "refused",
-            Requested::NotProven => "not_proven",
-            Requested::NotNow => "not_now",
-        };
-        self.requests.get_or_create(&Request { source: source.to_owned(), outcome }).inc();
+        self.requests.get_or_create(&Request { source: source.to_owned(), outcome: outcome.name() }).inc();
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sd_notify::NotifyState;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::ready;
@@ -15,26 +16,31 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Where the sign of life is written.
 const ALIVE: &str = "alive";
 
-/// Tells systemd until `stop`. Says nothing where there is none.
+/// Tells systemd until `stop`. Says nothing where there is none. That the service is up is said once `up` says so.
 ///
 /// The watchdog hears from us only after something was committed to the journal, by the writer that every message goes
 /// through, and only while the lanes are run: so a service that hangs is started anew, and one whose homeserver is down is
 /// not, since that would not help.
-pub async fn tell(host: Arc<dyn Host>, stop: CancellationToken) {
+pub async fn tell(host: Arc<dyn Host>, mut up: oneshot::Receiver<()>, stop: CancellationToken) {
     let pause = sd_notify::watchdog_enabled().map_or(USUALLY, |limit| (limit / 3).min(USUALLY));
     let wanted = sd_notify::watchdog_enabled().is_some();
-    say(&[NotifyState::Ready]);
+    let mut is_up = false;
     loop {
         let status = match ready(&*host).await {
             Ok(()) => "Carries messages.".to_owned(),
             Err(missing) => missing.0.join("; "),
         };
         say(&[NotifyState::Status(&status)]);
-        if wanted && makes_progress(&*host).await {
+        if wanted && is_up && makes_progress(&*host).await {
             say(&[NotifyState::Watchdog]);
         }
         tokio::select! {
             () = stop.cancelled() => break,
+            // Whoever runs the service and drops this is about to stop.
+            Ok(()) = &mut up, if !is_up => {
+                is_up = true;
+                say(&[NotifyState::Ready]);
+            }
             () = tokio::time::sleep(pause) => {}
         }
     }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sealbridge_contract::{AccountName, Address, AnyTransport, Clock, Flow, RootKey, Spool, Timestamp};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
@@ -90,11 +91,12 @@ pub trait Assembled: Host {
     /// # Errors
     /// [`Failure`] if there is no such account.
     async fn setup(&self, account: &AccountName) -> Result<Box<dyn Flow>, Failure>;
-    /// Carries messages until `stop`. The control socket is the command line's business.
+    /// Carries messages until `stop`, and says `up` once accounts are open and sources are heard. The control socket is
+    /// the command line's business.
     ///
     /// # Errors
     /// [`Failure`]: a person must act.
-    async fn run(&self, stop: CancellationToken) -> Result<(), Failure>;
+    async fn run(&self, up: oneshot::Sender<()>, stop: CancellationToken) -> Result<(), Failure>;
     /// Finishes what was asked and closes the journal. Called last.
     async fn close(&self);
     /// The same as what actions see.

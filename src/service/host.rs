@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use sealbridge_contract::{AccountName, Address, Clock, Flow, Spool, Timestamp};
-use tokio::task::JoinSet;
+use tokio::{sync::oneshot, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -147,7 +147,7 @@ impl Assembled for Service {
         Ok(self.config.accounts.get(account).ok_or_else(missing)?.setup(context))
     }
 
-    async fn run(&self, stop: CancellationToken) -> Result<(), Failure> {
+    async fn run(&self, up: oneshot::Sender<()>, stop: CancellationToken) -> Result<(), Failure> {
         if let Some(room) = admin::room(self.journal.as_ref()).await? {
             self.desk.set_admin(room);
         }
@@ -203,6 +203,10 @@ impl Assembled for Service {
             intake.tidy(tidied).await;
             Ok(())
         });
+        // Without an account that runs it ends at once.
+        if self.accounts().iter().any(|account| account.transport.is_some()) {
+            let _ = up.send(());
+        }
         let (breaker, accounts) = (self.watch_breaker(&stop), self.run_accounts(&stop));
         tokio::pin!(accounts);
         let mut all_ended = false;

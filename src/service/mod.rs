@@ -124,6 +124,7 @@ impl Service {
         let (signals, signalled) = signals::line();
         let desk = Desk::new(Arc::clone(&journal), table.clone(), signals, config.operator.clone(), clock.clone());
         let dispatch = Dispatch::new(Arc::clone(&journal), table.clone(), attempts, clock.clone());
+        dispatch.meters().count_of(config.accounts.keys(), config.sources.keys().map(notices::SourceName::as_str));
         let notices = notices::Desk::new(
             Arc::clone(&desk) as Arc<dyn Intake>,
             Arc::clone(&journal),

@@ -1,17 +1,25 @@
-//! The unit for systemd: what it promises of the service, and what systemd says of it.
+//! What is packaged: the unit for systemd, what it promises of the service and what systemd says of it, and Prometheus' rules.
 
-use std::{path::PathBuf, process::Command};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use sealbridge::{
     config::root_key,
+    metrics,
     operator::{FailureKind, cli},
 };
 use sealbridge_lab::{debian, skip};
+use sealbridge_loopback::LoopbackHub;
+
+use crate::running::Running;
 
 const ANALYZE: &str = "/usr/bin/systemd-analyze";
 
+fn at(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
 fn unit() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("packaging/sealbridge.service")
+    at("packaging/sealbridge.service")
 }
 
 fn text() -> String {
@@ -65,11 +73,82 @@ fn unit_runs_the_service_as_it_is_run_and_gives_it_its_key() {
     let codes: Vec<_> = kinds.iter().map(|kind| kind.exit_code().to_string()).collect();
     assert_eq!(value(&text, "RestartPreventExitStatus"), codes.join(" "), "what a person must mend is not tried again");
     assert_eq!((value(&text, "User"), value(&text, "StateDirectory")), ("sealbridge", "sealbridge"));
-    let readme =
-        std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("it is there");
+    let readme = std::fs::read_to_string(at("README.md")).expect("it is there");
     for told in
         ["packaging/sealbridge.service", root_key::CREDENTIAL, "/etc/sealbridge/config.toml", "/var/lib/sealbridge"]
     {
         assert!(readme.contains(told), "the README does not say {told}");
+    }
+}
+
+/// The numbers that the alert rules look at: each name, and the outcomes that it is asked for.
+fn looked_at() -> Vec<(String, Vec<String>)> {
+    let rules = std::fs::read_to_string(at("packaging/prometheus-rules.yml")).expect("it is there");
+    let exprs = rules.lines().filter_map(|line| line.trim().strip_prefix("expr: "));
+    let numbers = exprs.flat_map(|expr| expr.split("sealbridge_").skip(1));
+    let number = |rest: &str| {
+        let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(rest.len());
+        let labels = rest[end..].strip_prefix('{').and_then(|rest| rest.split_once('}')).map(|(labels, _)| labels);
+        let outcomes = labels.and_then(|labels| labels.split_once("outcome=")?.1.split('"').nth(1));
+        let outcomes = outcomes.into_iter().flat_map(|all| all.split('|')).map(str::to_owned).collect();
+        (format!("sealbridge_{}", &rest[..end]), outcomes)
+    };
+    numbers.map(number).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_alert_rules_look_at_is_counted_from_nought_from_the_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hub = LoopbackHub::fresh("rules");
+    let text = format!(
+        "[service]\nstate = {:?}\n[accounts.a]\nnetwork = \"loopback\"\nhub = \"{}\"\nconversations = [\"room\"]\n\
+         [sources.job]\nformat = \"raw\"\nto = [\"a/room\"]\n",
+        folder.path().join("state"),
+        hub.name(),
+    );
+    let running = Running::start(&text).await;
+    // An account counts once it is open.
+    let host = running.host();
+    while host.accounts().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let text = metrics::text(&*host).await.expect("the journal answers");
+    running.stop().await;
+    let of = |number: &str, label: &str, outcome: &str| format!("{number}{{{label},outcome=\"{outcome}\"}} 0");
+    for outcome in ["retried", "dead"] {
+        let line = of("sealbridge_deliveries_total", "account=\"a\"", outcome);
+        assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
+    }
+    for outcome in ["arrived", "kept", "silent", "refused", "not_proven", "not_now"] {
+        let line = of("sealbridge_notice_requests_total", "source=\"job\"", outcome);
+        assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
+    }
+    let looked_at = looked_at();
+    assert!(looked_at.len() > 6, "{looked_at:?}");
+    for (number, outcomes) in looked_at {
+        // A network without an egress guard counts nothing of one.
+        let mut lines = text.lines().filter(|line| line.starts_with(&number));
+        assert!(number == "sealbridge_guard_stopped_total" || lines.next().is_some(), "{number} is not in\n{text}");
+        for outcome in outcomes {
+            let is_nought =
+                |line: &str| line.starts_with(&number) && line.ends_with(&format!("outcome=\"{outcome}\"}} 0"));
+            assert!(text.lines().any(is_nought), "{number} of {outcome} is not in\n{text}");
+        }
+    }
+}
+
+#[test]
+fn alert_rules_fire_by_the_first_that_is_refused_or_dead_after_a_start() {
+    let promtool = "/usr/bin/promtool";
+    if let Err(error) = sealbridge_lab::debian::ready(&["prometheus"], &[promtool]) {
+        return skip::skip(&format!("{error:#}"));
+    }
+    for arguments in [
+        [&["check", "rules"][..], &["packaging/prometheus-rules.yml"]],
+        [&["test", "rules"], &["tests/fixtures/prometheus-rules.test.yml"]],
+    ] {
+        let said = Command::new(promtool).args(arguments.concat()).current_dir(at(".")).output().expect("it is there");
+        let words = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+        assert!(said.status.success(), "{words}");
     }
 }

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use sealbridge::{config, operator::Host, service::Service};
 use sealbridge_contract::RootKey;
-use tokio::task::JoinHandle;
+use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 /// The root key of every such service.
@@ -25,7 +25,7 @@ impl Running {
         let stop = CancellationToken::new();
         let (token, host) = (stop.clone(), Arc::clone(&service).as_host());
         let task = tokio::spawn(async move {
-            service.run(token).await.expect("it runs until it is stopped");
+            service.run(oneshot::channel().0, token).await.expect("it runs until it is stopped");
             service.close().await;
         });
         Self { stop, host, task }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use sealbridge_contract::{AccountName, Address, Cleartext, Message, Text, transport::Transport};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{Global, answers::Answers, files, find, login::LogIn, places, questions, sources};
@@ -169,7 +170,7 @@ impl Setting<'_> {
             stop.cancel();
             room
         };
-        let running = self.service.run(stop.clone());
+        let running = self.service.run(oneshot::channel().0, stop.clone());
         tokio::pin!(opening, running);
         tokio::select! {
             room = &mut opening => {

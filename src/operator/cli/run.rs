@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use sealbridge_contract::{Clock, RootKey};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,9 +31,10 @@ pub(super) async fn run(config: Arc<Config>, key: RootKey, open: Open) -> Result
         let listeners = metrics::bind(&config).await?;
         let commands = control.serve(Arc::clone(&service).as_host(), stop.clone());
         let asked = listeners.serve(Arc::clone(&service).as_host(), stop.clone());
-        let told = watchdog::tell(Arc::clone(&service).as_host(), stop.clone());
+        let (up, is_up) = oneshot::channel();
+        let told = watchdog::tell(Arc::clone(&service).as_host(), is_up, stop.clone());
         let running = async {
-            let ended = service.run(stop.clone()).await;
+            let ended = service.run(up, stop.clone()).await;
             stop.cancel();
             ended
         };

@@ -11,6 +11,7 @@ use std::{
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use sealbridge_contract::{Address, Answer, RemoteId, SecretBytes};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -193,7 +194,7 @@ async fn without_service(
             }
         }
     };
-    let running = service.run(stop.clone());
+    let running = service.run(oneshot::channel().0, stop.clone());
     tokio::pin!(running);
     let outcome = tokio::select! {
         outcome = sending => {

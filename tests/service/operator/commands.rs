@@ -229,6 +229,7 @@ fn conversations_and_status_have_stable_fields() {
         "links",
         "links_paused",
         "running",
+        "sources",
         "started_at",
         "trouble",
         "version",

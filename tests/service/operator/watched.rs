@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::{TcpListener, TcpStream},
     os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
     time::Duration,
 };
@@ -32,11 +33,44 @@ fn systemd_is_told_that_the_service_is_up_lives_and_ends() {
         heard(&socket, &mut told);
         told.iter().filter(|line| *line == "WATCHDOG=1").count() > 1
     });
-    assert!(told.first().is_some_and(|line| line == "READY=1"), "{told:?}");
+    assert_eq!(told.iter().filter(|line| *line == "READY=1").count(), 1, "{told:?}");
+    let place = |wanted: &str| told.iter().position(|line| line == wanted);
+    assert!(place("READY=1") < place("WATCHDOG=1"), "{told:?}");
     assert!(told.iter().any(|line| line == "STATUS=Carries messages."), "{told:?}");
     assert_eq!(running.stop(), 0);
     heard(&socket, &mut told);
     assert_eq!(told.last().map(String::as_str), Some("STOPPING=1"), "{told:?}");
+}
+
+#[test]
+fn systemd_is_told_that_the_service_is_up_once_its_sources_are_heard_and_not_where_they_can_not_be() {
+    let mut bench = Bench::set_up();
+    let place = bench.path("notify");
+    let socket = UnixDatagram::bind(&place).expect("a socket can be made");
+    socket.set_read_timeout(Some(Duration::from_millis(50))).expect("it takes a time");
+    bench.set_env("NOTIFY_SOCKET", &place.to_string_lossy());
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let at = port.local_addr().expect("it has an address");
+    let config = bench.read("sealbridge.toml");
+    bench.write("sealbridge.toml", &format!("{config}\n[notices]\nlisten = \"{at}\"\n"));
+    let said = bench.run(&["run"]);
+    assert_eq!(said.exit, 3, "somebody else has its address: {said:?}");
+    let mut told = Vec::new();
+    heard(&socket, &mut told);
+    assert!(!told.iter().any(|line| line == "READY=1" || line == "WATCHDOG=1"), "{told:?}");
+    assert_eq!(told.last().map(String::as_str), Some("STOPPING=1"), "{told:?}");
+
+    drop(port);
+    told.clear();
+    let mut service = bench.command(&["run"]).spawn().expect("the binary was built for this");
+    wait_until(|| {
+        heard(&socket, &mut told);
+        told.iter().any(|line| line == "READY=1")
+    });
+    let connected = TcpStream::connect(at);
+    service.kill().expect("it runs");
+    service.wait().expect("it is our own child");
+    assert!(connected.is_ok(), "it is not heard yet, though it is told to be up: {connected:?}, {told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
