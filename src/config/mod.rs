@@ -26,8 +26,8 @@ pub use load::{
     nearest, read, schema, variable_for,
 };
 pub use sections::{
-    Acknowledging, Admin, Commander, FixedLink, Format, Journal, Level, Listener, Log, Notices, Operator, Service,
-    Source, parse_address,
+    Acknowledging, Admin, Commander, Conversation, FixedLink, Format, Journal, Level, Listener, Log, Notices, Operator,
+    Service, Source, parse_address,
 };
 pub use show::{redacted, redacted_toml, sounds_secret};
 pub use units::{Period, Size};

@@ -12,7 +12,7 @@ use sealbridge_contract::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{ACCOUNT, Intake, SourceName};
+use super::{ACCOUNT, Intake, SourceName, Who};
 
 /// By which reactions somebody says that they look after something.
 const ACKNOWLEDGES: &[&str] = &["✅", "☑", "✔", "👀", "👍"];
@@ -96,8 +96,9 @@ impl OperatorRun for Account {
             let intake = self.intake.get().ok_or_else(|| DeliveryError::retry("the sources are not read yet"))?;
             let looks_after =
                 reaction.all.iter().any(|emoji| ACKNOWLEDGES.contains(&emoji.as_str().trim_end_matches('\u{fe0f}')));
-            let by = names::of(&message.author);
-            let reacted = intake.reacted(slip.to.as_str(), about, by.as_str(), looks_after).await;
+            let name = names::of(&message.author);
+            let by = Who { id: message.author.id.as_str(), name: name.as_str() };
+            let reacted = intake.reacted(slip.to.as_str(), about, by, looks_after).await;
             reacted.map_err(|why| DeliveryError::retry(why.to_string()))?;
         }
         Ok(Receipt { id: RemoteId::new(slip.delivery.to_string()) })

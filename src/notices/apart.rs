@@ -28,7 +28,7 @@ pub fn look_at(config: &Config) -> Result<Vec<PathBuf>, Failure> {
         let before = unseen.len();
         unseen.extend(files.filter(|file| is_somebody_elses(file)).cloned());
         if unseen.len() == before {
-            sources.insert(name.clone(), Source::open(name, section, Timestamp(0))?);
+            sources.insert(name.clone(), Source::open(name, section, &config.notices, Timestamp(0))?);
         }
     }
     are_told_apart(&sources)?;

@@ -8,24 +8,20 @@ use sealbridge_contract::{
     inbox::StoreWrite,
     message::{Edit, FileName, Form, MediaType, Sort},
 };
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Acknowledged, Alert, Attachment, Desk, Incident, Known, NotTaken, Notice, Origin, Severity, Step, Told,
+    Alert, Attachment, Desk, Incident, Known, NotTaken, Notice, Origin, Severity, Step, Told, Who,
     calling::Calls,
     desk::Said,
     escalation::{Escalation, after_line},
+    fold::Repeat,
     gather::Gathering,
+    keeping::{INCIDENTS, forget, kept, of_pointer, pointer, points},
     together::is_together,
     wording::{self, Course, Template, Worded, Words},
 };
 
-/// Where incidents that go on are kept in the account's own store, and where it is written of which incident a message is.
-pub(super) const INCIDENTS: &str = "incident/";
-pub(super) const ROOTS: &str = "root/";
-/// So much is kept of one, in bytes. Of more, what is told of it next is all that a template of one's own sees.
-const MOST_KEPT: usize = 256 * 1024;
 /// A reply to so many of the last things that were said of an incident is a reply to it.
 const MOST_SAID: usize = 30;
 
@@ -38,6 +34,8 @@ pub(super) struct Messages {
     pub(super) writes: Vec<StoreWrite>,
     /// What is said elsewhere with them.
     pub(super) beside: Vec<Said>,
+    /// Their words, if these may come again or came again.
+    pub(super) repeat: Option<Repeat>,
 }
 
 impl Messages {
@@ -48,13 +46,6 @@ impl Messages {
         self.beside.extend(then.beside);
         self
     }
-}
-
-/// Of which incident a message is.
-#[derive(Serialize, Deserialize)]
-struct Root {
-    /// Its key in the store.
-    incident: String,
 }
 
 /// Makes messages of what one source brings.
@@ -104,7 +95,7 @@ impl Author {
     ) -> Result<Messages, NotTaken> {
         let mut made = match &notice.incident {
             Some(incident) => self.of_incident(desk, &notice.values, incident, gathering).await?,
-            None => self.of_words(desk, &notice, gathering),
+            None => self.of_words(desk, &notice, gathering).await?,
         };
         for attachment in notice.attachments {
             let media = keep(&**spool, attachment).await?;
@@ -114,26 +105,48 @@ impl Author {
         Ok(made)
     }
 
-    fn of_words(&self, desk: &Desk, notice: &Notice, gathering: &mut Gathering<'_>) -> Messages {
+    async fn of_words(
+        &self,
+        desk: &Desk,
+        notice: &Notice,
+        gathering: &mut Gathering<'_>,
+    ) -> Result<Messages, NotTaken> {
         let body = self.body(wording::word(&self.template, notice));
+        let repeat = self.repeat(desk, notice, &body, gathering).await?;
+        let message = |kind| Message::of(self.origin.author(), desk.clock().now(), kind);
+        if let Some((again, of)) = repeat.as_ref().and_then(|repeat| Some((repeat, repeat.of.clone()?))) {
+            let changed = message(edit(of, self.form_of(notice), again.counted(&body)));
+            return Ok(Messages { messages: vec![(Desk::fresh_id(), changed)], repeat, ..Messages::default() });
+        }
         // One that was said together with others has no message that could be changed.
         let earlier = notice.instead_of.as_deref().filter(|earlier| !is_together(earlier));
         // A change calls nobody, and files can't be told of in a line.
         if earlier.is_none() && gathering.holds(notice.severity) && notice.attachments.is_empty() {
             gathering.take(notice.severity, body.plain.as_str(), None);
-            return Messages::default();
+            return Ok(Messages::default());
         }
         let kind = match earlier {
-            Some(earlier) => edit(RemoteId::new(earlier), notice.severity, body),
-            None => self.said(notice.severity, body),
+            Some(earlier) => edit(RemoteId::new(earlier), self.form_of(notice), body),
+            None => said(self.form_of(notice), self.calls.call(notice.severity, body)),
         };
-        let message = Message::of(self.origin.author(), desk.clock().now(), kind);
-        Messages { messages: vec![(Desk::fresh_id(), message)], ..Messages::default() }
+        let id = repeat.as_ref().map_or_else(Desk::fresh_id, |repeat| repeat.root().clone());
+        Ok(Messages { messages: vec![(id, message(kind))], repeat, ..Messages::default() })
     }
 
     /// What is said for the first time, of so much weight.
     pub(super) fn said(&self, severity: Severity, body: Body) -> Kind {
-        said(severity, self.calls.call(severity, body))
+        said(self.form(severity, severity), self.calls.call(severity, body))
+    }
+
+    /// A person is to act, or is called: it is said as people say things, so that their devices sound. Everything else is a
+    /// notice, which clients pass over, whoever is called by it.
+    fn form(&self, severity: Severity, news: Severity) -> Form {
+        let is_heard = severity == Severity::Critical || self.calls.are_made_by(news);
+        if is_heard { Form::Text } else { Form::Notice }
+    }
+
+    fn form_of(&self, notice: &Notice) -> Form {
+        if notice.aloud { Form::Text } else { self.form(notice.severity, notice.severity) }
     }
 
     pub(super) fn body(&self, worded: Worded) -> Body {
@@ -155,9 +168,16 @@ impl Author {
         incident: &Incident,
         gathering: &mut Gathering<'_>,
     ) -> Result<Messages, NotTaken> {
-        let key = format!("{INCIDENTS}{}", desk.digest("incident", &self.origin, incident.group.as_bytes()));
+        let key = desk.key_of_source(INCIDENTS, "incident", &self.origin, incident.group.as_bytes());
         let fresh = Desk::fresh_id();
         let before = self.known(desk, &key).await?;
+        let end = incident.end().map(|end| desk.name_key("end", &self.origin, &end));
+        if let (None, Some(end)) = (&before, &end)
+            && desk.kept(end).await?.is_some()
+        {
+            // Its sender was told nothing when it told of the end, and tells of it again.
+            return Ok(Messages::default());
+        }
         if let Some(unheard) = before.as_ref().filter(|known| known.ended_unheard(incident)) {
             let closing = self.over_unheard(desk, unheard);
             gathering.leave(&key);
@@ -165,7 +185,9 @@ impl Author {
             let begun = self.of_step(desk, (key, None), values, incident, fresh, gathering);
             return begun.map(|made| closing.and(made));
         }
-        self.of_step(desk, (key, before), values, incident, fresh, gathering)
+        let mut made = self.of_step(desk, (key, before), values, incident, fresh, gathering)?;
+        made.writes.extend(end.map(|end| StoreWrite::put(end, SecretBytes::new(Vec::new()))));
+        Ok(made)
     }
 
     /// What is said of an incident of which nobody heard that it was over, before another of its name begins.
@@ -176,7 +198,7 @@ impl Author {
             .then(|| (own.clone(), Desk::fresh_id(), self.edited(desk, &over, &over.root)));
         let beside = edit.into_iter().chain(self.beside(desk, &over, &Step::Repeats)).collect();
         let writes = over.messages().map(|id| StoreWrite::delete(pointer(id))).collect();
-        Messages { messages: Vec::new(), writes, beside }
+        Messages { writes, beside, ..Messages::default() }
     }
 
     fn of_step(
@@ -216,7 +238,10 @@ impl Author {
         let author = || self.origin.author();
         let (mut messages, mut said_of_it) = (Vec::new(), None);
         if told == Some(Told::Alone) {
-            messages.push((Desk::fresh_id(), Message::of(author(), now, edit(root.clone(), severity, words))));
+            messages.push((
+                Desk::fresh_id(),
+                Message::of(author(), now, edit(root.clone(), self.form(severity, severity), words)),
+            ));
         } else {
             let severity = if told.is_some() { news } else { severity };
             messages.push((root.clone(), Message::of(author(), now, self.said(severity, words))));
@@ -226,11 +251,15 @@ impl Author {
             Step::Ends { ended } => (changed(&alerts, ended.iter()), Severity::Info),
             Step::Begins | Step::Repeats | Step::EndsUnknown => (Vec::new(), severity),
         };
-        // What is held is seen in its message all the same, and calls nobody.
-        if told == Some(Told::Alone) && !changed.is_empty() && !gathering.holds(news) {
-            let id = Desk::fresh_id();
-            messages.push((id.clone(), self.news(desk, template, &course, &changed, &root, (severity, news))));
-            said_of_it = Some(id);
+        // What is held is seen in its message all the same, which calls nobody, so what begins is gathered besides.
+        if told == Some(Told::Alone) && !changed.is_empty() {
+            if !gathering.holds(news) {
+                let id = Desk::fresh_id();
+                messages.push((id.clone(), self.news(desk, template, &course, &changed, &root, (severity, news))));
+                said_of_it = Some(id);
+            } else if let Some(begun) = self.begun(template, &course, &step) {
+                gathering.take(news, &begun, None);
+            }
         }
         let beside = self.beside(desk, &known, &step);
         let mut writes = Vec::new();
@@ -246,7 +275,17 @@ impl Author {
                 writes.push(StoreWrite::put(key, kept(&known)));
             }
         }
-        Ok(Messages { messages, writes, beside })
+        Ok(Messages { messages, writes, beside, repeat: None })
+    }
+
+    /// The line of a digest for alerts that begin in an incident: the worst of them, and how many more there are.
+    fn begun(&self, template: &Template, course: &Course<'_>, step: &Step) -> Option<String> {
+        let Step::Changes { began, .. } = step else { return None };
+        let began = changed(course.alerts, began.iter());
+        let worst = began.iter().max_by_key(|alert| alert.severity)?;
+        let body = self.body(wording::change(template, course, &[worst]));
+        let line = body.plain.as_str().lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        Some(if began.len() == 1 { line.to_owned() } else { format!("{line} (and {} more)", began.len() - 1) })
     }
 
     /// Gathers what is told of an incident that has no message of its own.
@@ -258,7 +297,7 @@ impl Author {
         let root = gathering.take(known.news(step), words.plain.as_str(), is_known.then_some(&key));
         let known = Known { root, told: Told::Later, ..known };
         let writes = is_known.then(|| StoreWrite::put(key, kept(&known))).into_iter().collect();
-        Messages { messages: Vec::new(), writes, beside }
+        Messages { writes, beside, ..Messages::default() }
     }
 
     /// What is kept of an incident.
@@ -282,7 +321,8 @@ impl Author {
         (severity, news): (Severity, Severity),
     ) -> Message {
         let body = self.calls.call(news, self.body(wording::change(template, course, changed)));
-        let message = Message::of(self.origin.author(), desk.clock().now(), said(severity, body));
+        let form = self.form(severity, news);
+        let message = Message::of(self.origin.author(), desk.clock().now(), said(form, body));
         Message { thread: Some(Target::new(root.clone())), ..message }
     }
 
@@ -294,7 +334,7 @@ impl Author {
         &self,
         desk: &Desk,
         about: &RemoteId,
-        by: &str,
+        by: Who<'_>,
         (looks_after, proven): (bool, bool),
     ) -> Result<Option<Messages>, NotTaken> {
         if is_together(about.as_str()) {
@@ -304,7 +344,7 @@ impl Author {
         let is_new = |known: &Known| known.may_be_acknowledged(by, looks_after, proven);
         let Some((key, known)) = known.filter(|(_, known)| is_new(known)) else { return Ok(None) };
         let now = desk.clock().now();
-        let acknowledged = looks_after.then(|| Acknowledged { by: by.to_owned(), at: now, proven });
+        let acknowledged = looks_after.then(|| by.acknowledges(now, proven));
         Ok(Some(self.as_it_is(desk, key, &Known { acknowledged, ..known })))
     }
 
@@ -313,12 +353,9 @@ impl Author {
     /// # Errors
     /// [`NotTaken`]: the journal does not answer.
     pub(super) async fn incident(&self, desk: &Desk, about: &RemoteId) -> Result<Option<(String, Known)>, NotTaken> {
-        let root = desk.kept(&pointer(about)).await?;
-        let Some(root) = root.and_then(|kept| serde_json::from_slice::<Root>(kept.expose()).ok()) else {
-            return Ok(None);
-        };
-        let known = self.known(desk, &root.incident).await?;
-        Ok(known.map(|known| (root.incident, known)))
+        let Some(key) = desk.kept(&pointer(about)).await?.as_ref().and_then(of_pointer) else { return Ok(None) };
+        let known = self.known(desk, &key).await?;
+        Ok(known.map(|known| (key, known)))
     }
 
     /// The incident's message as it is to be now, and what is kept of it.
@@ -327,7 +364,12 @@ impl Author {
         let is_alone = known.told == Told::Alone;
         let messages = is_alone.then(|| (Desk::fresh_id(), self.edited(desk, known, &known.root)));
         let beside = self.beside(desk, known, &Step::Repeats);
-        Messages { messages: messages.into_iter().collect(), writes: vec![StoreWrite::put(key, kept(known))], beside }
+        Messages {
+            messages: messages.into_iter().collect(),
+            writes: vec![StoreWrite::put(key, kept(known))],
+            beside,
+            repeat: None,
+        }
     }
 
     /// The words of an incident as it is now, in the place of an earlier message of it.
@@ -343,7 +385,11 @@ impl Author {
             Some(line) => after_line(line, &words),
             None => words,
         };
-        Message::of(self.origin.author(), desk.clock().now(), edit(earlier.clone(), known.severity(), words))
+        Message::of(
+            self.origin.author(),
+            desk.clock().now(),
+            edit(earlier.clone(), self.form(known.severity(), known.severity()), words),
+        )
     }
 }
 
@@ -352,44 +398,16 @@ pub(super) fn course<'a>(known: &'a Known, alerts: &'a [Alert]) -> Course<'a> {
     Course { values: &known.values, alerts, acknowledged, silenced_until: known.silenced_until }
 }
 
-fn pointer(id: &RemoteId) -> String {
-    format!("{ROOTS}{}", id.as_str())
-}
-
-/// That a message is of an incident.
-pub(super) fn points(id: &RemoteId, incident: &str) -> StoreWrite {
-    let root = serde_json::to_vec(&Root { incident: incident.to_owned() }).expect("a text");
-    StoreWrite::put(pointer(id), SecretBytes::new(root))
-}
-
-/// Nothing is kept of an incident any more.
-pub(super) fn forget(key: &str, known: &Known) -> Vec<StoreWrite> {
-    let pointers = known.messages().map(|id| StoreWrite::delete(pointer(id)));
-    pointers.chain([StoreWrite::delete(key)]).collect()
-}
-
 pub(super) fn changed<'a, 'n>(alerts: &'a [Alert], names: impl Iterator<Item = &'n String>) -> Vec<&'a Alert> {
     names.filter_map(|name| alerts.iter().find(|alert| alert.fingerprint == *name)).collect()
 }
 
-pub(super) fn kept(known: &Known) -> SecretBytes {
-    let json = |known: &Known| serde_json::to_vec(known).expect("texts, numbers and lists");
-    let known = known.to_keep();
-    let whole = json(&known);
-    SecretBytes::new(if whole.len() <= MOST_KEPT { whole } else { json(&known.into_owned().in_brief()) })
+fn said(form: Form, body: Body) -> Kind {
+    if form == Form::Text { Kind::Text(body) } else { Kind::Notice(body) }
 }
 
-/// A person is to act: it is said as people say things, so that their devices sound. Everything else is a notice.
-fn form(severity: Severity) -> Form {
-    if severity == Severity::Critical { Form::Text } else { Form::Notice }
-}
-
-fn said(severity: Severity, body: Body) -> Kind {
-    if form(severity) == Form::Text { Kind::Text(body) } else { Kind::Notice(body) }
-}
-
-fn edit(of: RemoteId, severity: Severity, body: Body) -> Kind {
-    Kind::Edit(Box::new(Edit { of: Target::new(of), form: form(severity), body }))
+fn edit(of: RemoteId, form: Form, body: Body) -> Kind {
+    Kind::Edit(Box::new(Edit { of: Target::new(of), form, body }))
 }
 
 async fn keep(spool: &dyn Spool, attachment: Attachment) -> Result<Media, NotTaken> {
@@ -413,29 +431,4 @@ pub(crate) fn media(name: FileName, mime: Option<&str>, spooled: sealbridge_cont
         _ => Sort::File,
     };
     Media::new(sort, name, mime, spooled)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn what_is_kept_of_an_incident_is_bounded_whatever_its_sender_says_of_it() {
-        let long = "x".repeat(MOST_KEPT);
-        let alert = |number: usize| Alert {
-            fingerprint: number.to_string(),
-            firing: true,
-            severity: Severity::Warning,
-            values: json!({ "name": long, "labels": { "a": long } }),
-        };
-        let incident = Incident { group: "g".into(), alerts: (0..10).map(alert).collect(), ..Incident::default() };
-        let (values, root) = (json!({ "title": long, "body": { "all": long } }), RemoteId::new("root"));
-        let (_, known) = Known::hear(None, &incident, &values, root, sealbridge_contract::Timestamp(1));
-        let bytes = kept(&known);
-        assert!(bytes.expose().len() < 16 * 1024, "{}", bytes.expose().len());
-        let again: Known = serde_json::from_slice(bytes.expose()).expect("it can be read");
-        assert_eq!((again.firing(), again.root), (10, known.root));
-    }
 }

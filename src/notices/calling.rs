@@ -20,7 +20,12 @@ impl Calls {
 
     /// The same words, with those below them who are called if it matters so much.
     pub(super) fn call(&self, severity: Severity, body: Body) -> Body {
-        if severity < self.from { body } else { call(&self.whom, body) }
+        if self.are_made_by(severity) { call(&self.whom, body) } else { body }
+    }
+
+    /// Whether anybody is called by what matters so much.
+    pub(super) fn are_made_by(&self, severity: Severity) -> bool {
+        severity >= self.from && !self.whom.is_empty()
     }
 }
 

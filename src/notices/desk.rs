@@ -1,26 +1,22 @@
 //! Where notices become messages: committed durably with their deliveries, once for each name that their sender gave
 //! them, and followed until they are where they are to be.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use hmac::{Hmac, Mac as _};
 use sealbridge_contract::{
     AccountName, Address, Arrival, Arrived, Batch, Cleartext, Clock, DeliveryId, Destination, Intake, Kind, Message,
     NotAccepted, RemoteId, SecretBytes, SenderTrust, Target, Timestamp,
     gate::{Encryption, Hold, Refusal},
-    inbox::{Incoming, Keep, StoreWrite},
+    inbox::{Incoming, StoreWrite},
 };
-use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::{
     Origin, account,
-    brought::{INCIDENTS, ROOTS},
-    digest::DIGESTS,
+    fold::Repeat,
     following::{Followed, Following},
+    remembering::Remembered,
     standing::Standing,
 };
 use crate::{
@@ -28,18 +24,8 @@ use crate::{
     store::SharedJournal,
 };
 
-/// For how long the same name is the same notice.
-pub const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// After this long without news the journal is asked.
 const SOON: Duration = Duration::from_millis(250);
-/// As many names are remembered at most, of all sources.
-const MOST_REMEMBERED: usize = 200_000;
-/// For how long, and of how many digests, it is known of which incidents they told.
-const DIGESTS_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
-const MOST_DIGESTS: usize = 10_000;
-/// Where they are kept in the account's own store.
-const NAMES: &str = "name/";
-
 /// Why nothing is kept of a notice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotTaken {
@@ -54,14 +40,6 @@ pub enum NotTaken {
     Conflict,
 }
 
-/// What a sender gave a name to.
-#[derive(Serialize, Deserialize)]
-struct Remembered {
-    ids: Vec<RemoteId>,
-    /// A digest of all of it, under a key.
-    what: String,
-}
-
 /// What a notice is called by whoever brings it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Named<'a> {
@@ -73,6 +51,8 @@ pub struct Named<'a> {
     pub what: &'a [u8],
     /// The digest in which some of it will be said, or all.
     pub held: Option<&'a RemoteId>,
+    /// Words of it that may come again, or came again.
+    pub repeat: Option<&'a Repeat>,
 }
 
 /// A message, with the conversation of ours from which it comes and its name.
@@ -80,16 +60,16 @@ pub(super) type Said = (Address, RemoteId, Message);
 
 /// Takes notices.
 pub struct Desk {
-    intake: Arc<dyn Intake>,
-    journal: SharedJournal,
+    pub(super) intake: Arc<dyn Intake>,
+    pub(super) journal: SharedJournal,
     table: TableHandle,
     outcomes: Arc<Outcomes>,
-    account: AccountName,
-    key: Zeroizing<[u8; 32]>,
+    pub(super) account: AccountName,
+    pub(super) key: Zeroizing<[u8; 32]>,
     /// Those whose names begin alike go one by one, so that the same name twice at once is seen.
-    naming: [tokio::sync::Mutex<()>; 64],
+    pub(super) naming: [tokio::sync::Mutex<()>; 64],
     /// What has a name, is followed, and may still be taken back, by its own name.
-    followed: Followed,
+    pub(super) followed: Followed,
     /// What was gathered before this may have been said by the service of which a backup was made.
     doubt: Timestamp,
     clock: Clock,
@@ -100,10 +80,6 @@ impl std::fmt::Debug for Desk {
         f.write_str("notices::Desk")
     }
 }
-
-/// So many incidents are kept, of all sources together, and so long after they were told of last.
-const MOST_INCIDENTS: usize = 5_000;
-const INCIDENTS_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
 
 impl Desk {
     /// A desk that commits through `intake`. What was gathered before `doubt` came out of a backup.
@@ -194,41 +170,39 @@ impl Desk {
         let mut names: Vec<_> =
             named.name.map(|name| (self.name_key("name", origin, name), true)).into_iter().collect();
         names.extend(named.once.map(|once| (self.name_key("once", origin, once), false)));
-        names.sort();
-        let _turns = self.name_turns(names.iter().map(|(key, _)| key)).await;
+        let repeated = named.repeat.map(|repeat| &repeat.key);
+        let _turns = self.name_turns(names.iter().map(|(key, _)| key).chain(repeated)).await;
+        // The name that its sender gave first, since it alone tells of something else under it.
         for (key, is_given) in &names {
             if let Some(known) = self.remembered(key).await? {
                 if *is_given && known.what != what {
                     return Err(NotTaken::Conflict);
                 }
-                return Ok(self.follow_again(origin, known.ids).await);
+                return Ok(self.follow_again(origin, known).await);
             }
         }
+        if let Some(repeat) = named.repeat {
+            self.must_stay(repeat).await?;
+        }
         let ids: Vec<_> = messages.iter().map(|(id, _)| id).chain(named.held).cloned().collect();
-        let known = serde_json::to_vec(&Remembered { ids: ids.clone(), what }).expect("texts");
+        let changes = named.repeat.and_then(|repeat| repeat.of.clone());
+        let known =
+            serde_json::to_vec(&Remembered { ids: ids.clone(), what, changes: changes.clone() }).expect("texts");
         // What an incident is by now, or is told of elsewhere, is not undone with the message.
-        let stays = !writes.is_empty() || !beside.is_empty();
-        let keys: Vec<_> = names.into_iter().map(|(key, _)| key).collect();
+        let stays = !writes.is_empty() || !beside.is_empty() || changes.is_some();
+        let mut keys: Vec<_> = names.into_iter().map(|(key, _)| key).collect();
         writes.extend(keys.iter().map(|key| StoreWrite::put(key, SecretBytes::new(known.clone()))));
+        writes.extend(named.repeat.map(Repeat::write));
+        // Words that nobody is told are forgotten with their message.
+        keys.extend(repeated.filter(|_| changes.is_none()).cloned());
         let table = self.table.now();
         let to = self.may_be_said(&table, origin.address())?;
         // Before the commit, since what becomes of it may be known at once.
         let waiter = self.outcomes.wait_for(origin.address().clone(), ids.clone());
         self.hand_in(origin, messages, beside, writes).await?;
-        let following = Following::new(origin.clone(), ids, to, waiter, keys, stays);
+        let following = Following::new(origin.clone(), ids, to, waiter, keys, stays).changing(changes);
         self.followed.note(&following);
         Ok(following)
-    }
-
-    /// Waits until nobody else takes, or takes back, what has one of these names.
-    async fn name_turns(&self, keys: impl Iterator<Item = &String>) -> Vec<tokio::sync::MutexGuard<'_, ()>> {
-        let shards: BTreeSet<_> = keys.map(|key| self.shard(key)).collect();
-        let mut turns = Vec::new();
-        // In one order, so that no two wait for each other.
-        for shard in shards {
-            turns.push(self.naming[shard].lock().await);
-        }
-        turns
     }
 
     /// Whether something of this origin may be said anywhere, as far as that is known now.
@@ -280,7 +254,27 @@ impl Desk {
         };
         let arrivals = said.chain(beside).map(arrival).collect();
         let batch = Batch { arrivals, store, ..Batch::default() };
-        self.intake.accept(&self.account, batch).await.map_err(not_now)
+        let taken = self.intake.accept(&self.account, batch).await;
+        if taken == Err(NotAccepted::Full) {
+            self.must_have_room(origin).await?;
+        }
+        taken.map_err(not_now)
+    }
+
+    /// Whether a source may have more waiting than it has.
+    ///
+    /// # Errors
+    /// [`NotTaken::NotNow`]: it may not, or the journal does not say.
+    pub(super) async fn must_have_room(&self, origin: &Origin) -> Result<(), NotTaken> {
+        let shares = self.journal.shares().await;
+        let shares = shares.map_err(|_| NotTaken::NotNow("the journal does not answer".into()))?;
+        match shares.iter().find(|share| share.at == *origin.address() && share.is_taken) {
+            None => Ok(()),
+            Some(share) => Err(NotTaken::NotNow(format!(
+                "{} messages of this source wait already, as many as may; there is room once some of them are delivered",
+                share.messages
+            ))),
+        }
     }
 
     /// Takes a notice back that waits for what may never come: whoever brought it is told so, and may bring it again.
@@ -362,31 +356,13 @@ impl Desk {
         Ok((!facts.is_empty()).then(|| Standing::of(&facts)))
     }
 
-    async fn follow_again(&self, origin: &Origin, ids: Vec<RemoteId>) -> Following {
+    async fn follow_again(&self, origin: &Origin, known: Remembered) -> Following {
+        let Remembered { ids, changes, .. } = known;
         ids.first().into_iter().for_each(|id| self.followed.stays(id));
         let waiter = self.outcomes.wait_for(origin.address().clone(), ids.clone());
-        let mut following = Following::again(origin.clone(), ids, waiter);
+        let mut following = Following::again(origin.clone(), ids, waiter).changing(changes);
         self.learn(&mut following).await;
         following
-    }
-
-    /// Forgets names that are too old.
-    ///
-    /// # Errors
-    /// [`NotAccepted`].
-    pub async fn prune(&self) -> Result<usize, NotAccepted> {
-        let digests = Keep { most: MOST_DIGESTS, within: DIGESTS_FOR };
-        self.intake.prune(&self.account, DIGESTS, digests).await?;
-        // What nobody told of for so long is told of as new when it is told of again.
-        self.intake.prune(&self.account, INCIDENTS, Keep { most: MOST_INCIDENTS, within: INCIDENTS_FOR }).await?;
-        self.intake.prune(&self.account, ROOTS, Keep { most: MOST_REMEMBERED, within: INCIDENTS_FOR }).await?;
-        self.intake.prune(&self.account, NAMES, Keep { most: MOST_REMEMBERED, within: REMEMBERED }).await
-    }
-
-    async fn remembered(&self, key: &str) -> Result<Option<Remembered>, NotTaken> {
-        let known = self.intake.read(&self.account, key).await.map_err(not_now)?;
-        // What can't be read names nothing any more.
-        Ok(known.and_then(|known| serde_json::from_slice(known.expose()).ok()))
     }
 
     /// What is kept under a key of the account's own store.
@@ -395,25 +371,6 @@ impl Desk {
     /// [`NotTaken::NotNow`]: the journal does not say now.
     pub(super) async fn kept(&self, key: &str) -> Result<Option<SecretBytes>, NotTaken> {
         self.intake.read(&self.account, key).await.map_err(not_now)
-    }
-
-    fn name_key(&self, sort: &str, origin: &Origin, name: &str) -> String {
-        format!("{NAMES}{}", self.digest(sort, origin, name.as_bytes()))
-    }
-
-    fn shard(&self, key: &str) -> usize {
-        key.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte))) % self.naming.len()
-    }
-
-    /// A digest that nobody can make without our key, so that what is kept says nothing of what was sent.
-    pub(super) fn digest(&self, about: &str, origin: &Origin, what: &[u8]) -> String {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.key.as_slice()).expect("HMAC takes a key of any length");
-        for part in [about, origin.address().conversation.as_str()] {
-            mac.update(part.as_bytes());
-            mac.update(&[0]);
-        }
-        mac.update(what);
-        URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
     }
 }
 

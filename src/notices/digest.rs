@@ -3,8 +3,9 @@
 use sealbridge_contract::{Body, Kind, Message, RemoteId, SecretBytes, Target, inbox::StoreWrite};
 
 use super::{
-    Acknowledged, Desk, Known, NotTaken, Told,
-    brought::{Author, Messages, forget, kept},
+    Desk, Known, NotTaken, Told, Who,
+    brought::{Author, Messages},
+    keeping::{forget, kept},
     together::Together,
     wording,
 };
@@ -60,7 +61,7 @@ impl Author {
         &self,
         desk: &Desk,
         digest: &RemoteId,
-        by: &str,
+        by: Who<'_>,
         (looks_after, proven): (bool, bool),
     ) -> Result<Option<Messages>, NotTaken> {
         let keys = desk.kept(&told_by(digest)).await?;
@@ -72,7 +73,7 @@ impl Author {
             // What has a message of its own since is looked after by that.
             let is_told = is_escalated || known.told == Told::Together && known.root == *digest;
             if is_told && known.may_be_acknowledged(by, looks_after, proven) {
-                let acknowledged = looks_after.then(|| Acknowledged { by: by.to_owned(), at: now, proven });
+                let acknowledged = looks_after.then(|| by.acknowledges(now, proven));
                 let made = self.as_it_is(desk, key, &Known { acknowledged, ..known });
                 all.messages.extend(made.messages);
                 all.writes.extend(made.writes);
@@ -83,6 +84,7 @@ impl Author {
         if all.writes.is_empty() {
             return Ok(None);
         }
+        let by = by.name;
         let words = match (looks_after, proven) {
             (true, true) => format!("👀 {by} sees to what of this goes on"),
             (true, false) => format!("👀 {by} sees to what of this goes on, by a reaction, which servers can make up"),

@@ -7,12 +7,14 @@ use sealbridge_contract::{Body, Kind, Message, RemoteId, Target, Timestamp, html
 
 use super::{
     Desk, Known, Origin, Severity, SourceName, Step, Told,
-    brought::{Author, changed, course, kept, points},
+    brought::{Author, changed, course},
     calling::call,
     desk::Said,
     dialects::moment,
     digest::tells_of,
     gather::Gathering,
+    keeping::{kept, points},
+    quiet::{Window, held_by},
     together::{self, Together, is_together},
     vigil::humantime,
     wording,
@@ -27,6 +29,8 @@ pub(super) struct Escalation {
     whom: Vec<String>,
     /// What is told elsewhere comes from here. `None`: it is told in the incident's thread.
     next: Option<Origin>,
+    /// The quiet hours of where it is told.
+    quiet: Vec<Window>,
 }
 
 /// What becomes of an incident that nobody looked after in time.
@@ -54,13 +58,14 @@ pub(super) struct Escalated {
 
 impl Escalation {
     /// As the config says of a source.
-    pub(super) fn of(name: &SourceName, section: &config::Source) -> Option<Self> {
+    pub(super) fn of(name: &SourceName, section: &config::Source, notices: &config::Notices) -> Option<Self> {
         let next = || Origin::next(name, section.name.as_deref());
         Some(Self {
             after: section.escalate_after?.0,
             from: section.escalate_from,
             whom: section.escalate_mention.clone(),
             next: (!section.escalate_to.is_empty()).then(next),
+            quiet: notices.windows(&section.escalate_to),
         })
     }
 
@@ -70,7 +75,7 @@ impl Escalation {
         format!("🔺 Nobody said within {after} that they look after this. It goes on since {since}.")
     }
 
-    /// What becomes of an incident. `quiet` says until when what matters so much is held.
+    /// What becomes of an incident. `quiet` says until when what matters so much is held where the incident is told.
     pub(super) fn judge(
         &self,
         known: &Known,
@@ -84,7 +89,10 @@ impl Escalation {
             Some(until) if until > now => Verdict::Later(until),
             // Whoever looks after it may take that back, and what nobody was told of nobody can look after.
             _ if known.acknowledged.is_some() || known.told == Told::Later => Verdict::Later(now.plus(self.after)),
-            _ => quiet(known.severity()).map_or(Verdict::Now, Verdict::Later),
+            _ => {
+                let until = quiet(known.severity()).max(held_by(&self.quiet, known.severity(), now));
+                until.map_or(Verdict::Now, Verdict::Later)
+            }
         }
     }
 }
@@ -182,7 +190,11 @@ impl Author {
             said(self.edited_below(desk, known, root, head.as_deref()))
         };
         let mut beside: Vec<_> = is_alone.then(edited).into_iter().collect();
-        if let Step::Ends { ended } = step {
+        // Its end is seen in its message, and calls nobody at night.
+        let is_quiet = held_by(&escalation.quiet, Severity::Info, desk.clock().now()).is_some();
+        if let Step::Ends { ended } = step
+            && !is_quiet
+        {
             let alerts = known.course();
             let (course, changed) = (course(known, &alerts), changed(&alerts, ended.iter()));
             let info = (Severity::Info, Severity::Info);
@@ -215,7 +227,7 @@ mod tests {
     #[test]
     fn somebody_else_is_told_of_what_goes_on_and_matters_and_nobody_looks_after_or_silenced() {
         let after = Duration::from_secs(60);
-        let escalation = Escalation { after, from: Severity::Warning, whom: Vec::new(), next: None };
+        let escalation = Escalation { after, from: Severity::Warning, whom: Vec::new(), next: None, quiet: Vec::new() };
         let now = Timestamp(100_000);
         let judge = |known: &Known| escalation.judge(known, |_| None, now);
         for (severity, firing, verdict) in [
@@ -231,12 +243,19 @@ mod tests {
         let silenced = |until| Known { silenced_until: Some(Timestamp(until)), ..known() };
         assert_eq!(judge(&silenced(200_000)), Verdict::Later(Timestamp(200_000)));
         assert_eq!(judge(&silenced(100_000)), Verdict::Now);
-        let acknowledged = Some(Acknowledged { by: "Ann".into(), at: now, proven: false });
+        let acknowledged = Some(Acknowledged { by: "Ann".into(), id: None, at: now, proven: false });
         assert_eq!(judge(&Known { acknowledged, ..known() }), Verdict::Later(Timestamp(160_000)));
         assert_eq!(judge(&Known { told: Told::Later, ..known() }), Verdict::Later(Timestamp(160_000)));
         let quiet = |severity| (severity < Severity::Critical).then_some(Timestamp(300_000));
         assert_eq!(escalation.judge(&known(), quiet, now), Verdict::Now);
         let warning = self::known(Severity::Warning, true);
         assert_eq!(escalation.judge(&warning, quiet, now), Verdict::Later(Timestamp(300_000)));
+        // 1970 began at midnight UTC, where it is told also by night.
+        let hours = "00:00-07:00".parse().expect("hours");
+        let window = Window { hours, zone: Default::default(), below: Severity::Critical };
+        let escalation = Escalation { quiet: vec![window], ..escalation };
+        let morning = Timestamp(7 * 3_600_000);
+        assert_eq!(escalation.judge(&warning, quiet, now), Verdict::Later(morning));
+        assert_eq!(escalation.judge(&known(), quiet, now), Verdict::Now);
     }
 }

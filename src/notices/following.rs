@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     flow::outcomes::{Became, News, Waiter},
-    store::Fact,
+    store::{Fact, REPLACED},
 };
 
 /// What is known of one message at one conversation.
@@ -69,6 +69,8 @@ pub struct Following {
     again: bool,
     /// It stays kept, whatever becomes of it.
     stays: Arc<AtomicBool>,
+    /// The message of the same words that it changes.
+    changes: Option<RemoteId>,
 }
 
 impl Following {
@@ -82,13 +84,23 @@ impl Following {
         stays: bool,
     ) -> Self {
         let known = to.into_iter().map(|at| (at, vec![Known::OnItsWay; ids.len()])).collect();
-        Self { origin, ids, known, waiter, names, again: false, stays: Arc::new(AtomicBool::new(stays)) }
+        Self { origin, ids, known, waiter, names, again: false, stays: Arc::new(AtomicBool::new(stays)), changes: None }
     }
 
     /// One that was taken before. Where it is to be said, the journal knows.
     pub(super) fn again(origin: Origin, ids: Vec<RemoteId>, waiter: Waiter) -> Self {
         let stays = Arc::new(AtomicBool::new(true));
-        Self { origin, ids, known: BTreeMap::new(), waiter, names: Vec::new(), again: true, stays }
+        Self { origin, ids, known: BTreeMap::new(), waiter, names: Vec::new(), again: true, stays, changes: None }
+    }
+
+    /// The same of words that came again.
+    pub(super) fn changing(self, changes: Option<RemoteId>) -> Self {
+        Self { changes, ..self }
+    }
+
+    /// The message of the same words that it changes, if they came again.
+    pub(super) fn changes(&self) -> Option<&RemoteId> {
+        self.changes.as_ref()
     }
 
     /// Where it comes from.
@@ -129,6 +141,8 @@ impl Following {
                 ("delivered" | "echo", Some(id)) => Known::Became(Became::Arrived(id.clone())),
                 ("held", _) => Known::Became(Became::Waits(Hold::Paused)),
                 ("queued" | "waiting" | "delivered" | "echo", _) => Known::OnItsWay,
+                // What it said is on its way with what took its place.
+                ("dropped", _) if fact.reason.as_deref() == Some(REPLACED) => Known::OnItsWay,
                 _ => Known::Became(Became::Refused(why())),
             };
             let all = self.known.entry(to.clone()).or_insert_with(|| vec![Known::OnItsWay; self.ids.len()]);

@@ -9,11 +9,9 @@ use sealbridge_contract::{RemoteId, SecretBytes, Timestamp, inbox::StoreWrite};
 
 use super::{
     Severity, SourceName,
-    quiet::{Hours, Zone},
+    policy::{Policy, Urgency},
     together::Together,
 };
-use crate::config;
-
 /// Where what is gathered is kept in the account's own store.
 pub(super) const GATHERED: &str = "together/";
 /// Where it is kept when somebody else is told that nobody looks after an incident.
@@ -21,37 +19,11 @@ const WAITS: &str = "escalation/";
 /// Nothing is gathered for longer. What is further off was set by a clock that was moved back since.
 const LONGEST: Duration = Duration::from_secs(26 * 3600);
 
-/// What the config says of a source.
-#[derive(Debug)]
-pub(super) struct Policy {
-    /// So many are said one by one within a time of this length.
-    burst: Option<(u32, Duration)>,
-    quiet: Option<(Hours, Zone)>,
-    /// What matters as much is not held by quiet hours.
-    passes_from: Severity,
-}
-
-/// Whether quiet hours hold it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Urgency {
-    Calm = 0,
-    Loud = 1,
-}
-
-impl Urgency {
-    const ALL: [Self; 2] = [Self::Calm, Self::Loud];
-
-    fn key(self, source: &SourceName) -> String {
-        let sort = if self == Self::Calm { "calm" } else { "loud" };
-        format!("{GATHERED}{source}/{sort}")
-    }
-}
-
 /// What is gathered of a source, and how many notices it said lately.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gathered {
-    open: [Option<Together>; 2],
-    lately: [Option<Lately>; 2],
+    open: [Option<Together>; 3],
+    lately: [Option<Lately>; 3],
     /// When somebody else is told that nobody looks after an incident, by its key.
     waits: BTreeMap<String, Timestamp>,
 }
@@ -67,58 +39,18 @@ struct Lately {
 pub(super) struct Gathering<'a> {
     policy: &'a Policy,
     gathered: Gathered,
-    changed: [bool; 2],
+    changed: [bool; 3],
     held: Option<RemoteId>,
     waits: Vec<String>,
     at_once: bool,
+    /// It is one of several, of which none is folded, so that the request is one message or so many.
+    is_one_of_several: bool,
     now: Timestamp,
-}
-
-impl Policy {
-    /// The policy of a source.
-    pub(super) fn of(section: &config::Source) -> Self {
-        Self {
-            burst: section.burst.map(|burst| (burst, section.gather_for.0)),
-            quiet: section.quiet.map(|hours| (hours, section.quiet_zone.clone().unwrap_or_default())),
-            passes_from: section.quiet_below,
-        }
-    }
-
-    #[cfg(test)]
-    const NONE: Self = Self { burst: None, quiet: None, passes_from: Severity::Critical };
-
-    /// Whether anything is ever gathered.
-    pub(super) fn gathers(&self) -> bool {
-        self.burst.is_some() || self.quiet.is_some()
-    }
-
-    fn urgency(&self, severity: Severity) -> Urgency {
-        if severity >= self.passes_from { Urgency::Loud } else { Urgency::Calm }
-    }
-
-    /// Until when quiet hours hold what matters so much, if they do.
-    pub(super) fn held_until(&self, severity: Severity, now: Timestamp) -> Option<Timestamp> {
-        self.quiet_until(self.urgency(severity), now)
-    }
-
-    /// When what is gathered since then is said, as far as that is known now.
-    fn due(&self, urgency: Urgency, since: Timestamp, now: Timestamp) -> Timestamp {
-        match (self.quiet_until(urgency, now), self.burst) {
-            (Some(until), _) => until,
-            (None, Some((_, long))) => since.plus(long),
-            (None, None) => now,
-        }
-    }
-
-    fn quiet_until(&self, urgency: Urgency, now: Timestamp) -> Option<Timestamp> {
-        let (hours, zone) = self.quiet.as_ref().filter(|_| urgency == Urgency::Calm)?;
-        hours.end(zone, now)
-    }
 }
 
 impl Gathered {
     /// The keys under which it is kept.
-    pub(super) fn keys(source: &SourceName) -> [String; 2] {
+    pub(super) fn keys(source: &SourceName) -> [String; 3] {
         Urgency::ALL.map(|urgency| urgency.key(source))
     }
 
@@ -128,7 +60,7 @@ impl Gathered {
     }
 
     /// As it was kept under each of these. What can't be read holds nothing any more.
-    pub(super) fn kept(source: &SourceName, kept: [Option<SecretBytes>; 2], waits: Vec<(String, SecretBytes)>) -> Self {
+    pub(super) fn kept(source: &SourceName, kept: [Option<SecretBytes>; 3], waits: Vec<(String, SecretBytes)>) -> Self {
         let open = kept.map(|kept| kept.and_then(|kept| serde_json::from_slice(kept.expose()).ok()));
         let before = Self::waits_before(source);
         let wait = |(key, at): (String, SecretBytes)| {
@@ -180,7 +112,9 @@ impl Gathered {
             // that was changed since, nothing waits for their end.
             let due = open.due.min(policy.due(urgency, open.since, now));
             let is_time = due.has_come(now, LONGEST) && policy.quiet_until(urgency, now).is_none();
-            (is_time || open.is_full()).then(|| (urgency.key(source), open.clone()))
+            // Where the hours of a source and of its conversation leave no time between them, it is said all the same.
+            let is_late = now.since(open.since) >= LONGEST;
+            (is_time || is_late || open.is_full()).then(|| (urgency.key(source), open.clone()))
         })
     }
 
@@ -202,12 +136,31 @@ impl Gathered {
 
 impl<'a> Gathering<'a> {
     pub(super) fn new(policy: &'a Policy, gathered: Gathered, now: Timestamp) -> Self {
-        Self { policy, gathered, changed: [false; 2], held: None, waits: Vec::new(), at_once: false, now }
+        Self {
+            policy,
+            gathered,
+            changed: [false; 3],
+            held: None,
+            waits: Vec::new(),
+            at_once: false,
+            is_one_of_several: false,
+            now,
+        }
     }
 
     /// One that is said at once, whatever the policy.
     pub(super) fn at_once(policy: &'a Policy, gathered: Gathered, now: Timestamp) -> Self {
         Self { at_once: true, ..Self::new(policy, gathered, now) }
+    }
+
+    /// The request has so many notices.
+    pub(super) fn of(self, notices: usize) -> Self {
+        Self { is_one_of_several: notices > 1, ..self }
+    }
+
+    /// For how long the same words are said once.
+    pub(super) fn folds_for(&self) -> Option<Duration> {
+        self.policy.fold_for.filter(|_| !self.is_one_of_several && !self.at_once)
     }
 
     /// Somebody else is told of an incident so long after now, if nobody looks after it. One that waits already goes on
@@ -268,7 +221,7 @@ impl<'a> Gathering<'a> {
     /// urgent since.
     pub(super) fn holds_of(&mut self, incident: &str, severity: Severity) -> bool {
         match self.home(incident) {
-            Some(home) if home == Urgency::Loud || self.policy.urgency(severity) == Urgency::Calm => true,
+            Some(home) if home >= self.policy.urgency(severity) => true,
             _ => self.holds(severity),
         }
     }
@@ -314,13 +267,18 @@ impl<'a> Gathering<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notices::quiet::Window;
 
     const SECOND: i64 = 1000;
     const HOUR: i64 = 3600 * SECOND;
 
     fn policy(burst: Option<u32>, quiet: Option<&str>) -> Policy {
-        let quiet = quiet.map(|hours| (hours.parse().expect("hours"), Zone::default()));
+        let quiet = quiet.into_iter().map(|hours| window(hours, Severity::Critical)).collect();
         Policy { burst: burst.map(|burst| (burst, Duration::from_secs(60))), quiet, ..Policy::NONE }
+    }
+
+    fn window(hours: &str, below: Severity) -> Window {
+        Window { hours: hours.parse().expect("hours"), zone: Default::default(), below }
     }
 
     fn name() -> SourceName {
@@ -389,9 +347,35 @@ mod tests {
         assert!(source.brings(Severity::Low, 30 * HOUR));
         assert_eq!((source.says(31 * HOUR - 1), source.says(31 * HOUR), source.says(31 * HOUR)), (None, Some(4), None));
         assert!(!source.brings(Severity::Warning, 31 * HOUR));
-        let warnings_pass = Policy { passes_from: Severity::Warning, ..policy(None, Some("22:00-07:00")) };
+        let warnings_pass = Policy { quiet: vec![window("22:00-07:00", Severity::Warning)], ..Policy::NONE };
         let mut source = Source(warnings_pass, Gathered::default());
         assert!(!source.brings(Severity::Warning, 23 * HOUR) && source.brings(Severity::Info, 23 * HOUR));
+    }
+
+    #[test]
+    fn quiet_hours_of_a_source_and_of_its_conversation_both_hold_and_each_lets_pass_what_it_does() {
+        let quiet = vec![window("22:00-07:00", Severity::Warning), window("06:00-09:00", Severity::Critical)];
+        let mut source = Source(Policy { quiet, ..Policy::NONE }, Gathered::default());
+        // By night the source's own: a warning passes, whatever is gathered already.
+        assert_eq!(source.held_of(2, Severity::Info, 23 * HOUR), 2);
+        assert!(!source.brings(Severity::Warning, 23 * HOUR + 1));
+        // From six on the conversation's, too, and after seven those alone.
+        assert!(source.brings(Severity::Warning, 30 * HOUR) && !source.brings(Severity::Critical, 30 * HOUR));
+        assert_eq!(source.says(31 * HOUR), None, "what the night held waits for the morning to be over");
+        assert!(source.brings(Severity::Info, 32 * HOUR) && source.brings(Severity::Warning, 32 * HOUR));
+        assert_eq!(
+            (source.says(33 * HOUR - 1), source.says(33 * HOUR), source.says(33 * HOUR)),
+            (None, Some(3), Some(2))
+        );
+        assert!(!source.brings(Severity::Low, 33 * HOUR));
+    }
+
+    #[test]
+    fn hours_that_leave_no_time_between_them_hold_nothing_for_ever() {
+        let quiet = vec![window("00:00-12:00", Severity::Critical), window("12:00-00:00", Severity::Critical)];
+        let mut source = Source(Policy { quiet, ..Policy::NONE }, Gathered::default());
+        assert!(source.brings(Severity::Info, HOUR));
+        assert_eq!((source.says(26 * HOUR), source.says(27 * HOUR)), (None, Some(1)));
     }
 
     #[test]
@@ -419,13 +403,13 @@ mod tests {
         let policy = policy(Some(0), None);
         let mut gathering = Gathering::new(&policy, Gathered::default(), Timestamp(1));
         let id = gathering.take(Severity::Critical, "words", Some("incident"));
-        let [calm, loud] = Gathered::keys(&name());
+        let [calm, middle, loud] = Gathered::keys(&name());
         let mut writes = gathering.writes(&name());
         assert_eq!(writes.iter().map(|write| &write.key).collect::<Vec<_>>(), [&loud]);
-        assert_ne!(calm, loud);
-        let kept = Gathered::kept(&name(), [None, writes.remove(0).value], Vec::new());
+        assert!(calm != loud && middle != loud && calm != middle);
+        let kept = Gathered::kept(&name(), [None, None, writes.remove(0).value], Vec::new());
         assert_eq!(kept.due_of(id.as_str()), Some(Timestamp(1).plus(Duration::from_secs(60))));
-        let unreadable = [Some(SecretBytes::new(b"{".to_vec())), None];
+        let unreadable = [Some(SecretBytes::new(b"{".to_vec())), None, None];
         assert_eq!(Gathered::kept(&name(), unreadable, Vec::new()).due_of(id.as_str()), None);
     }
 
@@ -440,7 +424,7 @@ mod tests {
         gathering.waits_for("a", minute, false);
         let writes = gathering.writes(&name());
         let kept = writes.into_iter().filter_map(|write| Some((write.key, write.value?))).collect();
-        let mut kept = Gathered::kept(&name(), [None, None], kept);
+        let mut kept = Gathered::kept(&name(), [None, None, None], kept);
         assert_eq!(kept.overdue(minute, Timestamp(60 * SECOND - 1)), []);
         assert_eq!(kept.overdue(minute, Timestamp(60 * SECOND)), [("a".to_owned(), Timestamp(60 * SECOND))]);
         assert!(kept.waits(&name(), "a", Some(Timestamp(90 * SECOND))).value.is_some());

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, request::Parts};
-use sealbridge_contract::{Address, Body, Clock, Kind, Message, RemoteId, Spool, Timestamp};
+use sealbridge_contract::{Address, Body, Clock, Kind, Message, Spool, Timestamp};
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
     task::block_in_place,
@@ -21,11 +21,12 @@ use super::{
     Desk, Dialect, NotTaken, Notice, Posted, SourceName, Standing,
     answers::{DELIVERIES, Event, Outcome, answer},
     apart::are_told_apart,
-    brought::{Messages, forget},
+    brought::Messages,
     desk::Named,
     dialects::{self, Refused},
     following::Following,
     gather::Gathering,
+    keeping::forget,
     lookup::no_such_source,
     mail,
     server::{Admission, Answers, SMALL},
@@ -69,8 +70,10 @@ impl Intake {
     /// [`FailureKind::Config`]: one can't be read, or is none.
     pub fn new(config: &Config, desk: Arc<Desk>, spool: Arc<dyn Spool>, meters: Arc<Meters>) -> Result<Self, Failure> {
         let now = desk.clock().now();
-        let opened = config.sources.iter().map(|(name, section)| Ok((name.clone(), Source::open(name, section, now)?)));
-        let sources = opened.collect::<Result<_, Failure>>()?;
+        let open = |(name, section): (&SourceName, _)| {
+            Source::open(name, section, &config.notices, now).map(|source| (name.clone(), source))
+        };
+        let sources = config.sources.iter().map(open).collect::<Result<_, Failure>>()?;
         are_told_apart(&sources)?;
         let within = config.notices.answer_within.0;
         let is_in_clear = |at: &&Address| {
@@ -179,12 +182,21 @@ impl Intake {
         if notices.is_empty() {
             return Outcome::Silent;
         }
+        if let Some(outcome) = self.changes_nothing(source, &notices).await {
+            return outcome;
+        }
         // What its sender names it is what all of the request is called by.
         let ids: Option<Vec<_>> = notices.iter().map(|notice| notice.id.clone()).collect();
         let name = given.map(str::to_owned).or_else(|| ids.map(|ids| ids.join("\n"))).filter(|name| !name.is_empty());
         let what = aside(posted, || what_it_is(source.dialect, posted, &notices));
         drop(reads);
-        let named = Named { name: name.as_deref(), once, what: &what, held: None };
+        let named = Named { name: name.as_deref(), once, what: &what, ..Named::default() };
+        // Before its files take room, too.
+        if notices.iter().any(|notice| !notice.attachments.is_empty())
+            && let Err(why) = self.desk.must_have_room(source.author.origin()).await
+        {
+            return of_not_taken(why);
+        }
         let (mut following, is_held) = match self.keep(source, notices, named).await {
             Ok(Some(kept)) => kept,
             Ok(None) => return Outcome::Silent,
@@ -200,10 +212,11 @@ impl Intake {
             Ok(standing) => {
                 if standing.is_final()
                     && standing.arrived.is_empty()
-                    && let Err(error) = self.forget_unsaid(source, following.ids()).await
+                    && let Err(error) = self.forget_unsaid(source, &following).await
                 {
                     tracing::debug!(%error, "What began and is said nowhere is still known.");
                 }
+                let standing = self.as_changed(source, &following, standing).await;
                 self.of_standing(id, standing)
             }
             Err(why) => of_not_taken(why),
@@ -224,10 +237,10 @@ impl Intake {
     }
 
     /// Forgets what began with a message that is said nowhere, so that it begins anew when it is told of again.
-    async fn forget_unsaid(&self, source: &Source, ids: &[RemoteId]) -> Result<(), NotTaken> {
+    async fn forget_unsaid(&self, source: &Source, following: &Following) -> Result<(), NotTaken> {
         let mut turn = source.turn(&self.desk).await?;
-        let (mut then, mut writes) = (turn.clone(), Vec::new());
-        for id in ids {
+        let (mut then, mut writes) = (turn.clone(), self.forget_repeats(following).await?);
+        for id in following.ids() {
             let incident = source.author.incident(&self.desk, id).await?;
             if let Some((key, known)) = incident.filter(|(_, known)| known.root == *id) {
                 writes.extend(forget(&key, &known));
@@ -248,16 +261,17 @@ impl Intake {
         notices: Vec<Notice>,
         named: Named<'_>,
     ) -> Result<Option<(Following, bool)>, NotTaken> {
-        let takes_turns = source.policy.gathers() || notices.iter().any(|notice| notice.incident.is_some());
+        let takes_turns = source.policy.takes_turns() || notices.iter().any(|notice| notice.incident.is_some());
         let mut turn = if takes_turns { Some(source.turn(&self.desk).await?) } else { None };
         let gathered = turn.as_deref().cloned().unwrap_or_default();
-        let mut gathering = Gathering::new(&source.policy, gathered, self.clock().now());
+        let mut gathering = Gathering::new(&source.policy, gathered, self.clock().now()).of(notices.len());
         let mut all = Messages::default();
         for notice in notices {
             let made = source.author.messages(&self.desk, &self.spool, notice, &mut gathering).await?;
             all.messages.extend(made.messages);
             all.writes.extend(made.writes);
             all.beside.extend(made.beside);
+            all.repeat = made.repeat;
         }
         all.writes.extend(gathering.writes(&source.name));
         if all.messages.is_empty() && gathering.held().is_none() {
@@ -267,8 +281,8 @@ impl Intake {
             }
             return Ok(None);
         }
-        let named = Named { held: gathering.held(), ..named };
-        let Messages { messages, writes, beside } = all;
+        let Messages { messages, writes, beside, repeat } = all;
+        let named = Named { held: gathering.held(), repeat: repeat.as_ref(), ..named };
         let following = self.desk.take_with(source.author.origin(), messages, named, writes, beside).await?;
         fail::fail_point!("notices::after-keep");
         let is_held = gathering.held().is_some() && !following.is_again();
@@ -289,7 +303,8 @@ impl Intake {
                 tracing::warn!(source = %name, status = %outcome.status(source.dialect), count, "Requests were not proven.");
             }
         } else if !matches!(outcome, Outcome::Arrived { .. } | Outcome::Queued { .. } | Outcome::Silent) {
-            tracing::warn!(source = %name, status = %outcome.status(source.dialect), "A request was not taken.");
+            let (status, why) = (outcome.status(source.dialect), outcome.why());
+            tracing::warn!(source = %name, %status, ?why, "A request was not taken.");
         }
     }
 
@@ -300,7 +315,7 @@ impl Intake {
 
     /// Commits what is told of an incident without anybody who waits for it.
     pub(super) async fn tell(&self, source: &Source, made: Messages) -> Result<(), NotTaken> {
-        let Messages { messages, writes, beside } = made;
+        let Messages { messages, writes, beside, repeat: _ } = made;
         self.desk.take_with(source.author.origin(), messages, Named::default(), writes, beside).await.map(drop)
     }
 

@@ -3,7 +3,17 @@
 use http::{HeaderValue, Response, StatusCode, header};
 use sealbridge_contract::{RemoteId, Timestamp};
 
-use super::{Intake, Standing, dialects, together::is_together};
+use super::{
+    Intake, Notice, Standing,
+    answers::Outcome,
+    dialects::{self, Refused},
+    intake::of_not_taken,
+    source::Source,
+    together::is_together,
+};
+
+/// Why a change is refused.
+const NO_MESSAGE: &str = "no message of this name was said, or it is too long ago";
 
 impl Intake {
     /// How a delivery stands.
@@ -33,6 +43,20 @@ impl Intake {
             }
             Err(_) => not_now(),
         }
+    }
+
+    /// What is answered to the change of a message that was never said, or that is not known any more.
+    pub(super) async fn changes_nothing(&self, source: &Source, notices: &[Notice]) -> Option<Outcome> {
+        // One that was said together with others has no message of its own, and the change has.
+        let changed = notices.iter().filter_map(|notice| notice.instead_of.as_deref()).filter(|id| !is_together(id));
+        for id in changed {
+            match self.desk.standing(source.author.origin(), &RemoteId::new(id)).await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Some(Outcome::Refused(Refused::NotHere(NO_MESSAGE))),
+                Err(why) => return Some(of_not_taken(why)),
+            }
+        }
+        None
     }
 }
 

@@ -6,6 +6,7 @@
 //! A step that reads a request does no I/O and knows nothing of the journey.
 
 mod account;
+mod acknowledged;
 pub mod answers;
 mod apart;
 mod brought;
@@ -17,10 +18,12 @@ mod dialect;
 pub mod dialects;
 mod digest;
 mod escalation;
+pub mod fold;
 mod following;
 mod gather;
 mod incidents;
 mod intake;
+mod keeping;
 mod lookup;
 pub mod mail;
 pub mod markup;
@@ -29,8 +32,10 @@ mod fixture;
 mod name;
 mod notice;
 mod people;
+mod policy;
 pub mod proof;
 pub mod quiet;
+mod remembering;
 mod server;
 pub mod silence;
 mod source;
@@ -50,14 +55,15 @@ pub const FAILPOINTS: &[&str] = &[
 ];
 
 pub use account::Account;
+pub use acknowledged::{Acknowledged, Who};
 pub use apart::{built_in, look_at};
 pub(crate) use brought::media;
 pub use desk::{Desk, NotTaken};
 pub use dialect::Dialect;
 pub use following::Following;
-pub use incidents::{Acknowledged, Known, KnownAlert, Step, Told};
+pub use incidents::{Known, KnownAlert, Step, Told};
 pub use intake::Intake;
-pub use name::{ACCOUNT, LINKS, Origin, SourceName, account, is_operator, is_source};
+pub use name::{ACCOUNT, LINKS, Origin, SourceName, account, in_words, is_operator, is_source, source_of};
 pub use notice::{Alert, Attachment, Incident, Notice, Posted, Severity};
 pub use people::Silenced;
 pub use server::{Admission, Answers, Server};

@@ -24,6 +24,25 @@ pub fn is_operator(at: &Address) -> bool {
     is_source(at) && at.conversation.as_str().starts_with(OPERATOR)
 }
 
+/// What a conversation of that account is to the operator.
+#[must_use]
+pub fn in_words(at: &Address) -> String {
+    let name = at.conversation.as_str();
+    match (name.strip_prefix(OPERATOR), name.strip_prefix(NEXT)) {
+        (Some(to), _) => format!("`sealbridge send` to {to}"),
+        (None, Some(source)) => format!("what source {source} tells when nobody looks after it"),
+        (None, None) => format!("source {name}"),
+    }
+}
+
+/// The source from which a conversation of that account comes, if one does.
+#[must_use]
+pub fn source_of(at: &Address) -> Option<SourceName> {
+    let name = at.conversation.as_str();
+    let name = name.strip_prefix(NEXT).unwrap_or(name);
+    SourceName::parse(name).ok().filter(|_| is_source(at))
+}
+
 /// Where notices come from, and under which name they appear.
 #[derive(Clone, Debug)]
 pub struct Origin {

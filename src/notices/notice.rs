@@ -50,6 +50,8 @@ pub struct Notice {
     pub values: Value,
     /// How much it matters.
     pub severity: Severity,
+    /// Its sender wants it heard, however little it matters: it is said as people say things, so that their devices sound.
+    pub aloud: bool,
     /// What its sender calls it, so that the same one twice is said once.
     pub id: Option<String>,
     /// What goes on, if it is news of something that begins, changes and ends.
@@ -58,6 +60,20 @@ pub struct Notice {
     pub instead_of: Option<String>,
     /// What is attached to it.
     pub attachments: Vec<Attachment>,
+}
+
+impl Notice {
+    /// One that says nothing but this.
+    #[must_use]
+    pub fn new(values: Value, severity: Severity) -> Self {
+        Self { values, severity, aloud: false, id: None, incident: None, instead_of: None, attachments: Vec::new() }
+    }
+
+    /// News of something that goes on.
+    #[must_use]
+    pub fn news(values: Value, severity: Severity, incident: Incident) -> Self {
+        Self { incident: Some(incident), ..Self::new(values, severity) }
+    }
 }
 
 impl fmt::Debug for Notice {
@@ -77,6 +93,29 @@ pub struct Incident {
     pub only_if_known: bool,
     /// It is of our own making, and worded by a template of ours whatever the source's is.
     pub ours: bool,
+    /// `starts_at` of an alert is when its outbreak began, so one that began later is another. Otherwise it may be when
+    /// its sender looked last.
+    pub dated: bool,
+}
+
+impl Incident {
+    /// How much it matters: as much as the worst that goes on.
+    pub(super) fn severity(&self) -> Severity {
+        let firing = self.alerts.iter().filter(|alert| alert.firing);
+        firing.map(|alert| alert.severity).max().unwrap_or(Severity::Low)
+    }
+
+    /// What a request is called that tells of ends alone, by whose and of when. Without the moments of all of them nothing
+    /// tells one end from the next.
+    pub(super) fn end(&self) -> Option<String> {
+        let end = |alert: &Alert| {
+            let at = |key: &str| alert.values.get(key).and_then(Value::as_str).unwrap_or_default();
+            let is_over = !alert.firing && !at("ends_at").is_empty();
+            is_over.then(|| [&alert.fingerprint, at("starts_at"), at("ends_at")].join("\n"))
+        };
+        let ends: Vec<_> = self.alerts.iter().map(end).collect::<Option<_>>()?;
+        (!ends.is_empty()).then(|| format!("{}\n{}", self.group, ends.join("\n")))
+    }
 }
 
 /// One alert of an incident.

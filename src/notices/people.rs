@@ -5,7 +5,7 @@ use std::time::Duration;
 use sealbridge_contract::RemoteId;
 
 use super::{
-    Intake, Known, NotTaken, SourceName,
+    Intake, Known, NotTaken, SourceName, Who,
     silence::{self, Matchers, NoMatchers},
 };
 
@@ -29,7 +29,7 @@ impl Intake {
     ///
     /// # Errors
     /// [`NotTaken`]: it is not kept.
-    pub async fn reacted(&self, from: &str, about: &RemoteId, by: &str, looks_after: bool) -> Result<(), NotTaken> {
+    pub async fn reacted(&self, from: &str, about: &RemoteId, by: Who<'_>, looks_after: bool) -> Result<(), NotTaken> {
         let source = SourceName::of_conversation(from).and_then(|name| self.sources.get(&name));
         let Some(source) = source.filter(|source| source.heeds_reactions) else { return Ok(()) };
         let _turn = source.turn(&self.desk).await?;
@@ -45,6 +45,7 @@ impl Intake {
     /// [`NotTaken`]: it is not kept.
     pub async fn acknowledge(&self, source: &SourceName, about: &RemoteId, by: &str) -> Result<bool, NotTaken> {
         let Some(source) = self.sources.get(source) else { return Ok(false) };
+        let by = Who { id: by, name: by };
         let _turn = source.turn(&self.desk).await?;
         match source.author.acknowledged(&self.desk, about, by, (true, true)).await? {
             Some(made) => self.tell(source, made).await.map(|()| true),

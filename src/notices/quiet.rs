@@ -10,12 +10,25 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use sealbridge_contract::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Severity;
+
 /// From when until when it is quiet each day: `22:00-07:00`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Hours {
     from: Time,
     until: Time,
+}
+
+/// Hours by the clock of a place, and how much matters enough to be said in them all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// From when until when.
+    pub hours: Hours,
+    /// By whose clock.
+    pub zone: Zone,
+    /// What matters less is held.
+    pub below: Severity,
 }
 
 /// A zone of time by its name: `Europe/Zurich`.
@@ -42,6 +55,27 @@ impl Hours {
             let ends = zone.to_timestamp(last.to_datetime(self.until)).ok()?.as_millisecond();
             (begins..ends).contains(&now.0).then_some(Timestamp(ends))
         })
+    }
+}
+
+impl Window {
+    /// Until when it holds what matters so much, if it does.
+    #[must_use]
+    pub fn holds(&self, severity: Severity, now: Timestamp) -> Option<Timestamp> {
+        self.hours.end(&self.zone, now).filter(|_| severity < self.below)
+    }
+}
+
+/// Until when any of these hold what matters so much, if one does.
+#[must_use]
+pub fn held_by(windows: &[Window], severity: Severity, now: Timestamp) -> Option<Timestamp> {
+    windows.iter().filter_map(|window| window.holds(severity, now)).max()
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let below = serde_json::json!(self.below);
+        write!(f, "{} {}, but for what is {} or worse", self.hours, self.zone, below.as_str().unwrap_or_default())
     }
 }
 

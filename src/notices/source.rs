@@ -17,7 +17,8 @@ use super::{
     brought::Author,
     calling::Calls,
     escalation::Escalation,
-    gather::{Gathered, Policy},
+    gather::Gathered,
+    policy::Policy,
     proof::{self, Rules},
     silence,
     together::Together,
@@ -101,11 +102,21 @@ impl Source {
     ///
     /// # Errors
     /// [`FailureKind::Config`]: one can't be read, or is none.
-    pub(super) fn open(name: &SourceName, section: &config::Source, now: Timestamp) -> Result<Self, Failure> {
-        Self::read(name, section, now).map_err(|failure| failure.while_doing(&format!("[sources.{name}]")))
+    pub(super) fn open(
+        name: &SourceName,
+        section: &config::Source,
+        notices: &config::Notices,
+        now: Timestamp,
+    ) -> Result<Self, Failure> {
+        Self::read(name, section, notices, now).map_err(|failure| failure.while_doing(&format!("[sources.{name}]")))
     }
 
-    fn read(name: &SourceName, section: &config::Source, now: Timestamp) -> Result<Self, Failure> {
+    fn read(
+        name: &SourceName,
+        section: &config::Source,
+        notices: &config::Notices,
+        now: Timestamp,
+    ) -> Result<Self, Failure> {
         let mut secrets = Vec::new();
         for file in &section.secret_files {
             let secret = secrets::read_file(file)?;
@@ -120,13 +131,13 @@ impl Source {
                 let failed =
                     |why: String| Failure::new(FailureKind::Config, format!("the template {}: {why}", file.display()));
                 let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
-                Template::parse(&text).map_err(|error| failed(error.to_string()))?
+                Template::parse_for(section.format, &text).map_err(|error| failed(error.to_string()))?
             }
         };
         let wrong = |why: String| Failure::new(FailureKind::Config, format!("`api`: {why}"));
         let api = section.api.as_deref().map(silence::address).transpose().map_err(wrong)?;
         let vigil = section.expect_every.map(|every| Vigil::new(every.0, section.expect_alert.clone(), now));
-        let escalation = Escalation::of(name, section);
+        let escalation = Escalation::of(name, section, notices);
         let header_of = |named: &Option<String>, key: &str| {
             let wrong = |_| Failure::new(FailureKind::Config, format!("`{key}` is no header's name"));
             named.as_deref().map(HeaderName::try_from).transpose().map_err(wrong)
@@ -138,7 +149,7 @@ impl Source {
         Ok(Self {
             dialect: section.format,
             vigil: vigil.map(Mutex::new),
-            policy: Policy::of(section),
+            policy: Policy::of(section, notices),
             heeds_reactions: section.acknowledge == Acknowledging::Reaction,
             name: name.clone(),
             author: Author::new(
@@ -169,9 +180,9 @@ impl Source {
     pub(super) async fn turn(&self, desk: &Desk) -> Result<MappedMutexGuard<'_, Gathered>, NotTaken> {
         let mut turn = self.turn.lock().await;
         if turn.is_none() {
-            let [calm, loud] = Gathered::keys(&self.name);
+            let [calm, middle, loud] = Gathered::keys(&self.name);
             let waits = desk.kept_before(&Gathered::waits_before(&self.name)).await?;
-            let kept = [desk.kept(&calm).await?, desk.kept(&loud).await?];
+            let kept = [desk.kept(&calm).await?, desk.kept(&middle).await?, desk.kept(&loud).await?];
             let mut gathered = Gathered::kept(&self.name, kept, waits);
             // What came out of a backup may have been said since that was made, and nothing new is to share its fate.
             while let Some(old) = gathered.said_before(desk.doubt(), &self.name) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::store::Fact;
+use crate::store::{Fact, REPLACED};
 
 /// Where a notice is, where it waits and where it will not be, by conversation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -29,6 +29,9 @@ impl Standing {
                 ("delivered" | "echo", id) => {
                     let id = id.as_ref().map_or(String::new(), |id| id.as_str().to_owned());
                     standing.arrived.insert(to.to_string(), id);
+                }
+                ("dropped", _) if fact.reason.as_deref() == Some(REPLACED) => {
+                    drop(standing.waits.insert(to.to_string(), why()));
                 }
                 ("queued" | "held" | "waiting", _) => drop(standing.waits.insert(to.to_string(), why())),
                 _ => drop(standing.refused.insert(to.to_string(), why())),

@@ -33,13 +33,7 @@ impl Vigil {
     pub(super) fn hear(&mut self, notices: &mut Vec<Notice>, now: Timestamp) -> bool {
         if let Some(alert) = &self.alert {
             let mut lives = false;
-            notices.retain(|notice| match &notice.incident {
-                Some(incident) if is_all(incident, alert) => {
-                    lives |= incident.alerts.iter().any(|alert| alert.firing);
-                    false
-                }
-                _ => true,
-            });
+            notices.retain_mut(|notice| without(notice, alert, &mut lives));
             if !lives {
                 return false;
             }
@@ -54,6 +48,8 @@ impl Vigil {
             self.heard = now;
         }
         self.looked = now;
+        // Where the clock was moved back, what was heard is not to come.
+        self.heard = self.heard.min(now);
         let is_late = now.since(self.heard) > self.every;
         (is_late && self.missing != Some(true)).then_some(self.heard)
     }
@@ -76,16 +72,35 @@ impl Vigil {
         let alert = Alert { fingerprint: "vigil".to_owned(), firing, severity: Severity::Critical, values };
         // A space stands in no name that a sender gives.
         let group = " vigil".to_owned();
-        let incident = Some(Incident { group, alerts: vec![alert], only_if_known: true, ours: true });
+        // After a start of ours it is missed since then, which is no other outbreak.
+        let incident = Incident { group, alerts: vec![alert], only_if_known: true, ours: true, dated: false };
         let values = json!({ "title": "the source", "body": Value::Null });
         let severity = if firing { Severity::Critical } else { Severity::Low };
-        Notice { values, severity, id: None, incident, instead_of: None, attachments: Vec::new() }
+        Notice::news(values, severity, incident)
     }
 }
 
-/// Whether an incident is of this alert alone.
-fn is_all(incident: &Incident, name: &str) -> bool {
-    !incident.alerts.is_empty() && incident.alerts.iter().all(|alert| alert.values["labels"]["alertname"] == name)
+/// Takes the alert of this name out of a notice, and says if it `lives`. Whether anything is left to be said.
+fn without(notice: &mut Notice, name: &str, lives: &mut bool) -> bool {
+    let Some(incident) = &mut notice.incident else { return true };
+    let all = incident.alerts.len();
+    incident.alerts.retain(|alert| {
+        let is_sign = alert.values["labels"]["alertname"] == name;
+        *lives |= is_sign && alert.firing;
+        !is_sign
+    });
+    if incident.alerts.len() == all {
+        return true;
+    }
+    let Some(first) = incident.alerts.first() else { return false };
+    // A group whose alerts have no name in common is called by its first.
+    let labels = notice.values["title"].as_str().and_then(|title| title.strip_prefix(name));
+    if let Some(labels) = labels.filter(|labels| labels.is_empty() || labels.starts_with(" (")) {
+        let title = format!("{}{labels}", first.values["name"].as_str().unwrap_or_default());
+        notice.values["title"] = title.into();
+    }
+    notice.severity = incident.severity();
+    true
 }
 
 /// Seconds, minutes or hours, whichever are whole.
@@ -124,12 +139,10 @@ mod tests {
             fingerprint: (*name).to_owned(),
             firing: *firing,
             severity: Severity::Info,
-            values: json!({ "labels": { "alertname": name } }),
+            values: json!({ "name": name, "labels": { "alertname": name } }),
         };
         let incident = Incident { group: "g".into(), alerts: all.iter().map(alert).collect(), ..Incident::default() };
-        let values = json!({});
-        let severity = Severity::Info;
-        Notice { values, severity, id: None, incident: Some(incident), instead_of: None, attachments: Vec::new() }
+        Notice::news(json!({}), Severity::Info, incident)
     }
 
     #[test]
@@ -140,6 +153,13 @@ mod tests {
         vigil.said(false);
         assert!(!vigil.hear(&mut Vec::new(), Timestamp(5 * MINUTE + 1)));
         assert_eq!(look_until(&mut vigil, 5 * MINUTE, 7 * MINUTE), [6 * MINUTE + 10_000]);
+    }
+
+    #[test]
+    fn whoever_is_not_heard_is_missed_though_the_clock_was_moved_back() {
+        let mut vigil = vigil(None);
+        vigil.hear(&mut Vec::new(), Timestamp(120 * MINUTE));
+        assert_eq!(look_until(&mut vigil, 0, 5 * MINUTE), [70_000]);
     }
 
     #[test]
@@ -162,8 +182,12 @@ mod tests {
         assert!(!vigil.hear(&mut over, Timestamp(MINUTE + 1)) && over.is_empty());
         assert!(!vigil.hear(&mut vec![alerts(&[("Disk", false)])], Timestamp(MINUTE + 2)));
         assert_eq!(look_until(&mut vigil, MINUTE, 3 * MINUTE), [2 * MINUTE + 10_000]);
-        // One that fires beside others is said with them.
+        // Beside others it is taken out of what is said of these, and counts as well.
         let mut mixed = vec![alerts(&[("Watchdog", true), ("Disk", true)])];
-        assert!(!vigil.hear(&mut mixed, Timestamp(3 * MINUTE)) && mixed.len() == 1);
+        mixed[0].values["title"] = "Watchdog (site=a)".into();
+        assert!(vigil.hear(&mut mixed, Timestamp(3 * MINUTE)));
+        let said = mixed[0].incident.as_ref().expect("an incident");
+        assert_eq!((mixed.len(), said.alerts.len(), said.alerts[0].fingerprint.as_str()), (1, 1, "Disk"));
+        assert_eq!(mixed[0].values["title"], "Disk (site=a)");
     }
 }

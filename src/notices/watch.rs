@@ -113,6 +113,11 @@ impl Intake {
         let mut since = now;
         for (incident, at) in gathered.overdue(escalation.after, now) {
             let known = source.author.known(&self.desk, &incident).await?;
+            if known.is_none() {
+                let words =
+                    "An incident that nobody looked after is not known any more, and nobody else is told of it.";
+                tracing::warn!(source = %source.name, "{words}");
+            }
             let quiet = |severity| source.policy.held_until(severity, now);
             let verdict = known.as_ref().map_or(Verdict::Never, |known| escalation.judge(known, quiet, now));
             let at = match (verdict, known) {

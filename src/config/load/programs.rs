@@ -1,11 +1,11 @@
 //! What can't be meant of what is said of notices.
 
-use sealbridge_contract::{AccountName, PersonId, message::Mention};
+use sealbridge_contract::{AccountName, Address, PersonId, message::Mention};
 
 use super::Loading;
 use crate::{
-    config::{Commander, Config, Notices, Size, Source},
-    notices::{Dialect, Severity, silence},
+    config::{Commander, Config, Conversation, Notices, Size, Source},
+    notices::{Dialect, Severity, fold, silence},
 };
 
 impl Loading<'_> {
@@ -30,6 +30,16 @@ impl Loading<'_> {
             let [least, most] = [Notices::LEAST_BODY, Notices::MOST_BODY].map(Size);
             self.problem("notices.most_body", format!("from {least} to {most}"));
         }
+        for (at, place) in &config.notices.conversations {
+            let speaks = config.sources.values().any(|source| source.speaks_in(at));
+            let found = those([
+                (!speaks, "", "no source speaks there"),
+                (place.quiet_below == Severity::Low, ".quiet_below", NOTHING_LESS),
+            ]);
+            for (key, words) in found {
+                self.problem(&format!("notices.conversations.{at}{key}"), words.into());
+            }
+        }
         for (name, source) in &config.sources {
             for (key, words) in wrong_in(source, config) {
                 self.problem(&format!("sources.{name}.{key}"), words);
@@ -45,6 +55,7 @@ fn wrong_in(source: &Source, config: &Config) -> Vec<Wrong> {
     let found = [
         of_its_requests(source, config),
         of_its_sender(source),
+        of_its_conversations(source, config),
         of_its_gathering(source),
         of_whom_it_calls(source, config),
         of_its_escalation(source),
@@ -107,21 +118,38 @@ fn of_its_sender(source: &Source) -> Found {
     ])
 }
 
+const NOTHING_LESS: &str = "nothing matters less than that: name \"info\", \"warning\" or \"critical\"";
+
+/// A source says and holds the same in all of its conversations, so these have the same quiet hours.
+fn of_its_conversations(source: &Source, config: &Config) -> Found {
+    let hours = |at: &Address| config.notices.conversations.get(at).map(Conversation::window);
+    let differ = |all: &[Address]| all.iter().any(|at| hours(at) != hours(&all[0]));
+    let words = "these conversations have different quiet hours (`notices.conversations`), and a source says the same in \
+                 all of its conversations: make a source for each";
+    those([(differ(&source.to), "to", words), (differ(&source.escalate_to), "escalate_to", words)])
+}
+
 fn of_its_gathering(source: &Source) -> Found {
     let no_hours = source.quiet.is_none();
     let takes = (1..=86_400).contains(&source.gather_for.0.as_secs());
     those([
         (!takes, "gather_for", "from a second to a day"),
         (
+            source.fold_for.is_some_and(|long| !(1..=fold::LONGEST.as_secs()).contains(&long.0.as_secs())),
+            "fold_for",
+            "from a second to a day",
+        ),
+        (
+            source.fold_for.is_some() && source.format == Dialect::Discord,
+            "fold_for",
+            "senders of this format change their messages by name, so each is one of its own",
+        ),
+        (
             takes && source.burst.is_none() && source.gather_for != Source::GATHERS_FOR,
             "gather_for",
             "say with `burst` how many are said one by one before the rest is gathered",
         ),
-        (
-            source.quiet_below == Severity::Low,
-            "quiet_below",
-            "nothing matters less than that: name \"info\", \"warning\" or \"critical\"",
-        ),
+        (source.quiet_below == Severity::Low, "quiet_below", NOTHING_LESS),
         (source.quiet_zone.is_some() && no_hours, "quiet_zone", "say with `quiet` from when until when"),
         (
             ![Severity::Critical, Severity::Low].contains(&source.quiet_below) && no_hours,

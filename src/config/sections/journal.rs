@@ -31,7 +31,7 @@ impl Default for Journal {
         let limits = Limits::default();
         Self {
             most_payload: Size(limits.payload_bytes),
-            most_files: Size(4 << 30),
+            most_files: Size(limits.files_bytes),
             unreadable_for: Period(limits.unreadable_for),
             hold_sender_for: Period(limits.hold_sender_for),
             keep_lines_for: Period(limits.lines_for),
@@ -46,6 +46,7 @@ impl Journal {
     pub fn limits(&self) -> Limits {
         Limits {
             payload_bytes: self.most_payload.0,
+            files_bytes: self.most_files.0,
             unreadable_for: self.unreadable_for.0,
             hold_sender_for: self.hold_sender_for.0,
             lines_for: self.keep_lines_for.0,

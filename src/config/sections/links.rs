@@ -121,3 +121,25 @@ pub(super) mod as_text {
         Ok(Vec::<Written>::deserialize(from)?.into_iter().map(|written| written.0).collect())
     }
 }
+
+/// Something for each of several conversations, by how people write them.
+pub(super) mod by_address {
+    use std::collections::BTreeMap;
+
+    use super::{Address, Deserialize, Deserializer, Serialize, Serializer, de, parse_address};
+
+    pub(in crate::config) fn serialize<V: Serialize, S: Serializer>(
+        of: &BTreeMap<Address, V>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_map(of.iter().map(|(at, value)| (at.to_string(), value)))
+    }
+
+    pub(in crate::config) fn deserialize<'de, V: Deserialize<'de>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<BTreeMap<Address, V>, D::Error> {
+        let written = BTreeMap::<String, V>::deserialize(from)?;
+        let each = |(at, value): (String, V)| Ok((parse_address(&at).map_err(de::Error::custom)?, value));
+        written.into_iter().map(each).collect()
+    }
+}

@@ -14,6 +14,6 @@ pub use journal::Journal;
 pub use links::{FixedLink, parse_address};
 pub use listeners::Listener;
 pub use log::{Format, Level, Log};
-pub use notices::{Acknowledging, Notices, Source};
+pub use notices::{Acknowledging, Conversation, Notices, Source};
 pub use operator::{Commander, Operator};
 pub use service::Service;

@@ -1,17 +1,17 @@
 //! `[notices]` and `[sources.NAME]`: what is heard from programs, and where it is said.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use schemars::JsonSchema;
 use sealbridge_contract::{Address, Rule, gate::NewMembers};
 use serde::{Deserialize, Serialize};
 
-use super::links::as_text;
+use super::links::{as_text, by_address};
 use crate::{
     config::units::{Period, Size},
     notices::{
         Dialect, Severity,
-        quiet::{Hours, Zone},
+        quiet::{Hours, Window, Zone},
     },
 };
 
@@ -32,6 +32,48 @@ pub struct Notices {
     pub answer_within: Period,
     /// The largest request, and the largest mail.
     pub most_body: Size,
+    /// What holds of a conversation, whichever source speaks there: `[notices.conversations."account/conversation"]`.
+    #[schemars(with = "BTreeMap<String, Conversation>")]
+    #[serde(with = "by_address", skip_serializing_if = "BTreeMap::is_empty")]
+    pub conversations: BTreeMap<Address, Conversation>,
+}
+
+/// A conversation in which sources speak.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Conversation {
+    /// Hours in which no source says anything there that matters less than `quiet_below`: it is gathered, and said at their
+    /// end.
+    pub quiet: Hours,
+    /// By whose clock they are. By default UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_zone: Option<Zone>,
+    /// What matters as much is said in quiet hours, too. What is critical always is.
+    #[serde(default = "critical")]
+    #[schemars(with = "String")]
+    pub quiet_below: Severity,
+}
+
+impl Notices {
+    /// The quiet hours of conversations, each once.
+    #[must_use]
+    pub fn windows(&self, conversations: &[Address]) -> Vec<Window> {
+        let mut all = Vec::new();
+        for window in conversations.iter().filter_map(|at| self.conversations.get(at)).map(Conversation::window) {
+            if !all.contains(&window) {
+                all.push(window);
+            }
+        }
+        all
+    }
+}
+
+impl Conversation {
+    /// Its quiet hours.
+    #[must_use]
+    pub fn window(&self) -> Window {
+        Window { hours: self.quiet, zone: self.quiet_zone.clone().unwrap_or_default(), below: self.quiet_below }
+    }
 }
 
 impl Notices {
@@ -48,6 +90,7 @@ impl Default for Notices {
             listen_mail: None,
             answer_within: Period(Duration::from_secs(10)),
             most_body: Size(16 << 20),
+            conversations: BTreeMap::new(),
         }
     }
 }
@@ -97,6 +140,10 @@ pub struct Source {
     /// The time in which a burst is counted, and for which the rest of it is gathered.
     #[serde(default = "gather_for")]
     pub gather_for: Period,
+    /// For how long the same words are said once: when they come again, their message is edited, which says how often, and
+    /// calls nobody. Without it they are said each time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fold_for: Option<Period>,
     /// Hours in which nothing is said that matters less than `quiet_below`: it is gathered, and said at their end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet: Option<Hours>,
@@ -170,6 +217,13 @@ impl Source {
     #[must_use]
     pub fn speaks_in(&self, at: &Address) -> bool {
         self.to.contains(at) || self.escalate_to.contains(at)
+    }
+
+    /// Its own quiet hours, which hold beside those of its conversations.
+    #[must_use]
+    pub fn window(&self) -> Option<Window> {
+        let zone = || self.quiet_zone.clone().unwrap_or_default();
+        self.quiet.map(|hours| Window { hours, zone: zone(), below: self.quiet_below })
     }
 
     /// What the gate is told of it.

@@ -231,7 +231,9 @@ fn discord(posted: &Posted<'_>, outcome: &Outcome) -> Answer {
         return slack(Dialect::Discord, outcome);
     }
     if !outcome.is_taken() {
-        let mut value = json!({ "code": 0, "message": outcome.why() });
+        // By this number its senders' libraries know that the message is not there.
+        let code = if matches!(outcome, Outcome::Refused(Refused::NotHere(_))) { 10008 } else { 0 };
+        let mut value = json!({ "code": code, "message": outcome.why() });
         if let Outcome::TooMany { retry_after } = outcome {
             value["retry_after"] = json!(retry_after.as_secs_f64());
             value["global"] = json!(false);

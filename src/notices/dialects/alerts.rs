@@ -48,12 +48,9 @@ fn read(posted: &Posted<'_>) -> Result<Vec<Notice>, Refused> {
         return Ok(Vec::new());
     }
     let alerts: Vec<_> = alerts.into_values().collect();
-    let firing = alerts.iter().filter(|alert| alert.firing);
-    let severity = firing.map(|alert| alert.severity).max().unwrap_or(Severity::Low);
-    let group = group(&body);
-    let values = values(body);
-    let incident = Some(Incident { group, alerts, ..Incident::default() });
-    Ok(vec![Notice { values, severity, id: None, incident, instead_of: None, attachments: Vec::new() }])
+    let incident = Incident { group: group(&body), alerts, dated: true, ..Incident::default() };
+    let severity = incident.severity();
+    Ok(vec![Notice::news(values(body), severity, incident)])
 }
 
 /// What the group is called. An old or odd sender's has the labels by which it is grouped.

@@ -14,9 +14,13 @@ use crate::notices::{Notice, Posted, Severity};
 /// Reads one.
 pub(super) fn read(posted: &Posted<'_>) -> Result<Vec<Notice>, Refused> {
     request::only(posted, &[Method::POST, Method::PUT], "POST or PUT")?;
+    let mut otherwise: fn(Value) -> Saying = raw::anything;
     let body = match request::sort(posted) {
         Sort::Json => request::json(posted)?,
-        Sort::Form => raw::form_or_json(posted)?,
+        Sort::Form => {
+            otherwise = raw::of_form;
+            raw::form_or_json(posted)?
+        }
         Sort::Multipart => request::object(request::multipart(posted)?.0),
         Sort::Xml => xml::read(request::text(posted)?)?,
         Sort::Html => serde_json::json!({ "html": request::text(posted)? }),
@@ -25,17 +29,18 @@ pub(super) fn read(posted: &Posted<'_>) -> Result<Vec<Notice>, Refused> {
             .filter(Value::is_object)
             .map_or_else(|| request::text(posted).map(|text| Value::String(text.to_owned())), Ok)?,
     };
-    let saying = saying(body);
+    let saying = saying(body, otherwise);
     if saying.is_empty() {
         return Err(Refused::Senseless("the request says nothing"));
     }
     Ok(vec![saying.notice(Severity::Info)])
 }
 
-fn saying(body: Value) -> Saying {
+/// What it says, or `otherwise` of what is not hookshot's own.
+fn saying(body: Value, otherwise: fn(Value) -> Saying) -> Saying {
     let (text, html) = (fields::text(&body, "text"), fields::text(&body, "html"));
     if text.trim().is_empty() && html.trim().is_empty() {
-        return raw::anything(body);
+        return otherwise(body);
     }
     let mut saying = Saying { author: fields::line(&body, "username"), ..Saying::default() };
     saying.say(match (text.as_str(), html.as_str()) {

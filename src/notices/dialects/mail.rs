@@ -1,6 +1,6 @@
 //! Mail, as cron, appliances and old programs send it: RFC 5322 with MIME.
 
-use mail_parser::{Address, HeaderValue, Message, MessageParser, MimeHeaders as _, PartType};
+use mail_parser::{Address, Header, HeaderName, HeaderValue, Message, MessageParser, MimeHeaders as _, PartType};
 use sealbridge_contract::SecretBytes;
 use serde_json::json;
 
@@ -10,16 +10,16 @@ use super::{
 };
 use crate::notices::{Attachment, Notice, Severity};
 
-/// Reads a mail, whole as it was handed over.
+/// Reads a mail, whole as it was handed over. One without any header that mails have is words, as some appliances send it.
 ///
 /// # Errors
 /// [`Refused`].
 pub fn read(mail: &[u8]) -> Result<Vec<Notice>, Refused> {
-    let unreadable = Refused::Unreadable("this is no mail");
-    let message = MessageParser::default().parse(mail).ok_or(unreadable)?;
-    if message.headers().is_empty() {
-        return Err(unreadable);
-    }
+    let is_of_mail = |header: &Header<'_>| !matches!(header.name, HeaderName::Other(_));
+    let parsed = MessageParser::default().parse(mail);
+    let Some(message) = parsed.filter(|message| message.headers().iter().any(is_of_mail)) else {
+        return bare(mail);
+    };
     let mut saying = Saying { title: fields::one_line(message.subject().unwrap_or_default()), ..Saying::default() };
     saying.author = from(&message);
     saying.say(words(&message));
@@ -31,6 +31,21 @@ pub fn read(mail: &[u8]) -> Result<Vec<Notice>, Refused> {
     let severity = severity(&message);
     let id = message.message_id().map(str::to_owned);
     Ok(vec![Notice { id, ..saying.notice_with(severity, files) }])
+}
+
+/// Words without anything around them.
+fn bare(mail: &[u8]) -> Result<Vec<Notice>, Refused> {
+    let words = String::from_utf8_lossy(mail);
+    if words.chars().any(|c| c.is_control() && !c.is_ascii_whitespace()) {
+        return Err(Refused::Unreadable("this is no mail"));
+    }
+    let mut saying = Saying::default();
+    saying.say(Words::plain(words.trim()));
+    if saying.is_empty() {
+        return Err(Refused::Senseless("the mail says nothing"));
+    }
+    saying.body = json!({ "subject": "", "from": "", "text": saying.text });
+    Ok(vec![saying.notice(Severity::Info)])
 }
 
 fn from(message: &Message<'_>) -> String {

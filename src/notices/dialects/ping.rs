@@ -40,6 +40,5 @@ pub(super) fn read(posted: &Posted<'_>) -> Result<Vec<Notice>, Refused> {
     let incident =
         Incident { group: "job".to_owned(), alerts: vec![alert], only_if_known: true, ..Incident::default() };
     let values = json!({ "title": "the job", "body": Value::Null });
-    let incident = Some(incident);
-    Ok(vec![Notice { values, severity, id: None, incident, instead_of: None, attachments: Vec::new() }])
+    Ok(vec![Notice::news(values, severity, incident)])
 }

@@ -1,6 +1,8 @@
 //! Whatever is posted: words, a form, a file, or any JSON. Without a template of the operator's own it is shown as well as
 //! may be guessed: what looks like a title and a text, or else the values with their names.
 
+use std::borrow::Cow;
+
 use http::Method;
 use sealbridge_contract::SecretBytes;
 use serde_json::Value;
@@ -20,13 +22,20 @@ const MOST_COUNTED: usize = 1_000;
 /// They are looked for so deep.
 const DEEPEST: usize = 4;
 
+/// What a title is mostly called, and what the words are.
+const TITLES: [&str; 3] = ["title", "subject", "headline"];
+const TEXTS: [&str; 8] =
+    ["message", "text", "msg", "content", "body", "detailedMessage.markdown", "description", "summary"];
+/// What else hookshot's webhooks know.
+const HOOKSHOTS: [&str; 2] = ["html", "username"];
+
 /// Reads anything.
 pub(super) fn read(posted: &Posted<'_>) -> Result<Vec<Notice>, Refused> {
     request::only(posted, &[Method::POST, Method::PUT], "POST or PUT")?;
     let mut files = Vec::new();
     let mut saying = match request::sort(posted) {
         Sort::Json => anything(request::json(posted)?),
-        Sort::Form => anything(form_or_json(posted)?),
+        Sort::Form => of_form(form_or_json(posted)?),
         Sort::Multipart => {
             let (fields, attached) = request::multipart(posted)?;
             files = attached;
@@ -83,11 +92,66 @@ pub(super) fn form_or_json(posted: &Posted<'_>) -> Result<Value, Refused> {
     {
         return Ok(value);
     }
-    // Words have no `=`, or are posted as what they are.
-    if !posted.body.contains(&b'=') {
-        return request::text(posted).map(|words| Value::String(words.to_owned()));
+    match as_form(posted.body) {
+        Some(form) => request::form_of(&form).map(request::object),
+        None => request::text(posted).map(|words| Value::String(words.to_owned())),
     }
-    request::form(posted).map(request::object)
+}
+
+/// A body as a form, if it is written as one: a name and a value everywhere, and nothing that a form writes in another way.
+/// Words may have a `=` or a `&` in them, and as a form most of them would be lost. Only where the names are known that are
+/// before each `=`, blanks may stand in the values, since people write them so by hand, and then a plus is one.
+fn as_form(body: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let body = body.trim_ascii();
+    let name = |part: &'_ [u8]| part.iter().position(|byte| *byte == b'=');
+    let is_plain = |key: &[u8]| key.iter().all(|byte| byte.is_ascii_alphanumeric() || b"*-._%[]".contains(byte));
+    let is_known = |key: &[u8]| {
+        let known = TITLES.iter().chain(&TEXTS).chain(&HOOKSHOTS);
+        known.into_iter().any(|known| known.as_bytes() == key)
+    };
+    let by_hand = body.iter().any(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control());
+    let is_field = |part: &[u8]| {
+        let key = name(part).map(|at| &part[..at]).filter(|key| !key.is_empty());
+        key.is_some_and(|key| if by_hand { is_known(key) } else { is_plain(key) })
+    };
+    // What browsers write ends with no `&`, and some programs do.
+    let mut parts = body.strip_suffix(b"&").unwrap_or(body).split(|byte| *byte == b'&');
+    let is_form = parts.all(is_field);
+    is_form.then(|| if by_hand { pluses_kept(body).into() } else { body.into() })
+}
+
+fn pluses_kept(form: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(form.len());
+    for byte in form {
+        if *byte == b'+' { kept.extend_from_slice(b"%2B") } else { kept.push(*byte) }
+    }
+    kept
+}
+
+/// What a form says. Of one that is shown by its values, the names without a value are shown, too.
+pub(super) fn of_form(body: Value) -> Saying {
+    let mut saying = anything(body);
+    if !saying.text.is_empty() {
+        return saying;
+    }
+    let alone: Vec<_> = saying
+        .body
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| **value == "")
+        .map(|(name, _)| name)
+        .collect();
+    let room = MOST_VALUES.saturating_sub(saying.fields.len());
+    let field = |name: &&String| Field { name: fields::one_line(name), value: String::new(), html: String::new() };
+    let shown: Vec<_> = alone.iter().take(room).map(field).collect();
+    let more = alone.len() - shown.len();
+    saying.fields.extend(shown);
+    if more > 0 {
+        let before = if saying.footer.is_empty() { String::new() } else { format!("{}, ", saying.footer) };
+        saying.footer = format!("{before}and {more} more without a value");
+    }
+    saying
 }
 
 fn unsaid(text: &str) -> Saying {
@@ -115,9 +179,8 @@ pub(super) fn anything(body: Value) -> Saying {
         let found = keys.iter().map(|key| fields::text(&body, key)).find(|text| !text.trim().is_empty());
         found.unwrap_or_default()
     };
-    let title = first(&["title", "subject", "headline"]);
-    let text =
-        first(&["message", "text", "msg", "content", "body", "detailedMessage.markdown", "description", "summary"]);
+    let title = first(&TITLES);
+    let text = first(&TEXTS);
     if !text.is_empty() {
         saying.title = fields::one_line(&title);
         saying.say(Words::plain(&text));

@@ -124,10 +124,15 @@ pub(super) fn text<'a>(posted: &'a Posted<'_>) -> Result<&'a str, Refused> {
 
 /// The body as a form.
 pub(super) fn form(posted: &Posted<'_>) -> Result<Fields, Refused> {
-    if posted.body.len() > MOST_TREE {
+    form_of(posted.body)
+}
+
+/// Any form.
+pub(super) fn form_of(bytes: &[u8]) -> Result<Fields, Refused> {
+    if bytes.len() > MOST_TREE {
         return Err(Refused::TooMuch("the body is longer than 4 MiB"));
     }
-    let fields = pairs(posted.body);
+    let fields = pairs(bytes);
     if fields.len() > MOST_FIELDS {
         return Err(Refused::TooMuch("the form has more than 500 fields"));
     }

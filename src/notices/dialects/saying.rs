@@ -169,15 +169,8 @@ impl Saying {
 
     /// As a notice.
     pub(super) fn notice(self, severity: Severity) -> Notice {
-        Notice {
-            // A struct of texts, lists and JSON can't fail to become JSON.
-            values: serde_json::to_value(self).unwrap_or_default(),
-            severity,
-            id: None,
-            incident: None,
-            instead_of: None,
-            attachments: Vec::new(),
-        }
+        // A struct of texts, lists and JSON can't fail to become JSON.
+        Notice::new(serde_json::to_value(self).unwrap_or_default(), severity)
     }
 
     /// The same with files.

@@ -139,6 +139,22 @@ fn ntfy_is_asked_in_json_in_headers_by_any_name_and_in_the_address() {
 }
 
 #[test]
+fn ntfys_json_has_no_words_that_are_taken_for_none() {
+    for words in ["0", "false", "00", "no"] {
+        let body = json!({ "topic": "t", "title": words, "message": words }).to_string();
+        let notice = Request::json("/", body).one(Dialect::Ntfy);
+        assert_eq!((text(&notice, "title"), text(&notice, "text")), (words, words));
+    }
+    // ntfy refuses a number there; what is said by it is said.
+    assert_eq!(text(&Request::json("/", r#"{"topic":"t","message":0}"#).one(Dialect::Ntfy), "text"), "0");
+    // To Go these are as good as nothing, and what a header says counts.
+    let body = r#"{"topic":"t","message":"**m**","priority":0,"markdown":false,"call":""}"#;
+    let notice = Request::json("/", body).with("p", "5").with("markdown", "yes").one(Dialect::Ntfy);
+    assert_eq!(notice.severity, Severity::Critical);
+    assert!(text(&notice, "html").contains("<strong>"), "{:?}", notice.values);
+}
+
+#[test]
 fn ntfys_tags_become_emoji_and_its_bodies_files() {
     let notice = fixture::named("curl-ntfy-headers").one(Dialect::Ntfy);
     assert_eq!(text(&notice, "title"), "⚠️ 💀 Unauthorized access detected");
@@ -241,7 +257,8 @@ fn what_is_of_another_form_is_refused_with_its_status() {
         (Dialect::StandardWebhooks, Request::json("", "{}"), 422),
         (Dialect::Raw, words(""), 422),
         (Dialect::Raw, words("a").with("content-type", "multipart/form-data; boundary=secret-word"), 400),
-        (Dialect::Mail, words(""), 400),
+        (Dialect::Mail, words(" \r\n"), 422),
+        (Dialect::Mail, words("\u{0}secret-word"), 400),
     ] {
         refused(dialect, &request, status);
     }
@@ -297,10 +314,58 @@ fn json_of_many_values_is_shown_in_part() {
 
 #[test]
 fn request_without_values_is_told_as_such_and_left_to_the_operators_template() {
-    let form = Request::new("POST", "", "state=&code=").with("content-type", "application/x-www-form-urlencoded");
-    let notice = form.one(Dialect::Raw);
+    let notice = Request::json("", r#"{"state":"","code":null}"#).one(Dialect::Raw);
     assert_eq!(text(&notice, "footer"), "a request without values");
-    assert_eq!(notice.values["body"], json!({ "state": "", "code": "" }));
+    assert_eq!(notice.values["body"], json!({ "state": "", "code": null }));
+}
+
+/// As `curl -d` posts it, whatever it is.
+fn with_curl(body: &str) -> Request {
+    Request::new("POST", "", body).with("content-type", "application/x-www-form-urlencoded")
+}
+
+#[test]
+fn words_that_curl_calls_a_form_are_said_as_they_are() {
+    for words in [
+        "backup of db: exit=1 & retry in 5+5 min (100% full) & DATA LOST",
+        "PATH=/usr/bin job failed",
+        "exit=1\nDATA LOST",
+        "exit=1&DATA-LOST",
+        "a & b",
+        "=1",
+        "2+2=5",
+        "https://ci.example/job?id=5&log=1",
+        "Error:disk=full",
+        "message=one & DATA LOST",
+        "[{\"a\":\"b=c\"}]",
+    ] {
+        for dialect in [Dialect::Raw, Dialect::Hookshot] {
+            assert_eq!(text(&with_curl(words).one(dialect), "text"), words, "{dialect}");
+        }
+    }
+}
+
+#[test]
+fn forms_are_read_as_forms_and_no_key_of_theirs_is_lost() {
+    for dialect in [Dialect::Raw, Dialect::Hookshot] {
+        let fields = |body: &str| with_curl(body).one(dialect).values["fields"].clone();
+        let field = |name: &str, value: &str| json!({ "name": name, "value": value, "html": "" });
+        assert_eq!(fields("host=nas&load=3+%3C+4\n"), json!([field("host", "nas"), field("load", "3 < 4")]));
+        assert_eq!(fields("disk_full=&host=nas"), json!([field("host", "nas"), field("disk_full", "")]));
+        assert_eq!(fields("disk_full="), json!([field("disk_full", "")]));
+        // Whoever types a form by hand writes blanks as they are, and what stands there is a plus.
+        for (typed, said) in [("text=5+5 is 10%21", "5+5 is 10!"), ("text=done", "done"), ("text=a=b c", "a=b c")] {
+            assert_eq!(text(&with_curl(typed).one(dialect), "text"), said, "{typed}");
+        }
+    }
+    let notice = with_curl("title=The disk&message=it is full").one(Dialect::Raw);
+    assert_eq!((text(&notice, "title"), text(&notice, "text")), ("The disk", "it is full"));
+    let many = (0..30).map(|number| format!("key{number}=&")).collect::<String>() + "last=";
+    let notice = with_curl(&many).one(Dialect::Raw);
+    assert_eq!(
+        (notice.values["fields"].as_array().map(Vec::len), text(&notice, "footer")),
+        (Some(20), "and 11 more without a value")
+    );
 }
 
 #[test]

@@ -53,9 +53,11 @@ fn incident(body: Value, firing: bool, monitor: i64) -> Notice {
     values[key] = Value::String(utc(&fields::line(&body, "heartbeat.time")));
     let severity = if firing { Severity::Critical } else { Severity::Low };
     let alert = Alert { fingerprint: "monitor".to_owned(), firing, severity: Severity::Critical, values };
-    let incident = Incident { group: format!("monitor {monitor}"), alerts: vec![alert], ..Incident::default() };
+    // It may tell again that a monitor is still down, by a beat of another time, which it says is not important.
+    let dated = fields::at(&body, "heartbeat.important").and_then(Value::as_bool) == Some(true);
+    let incident = Incident { group: format!("monitor {monitor}"), alerts: vec![alert], dated, ..Incident::default() };
     let values = json!({ "title": name, "body": body });
-    Notice { values, severity, id: None, incident: Some(incident), instead_of: None, attachments: Vec::new() }
+    Notice::news(values, severity, incident)
 }
 
 /// Where the monitor looks. What was never filled in is `https://`.

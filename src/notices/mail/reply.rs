@@ -1,9 +1,6 @@
 //! What whoever speaks SMTP is answered: a code, and one that says more (RFC 3463).
 
-use smtp_proto::{
-    AUTH_LOGIN, AUTH_PLAIN, EXT_8BIT_MIME, EXT_AUTH, EXT_ENHANCED_STATUS_CODES, EXT_PIPELINING, EXT_SIZE,
-    EXT_SMTP_UTF8, EhloResponse, Response,
-};
+use smtp_proto::Response;
 
 use crate::notices::{SourceName, answers::Outcome, dialects::Refused};
 
@@ -41,14 +38,9 @@ impl Reply {
 
     /// What is offered. There is no TLS, since nobody but this machine is heard.
     pub(super) fn ehlo(most: usize) -> Self {
-        let mut said = EhloResponse::new(HOST);
-        said.capabilities =
-            EXT_8BIT_MIME | EXT_AUTH | EXT_ENHANCED_STATUS_CODES | EXT_PIPELINING | EXT_SIZE | EXT_SMTP_UTF8;
-        said.auth_mechanisms = AUTH_PLAIN | AUTH_LOGIN;
-        said.size = most;
-        let mut bytes = Vec::new();
-        said.write(&mut bytes).expect("a list of bytes takes everything");
-        Self(bytes)
+        let offered = [HOST, "8BITMIME", "SMTPUTF8", "PIPELINING", "ENHANCEDSTATUSCODES", "AUTH PLAIN LOGIN"];
+        let lines: String = offered.iter().map(|one| format!("250-{one}\r\n")).collect();
+        Self::plain(&format!("{lines}250 SIZE {most}"))
     }
 
     pub(super) fn well() -> Self {
@@ -197,6 +189,17 @@ mod tests {
         assert_eq!(told(&[arrived(), arrived()]), "250 2.0.0 Arrived, encrypted: d-1\r\n");
         assert_eq!(told(&[arrived(), by_policy.clone()]), "550 5.7.1 ups: the conversation is not encrypted\r\n");
         assert_eq!(told(&[by_policy, not_now, arrived()]), "451 4.3.0 ups: the journal is full\r\n");
+    }
+
+    #[test]
+    fn what_is_offered_is_said_in_words_of_ours() {
+        let said = Reply::ehlo(1000).0;
+        let said = std::str::from_utf8(&said).expect("words");
+        assert_eq!(
+            said,
+            "250-localhost\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n\
+             250-AUTH PLAIN LOGIN\r\n250 SIZE 1000\r\n"
+        );
     }
 
     #[test]

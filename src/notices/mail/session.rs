@@ -1,5 +1,7 @@
 //! One conversation by SMTP, without I/O: bytes in, what is to be done next out.
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use smtp_proto::{
     AUTH_LOGIN, AUTH_PLAIN, Error, MailFrom, Request,
@@ -160,6 +162,7 @@ impl Session {
     }
 
     fn command(&mut self, line: &[u8], sources: &impl Sources) -> Step {
+        let line = as_it_should_be(line);
         let request = match Request::parse(&mut line.iter()) {
             Ok(request) => request,
             // A browser of this machine can be led to post to any port of it: whoever does not begin as SMTP does is not
@@ -275,6 +278,27 @@ impl Session {
         self.mistakes += 1;
         if self.mistakes < MOST_MISTAKES { Step::Say(reply) } else { Step::Part(Reply::enough()) }
     }
+}
+
+/// Where a mail is from or to, in brackets and with a host, though some appliances write neither.
+fn as_it_should_be(line: &[u8]) -> Cow<'_, [u8]> {
+    let begins = |verb: &&[u8]| line.get(..verb.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(verb));
+    let Some(verb) = [&b"MAIL FROM:"[..], b"RCPT TO:"].into_iter().find(begins) else { return Cow::Borrowed(line) };
+    let said = line[verb.len()..].trim_ascii_start();
+    let (address, rest) = match said.strip_prefix(b"<") {
+        Some(inside) => {
+            let end = inside.iter().position(|byte| *byte == b'>').unwrap_or(inside.len());
+            (&inside[..end], inside.get(end + 1..).unwrap_or_default())
+        }
+        None => said.split_at(said.iter().position(u8::is_ascii_whitespace).unwrap_or(said.len())),
+    };
+    // What is written with more than letters is for the parser, and so is a bounce, which is from nobody.
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"@.+-_".contains(byte);
+    if address.is_empty() || !address.iter().all(is_plain) {
+        return Cow::Borrowed(line);
+    }
+    let host: &[u8] = if address.contains(&b'@') { b"" } else { b"@localhost" };
+    Cow::Owned([verb, b"<", address, host, b">", rest].concat())
 }
 
 /// A mail of nothing but its end begins with that end, which counts only behind a line.
@@ -430,5 +454,22 @@ pub(super) mod tests {
             &["250", "503", "503", "250", "503", "550", "421."],
         );
         is_done("MAIL FROM:<a@b.c>\r\nEHLO x\r\n", &["503", "250"]);
+    }
+
+    #[test]
+    fn address_is_one_without_brackets_and_without_a_host_and_nothing_else_becomes_one() {
+        for envelope in [
+            "MAIL FROM:root\r\nRCPT TO:nas\r\n",
+            "mail from: root@ups.local SIZE=20\r\nrcpt to:\tNAS+cron@localhost \r\n",
+            "MAIL FROM:<root> BODY=8BITMIME\r\nRCPT TO: <nas>\r\n",
+            "MAIL FROM:<>\r\nRCPT TO:<@relay.example:nas@localhost>\r\n",
+        ] {
+            is_done(&format!("EHLO x\r\n{envelope}DATA\r\n"), &["250", "250", "250", "354"]);
+        }
+        for no_address in ["", " ", "SIZE=20", "ro ot", "<ro ot>", "a>b", "<root", "roo\"t"] {
+            let said = say(format!("EHLO x\r\nMAIL FROM:{no_address}\r\n").as_bytes(), 7);
+            assert!(said[1].starts_with('5'), "{no_address:?}: {said:?}");
+        }
+        is_done("EHLO x\r\nMAIL FROM:root\r\nRCPT TO:ups\r\nRCPT TO:who\r\n", &["250", "250", "530", "550"]);
     }
 }

@@ -254,7 +254,8 @@ fn standard(posted: &Posted<'_>, secrets: &[Secret], rules: &Rules) -> Result<Pr
         return Err(NotProven);
     }
     in_window(time, posted, rules)?;
-    Ok(Proven { once: Some(digest(id.as_bytes())) })
+    // Its time is another when its sender tries again. Another body under the id is another request, to be looked at.
+    Ok(Proven { once: Some(digest(&[id.as_bytes(), b".", posted.body].concat())) })
 }
 
 /// The key in `whsec_BASE64`; a secret that is written in another way is the key itself.

@@ -49,6 +49,20 @@ pub(super) fn incident(course: &Course<'_>) -> Value {
     context
 }
 
+/// What is seen of one alert beside the values of its incident, as if it had no other.
+pub(super) fn alone(alert: &Alert) -> Value {
+    let values = Value::Object(serde_json::Map::new());
+    let course =
+        Course { values: &values, alerts: std::slice::from_ref(alert), acknowledged: None, silenced_until: None };
+    let mut context = json!({});
+    let all = incident(&course);
+    for key in ["severity", "mark", "firing", "resolved", "alerts"] {
+        context[key] = all[key].clone();
+    }
+    context["severity"] = severity_name(alert.severity).into();
+    context
+}
+
 /// The same, and which of the alerts changed.
 pub(super) fn change(course: &Course<'_>, changed: &[&Alert]) -> Value {
     let mut context = incident(course);
@@ -81,7 +95,7 @@ fn alert(alert: &Alert) -> Value {
 }
 
 /// The values of a notice, over what is there of every notice.
-fn object(values: &Value) -> Value {
+pub(super) fn object(values: &Value) -> Value {
     let mut context = nothing();
     match (context.as_object_mut(), values.as_object()) {
         (Some(context), Some(values)) => context.extend(values.iter().map(|(key, value)| (key.clone(), value.clone()))),

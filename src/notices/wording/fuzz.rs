@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{MOST_HTML, MOST_PLAIN, Template, calm, word};
-use crate::notices::{Notice, Severity};
+use crate::notices::{Alert, Incident, Notice, Severity};
 
 fn notice() -> Notice {
     let values = json!({
@@ -13,7 +13,13 @@ fn notice() -> Notice {
         "tags": ["<svg>", "&lt;b&gt;"],
         "body": { "n": 1.5, "list": [1, null, "<i>"] },
     });
-    Notice { values, severity: Severity::Info, id: None, incident: None, instead_of: None, attachments: Vec::new() }
+    Notice::new(values, Severity::Info)
+}
+
+/// The same, as something that goes on.
+fn incident() -> Notice {
+    let alert = Alert { fingerprint: "a".into(), firing: true, severity: Severity::Warning, values: notice().values };
+    Notice { incident: Some(Incident { alerts: vec![alert], ..Incident::default() }), ..notice() }
 }
 
 #[test]
@@ -22,6 +28,7 @@ fn templates_of_anybody() {
         let Ok(template) = Template::parse(input) else { return };
         let mut notice = notice();
         let _ = template.prepare(&mut notice);
+        let _ = template.prepare(&mut incident());
         let _ = template.check(&notice);
         let words = word(&template, &notice).words;
         assert!(!words.plain.is_empty() && words.plain.len() <= MOST_PLAIN);

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::notices::Dialect;
+
 /// A template has at most so many bytes.
 pub(super) const MOST_TEMPLATE: usize = 16 * 1024;
 
@@ -44,6 +46,14 @@ pub enum Faulty {
     /// A template in it can't be read.
     #[error("{0}")]
     Template(String),
+    /// It names notices of what goes on.
+    #[error(
+        "`id` is not offered for {dialect}, which tells of one thing by several requests: of those with the same `id` but for the first none would be taken"
+    )]
+    Named {
+        /// Whose.
+        dialect: Dialect,
+    },
     /// A template in it would show what a sender wrote without escaping it.
     #[error("`{field}`: {what} is not offered, since what senders write is always escaped; see the filter `harmless`")]
     Unescaped {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Faulty, Trouble, Words, filters, own::File};
 use crate::notices::{
-    Dialect, Notice,
+    Dialect, Notice, Severity,
     dialects::{self, markup},
 };
 
@@ -56,10 +56,18 @@ impl Template {
     /// The file of ours for a dialect, to begin one of one's own with.
     #[must_use]
     pub fn text_of(dialect: Dialect) -> &'static str {
-        match dialect {
-            Dialect::Alertmanager | Dialect::Grafana | Dialect::UptimeKuma | Dialect::Ping => ALERTS,
-            _ => COMMON,
-        }
+        if tells_of_incidents(dialect) { ALERTS } else { COMMON }
+    }
+
+    /// Reads a file of the operator's own, for what senders of a dialect say.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where; or it names notices of what goes on. Of that several requests tell, and but for the
+    /// first none of the same name would be taken.
+    pub fn parse_for(dialect: Dialect, text: &str) -> Result<Self, Faulty> {
+        let template = Self::parse(text)?;
+        let is_named = template.fields.contains(&"id");
+        if is_named && tells_of_incidents(dialect) { Err(Faulty::Named { dialect }) } else { Ok(template) }
     }
 
     /// Reads a file of the operator's own.
@@ -90,20 +98,44 @@ impl Template {
     /// # Errors
     /// [`Trouble`]: the notice is as it was read.
     pub fn prepare(&self, notice: &mut Notice) -> Result<(), Trouble> {
-        let context = super::context::notice(notice);
         if self.fields.contains(&"severity") {
-            let said = self.render_one("severity", &context)?.text;
-            let said = said.trim();
-            if !said.is_empty() {
-                let named = dialects::severity(said);
-                notice.severity = named.ok_or(Trouble("`severity` is none of low, info, warning, critical".into()))?;
-            }
+            self.weigh(notice)?;
         }
-        if self.fields.contains(&"id") {
-            let said = self.render_one("id", &context)?.text;
+        if self.fields.contains(&"id") && notice.incident.is_none() {
+            let said = self.render_one("id", &super::context::notice(notice))?.text;
             notice.id = dialects::name(said.trim()).or(notice.id.take());
         }
         Ok(())
+    }
+
+    /// Lets it say how much a notice matters, or of an incident each of its alerts.
+    fn weigh(&self, notice: &mut Notice) -> Result<(), Trouble> {
+        let Some(incident) = &mut notice.incident else {
+            let said = self.severity_in(as_seen(&super::context::notice(notice)))?;
+            // The operator's word counts, not the sender's.
+            notice.aloud &= said.is_none_or(|said| said == notice.severity);
+            notice.severity = said.unwrap_or(notice.severity);
+            return Ok(());
+        };
+        // What all of them have in common may be much, and is made ready once.
+        let common = as_seen(&super::context::object(&notice.values));
+        let seen = |alert| context! { ..as_seen(&super::context::alone(alert)), ..common.clone() };
+        let said = incident.alerts.iter().map(|alert| self.severity_in(seen(alert)));
+        let said = said.collect::<Result<Vec<_>, _>>()?;
+        for (alert, said) in incident.alerts.iter_mut().zip(said) {
+            alert.severity = said.unwrap_or(alert.severity);
+        }
+        notice.severity = incident.severity();
+        Ok(())
+    }
+
+    fn severity_in(&self, context: minijinja::Value) -> Result<Option<Severity>, Trouble> {
+        let said = render(&self.environment, "severity", context).map_err(|error| told(&error))?.text;
+        if said.trim().is_empty() {
+            return Ok(None);
+        }
+        let named = dialects::severity(said.trim());
+        named.map(Some).ok_or(Trouble("`severity` is none of low, info, warning, critical".into()))
     }
 
     /// What a template prints that is not there, and what goes wrong with it, for whoever writes one.
@@ -134,7 +166,7 @@ impl Template {
             absent.retain(|name| !has(context, name) && !self.is_global(name));
             absent.sort();
             found.extend(absent.into_iter().map(|name| format!("`{field}`: {name} is not there")));
-            if let Err(error) = render(&strict, field, context) {
+            if let Err(error) = render(&strict, field, as_seen(context)) {
                 found.push(told(&error).to_string());
             }
         }
@@ -173,8 +205,13 @@ impl Template {
     }
 
     fn render_one(&self, field: &str, context: &Value) -> Result<Written, Trouble> {
-        render(&self.environment, field, context).map_err(|error| told(&error))
+        render(&self.environment, field, as_seen(context)).map_err(|error| told(&error))
     }
+}
+
+/// Whether a dialect tells of what begins, changes and ends.
+fn tells_of_incidents(dialect: Dialect) -> bool {
+    matches!(dialect, Dialect::Alertmanager | Dialect::Grafana | Dialect::UptimeKuma | Dialect::Ping)
 }
 
 /// Does what needs a stack as deep as a template is: minijinja reads a chain of a thousand operators by a thousand calls.
@@ -203,11 +240,15 @@ struct Written {
     cut: bool,
 }
 
-fn render(environment: &Environment<'static>, field: &str, values: &Value) -> Result<Written, Error> {
+/// Values as templates see them.
+fn as_seen(values: &Value) -> minijinja::Value {
+    minijinja::Value::from(minijinja::value::Serde(values))
+}
+
+fn render(environment: &Environment<'static>, field: &str, values: minijinja::Value) -> Result<Written, Error> {
     let template = environment.get_template(field)?;
     let mut out = Bounded::default();
-    let rendered =
-        template.render_captured_to(minijinja::Value::from(minijinja::value::Serde(values)), &mut out).map(drop);
+    let rendered = template.render_captured_to(values, &mut out).map(drop);
     if !out.full {
         rendered?;
     }

@@ -86,7 +86,7 @@ fn incident_is_shown_as_it_goes_on_and_each_change_in_reply() {
     );
 
     let at = Timestamp(1_795_997_280_000);
-    let mut who = Acknowledged { by: "Ann <b>".into(), at, proven: true };
+    let mut who = Acknowledged { by: "Ann <b>".into(), id: None, at, proven: true };
     let proven = root(&template, &Course { acknowledged: Some(&who), ..course(&notice) }).words.plain;
     assert!(proven.ends_with("sees to it since 2026-11-30 00:08 UTC"), "{proven}");
     who.proven = false;
@@ -235,6 +235,46 @@ fn own_template_says_how_much_a_notice_matters_and_what_it_is_called() {
     let wrong = template("plain = 'x'\nseverity = '{{ text }}'").prepare(&mut notice).expect_err("it is none");
     assert!(!wrong.to_string().contains("disk"), "{wrong}");
     assert_eq!(notice.severity, Severity::Critical, "it is as it was");
+}
+
+#[test]
+fn own_template_weighs_each_alert_of_an_incident_and_where_it_fails_each_is_as_it_was_read() {
+    let severities = |notice: &Notice| {
+        let alerts = &notice.incident.as_ref().expect("an incident").alerts;
+        alerts.iter().map(|alert| alert.severity).collect::<Vec<_>>()
+    };
+    let changed = || incident("alertmanager-changed", Dialect::Alertmanager);
+    assert_eq!(severities(&changed()), [Severity::Critical, Severity::Warning]);
+    for (severity, each) in [
+        ("low", [Severity::Low, Severity::Low]),
+        ("", [Severity::Critical, Severity::Warning]),
+        ("{{ severity }}", [Severity::Critical, Severity::Warning]),
+        ("{% if firing %}info{% endif %}", [Severity::Info, Severity::Warning]),
+        ("{% if alerts|length == 1 and body.receiver %}low{% endif %}", [Severity::Low, Severity::Low]),
+    ] {
+        let mut notice = changed();
+        template(&format!("plain = 'x'\nseverity = \"{severity}\"")).prepare(&mut notice).expect("it is one");
+        assert_eq!(severities(&notice), each, "{severity}");
+        assert_eq!(notice.severity, each[0], "the worst that goes on counts: {severity}");
+    }
+    let mut notice = changed();
+    let wrong = template("plain = 'x'\nseverity = \"{% if firing %}low{% else %}odd{% endif %}\"");
+    wrong.prepare(&mut notice).expect_err("it is none");
+    assert_eq!(severities(&notice), [Severity::Critical, Severity::Warning]);
+}
+
+#[test]
+fn what_goes_on_has_no_name_by_which_its_end_would_be_taken_for_its_beginning() {
+    let own = "plain = 'x'\nid = '{{ title }}'";
+    for (dialect, name) in Dialect::ALL {
+        let tells_of_incidents = ["alertmanager", "grafana", "uptime-kuma", "ping"].contains(name);
+        let read = Template::parse_for(*dialect, own);
+        assert_eq!(read.is_err(), tells_of_incidents, "{name}");
+        assert!(read.err().is_none_or(|faulty| faulty.to_string().contains("`id`")));
+    }
+    let mut notice = incident("alertmanager-firing", Dialect::Alertmanager);
+    template(own).prepare(&mut notice).expect("it is one");
+    assert_eq!(notice.id, None);
 }
 
 #[test]

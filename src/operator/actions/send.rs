@@ -203,7 +203,8 @@ impl Speaker {
         let until = Instant::now() + Duration::from_millis(self.sending.within_ms);
         self.must_be_there(until).await?;
         self.link(&origin).await?;
-        let what = serde_json::to_vec(&content).expect("texts and numbers");
+        let Sending { to: _, reply_to, thread, edit, within_ms: _ } = &self.sending;
+        let what = serde_json::to_vec(&(&content, reply_to, thread, edit)).expect("texts and numbers");
         let hashes: Vec<u8> = files.iter().flat_map(|file| file.content.sha256).collect();
         let what = zeroize::Zeroizing::new([what.as_slice(), &hashes].concat());
         let named = Named { name: content.key.as_deref(), what: &what, ..Named::default() };

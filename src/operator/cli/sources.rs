@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::{Global, files, find, load};
 use crate::{
-    config::{self, Acknowledging, Config, Source, edit, parse_address},
+    config::{self, Acknowledging, Config, Notices, Source, edit, parse_address},
     notices::{self, Dialect, Posted, Severity, SourceName, dialects, wording},
     operator::{Failure, FailureKind, Outcome, output::Output},
 };
@@ -113,11 +113,12 @@ pub(super) fn list(config: &Config, output: Output) -> Found {
         };
         let listens = at.as_deref().unwrap_or("nowhere: set `listen` in [notices]");
         outcome.words.push_str(&format!("{name} ({}, {guarded}): {listens}\n  to {}\n", source.format, to.join(", ")));
-        manners(source).iter().for_each(|manner| outcome.words.push_str(&format!("  {manner}\n")));
+        manners(source, &config.notices).iter().for_each(|manner| outcome.words.push_str(&format!("  {manner}\n")));
         outcome.lines.push(json!({
             "name": name, "format": source.format, "url": at, "to": to, "secrets": source.secret_files.len(),
-            "burst": source.burst, "gather_for": source.gather_for, "quiet": source.quiet,
+            "burst": source.burst, "fold_for": source.fold_for, "gather_for": source.gather_for, "quiet": source.quiet,
             "quiet_zone": source.quiet_zone, "quiet_below": source.quiet_below,
+            "quiet_in": quiet_in(source, &config.notices),
             "mention": source.mention, "mention_from": source.mention_from,
             "escalate_after": source.escalate_after, "escalate_from": source.escalate_from,
             "escalate_to": source.escalate_to.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -133,20 +134,24 @@ pub(super) fn list(config: &Config, output: Output) -> Found {
     Ok(None)
 }
 
+/// The quiet hours of conversations in which it speaks.
+fn quiet_in(source: &Source, notices: &Notices) -> serde_json::Map<String, serde_json::Value> {
+    let speaks = notices.conversations.iter().filter(|(at, _)| source.speaks_in(at));
+    speaks.map(|(at, place)| (at.to_string(), json!(place))).collect()
+}
+
 fn severity(severity: Severity) -> String {
     json!(severity).as_str().unwrap_or_default().to_owned()
 }
 
 /// What of a source is gathered, whom it calls, and who else is told, in words.
-fn manners(source: &Source) -> Vec<String> {
+fn manners(source: &Source, notices: &Notices) -> Vec<String> {
     let burst = source.burst.map(|burst| format!("{burst} at once within {}, the rest in a digest", source.gather_for));
-    let quiet = source.quiet.map(|hours| {
-        let zone = source.quiet_zone.clone().unwrap_or_default();
-        format!(
-            "quiet {hours} {zone}, but for what is {} or worse",
-            json!(source.quiet_below).as_str().unwrap_or_default()
-        )
-    });
+    let folds =
+        source.fold_for.map(|long| format!("the same words within {long} are one message, which says how often"));
+    let quiet = source.window().map(|window| format!("quiet {window}"));
+    let at = |at: &Address| Some(format!("quiet in {at} {}", notices.conversations.get(at)?.window()));
+    let quiet_there = source.to.iter().chain(&source.escalate_to).filter_map(at);
     let calls = (!source.mention.is_empty())
         .then(|| format!("calls {} by what is {} or worse", source.mention.join(", "), severity(source.mention_from)));
     let escalates = source.escalate_after.map(|after| {
@@ -158,7 +163,7 @@ fn manners(source: &Source) -> Vec<String> {
         };
         format!("after {after} told in {to} if nobody says {by} that they look after it")
     });
-    burst.into_iter().chain(quiet).chain(calls).chain(escalates).collect()
+    burst.into_iter().chain(folds).chain(quiet).chain(quiet_there).chain(calls).chain(escalates).collect()
 }
 
 /// Where a source is heard. What takes mail is heard as mail if mail is taken at all.
@@ -268,7 +273,7 @@ pub(super) fn test(global: &Global, test: &TestOf, output: Output) -> Found {
         None => wording::Template::of(dialect),
         Some(file) => {
             let text = fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
-            wording::Template::parse(&text)
+            wording::Template::parse_for(dialect, &text)
                 .map_err(|error| Failure::new(FailureKind::Config, format!("{}: {error}", file.display())))?
         }
     };

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use sealbridge_contract::{PersonId, RemoteId};
-use sealbridge_loopback::{Heard, How, More, Saying, Says};
+use sealbridge_loopback::{Heard, How, LoopbackPerson, More, Saying, Says};
+use serde_json::json;
 
 use super::{
     gathered::{alert, quiet, says, shift},
@@ -27,9 +28,13 @@ async fn begins(scene: &Scene, group: &str, severity: &str) -> Arc<Heard> {
 
 /// With no emoji: Ann takes her reaction back.
 fn reacts(scene: &Scene, to: &Heard, emoji: &[&str]) {
+    does(&scene.ann, to, emoji);
+}
+
+fn does(who: &LoopbackPerson, to: &Heard, emoji: &[&str]) {
     let emoji = emoji.iter().map(|emoji| (*emoji).into()).collect();
     let more = More { about: Some(to.id.clone()), emoji, ..More::default() };
-    scene.ann.say_this(&to.conversation, Saying::words("").how(How::Reaction).more(more));
+    who.say_this(&to.conversation, Saying::words("").how(How::Reaction).more(more));
 }
 
 async fn is_seen(scene: &Scene, of: &RemoteId, words: &str) -> Arc<Heard> {
@@ -230,5 +235,84 @@ async fn where_a_command_is_wanted_no_reaction_keeps_an_escalation_away() {
     scene.hears("the last", |heard| says(heard, HEAD) && says(heard, "Last")).await;
     assert_eq!(escalated(&scene, &["Disk", "Fan", "Last"]), ["Disk", "Last"], "{:?}", scene.heard());
     assert!(!scene.heard().iter().any(|heard| heard.how == How::Edit && says(heard, "Disk") && says(heard, "sees to")));
+    scene.stop().await;
+}
+
+/// What Uptime Kuma posts of a monitor that is down so many minutes after ten.
+fn down(minute: i64, is_news: bool) -> String {
+    let time = format!("2026-11-30 10:{minute:02}:00.000");
+    json!({
+        "heartbeat": { "monitorID": 7, "status": 0, "time": time, "msg": "timeout", "important": is_news },
+        "monitor": { "id": 7, "name": "Shop", "url": "https://shop.example" }, "msg": "[Shop] [Down] timeout",
+    })
+    .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn monitor_of_which_it_is_told_again_that_it_is_down_is_one_outage_that_somebody_looks_after() {
+    let section = ALERTS.replace("prom", "kuma").replace("alertmanager", "uptime-kuma");
+    let mut scene = Scene::set(&format!("{section}escalate_mention = [\"ben\"]\n"), Says::Encrypted).await;
+    let tell = async |scene: &Scene, minute: i64, is_news: bool| {
+        let answer = scene.post("/kuma", &[("content-type", "application/json")], down(minute, is_news)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    tell(&scene, 0, true).await;
+    let root = scene.hears("that it is down", |heard| heard.how == How::Text && says(heard, "Down: Shop")).await;
+    reacts(&scene, &root, &["✅"]);
+    is_seen(&scene, &root.id, "sees to it").await;
+    // "Resend Notification if Down X times": each is a beat of its own, and no other outage.
+    for (minute, times) in [(5, "Told again, 1×"), (10, "Told again, 2×")] {
+        shift(&scene, 5 * MINUTE);
+        tell(&scene, minute, false).await;
+        let again = is_seen(&scene, &root.id, times).await;
+        assert!(says(&again, "sees to it") && says(&again, "Since 2026-11-30 10:00 UTC"), "{again:?}");
+    }
+    // Being told of it again puts nobody off who is to be told when nobody looks after it.
+    reacts(&scene, &root, &[]);
+    for minute in [15, 20, 25] {
+        shift(&scene, 5 * MINUTE);
+        tell(&scene, minute, false).await;
+    }
+    let told = scene.hears("that nobody looks after it", |heard| says(heard, HEAD)).await;
+    assert_eq!((told.more.thread.as_ref(), &told.more.calls), (Some(&root.id), &vec![PersonId::new("ben")]));
+    assert!(!scene.heard().iter().any(|heard| says(heard, "Up: Shop")), "{:?}", scene.heard());
+    let roots = |scene: &Scene| {
+        let all = scene.heard().into_iter().filter(|heard| heard.how == How::Text && heard.more.thread.is_none());
+        all.count()
+    };
+    assert_eq!(roots(&scene), 1, "{:?}", scene.heard());
+    // That it came up and went down again, of which the end was not heard, is another.
+    shift(&scene, 5 * MINUTE);
+    tell(&scene, 50, true).await;
+    is_seen(&scene, &root.id, "Up: Shop").await;
+    assert_eq!(roots(&scene), 2, "{:?}", scene.heard());
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_takes_their_word_back_under_another_name_looks_after_it_no_longer_and_nobody_does_it_for_them() {
+    let mut scene = Scene::set(&format!("{ALERTS}escalate_mention = [\"ben\"]\n"), Says::Encrypted).await;
+    let disk = begins(&scene, "Disk", "critical").await;
+    reacts(&scene, &disk, &["✅"]);
+    is_seen(&scene, &disk.id, "ann sees to it").await;
+    // Somebody else who calls themselves so takes back what says nothing; what comes after it shows that it was taken.
+    let other = scene.hub.person("carl");
+    other.join(&scene.room);
+    does(&other.called("ann"), &disk, &["🎉"]);
+    does(&other.called("ann"), &disk, &[]);
+    let edits = |scene: &Scene| scene.heard().iter().filter(|heard| heard.how == How::Edit).count();
+    let fan = begins(&scene, "Fan", "warning").await;
+    does(&other, &fan, &["✅"]);
+    is_seen(&scene, &fan.id, "carl sees to it").await;
+    assert_eq!(edits(&scene), 2, "{:?}", scene.heard());
+
+    does(&scene.ann.called("Ann, who is away"), &disk, &[]);
+    let no_more = |heard: &Heard| {
+        heard.how == How::Edit && heard.more.about.as_ref() == Some(&disk.id) && !says(heard, "sees to it")
+    };
+    scene.hears("that nobody does", no_more).await;
+    shift(&scene, 16 * MINUTE);
+    let told = scene.hears("that nobody looks after it", |heard| says(heard, HEAD)).await;
+    assert!(says(&told, "Disk"), "{told:?}");
     scene.stop().await;
 }

@@ -339,3 +339,34 @@ async fn what_was_gathered_of_a_source_that_is_gone_is_told_of_and_said_once_it_
     assert_eq!(found(&scene).await, None);
     scene.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alert_that_begins_in_a_known_incident_during_a_burst_is_counted_in_the_digest_and_calls() {
+    let mut scene = Scene::set(&format!("{ALERTS}burst = 2\nmention = [\"ben\"]\n"), Says::Encrypted).await;
+    let post = async |scene: &Scene, body: String| {
+        scene.post("/prom", &[("content-type", "application/json")], body).await.status
+    };
+    assert_eq!(post(&scene, alert("Disk", "critical", &["a"], &[])).await, 200);
+    assert_eq!(post(&scene, alert("Web", "critical", &["x"], &[])).await, 200);
+    // The burst is over its bound, and nothing is gathered yet.
+    assert_eq!(post(&scene, alert("Disk", "critical", &["a", "b", "c"], &[])).await, 202);
+    assert_eq!(post(&scene, alert("Web", "critical", &["x", "y"], &[])).await, 202);
+    // What ends there is seen in its message alone.
+    assert_eq!(post(&scene, alert("Web", "critical", &["y"], &["x"])).await, 200);
+    shift(&scene, MINUTE);
+    let digest = scene.hears("the digest", |heard| says(heard, "2 notices gathered")).await;
+    assert!(says(&digest, "🔴 2 Critical") && says(&digest, "y is full") && !says(&digest, "x is full"), "{digest:?}");
+    assert!(says(&digest, "b is full (and 1 more)") || says(&digest, "c is full (and 1 more)"), "{digest:?}");
+    assert_eq!((digest.how, &digest.more.calls), (How::Text, &vec![PersonId::new("ben")]), "{digest:?}");
+    scene.hears("all of it", |heard| heard.how == How::Edit && says(heard, "Disk – 3 firing")).await;
+    // What is held by night is counted, too.
+    scene.stop().await;
+    let mut scene = Scene::set(&format!("{ALERTS}{}", quiet(1, 61)), Says::Encrypted).await;
+    assert_eq!(post(&scene, alert("Fan", "warning", &["a"], &[])).await, 200);
+    shift(&scene, 2 * MINUTE);
+    assert_eq!(post(&scene, alert("Fan", "warning", &["a", "b"], &[])).await, 202);
+    shift(&scene, 60 * MINUTE);
+    let digest = scene.hears("the digest", |heard| says(heard, "1 notice gathered")).await;
+    assert!(says(&digest, "⚠️ Warning: b is full"), "{digest:?}");
+    scene.stop().await;
+}

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 
 use super::{
     gathered::{alert, host, quiet, restored_after, says},
+    requests::alerts,
     scene::{SOON, Scene, account},
 };
 
@@ -18,7 +19,7 @@ const ALERTS: &str = "[sources.prom]\nformat = \"alertmanager\"\nto = [\"a/room\
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// Waits until something is on its way to the conversation, or nothing is.
-async fn on_its_way(scene: &Scene, expected: bool) {
+pub(super) async fn on_its_way(scene: &Scene, expected: bool) {
     let (host, begun) = (host(scene), tokio::time::Instant::now());
     let room = Address { account: account(), conversation: scene.room.clone() };
     let is_queued = async || {
@@ -41,7 +42,7 @@ async fn out_of_reach(sections: &str) -> Scene {
 }
 
 /// The bridge is in the conversation again, and the network takes what it says.
-fn back(scene: &Scene) {
+pub(super) fn back(scene: &Scene) {
     scene.hub.join(&account(), &scene.room);
     scene.hub.faults(&account()).clear();
 }
@@ -197,5 +198,39 @@ async fn that_nobody_looks_after_something_is_not_said_again_by_what_a_backup_br
     }
     assert!(letters().await[0].reason.contains("before a backup was restored"), "{:?}", letters().await);
     assert!(!scene.heard().iter().any(|heard| says(heard, "Nobody said")), "{:?}", scene.heard());
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn end_of_an_incident_is_said_once_however_often_its_sender_tells_of_it() {
+    let mut scene = Scene::set(ALERTS, Says::Encrypted).await;
+    let over = |at: &str| alerts(&[("db-1", "resolved")]).replace("0001-01-01T00:00:00Z", at);
+    let post = async |scene: &Scene, body: String| assert_eq!(scene.post("/prom", &[JSON], body).await.status, 200);
+    post(&scene, alerts(&[("db-1", "firing")])).await;
+    post(&scene, over("2026-01-01T01:00:00Z")).await;
+    let said = scene.heard().len();
+    // Whoever was told nothing, since the service was killed, tells of it again.
+    scene.stop().await;
+    scene.start().await;
+    post(&scene, over("2026-01-01T01:00:00Z")).await;
+    assert_eq!(scene.heard().len(), said, "{:?}", scene.heard());
+    // One of which nobody knows is said, and once.
+    post(&scene, over("2026-01-01T02:00:00Z")).await;
+    post(&scene, over("2026-01-01T02:00:00Z")).await;
+    assert_eq!(scene.heard().len(), said + 1, "{:?}", scene.heard());
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn change_that_a_newer_one_replaces_while_it_waits_is_told_to_be_kept() {
+    let mut scene = Scene::set(ALERTS, Says::Encrypted).await;
+    let post = async |scene: &Scene, states: &[(&str, &str)]| scene.post("/prom", &[JSON], alerts(states)).await.status;
+    assert_eq!(post(&scene, &[("db-1", "firing")]).await, 200);
+    scene.hub.faults(&account()).next_in(&scene.room, Fault::Unreachable, 1_000_000);
+    let repeats = [(); 3].map(|()| post(&scene, &[("db-1", "firing")]));
+    assert_eq!(futures_util::future::join_all(repeats).await, [202, 202, 202]);
+    scene.hub.faults(&account()).clear();
+    let repeated = |heard: &Heard| heard.how == How::Edit && says(heard, "Told again, 3×");
+    scene.hears("the last of them", repeated).await;
     scene.stop().await;
 }

@@ -114,3 +114,31 @@ async fn mail_is_to_be_tried_again_while_nothing_can_be_kept() {
     assert_eq!(scene.heard().len(), told.len());
     scene.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_of_an_appliance_that_writes_neither_brackets_nor_headers_is_said() {
+    let mut scene = Scene::set(MAIL, Says::Encrypted).await;
+    for (number, envelope) in [
+        ["MAIL FROM:root", "RCPT TO:nas"],
+        ["mail from: root@ups SIZE=20", "rcpt to: nas@localhost"],
+        ["MAIL FROM:<root>", "RCPT TO:<NAS+cron>"],
+        ["MAIL FROM:<>", "RCPT TO:<nas> "],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // What is no header of a mail, though it has a colon, is words.
+        let words =
+            ["the disk is full", "Error: disk 7\nis full", "\nempty: no\n\nline", "PATH=/bin: not found"][number];
+        let mail = format!("{words} {number}").replace('\n', "\r\n");
+        let begin = ["EHLO nas\r\n".to_owned()];
+        let lines = envelope.iter().map(|line| format!("{line}\r\n"));
+        let all: Vec<_> =
+            begin.into_iter().chain(lines).chain(["DATA\r\n".into(), format!("{mail}\r\n.\r\n")]).collect();
+        let told = talk(&scene, &all, false).await;
+        assert!(told.last().is_some_and(|told| told.starts_with("250 2.0.0 Arrived")), "{envelope:?}: {told:?}");
+        let wanted = format!("{} {number}", words.trim());
+        scene.hears(&wanted, |heard| heard.words.as_str() == wanted).await;
+    }
+    scene.stop().await;
+}

@@ -119,7 +119,7 @@ async fn two_sources_that_one_secret_would_find_at_one_path_are_refused_by_name(
         let service = Service::open(Arc::new(config), RootKey::new(ROOT)).await.expect("the journal opens");
         let stop = CancellationToken::new();
         stop.cancel();
-        let ran = service.run(stop).await;
+        let ran = service.run(tokio::sync::oneshot::channel().0, stop).await;
         service.close().await;
         ran
     };

@@ -24,7 +24,7 @@ const PASSWORD: &str = "the password of whoever mails";
 
 /// What a room is shown of one sender.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Shown {
+pub(super) struct Shown {
     /// Words, plain and as HTML, first what is said first.
     said: Vec<(String, Option<String>)>,
     files: Vec<String>,
@@ -48,7 +48,7 @@ fn captured() -> Result<BTreeMap<String, Vec<u8>>> {
 }
 
 /// What was approved for a sender's words, as they stand in a room under the sender's name.
-fn approved(captured: &str, name: &str) -> Result<Shown> {
+pub(super) fn approved(captured: &str, name: &str) -> Result<Shown> {
     let text = fs::read_to_string(fixtures().join(format!("shown/{captured}.snap")))?;
     let text = text.splitn(3, "---\n").nth(2).context("A snapshot has a head")?.trim_end();
     let (mut shown, mut plain) = (Shown::default(), String::new());
@@ -106,7 +106,7 @@ fn heard_of(messages: &[Message], name: &str) -> Shown {
 
 /// Waits for what was approved, and says what was heard. What was answered 200 is in the room; its reader has it a moment
 /// later.
-async fn hear(person: &Person, room: &str, name: &str, approved: &Shown) -> Shown {
+pub(super) async fn hear(person: &Person, room: &str, name: &str, approved: &Shown) -> Shown {
     let until = tokio::time::Instant::now() + PATIENCE;
     loop {
         let heard = heard_of(&person.messages_in(room), name);
@@ -172,18 +172,23 @@ fn mail(senders: &Senders, at: &str) -> Result<()> {
     Ok(())
 }
 
+/// The programs that send notices. Without them the test is skipped, and says so.
+pub(super) async fn ready() -> Result<Option<Senders>> {
+    Ok(match tokio::task::spawn_blocking(Senders::ready).await? {
+        Ok(senders) => Some(senders),
+        Err(error) => {
+            skip(&format!("there are no senders: {error:#}"));
+            None
+        }
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_sender_is_heard_in_an_encrypted_room_as_it_was_approved() -> Result<()> {
     if !servers::available().await {
         return Ok(());
     }
-    let senders = match tokio::task::spawn_blocking(Senders::ready).await? {
-        Ok(senders) => senders,
-        Err(error) => {
-            skip(&format!("there are no senders: {error:#}"));
-            return Ok(());
-        }
-    };
+    let Some(senders) = ready().await? else { return Ok(()) };
     let mut scene = Scene::set(&Binary::at(env!("CARGO_BIN_EXE_sealbridge")), &Stage::new(true)).await?;
     let (port, mailed) = (free_port()?, free_port()?);
     let url = format!("http://127.0.0.1:{port}");

@@ -137,3 +137,27 @@ async fn send_without_a_service_runs_one_as_long_as_it_takes_and_is_refused_wher
     ensure!(setting.ben.messages_in(&plain).is_empty(), "something was said in clear");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_of_words_to_one_message_is_not_taken_for_the_same_words_to_another() -> Result<()> {
+    if !servers::available().await {
+        return Ok(());
+    }
+    let setting = Setting::set().await?;
+    let (one, _) = setting.sent(&["first job runs"], "").await?;
+    let (two, _) = setting.sent(&["second job runs"], "").await?;
+    let id = |line: &Value| line["event_id"].as_str().unwrap_or_default().to_owned();
+    for relation in ["--edit", "--reply-to", "--thread"] {
+        let send = async |to: &Value| {
+            setting.send(&["--json", relation, &id(to), "--idempotency-key", &relation[2..], "done"], "").await
+        };
+        let first = send(&one).await?.ok()?.json()?;
+        let again = send(&one).await?.ok()?.json()?;
+        ensure!(again["again"] == true && again["event_id"] == first["event_id"], "{relation}: {first} {again}");
+        let other = send(&two).await?;
+        ensure!(other.code == 6 && other.stderr.contains("used for something else"), "{relation}: {other:?}");
+        let without = setting.send(&["--json", "--idempotency-key", &relation[2..], "done"], "").await?;
+        ensure!(without.code == 6, "{relation}: {without:?}");
+    }
+    Ok(())
+}

@@ -83,3 +83,60 @@ async fn grafana_signs_where_the_config_says_and_with_its_time_nothing_else_is_t
     assert_eq!(scene.heard().len(), 1, "{:?}", scene.heard());
     scene.stop().await;
 }
+
+/// The signature of Standard Webhooks, which GitLab's signing tokens make, too.
+fn standard(id: &str, time: &str, body: &str) -> String {
+    use base64::Engine as _;
+    use hmac::Mac as _;
+    let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).expect("any key");
+    mac.update(format!("{id}.{time}.{body}").as_bytes());
+    format!("v1,{}", base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signed_request_under_the_name_of_another_is_refused_and_one_that_comes_again_is_said_once() {
+    let section = "[sources.std]\nformat = \"standard-webhooks\"\nto = [\"a/room\"]\nsecret_files = [SECRET]\n\
+                   [sources.lab]\nformat = \"gitlab\"\nto = [\"a/room\"]\nsecret_files = [SECRET]\n";
+    let mut scene = Scene::set(section, Says::Encrypted).await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is after 1970").as_secs();
+    let post = async |path: &str, id: &str, time: u64, words: &str, key: &str| {
+        let body = match path {
+            "/std" => json!({ "type": "a.b", "data": { "text": words } }),
+            _ => json!({ "object_kind": "issue", "object_attributes": { "title": words, "iid": 1, "action": "open" } }),
+        };
+        let (body, time) = (body.to_string(), time.to_string());
+        let signature = standard(id, &time, &body);
+        let headers = [
+            ("webhook-id", id),
+            ("webhook-timestamp", &time),
+            ("webhook-signature", &signature),
+            ("content-type", "application/json"),
+            ("idempotency-key", key),
+        ];
+        // Without a key the last of them is left out.
+        let headers = &headers[..if key.is_empty() { 4 } else { 5 }];
+        scene.post(path, headers, body).await
+    };
+    for path in ["/std", "/lab"] {
+        // What is kept of a name and what is kept of a signature are in no order that is the same for all.
+        for number in 0..12 {
+            let id = format!("msg_{number}");
+            let first = post(path, &id, now, "one", "").await;
+            assert_eq!(first.status, 200, "{path} {id}: {first:?}");
+            let another = post(path, &id, now, "another", "").await;
+            assert_eq!(another.status, 409, "{path} {id}: {another:?}");
+            // As its sender tries again, with the time of then, and as somebody who copied it.
+            for (time, key) in [(now + 1, ""), (now, "of-the-copy")] {
+                let again = post(path, &id, time, "one", key).await;
+                assert_eq!((again.status, &again.json()["id"]), (200, &first.json()["id"]), "{path} {id}: {again:?}");
+            }
+        }
+    }
+    assert_eq!(scene.heard().len(), 24, "{:?}", scene.heard());
+    // Another name beside it makes it no part of the first.
+    let first = post("/std", "msg_x", now, "one more", "first").await;
+    let other = post("/std", "msg_x", now, "and one more", "second").await;
+    assert_eq!((first.status, other.status), (200, 200), "{first:?} {other:?}");
+    scene.hears("the second", |heard| heard.words.as_str().contains("and one more")).await;
+    scene.stop().await;
+}

@@ -1,8 +1,14 @@
 //! Sources that are to be heard again and again.
 
-use sealbridge_loopback::{Heard, How, Says};
+use std::time::Duration;
 
-use super::scene::{SECRET, Scene};
+use sealbridge_loopback::{Heard, How, More, Saying, Says};
+use serde_json::json;
+
+use super::{
+    gathered::shift,
+    scene::{SECRET, SOON, Scene},
+};
 
 const JOB: &str = "[sources.backup]\nformat = \"ping\"\nto = [\"a/room\"]\nsecret_files = [SECRET]\n";
 
@@ -56,5 +62,54 @@ async fn job_that_fails_is_one_message_until_it_goes_well_and_one_that_goes_well
     assert_eq!(well.more.about.as_ref(), Some(&failed.id));
     let roots = scene.heard().into_iter().filter(|heard| heard.how == How::Text && heard.more.thread.is_none()).count();
     assert_eq!(roots, 1, "{:?}", scene.heard());
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn source_that_is_missing_stays_so_over_a_restart_and_so_does_who_looks_after_it() {
+    let mut scene = Scene::set(&format!("{JOB}expect_every = \"1s\"\n"), Says::Encrypted).await;
+    let missed = scene.hears("that it is missing", |heard| says(heard, "Missing")).await;
+    let more = More { about: Some(missed.id.clone()), emoji: vec!["✅".into()], ..More::default() };
+    scene.ann.say_this(&missed.conversation, Saying::words("").how(How::Reaction).more(more));
+    let of_it = |heard: &Heard, word: &str| heard.more.about.as_ref() == Some(&missed.id) && says(heard, word);
+    scene.hears("that Ann looks after it", |heard| of_it(heard, "sees to it")).await;
+    scene.stop().await;
+    scene.start().await;
+    shift(&scene, 120_000);
+    let again = scene.hears("that it is missing still", |heard| of_it(heard, "Told again, 1×")).await;
+    assert!(says(&again, "Missing") && says(&again, "ann sees to it"), "{again:?}");
+    assert!(!scene.heard().iter().any(|heard| says(heard, "Heard again")), "{:?}", scene.heard());
+    let roots = scene.heard().into_iter().filter(|heard| heard.how == How::Text).count();
+    assert_eq!(roots, 1, "{:?}", scene.heard());
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sign_of_life_counts_in_whichever_group_it_comes_and_is_said_in_none() {
+    let section = "[sources.prom]\nformat = \"alertmanager\"\nto = [\"a/room\"]\nexpect_every = \"2s\"\nexpect_alert = \"Watchdog\"\n";
+    let mut scene = Scene::set(section, Says::Encrypted).await;
+    let one = |name: &str| {
+        json!({ "status": "firing", "fingerprint": name, "labels": { "alertname": name, "severity": "none" },
+            "annotations": {}, "startsAt": "2026-01-01T00:00:00Z", "endsAt": "0001-01-01T00:00:00Z" })
+    };
+    let body = json!({ "version": "4", "groupKey": "{}:{}", "receiver": "room", "status": "firing", "groupLabels": {},
+        "commonLabels": {}, "commonAnnotations": {}, "externalURL": "", "alerts": [one("Watchdog"), one("Disk")] });
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < Duration::from_secs(5) {
+        let answer = scene.post("/prom", &[("content-type", "application/json")], body.to_string()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let heard = scene.heard();
+    assert!(!heard.iter().any(|heard| says(heard, "Missing") || says(heard, "Watchdog")), "{heard:?}");
+    assert!(says(&heard[0], "Low: Disk") && !says(&heard[0], "firing"), "{heard:?}");
+    // Where it is in none of them any more, the source is missing, whatever else it says.
+    let begun = tokio::time::Instant::now();
+    let body = body.to_string().replace("Watchdog", "Fan");
+    while !scene.heard().iter().any(|heard| says(heard, "Missing")) {
+        assert!(begun.elapsed() < SOON, "it is not missed: {:?}", scene.heard());
+        scene.post("/prom", &[("content-type", "application/json")], body.clone()).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
     scene.stop().await;
 }

@@ -51,13 +51,19 @@ impl<'a> Asked<'a> {
     }
 
     fn in_json(&self, key: &str) -> Option<String> {
-        let words = match self.json?.get(key)? {
+        let value = self.json?.get(key)?;
+        // To Go, nothing and the empty value of what is no text are the same. Words are words, also those of one who forgot
+        // to write them as such.
+        let is_nothing = value.as_bool() == Some(false) || value.as_f64() == Some(0.0);
+        if is_nothing && !matches!(key, "message" | "title") {
+            return None;
+        }
+        let words = match value {
             Value::Array(list) if key == "actions" => Value::Array(list.clone()).to_string(),
             Value::Array(list) => list.iter().map(fields::words).collect::<Vec<_>>().join(","),
             other => fields::words(other),
         };
-        // To Go, nothing and the empty value are the same.
-        (!words.is_empty() && words != "0" && words != "false").then_some(words)
+        Some(words).filter(|words| !words.is_empty())
     }
 
     fn in_header(&self, names: &[&str]) -> Option<String> {

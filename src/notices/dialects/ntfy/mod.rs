@@ -49,7 +49,9 @@ pub(super) fn read(posted: &Posted<'_>) -> Result<Vec<Notice>, Refused> {
     }
     saying.event = topic(&path, json.as_ref());
     saying.body = json.unwrap_or_default();
-    Ok(vec![saying.notice_with(severity, file.into_iter().collect())])
+    // "High" sounds there, too.
+    let aloud = severity >= Severity::Warning;
+    Ok(vec![Notice { aloud, ..saying.notice_with(severity, file.into_iter().collect()) }])
 }
 
 /// What ntfy's answer repeats of a message: only what it has.

@@ -7,7 +7,7 @@ use sealbridge_contract::{RemoteId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Alert, Incident, Severity, dialects::moment};
+use super::{Acknowledged, Alert, Incident, Severity, Who, dialects::moment};
 
 /// So many alerts of one incident are kept apart. Of more, those that ended first are forgotten first, and what begins where
 /// all go on is said each time that it is told of.
@@ -16,7 +16,7 @@ const MOST_ALERTS: usize = 2_000;
 const MOST_WHOLE: usize = 200;
 /// What is kept of those, each so long at most.
 const BRIEF: [&str; 4] = ["name", "summary", "instance", "starts_at"];
-const LONGEST_BRIEF: usize = 200;
+pub(super) const LONGEST_BRIEF: usize = 200;
 /// An alert that its sender says to have begun so much later than it is known to is another, and the end of the first was
 /// not heard. Two senders of one alert may differ by less.
 const ANEW: i64 = 60_000;
@@ -80,19 +80,6 @@ pub struct KnownAlert {
     pub since: Timestamp,
 }
 
-/// Who said that they look after an incident. A server could have made a reaction up, so it changes nothing but words, and
-/// whether somebody else is told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Acknowledged {
-    /// Under which name they appear.
-    pub by: String,
-    /// When.
-    pub at: Timestamp,
-    /// It is proven that it was them.
-    #[serde(default)]
-    pub proven: bool,
-}
-
 /// What a request changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -151,7 +138,7 @@ impl Known {
         for alert in &incident.alerts {
             known.make_room_for(&alert.fingerprint);
             let before = known.alerts.get(&alert.fingerprint);
-            let was_firing = before.is_some_and(|before| before.firing && !before.began_before(alert));
+            let was_firing = before.is_some_and(|before| before.firing && !before.began_before(incident, alert));
             changed |= before.is_none_or(|before| before.severity != alert.severity);
             match (was_firing, alert.firing) {
                 (false, true) => began.push(alert.fingerprint.clone()),
@@ -159,7 +146,10 @@ impl Known {
                 _ => {}
             }
             let since = before.filter(|_| was_firing == alert.firing).map_or(now, |before| before.since);
-            let (firing, severity, values) = (alert.firing, alert.severity, alert.values.clone());
+            let (firing, severity, mut values) = (alert.firing, alert.severity, alert.values.clone());
+            if was_firing && firing && !incident.dated {
+                before.into_iter().for_each(|before| before.keep_beginning(&mut values));
+            }
             known.alerts.insert(alert.fingerprint.clone(), KnownAlert { firing, severity, values, since });
         }
         known.shorten_some();
@@ -191,7 +181,7 @@ impl Known {
     #[must_use]
     pub fn ended_unheard(&self, incident: &Incident) -> bool {
         let is_anew = |(fingerprint, known): (&String, &KnownAlert)| {
-            incident.alerts.iter().any(|alert| alert.fingerprint == *fingerprint && known.began_before(alert))
+            incident.alerts.iter().any(|alert| alert.fingerprint == *fingerprint && known.began_before(incident, alert))
         };
         let mut firing = self.alerts.iter().filter(|(_, alert)| alert.firing).peekable();
         firing.peek().is_some() && firing.all(is_anew)
@@ -225,10 +215,10 @@ impl Known {
     /// Whether it changes anything that somebody says that they look after it, or no longer. Whoever takes their word back
     /// takes nobody else's, and what is proven is not taken over by what is not.
     #[must_use]
-    pub fn may_be_acknowledged(&self, by: &str, looks_after: bool, proven: bool) -> bool {
+    pub fn may_be_acknowledged(&self, by: Who<'_>, looks_after: bool, proven: bool) -> bool {
         match &self.acknowledged {
             Some(who) if who.proven && !proven => false,
-            Some(who) => (who.by == by && who.proven == proven) != looks_after,
+            Some(who) => (by.is(who) && who.proven == proven) != looks_after,
             None => looks_after,
         }
     }
@@ -296,10 +286,10 @@ impl Known {
         Cow::Owned(known)
     }
 
-    /// The same, with little more than what its alerts are called.
+    /// The same, with little more than what its alerts are called, in no more than so many characters of each.
     #[must_use]
-    pub fn in_brief(mut self) -> Self {
-        self.alerts.values_mut().for_each(|alert| alert.values = brief(&alert.values));
+    pub fn in_brief(mut self, longest: usize) -> Self {
+        self.alerts.values_mut().for_each(|alert| alert.values = brief(&alert.values, longest));
         let title = self.values.get("title").and_then(Value::as_str).unwrap_or_default();
         self.values = json!({ "title": title.chars().take(LONGEST_BRIEF).collect::<String>() });
         self
@@ -311,177 +301,33 @@ impl Known {
         }
         let mut all: Vec<_> = self.alerts.values_mut().collect();
         all.sort_by_key(|alert| std::cmp::Reverse((alert.firing, alert.since)));
-        all.into_iter().skip(MOST_WHOLE).for_each(|alert| alert.values = brief(&alert.values));
+        all.into_iter().skip(MOST_WHOLE).for_each(|alert| alert.values = brief(&alert.values, LONGEST_BRIEF));
     }
 }
 
 impl KnownAlert {
     /// Whether its sender tells of another outbreak, which began later.
-    fn began_before(&self, alert: &Alert) -> bool {
+    fn began_before(&self, incident: &Incident, alert: &Alert) -> bool {
         let began = |values: &Value| moment::parse(values.get("starts_at")?.as_str()?);
         let both = began(&self.values).zip(began(&alert.values));
-        alert.firing && both.is_some_and(|(known, told)| told.saturating_sub(known) >= ANEW)
+        incident.dated && alert.firing && both.is_some_and(|(known, told)| told.saturating_sub(known) >= ANEW)
+    }
+
+    /// Since when it goes on is what was told first.
+    fn keep_beginning(&self, values: &mut Value) {
+        if let (Some(began), Some(values)) = (self.values.get("starts_at"), values.as_object_mut()) {
+            values.insert("starts_at".to_owned(), began.clone());
+        }
     }
 }
 
-fn brief(values: &Value) -> Value {
+fn brief(values: &Value, longest: usize) -> Value {
     let short = |key: &str| {
-        let text: String = values.get(key)?.as_str()?.chars().take(LONGEST_BRIEF).collect();
+        let text: String = values.get(key)?.as_str()?.chars().take(longest).collect();
         Some((key.to_owned(), text.into()))
     };
     Value::Object(BRIEF.into_iter().filter_map(short).collect())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn incident(alerts: &[(&str, bool)]) -> Incident {
-        let alert = |(name, firing): &(&str, bool)| Alert {
-            fingerprint: (*name).to_owned(),
-            firing: *firing,
-            severity: Severity::Warning,
-            values: json!({ "name": name }),
-        };
-        Incident { group: "g".into(), alerts: alerts.iter().map(alert).collect(), ..Incident::default() }
-    }
-
-    fn hear(known: Option<Known>, alerts: &[(&str, bool)], at: i64) -> (Step, Known) {
-        Known::hear(known, &incident(alerts), &Value::Null, RemoteId::new(format!("root-{at}")), Timestamp(at))
-    }
-
-    #[test]
-    fn windows_of_differences_lose_no_resolution() {
-        // As Alertmanager tells of two alerts that end one after the other: each request has only what changed.
-        let (step, known) = hear(None, &[("a", true), ("b", true)], 1);
-        assert_eq!(step, Step::Begins);
-        let (step, known) = hear(Some(known), &[("a", false), ("b", true)], 2);
-        assert_eq!(step, Step::Changes { began: vec![], ended: vec!["a".into()] });
-        assert_eq!((known.firing(), known.alerts["b"].since), (1, Timestamp(1)));
-        let (step, known) = hear(Some(known), &[("b", false)], 3);
-        assert_eq!(step, Step::Ends { ended: vec!["b".into()] });
-        assert_eq!((known.firing(), known.alerts.len()), (0, 2));
-        assert_eq!(known.root, RemoteId::new("root-1"));
-    }
-
-    #[test]
-    fn what_is_told_again_is_counted_and_said_once() {
-        let (_, known) = hear(None, &[("a", true)], 1);
-        let (step, known) = hear(Some(known), &[("a", true)], 2);
-        assert_eq!((step, known.repeats), (Step::Repeats, 1));
-        let (step, known) = hear(Some(known), &[("b", true)], 3);
-        assert_eq!((step, known.repeats), (Step::Changes { began: vec!["b".into()], ended: vec![] }, 0));
-    }
-
-    #[test]
-    fn whoever_looks_after_it_has_not_seen_what_began_since() {
-        let (_, known) = hear(None, &[("a", true), ("b", true)], 1);
-        let acknowledged = Some(Acknowledged { by: "Ann".into(), at: Timestamp(2), proven: false });
-        let known = Known { acknowledged: acknowledged.clone(), ..known };
-        let (_, known) = hear(Some(known), &[("a", false)], 3);
-        assert_eq!(known.acknowledged, acknowledged, "less is wrong than they know");
-        let (_, known) = hear(Some(known), &[("c", true)], 4);
-        assert_eq!(known.acknowledged, None);
-    }
-
-    /// Alerts that began then, in minutes, as their sender says.
-    fn outbreaks(alerts: &[(&str, i64)]) -> Incident {
-        let mut incident = incident(&alerts.iter().map(|(name, _)| (*name, true)).collect::<Vec<_>>());
-        for (alert, (_, at)) in incident.alerts.iter_mut().zip(alerts) {
-            alert.values["starts_at"] = format!("2026-11-30T10:{at:02}:00Z").into();
-        }
-        incident
-    }
-
-    fn hear_outbreaks(known: Option<Known>, alerts: &[(&str, i64)], at: i64) -> (Step, Known) {
-        Known::hear(known, &outbreaks(alerts), &Value::Null, RemoteId::new(format!("root-{at}")), Timestamp(at))
-    }
-
-    #[test]
-    fn outbreak_after_an_end_that_nobody_heard_is_news_and_nobody_looks_after_it() {
-        let acknowledged = Some(Acknowledged { by: "Ann".into(), at: Timestamp(2), proven: false });
-        let (_, known) = hear_outbreaks(None, &[("a", 1), ("b", 1)], 1);
-        let known = Known { acknowledged: acknowledged.clone(), ..known };
-        // As two servers that watch the same may say it.
-        let (step, known) = hear_outbreaks(Some(known), &[("a", 1), ("b", 1)], 2);
-        assert_eq!((step, &known.acknowledged), (Step::Repeats, &acknowledged));
-        assert!(!known.ended_unheard(&outbreaks(&[("a", 1), ("b", 1)])));
-        // One of them began anew, while the other goes on.
-        assert!(!known.ended_unheard(&outbreaks(&[("a", 30)])));
-        let (step, known) = hear_outbreaks(Some(known), &[("a", 30), ("b", 1)], 3);
-        assert_eq!(step, Step::Changes { began: vec!["a".into()], ended: vec![] });
-        assert_eq!((known.acknowledged.clone(), known.alerts["a"].since), (None, Timestamp(3)));
-        // All of them did.
-        assert!(known.ended_unheard(&outbreaks(&[("a", 50), ("b", 50), ("c", 50)])));
-        assert!(!known.ended_unheard(&incident(&[("a", false), ("b", false)])));
-        let over = Known { silenced_until: Some(Timestamp(9)), ..known }.over();
-        assert_eq!((over.firing(), over.silenced_until, over.alerts.len()), (0, None, 2));
-        assert!(!over.ended_unheard(&outbreaks(&[("a", 55)])), "its end was heard");
-    }
-
-    #[test]
-    fn what_is_told_of_is_not_silenced_any_more() {
-        let (_, known) = hear(None, &[("a", true), ("b", true)], 1);
-        let known = Known { silenced_until: Some(Timestamp(1_000)), ..known };
-        let (_, other) = hear(Some(known.clone()), &[("c", true), ("a", false)], 2);
-        assert_eq!(other.silenced_until, Some(Timestamp(1_000)), "it may be another that is told of");
-        let (_, known) = hear(Some(known), &[("b", true)], 3);
-        assert_eq!(known.silenced_until, None);
-    }
-
-    #[test]
-    fn what_begins_after_somebody_else_was_told_is_told_to_them_too() {
-        let (_, known) = hear(None, &[("a", true)], 1);
-        let known = Known { escalated: Some(RemoteId::new("e")), ..known };
-        let (_, known) = hear(Some(known), &[("a", true)], 2);
-        assert!(!known.more_since);
-        let (_, known) = hear(Some(known), &[("b", true)], 3);
-        assert!(known.more_since);
-    }
-
-    #[test]
-    fn end_of_what_is_not_known_is_said_for_itself() {
-        assert_eq!(hear(None, &[("a", false)], 1).0, Step::EndsUnknown);
-    }
-
-    #[test]
-    fn incident_without_end_takes_no_more_than_its_room() {
-        let names: Vec<_> = (0..3 * MOST_ALERTS).map(|number| format!("alert {number}")).collect();
-        let mut known = None;
-        for (at, some) in (0..).zip(names.chunks(500)) {
-            let some: Vec<_> = some.iter().map(|name| (name.as_str(), true)).collect();
-            known = Some(hear(known, &some, at).1.to_keep().into_owned());
-        }
-        let known = known.expect("it is known");
-        assert_eq!((known.alerts.len(), known.firing()), (MOST_ALERTS, MOST_ALERTS));
-        // What has no room is said all the same, each time anew.
-        for at in [1 << 18, 1 << 19] {
-            let (step, more) = hear(Some(known.clone()), &[("more", true)], at);
-            assert_eq!(step, Step::Changes { began: vec!["more".into()], ended: vec![] });
-            assert!(more.course().iter().any(|alert| alert.fingerprint == "more"));
-            assert_eq!(more.to_keep().alerts, known.alerts);
-        }
-        // One that ends makes room for another.
-        let (_, known) = hear(Some(known), &[("alert 7", false)], 1 << 20);
-        let (step, known) = hear(Some(known), &[("fresh", true)], 1 << 21);
-        assert_eq!(step, Step::Changes { began: vec!["fresh".into()], ended: vec![] });
-        assert!(known.alerts.len() == MOST_ALERTS && !known.alerts.contains_key("alert 7"));
-    }
-
-    #[test]
-    fn as_many_alerts_as_one_request_brings_are_known_again_and_none_of_them_is_over_with_the_others() {
-        let names: Vec<_> = (0..MOST_ALERTS).map(|number| format!("alert {number}")).collect();
-        let all = |firing| names.iter().map(|name| (name.as_str(), firing)).collect::<Vec<_>>();
-        let (step, known) = hear(None, &all(true), 1);
-        assert_eq!((step, known.firing()), (Step::Begins, MOST_ALERTS));
-        let acknowledged = Some(Acknowledged { by: "Ann".into(), at: Timestamp(2), proven: false });
-        let (step, known) = hear(Some(Known { acknowledged: acknowledged.clone(), ..known }), &all(true), 3);
-        assert_eq!((step, known.acknowledged.clone()), (Step::Repeats, acknowledged));
-        let kept = known.alerts.values().map(|alert| alert.values.clone()).collect::<Vec<_>>();
-        let kept = serde_json::to_vec(&kept).expect("values").len();
-        assert!(kept < MOST_ALERTS * 40, "{kept}");
-        let (step, known) = hear(Some(known), &all(false)[1..], 4);
-        assert!(matches!(step, Step::Changes { .. }) && known.firing() == 1);
-        assert_eq!(hear(Some(known), &all(false)[..1], 5).0, Step::Ends { ended: vec![names[0].clone()] });
-    }
-}
+mod tests;
