@@ -123,7 +123,7 @@ impl Place {
         let stop = CancellationToken::new();
         let running = tokio::spawn({
             let (service, stop) = (Arc::clone(&service), stop.clone());
-            async move { service.run(stop).await }
+            async move { service.run(tokio::sync::oneshot::channel().0, stop).await }
         });
         let rooms: Vec<_> = rooms.into_iter().map(ConversationId::new).collect();
         let open = Open { place: self, service, stop, running, rooms };

@@ -162,7 +162,7 @@ impl Alone {
         let service = Service::open(Arc::new(config), RootKey::new([7; 32])).await?;
         let (stop, running) = (CancellationToken::new(), Arc::clone(&service));
         let token = stop.clone();
-        let task = tokio::spawn(async move { running.run(token).await });
+        let task = tokio::spawn(async move { running.run(tokio::sync::oneshot::channel().0, token).await });
         let alone = Self {
             _folder: folder,
             service,

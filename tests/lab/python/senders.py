@@ -2,7 +2,7 @@
 
     python3 senders.py list
     python3 senders.py send NAME URL [SECRET]     one notice by one sender to a server; fails if it is not taken
-    python3 senders.py each URL                   one by each to URL/NAME; says `NAME taken` or `NAME not taken`
+    python3 senders.py each URL [{NAME: SECRET}]  one by each to URL/NAME; says `NAME taken` or `NAME not taken`
     python3 senders.py mail HOST:PORT TO [SECRET] one mail by Python's smtplib; fails if it is not taken
     python3 senders.py capture FOLDER [NAME ...]  what each sends, as FOLDER/NAME.http
 
@@ -10,6 +10,7 @@ What is captured is what came over the wire: the line of the request, its header
 empty line, and the body. `senders.txt` says which Python packages it needs; Alertmanager and amtool are Debian's.
 """
 
+import base64
 import contextlib
 import datetime
 import json
@@ -72,14 +73,19 @@ def apprise(address, kind="info", attach=None, title="Backup of /home", body=Non
         raise NotTaken(address)
 
 
-def place(url):
+def place(url, secret=None):
     parts = urlsplit(url)
-    return parts.netloc + parts.path.rstrip("/")
+    return shown(secret) + parts.netloc + parts.path.rstrip("/")
+
+
+def shown(secret):
+    """A secret as the password of an address. Whose it is does not matter."""
+    return f"x:{secret}@" if secret else ""
 
 
 @sender
-def apprise_json(url, _):
-    apprise(f"json://{place(url)}", kind="success")
+def apprise_json(url, secret):
+    apprise(f"json://{place(url, secret)}", kind="success")
 
 
 @sender
@@ -89,8 +95,8 @@ def apprise_json_attached(url, _):
 
 
 @sender
-def apprise_xml(url, _):
-    apprise(f"xml://{place(url)}", kind="warning")
+def apprise_xml(url, secret):
+    apprise(f"xml://{place(url, secret)}", kind="warning")
 
 
 @sender
@@ -100,8 +106,8 @@ def apprise_xml_attached(url, _):
 
 
 @sender
-def apprise_form(url, _):
-    apprise(f"form://{place(url)}", kind="failure")
+def apprise_form(url, secret):
+    apprise(f"form://{place(url, secret)}", kind="failure")
 
 
 @sender
@@ -117,9 +123,9 @@ def apprise_hookshot(url, secret):
 
 
 @sender
-def apprise_ntfy(url, _):
+def apprise_ntfy(url, secret):
     # It takes every part of a path for a topic, so a server of its has no path.
-    apprise(f"ntfy://{urlsplit(url).netloc}/alerts?priority=high&tags=warning,nas&click=https://nas.test/")
+    apprise(f"ntfy://{shown(secret)}{urlsplit(url).netloc}/alerts?priority=high&tags=warning,nas&click=https://nas.test/")
 
 
 @sender
@@ -129,25 +135,25 @@ def apprise_ntfy_attached(url, _):
 
 
 @sender
-def apprise_gotify(url, _):
-    apprise(f"gotify://{place(url)}/A1b2C3d4E5f6G7h?priority=high&format=markdown", body="**It** took 5 min.")
+def apprise_gotify(url, secret):
+    apprise(f"gotify://{place(url)}/{secret or 'A1b2C3d4E5f6G7h'}?priority=high&format=markdown", body="**It** took 5 min.")
 
 
 @sender
-def apprise_slack(url, _):
+def apprise_slack(url, secret):
     from apprise.plugins.slack import NotifySlack
 
     # Its hosts are in its code; what it posts there is what counts.
     NotifySlack.webhook_url = url.rstrip("/")
-    apprise("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#ops", kind="warning")
+    apprise(f"slack://T1JJ3T3L2/A1BRTD4JD/{secret or 'TIiajkdnlazkcOXrIdevi7FQ'}/#ops", kind="warning")
 
 
 @sender
-def apprise_discord(url, _):
+def apprise_discord(url, secret):
     from apprise.plugins.discord import NotifyDiscord
 
     NotifyDiscord.notify_url = url.rstrip("/")
-    apprise("discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js?format=markdown", kind="failure")
+    apprise(f"discord://4174216298/{secret or 'JHMHI8qBe7bk2ZwO5U711o3dV_js'}?format=markdown", kind="failure")
 
 
 # Slack's own library
@@ -162,7 +168,8 @@ def slack(url, **message):
 
 
 @sender
-def slack_sdk_text(url, _):
+def slack_sdk_text(url, secret):
+    url = f"{url}/services/T0/B0/{secret}" if secret else url
     slack(url, text="*Deploy* of `api` by <@U024BE7LH> is <https://ci.test/42|done> :tada:\n<!channel> 3 &lt; 4")
 
 
@@ -208,10 +215,10 @@ def slack_sdk_attachments(url, _):
 # Discord, by the library that most use
 
 
-def discord(url, **settings):
+def discord(url, secret=None, **settings):
     from discord_webhook import DiscordWebhook
 
-    return DiscordWebhook(url=f"{url.rstrip('/')}/api/webhooks/1/abcdef", **settings)
+    return DiscordWebhook(url=f"{url.rstrip('/')}/api/webhooks/1/{secret or 'abcdef'}", **settings)
 
 
 def execute(webhook):
@@ -221,8 +228,8 @@ def execute(webhook):
 
 
 @sender
-def discord_webhook_content(url, _):
-    execute(discord(url, content="**Deploy** of `api` is done, <@123456789> @everyone", username="CI"))
+def discord_webhook_content(url, secret):
+    execute(discord(url, secret, content="**Deploy** of `api` is done, <@123456789> @everyone", username="CI"))
 
 
 @sender
@@ -309,11 +316,11 @@ def cloudevents_structured(url, _):
 
 
 @sender
-def cloudevents_binary(url, _):
+def cloudevents_binary(url, secret):
     from cloudevents.core.bindings.http import to_binary_event
 
     message = to_binary_event(event())
-    post(url, message.body, message.headers)
+    post(url, message.body, {**message.headers, **({"authorization": f"Bearer {secret}"} if secret else {})})
 
 
 # curl, with what the documentation of ntfy, Gotify and others says
@@ -325,9 +332,13 @@ def curl(*arguments):
         raise NotTaken(done.returncode)
 
 
+def bearer(secret):
+    return ("-H", f"Authorization: Bearer {secret}") if secret else ()
+
+
 @sender
-def curl_ntfy_words(url, _):
-    curl("-d", "Backup successful 😀", f"{url}/mytopic")
+def curl_ntfy_words(url, secret):
+    curl(*bearer(secret), "-d", "Backup successful 😀", f"{url}/mytopic")
 
 
 @sender
@@ -366,18 +377,20 @@ def curl_ntfy_file(url, _):
 
 
 @sender
-def curl_ntfy_address(url, _):
-    curl(f"{url}/mywebhook/publish?message=Webhook+triggered&title=A%0d%0aB&priority=high&tags=warning,skull")
+def curl_ntfy_address(url, secret):
+    packed = base64.urlsafe_b64encode(f"Bearer {secret}".encode()).decode().rstrip("=")
+    shown = f"&auth={packed}" if secret else ""
+    curl(f"{url}/mywebhook/publish?message=Webhook+triggered&title=A%0d%0aB&priority=high&tags=warning,skull{shown}")
 
 
 @sender
-def curl_gotify_form(url, _):
-    curl(f"{url}/message?token=A1b2C3d4E5f6G7h", "-F", "title=my title", "-F", "message=my message", "-F", "priority=5")
+def curl_gotify_form(url, secret):
+    curl(f"{url}/message?token={secret or 'A1b2C3d4E5f6G7h'}", "-F", "title=my title", "-F", "message=my message", "-F", "priority=5")
 
 
 @sender
-def curl_raw_words(url, _):
-    curl("-d", "snapshot 3f2a saved", url)
+def curl_raw_words(url, secret):
+    curl(*bearer(secret), "-d", "snapshot 3f2a saved", url)
 
 
 @sender
@@ -397,7 +410,8 @@ def curl_raw_file(url, _):
 
 
 @sender
-def curl_ping_failed(url, _):
+def curl_ping_failed(url, secret):
+    url = f"{url}/{secret}" if secret else url
     curl("-m", "10", "--data-raw", "rsync: 3 < 4 files\nno room left", f"{url}/fail")
 
 
@@ -584,10 +598,11 @@ def main():
             print("\n".join(SENDERS))
         case ["send", name, url, *secret]:
             SENDERS[name](url, secret[0] if secret else None)
-        case ["each", url]:
-            for name, send in SENDERS.items():
+        case ["each", url, *secrets]:
+            secrets = json.loads(secrets[0]) if secrets else dict.fromkeys(SENDERS)
+            for name, secret in secrets.items():
                 try:
-                    send(f"{url.rstrip('/')}/{name}", None)
+                    SENDERS[name](f"{url.rstrip('/')}/{name}", secret)
                     print(name, "taken")
                 except NotTaken:
                     print(name, "not taken")

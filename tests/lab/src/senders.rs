@@ -2,6 +2,7 @@
 //! Webhooks, CloudEvents, curl, and Alertmanager with amtool.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -71,7 +72,16 @@ impl Senders {
     /// Has each of them but Alertmanager send one notice to `URL/NAME`, and says which took theirs for taken. Blocks, for
     /// half a minute at worst.
     pub fn each(&self, url: &str) -> Result<Vec<(String, bool)>> {
-        let output = self.command()?.args(["each", url]).output().context("Run the senders")?;
+        self.send_all(&["each", url])
+    }
+
+    /// The same for those that are named here, with the secret of each, shown or signed with as that sender does it.
+    pub fn each_with(&self, url: &str, secrets: &BTreeMap<String, String>) -> Result<Vec<(String, bool)>> {
+        self.send_all(&["each", url, &serde_json::to_string(secrets)?])
+    }
+
+    fn send_all(&self, arguments: &[&str]) -> Result<Vec<(String, bool)>> {
+        let output = self.command()?.args(arguments).output().context("Run the senders")?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok(said

@@ -15,7 +15,7 @@ use crate::paths;
 
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
 
-const SCRIPTS: [(&str, &str); 14] = [
+const SCRIPTS: [(&str, &str); 15] = [
     ("machine.py", include_str!("../python/machine.py")),
     ("sas.py", include_str!("../python/sas.py")),
     ("leash.py", include_str!("../python/leash.py")),
@@ -28,6 +28,7 @@ const SCRIPTS: [(&str, &str); 14] = [
     ("forms.py", include_str!("../python/forms.py")),
     ("receiver.py", include_str!("../python/receiver.py")),
     ("senders.py", include_str!("../python/senders.py")),
+    ("posting.py", include_str!("../python/posting.py")),
     ("openpgp.py", include_str!("../python/openpgp.py")),
     ("terminal.py", include_str!("../python/terminal.py")),
 ];

@@ -46,6 +46,8 @@ impl Alertmanager {
     pub async fn start(webhook: &str, secret: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let config = json!({
+            // Nothing ends by itself.
+            "global": { "resolve_timeout": "24h" },
             "route": {
                 "receiver": "room", "group_by": ["alertname"],
                 "group_wait": "1s", "group_interval": "1s", "repeat_interval": "1h",
@@ -118,6 +120,26 @@ impl Alertmanager {
         let answer = request("POST", &url, &[("content-type", "application/json")], body.to_string()).await?;
         ensure!(answer.status == 200, "{answer:?}");
         Ok(())
+    }
+
+    /// How many requests it has made of its webhook, by its own metrics.
+    pub async fn requests(&self) -> Result<usize> {
+        self.counted("notification_requests_total").await
+    }
+
+    /// How many notifications it has given up, by its own metrics.
+    pub async fn failures(&self) -> Result<usize> {
+        self.counted("notifications_failed_total").await
+    }
+
+    async fn counted(&self, name: &str) -> Result<usize> {
+        let answer = request("GET", &format!("{}/metrics", self.url()), &[], "").await?;
+        let start = format!("alertmanager_{name}{{integration=\"webhook\"");
+        // Newer ones count by the reason as well.
+        let lines = answer.body.lines().filter(|line| line.starts_with(&start));
+        let counts: Vec<usize> = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse().ok()).collect();
+        ensure!(!counts.is_empty(), "it does not count {name}");
+        Ok(counts.iter().sum())
     }
 
     /// Its silences.
