@@ -381,6 +381,33 @@ class MautrixPerson(Person):
             await self.machine.send_encrypted_to_device(device, EventType.ROOM_KEY, content)
         return {"devices": len(devices)}
 
+    async def do_hand_on_key(self, room, user):
+        """Hands the key that this client speaks with to somebody's devices, from the next message on."""
+        session = await self.store.get_outbound_group_session(room)
+        content = {
+            "algorithm": "m.megolm.v1.aes-sha2",
+            "room_id": room,
+            "session_id": session.id,
+            "session_key": session.session_key,
+        }
+        devices = (await self.machine._fetch_keys([user], include_untracked=True))[user]
+        for device in devices.values():
+            await self.machine.send_encrypted_to_device(device, EventType.ROOM_KEY, content)
+        return {"devices": len(devices)}
+
+    async def do_say_withheld(self, room, event_id, user):
+        """Says to somebody's devices that the key of an event is kept from them, whoever made it."""
+        raw = (await self.do_raw_event(room, event_id))["event"]
+        content = {
+            "algorithm": "m.megolm.v1.aes-sha2",
+            "room_id": room,
+            "session_id": raw["content"]["session_id"],
+            "sender_key": self.machine.account.identity_key,
+            "code": "m.blacklisted",
+        }
+        path = f"/_matrix/client/v3/sendToDevice/m.room_key.withheld/{self.next_transaction()}"
+        await self.http.request("PUT", path, {"messages": {user: {"*": content}}})
+
     async def do_pass_off_made_up(self, room, event_id, user, count):
         """The same, under the keys of so many devices that there are not."""
         raw = (await self.do_raw_event(room, event_id))["event"]

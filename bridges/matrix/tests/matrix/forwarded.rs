@@ -93,6 +93,33 @@ async fn room_key_that_somebody_handed_in_as_their_own_before_its_maker_did_read
 }
 
 #[tokio::test]
+async fn nobody_keeps_anothers_words_away_by_saying_that_their_key_is_withheld() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let Scene { bob, bot, running, room, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    let carol = Person::new_on(&lab.a, "carol").await?;
+    comes(&bob, &room, &carol).await?;
+    for one in [&bob, &carol] {
+        one.wait_member(&room, carol.user_id(), "join", SOON).await?;
+    }
+    carol.withhold(&room, &[&bot.user.id, bob.user_id()], false).await?;
+    let first = carol.send(&room, "mine").await?;
+    ensure!(carol.hand_on_key(&room, bob.user_id()).await? >= 1);
+    carol.send(&room, "mine too").await?;
+    bob.wait_for(|it| it.body == "mine too", SOON).await?;
+    // What he has of it reads the second alone, and that the rest is withheld is his word.
+    ensure!(bob.pass_off_key(&room, &first, &bot.user.id).await? >= 1);
+    bob.say_withheld(&room, &first, &bot.user.id).await?;
+    says_his_own(&bob, &bot, &room).await?;
+    assert_eq!(bot.heard(), ["his own"]);
+
+    carol.share_key(&room).await?;
+    bot.hears("mine").await?;
+    bot.hears("mine too").await?;
+    assert_eq!(bot.intake.refused(), []);
+    running.stop().await
+}
+
+#[tokio::test]
 async fn nobody_is_shut_out_or_accused_by_a_member_who_makes_up_devices() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
     let scene = Scene::set(lab, json!({})).await?;

@@ -58,7 +58,19 @@ impl Person {
         self.call("pass_off_key", arguments).await?["devices"].as_u64().context("No count of devices")
     }
 
-    /// The same, under so many keys of devices that there are not.
+    /// Hands the key that this person speaks with to `user`'s devices, from the next message on. Answers to how many.
+    pub async fn hand_on_key(&self, room: &str, user: &str) -> Result<u64> {
+        let arguments = json!({ "room": room, "user": user });
+        self.call("hand_on_key", arguments).await?["devices"].as_u64().context("No count of devices")
+    }
+
+    /// Says to `user`'s devices that the key of an event is kept from them, whoever made it.
+    pub async fn say_withheld(&self, room: &str, event_id: &str, user: &str) -> Result<()> {
+        let arguments = json!({ "room": room, "event_id": event_id, "user": user });
+        self.call("say_withheld", arguments).await.map(drop)
+    }
+
+    /// The same as [`Person::pass_off_key`], under so many keys of devices that there are not.
     pub async fn pass_off_key_by_made_up_devices(
         &self,
         room: &str,

@@ -236,8 +236,9 @@ fn may_be_of_another(error: &DecryptError) -> bool {
         | DecryptError::UnknownIndex { .. }
         | DecryptError::MismatchedKeys
         | DecryptError::NotAuthentic => true,
-        DecryptError::MissingKey { .. }
-        | DecryptError::OtherRoom
+        // The library says so too of a key that does not reach back, if anybody at all says that it is withheld.
+        DecryptError::MissingKey { withheld, .. } => withheld.is_some(),
+        DecryptError::OtherRoom
         | DecryptError::Malformed
         | DecryptError::NotEncrypted
         | DecryptError::UnknownAlgorithm
