@@ -100,6 +100,8 @@ pub(crate) struct Signals {
     pub(crate) observed: AsyncMutex<mpsc::UnboundedReceiver<(OwnedRoomId, Box<RawValue>)>>,
     /// So many of them were not taken in yet.
     unobserved: watch::Sender<usize>,
+    /// So many requests to verify are on their way into rooms.
+    asking: watch::Sender<usize>,
 }
 
 /// Why events that wait may be readable now.
@@ -124,7 +126,7 @@ impl Default for Signals {
         let moved = AsyncMutex::new(moved);
         let [gaps, invites, verifications, fetch] = std::array::from_fn(|_| Notify::new());
         let (heard, observed, told) = (AsyncMutex::new(heard), AsyncMutex::new(observed), AsyncMutex::new(told));
-        let unobserved = watch::Sender::new(0);
+        let [unobserved, asking] = std::array::from_fn(|_| watch::Sender::new(0));
         Self {
             gaps,
             invites,
@@ -139,6 +141,7 @@ impl Default for Signals {
             steps,
             observed,
             unobserved,
+            asking,
         }
     }
 }
@@ -171,8 +174,8 @@ impl Signals {
     }
 
     /// One of those steps is taken in until this is dropped; then it was, or never will be.
-    pub(crate) fn observing(&self) -> Observing<'_> {
-        Observing(&self.unobserved)
+    pub(crate) fn observing(&self) -> Counted<'_> {
+        Counted(&self.unobserved)
     }
 
     /// Waits until every step that came so far was taken in.
@@ -180,11 +183,23 @@ impl Signals {
         // The sender lives as long as we do.
         let _ = self.unobserved.subscribe().wait_for(|count| *count == 0).await;
     }
+
+    /// A request to verify is on its way into a room until this is dropped.
+    pub(crate) fn asking(&self) -> Counted<'_> {
+        self.asking.send_modify(|count| *count += 1);
+        Counted(&self.asking)
+    }
+
+    /// Waits until none is: an answer can be here before it is known what the request is called.
+    pub(crate) async fn all_asked(&self) {
+        let _ = self.asking.subscribe().wait_for(|count| *count == 0).await;
+    }
 }
 
-pub(crate) struct Observing<'a>(&'a watch::Sender<usize>);
+/// One of what is counted there, until this is dropped.
+pub(crate) struct Counted<'a>(&'a watch::Sender<usize>);
 
-impl Drop for Observing<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
     }

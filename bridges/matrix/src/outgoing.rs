@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use ruma::{
-    OwnedEventId, OwnedTransactionId, OwnedUserId, RoomId, TransactionId, UserId,
-    api::client::state::get_state_event_for_key, events::StateEventType,
+    OwnedEventId, OwnedTransactionId, OwnedUserId, RoomId, UserId, api::client::state::get_state_event_for_key,
+    events::StateEventType,
 };
 use sealbridge_contract::{Cleared, DeliveryError, Kind, Receipt, RemoteId, Slip, gate::Encryption};
 use serde_json::{Value, value::RawValue};
@@ -14,8 +14,8 @@ use crate::{
     core::{Core, shown, tell_operator},
     deeds,
     engine::{
-        Audience, Class, DeviceFacts, EncryptError, EncryptedContent, HttpError, HttpErrorKind, PrepareError,
-        RoomSettings, Whom, Withholding,
+        Audience, Class, DeviceFacts, EncryptError, EncryptedContent, HttpError, HttpErrorKind, InRoomStep,
+        PrepareError, Retries, RoomSettings, Whom, Withholding, retrying,
     },
     files,
     intake::{MUTED, this_time},
@@ -308,15 +308,11 @@ fn put_error(error: &HttpError, slip: &Slip) -> DeliveryError {
 }
 
 /// Sends a step of a verification into its room.
-pub(crate) async fn send_step(
-    core: &Core,
-    room: &RoomId,
-    event_type: &str,
-    content: &RawValue,
-    txn: &TransactionId,
-) -> Result<OwnedEventId, DeliveryError> {
-    let encrypted = encrypt(core, room, event_type, content, Whom::Everybody).await?;
-    core.http.send_encrypted(&encrypted, txn).await.map_err(|error| {
+pub(crate) async fn send_step(core: &Core, step: &InRoomStep, tries: Retries) -> Result<OwnedEventId, DeliveryError> {
+    let encrypted = encrypt(core, &step.room, &step.event_type, &step.content, Whom::Everybody).await?;
+    // Under the same number, so that a homeserver which took it and could not say so takes it once.
+    let sent = retrying(tries, || core.http.send_encrypted(&encrypted, &step.txn)).await;
+    sent.map_err(|error| {
         warn!(%error, "A step of a verification was not sent.");
         put_or_later(&error)
     })

@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 
 use crate::{
     core::{Core, News, conversation, fatal_http, fatal_journal},
-    engine::{Engine, EngineError, Flushed, IdentityError},
+    engine::{Engine, EngineError, Flushed, IdentityError, Retries},
     intake::this_time,
     outgoing, session_store,
 };
@@ -86,7 +86,8 @@ async fn settle(core: &Arc<Core>, engine: &Engine, inbox: &Inbox, flushed: Flush
         debug!(?traffic, %error, "Key traffic waits.");
     }
     for step in flushed.in_room {
-        match outgoing::send_step(core, &step.room, &step.event_type, &step.content, &step.txn).await {
+        // The next flush has what waits.
+        match outgoing::send_step(core, &step, Retries::once()).await {
             Ok(event) => {
                 if let Err(error) = engine.in_room_sent(&step, &event).await {
                     warn!(%error, "A step of a verification was sent, and not noted.");
@@ -130,9 +131,12 @@ pub(crate) async fn observe(core: &Arc<Core>, engine: &Engine, inbox: &Inbox) ->
     let mut observed = core.signals.observed.lock().await;
     let mut told = core.signals.told.lock().await;
     let mut moved = core.signals.moved.lock().await;
+    let mut next = None;
     loop {
         tokio::select! {
-            Some((room, step)) = observed.recv() => {
+            Some(step) = observed.recv(), if next.is_none() => next = Some(step),
+            () = core.signals.all_asked(), if next.is_some() => {
+                let Some((room, step)) = next.take() else { continue };
                 let _observing = core.signals.observing();
                 match engine.observe_in_room(&room, &step).await {
                     Ok(()) => core.signals.verifications.notify_waiters(),

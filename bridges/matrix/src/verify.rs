@@ -26,7 +26,7 @@ use tokio::{
 use crate::{
     core::{Core, shown},
     direct,
-    engine::{Engine, EngineError, InRoomStep, Stage, Verification, VerifyError, Ways},
+    engine::{Engine, EngineError, InRoomStep, Retries, Stage, Verification, VerifyError, Ways},
     outgoing,
 };
 
@@ -308,8 +308,8 @@ async fn ask(core: &Arc<Core>, user: &OwnedUserId, ways: Ways) -> Result<Open, F
     let start = engine.verify_in_room(user, &room, ways).await.map_err(flow_error)?;
     let sender = Arc::clone(core);
     to_its_end(core, async move {
-        let step = &start.step;
-        let sent = outgoing::send_step(&sender, &room, &step.event_type, &step.content, &step.txn).await;
+        let _asking = sender.signals.asking();
+        let sent = outgoing::send_step(&sender, &start.step, Retries::default()).await;
         let event = sent.map_err(|error| FlowError::Unreachable(error.to_string()))?;
         engine.started_in_room(&start, &event).await.map_err(flow_error)
     })
@@ -447,7 +447,7 @@ async fn signed(engine: &Engine, user: &UserId) -> Result<(), FlowError> {
 /// Sends steps into their room; those to devices were sent.
 async fn send(core: &Core, steps: Result<Vec<InRoomStep>, VerifyError>) -> Result<(), FlowError> {
     for step in steps.map_err(flow_error)? {
-        let sent = outgoing::send_step(core, &step.room, &step.event_type, &step.content, &step.txn).await;
+        let sent = outgoing::send_step(core, &step, Retries::default()).await;
         sent.map_err(|error| FlowError::Unreachable(error.to_string()))?;
     }
     Ok(())

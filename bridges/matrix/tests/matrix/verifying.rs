@@ -10,7 +10,7 @@ use sealbridge_contract::{
 use sealbridge_lab::{
     Lab,
     person::{Kind, Options, Person, Received, Verification},
-    proxy::{Fault, Rule},
+    proxy::{Fault, Proxy, Rule},
 };
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -57,16 +57,17 @@ pub(crate) fn same(ours: &[String], theirs: &[String]) -> bool {
     ours.len() == 7 && ours.iter().zip(theirs).all(|(a, b)| a.eq_ignore_ascii_case(b))
 }
 
-#[tokio::test]
-async fn bridge_asks_and_both_see_the_same_emoji() -> Result<()> {
+/// The bridge asks in a direct chat, with its way to the homeserver as it is after `meanwhile`.
+async fn bridge_asks(meanwhile: impl FnOnce(&Proxy) -> Result<()>) -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
-    let Scene { bob, running, room, bot, proxy: _proxy } = Scene::set(lab, json!({})).await?;
+    let Scene { bob, running, room, bot, proxy } = Scene::set(lab, json!({})).await?;
     bob.send(&room, "hello").await?;
     bot.hears("hello").await?;
     let with = PersonId::new(bob.user_id());
     let direct = running.matrix.open_direct(&with).await?;
     bob.wait_invite(direct.as_str(), SOON).await?;
     bob.join(direct.as_str()).await?;
+    meanwhile(&proxy)?;
     let flow = running.matrix.comparison(Some(&with), Screen::Words).context("Matrix has comparisons")?;
     let ours = compare(flow, Answer::Yes);
     let asked = step(&bob, "requested").await?;
@@ -80,6 +81,20 @@ async fn bridge_asks_and_both_see_the_same_emoji() -> Result<()> {
     assert!(!bot.intake.incidents().iter().any(|told| told.topic.starts_with("plaintext")));
     assert_eq!(bot.heard(), ["hello"]);
     running.stop().await
+}
+
+#[tokio::test]
+async fn bridge_asks_and_both_see_the_same_emoji() -> Result<()> {
+    bridge_asks(|_| Ok(())).await
+}
+
+#[tokio::test]
+async fn comparison_goes_on_though_the_homeserver_could_not_say_that_it_took_the_request() -> Result<()> {
+    bridge_asks(|proxy| {
+        proxy.add(Rule::new("PUT", "/send/m.room.encrypted/", Fault::DropAfter)?.times(2));
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]

@@ -27,6 +27,11 @@ impl Default for Retries {
 }
 
 impl Retries {
+    /// Not again: whoever asks has the next try of its own.
+    pub fn once() -> Self {
+        Self { attempts: 1, ..Self::default() }
+    }
+
     fn pause(&self, attempt: u32, error: &HttpError) -> Duration {
         let doubled = self.first.saturating_mul(1 << attempt.min(16)).min(self.longest);
         let jittered = doubled.mul_f64(0.5 + f64::from(random_u32()) / f64::from(u32::MAX) / 2.0);

@@ -58,7 +58,11 @@ impl Engine {
     ) -> Result<Verification, VerifyError> {
         self.watch(request.other_user().to_owned());
         let verification = Verification { engine: self.clone(), request };
-        verification.carry_out(Some(step)).await?;
+        if let Err(error) = verification.carry_out(Some(step)).await {
+            // They may have it all the same, though the homeserver could not say so.
+            drop(verification.cancel().await);
+            return Err(error);
+        }
         Ok(verification)
     }
 
