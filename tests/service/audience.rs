@@ -281,13 +281,15 @@ async fn changed_identity_of_anybody_freezes_both_directions_until_somebody_appr
     alice.cross_sign().await.context("She makes a new identity")?;
     let changed = stands(&scene, alice.user_id(), "changed").await?;
     ensure!(changed["pinned"] == before["identity"] && changed["identity"] != before["identity"], "{changed}");
+    says(&scene, 0, "under the same key").await?;
     alice.new_session(&scene.rooms[0]).await?;
     says(&scene, 0, "who says this?").await?;
     says(&scene, 1, "not for a stranger").await?;
     hears(&scene.operator, "their identity is another").await?;
     let shown = scene.bridge.cli(&["trust", "show", alice.user_id()]).await?.ok()?;
     ensure!(shown.stdout.contains(changed["identity"].as_str().unwrap_or("?")), "{shown:?}");
-    ensure!(!has_heard(bob, "who says this?") && !has_heard(alice, "not for a stranger"));
+    ensure!(!has_heard(bob, "under the same key") && !has_heard(bob, "who says this?"));
+    ensure!(!has_heard(alice, "not for a stranger"));
     scene.bridge.cli(&["approve", "demo", alice.user_id()]).await?.ok()?;
     let audit = std::fs::read_to_string(scene.bridge.folder().join("state/audit.jsonl"))?;
     let lines: Vec<Value> = audit.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
@@ -295,6 +297,7 @@ async fn changed_identity_of_anybody_freezes_both_directions_until_somebody_appr
     let admitted: Vec<_> = admitted.map(|one| (&one["person"], &one["identity"])).collect();
     // The key stands there though nobody named it.
     assert_eq!(admitted, [(&changed["person"], &changed["identity"])], "{audit}");
+    hears(bob, "under the same key").await?;
     hears(bob, "who says this?").await?;
     hears(alice, "not for a stranger").await?;
     stands(&scene, alice.user_id(), "reads").await?;

@@ -37,7 +37,7 @@ pub(crate) struct Seen {
     turns: AtomicU64,
     /// Devices of people who were verified, which these did not sign, and of which the operator was told.
     strays: Mutex<BTreeSet<(OwnedUserId, OwnedDeviceId)>>,
-    /// Which identity a session rests on, once that is known: it never changes.
+    /// Which identity a session rests on, once that is known: it changes only when its device is signed by another.
     behind: Mutex<HashMap<(OwnedRoomId, String), String>>,
 }
 
@@ -171,20 +171,24 @@ impl Core {
         Ok(lock(&self.seen.odd).get(user) == Some(&Oddity::Changed))
     }
 
-    /// The identity that a session rests on, as it was when its device was looked up.
+    /// The identity that a session rests on, as it was when its device was looked up, or as it is since its owner has
+    /// another, which signs the same device.
     pub(crate) async fn identity_behind(
         &self,
         engine: &Engine,
+        sender: &UserId,
         room: &RoomId,
         session: &str,
         claim: Option<&Claim>,
     ) -> Result<Option<String>, EngineError> {
         let device = claim.map_or("", |claim| &claim.device_key);
         let key = (room.to_owned(), [session, " ", device].concat());
-        if let Some(known) = lock(&self.seen.behind).get(&key) {
-            return Ok(Some(known.clone()));
+        let known = lock(&self.seen.behind).get(&key).cloned();
+        if known.is_some() && !self.is_of_another(sender, known.as_deref()) {
+            return Ok(known);
         }
-        let found = engine.identity_behind(room, session, claim).await?;
+        let was_left = |then: &str| self.book.is_left_behind(&person(sender), &Identity::new(then));
+        let found = engine.identity_behind(room, session, claim, was_left).await?;
         if let Some(found) = &found {
             let mut behind = lock(&self.seen.behind);
             if behind.len() >= SESSIONS {
@@ -235,17 +239,22 @@ impl Core {
         }
     }
 
-    /// Somebody's identity was compared just now, be it one that was left behind before.
-    pub(crate) async fn compared(&self, engine: &Engine, user: &UserId, identity_then: Option<&str>) {
+    /// Somebody's identity was compared just now, be it one that was left behind before. False: another is shown meanwhile,
+    /// which was not compared.
+    pub(crate) async fn compared(&self, engine: &Engine, user: &UserId, identity_then: Option<&str>) -> bool {
         match engine.person(user).await {
-            // Another one that is shown meanwhile was not compared.
             Ok(known) if known.verified && !known.violation && known.master_key.as_deref() == identity_then => {
                 if self.book.contradicts(&person(user), identity(&known).as_ref()) {
                     self.pin_compared(&known).await;
                 }
+                true
             }
-            Ok(_) => {}
-            Err(error) => warn!(%error, "A compared identity is not pinned yet."),
+            Ok(_) => false,
+            // It is compared all the same, and pinned at the next look.
+            Err(error) => {
+                warn!(%error, "A compared identity is not pinned yet.");
+                true
+            }
         }
     }
 

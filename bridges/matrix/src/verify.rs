@@ -208,8 +208,10 @@ impl Comparison {
                 Stage::Done => {
                     let user = verification.user();
                     let engine = self.core.engine().ok_or_else(not_reached)?;
-                    signed(engine, user).await?;
-                    self.core.compared(engine, user, running.identity.as_deref()).await;
+                    signed(engine, user, running.identity.as_deref()).await?;
+                    if !self.core.compared(engine, user, running.identity.as_deref()).await {
+                        return Err(another_is_shown(user));
+                    }
                     self.core.observe_these(engine, &[user.to_owned()]).await;
                     return Ok(Step::Done(format!("{} is verified.", shown(user))));
                 }
@@ -254,6 +256,13 @@ fn stopped(by_us: bool, reason: &str) -> String {
     } else {
         format!("the other side stopped it: “{reason}”")
     }
+}
+
+fn another_is_shown(user: &UserId) -> FlowError {
+    let user = shown(user);
+    FlowError::Refused(format!(
+        "it matched, but the homeserver shows another identity of {user} than the one that was compared"
+    ))
 }
 
 fn not_compared() -> FlowError {
@@ -421,8 +430,9 @@ async fn code_for(verification: &Verification) -> Result<Option<Code>, FlowError
     Ok(picture.map(|picture| Code { how, picture }))
 }
 
-/// Waits until what we signed of somebody's identity has come back from the homeserver: nobody is verified before.
-async fn signed(engine: &Engine, user: &UserId) -> Result<(), FlowError> {
+/// Waits until what we signed of somebody's identity has come back from the homeserver: nobody is verified before. Of
+/// another identity of theirs, which was signed before, it says nothing.
+async fn signed(engine: &Engine, user: &UserId, identity: Option<&str>) -> Result<(), FlowError> {
     let give_up = Instant::now() + SIGNED;
     loop {
         // Whatever waits to be sent, our signature among it, is sent on the way.
@@ -432,6 +442,9 @@ async fn signed(engine: &Engine, user: &UserId) -> Result<(), FlowError> {
             let words =
                 format!("{} has no identity that could be verified; only a device of theirs was compared", shown(user));
             return Err(FlowError::Refused(words));
+        }
+        if known.master_key.as_deref() != identity {
+            return Err(another_is_shown(user));
         }
         if known.verified {
             return Ok(());

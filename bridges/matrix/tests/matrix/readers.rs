@@ -141,7 +141,7 @@ async fn takes(person: &Person, flow: &str, wanted: &str) -> Result<()> {
 }
 
 /// Takes a comparison to its end, and says that all of it matches.
-async fn follows(person: &Person, flow: &str) -> Result<()> {
+pub(crate) async fn follows(person: &Person, flow: &str) -> Result<()> {
     for (wait, answer) in [("ready", "verify_begin"), ("emoji", "verify_confirm")] {
         takes(person, flow, wait).await?;
         person.call(answer, json!({ "flow": flow })).await?;

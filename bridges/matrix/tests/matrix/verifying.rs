@@ -1,6 +1,9 @@
 //! Emoji are compared by people, whoever starts, and nothing confirms itself.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use anyhow::{Context as _, Result, bail};
 use sealbridge_contract::{
@@ -12,12 +15,13 @@ use sealbridge_lab::{
     person::{Kind, Options, Person, Received, Verification},
     proxy::{Fault, Proxy, Rule},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::{
     bot::{Running, SOON},
     losses::Scene,
+    readers::follows,
 };
 
 /// Plays the operator: gives `answer` to the emoji. Ends with what was shown and how it ended.
@@ -247,6 +251,52 @@ async fn identity_that_changed_is_pinned_anew_when_it_was_compared() -> Result<(
     assert_eq!(standing(running, &conversation).await?, (Proof::Verified, Standing::Reads));
     running.says(room, "to whom I compared").await?;
     bob.wait_for(|it| it.body == "Ann: to whom I compared", SOON).await?;
+    // Under the key that he has had since before.
+    bob.send(room, "who was compared").await?;
+    bot.hears("who was compared").await?;
+    scene.running.stop().await
+}
+
+#[tokio::test]
+async fn nobody_is_called_verified_where_the_homeserver_shows_another_identity_than_was_compared() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let scene = Scene::set(lab, json!({})).await?;
+    let Scene { bob, bot, running, room, proxy } = &scene;
+    bob.send(room, "hello").await?;
+    bot.hears("hello").await?;
+    // What the bridge is told of him once he was compared.
+    let told = Arc::new(Mutex::new(Value::Null));
+    let keep = {
+        let told = Arc::clone(&told);
+        Fault::rewrite(move |answer| *told.lock().unwrap_or_else(PoisonError::into_inner) = answer.clone())
+    };
+    let listening = proxy.add(Rule::new("POST", "/keys/query", keep)?);
+    both_agree(&scene).await??;
+    listening.remove();
+    bob.cross_sign().await?;
+    bot.tells("identity-changed/").await?;
+
+    // It lies from the moment on in which it has what the bridge signed.
+    let then = told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let signed = Arc::new(AtomicBool::new(false));
+    let uploaded = {
+        let signed = Arc::clone(&signed);
+        Fault::rewrite(move |_| signed.store(true, Ordering::SeqCst))
+    };
+    proxy.add(Rule::new("POST", "/keys/signatures/upload", uploaded)?);
+    let lie = Fault::rewrite(move |answer| {
+        if signed.load(Ordering::SeqCst) {
+            *answer = then.clone();
+        }
+    });
+    proxy.add(Rule::new("POST", "/keys/query", lie)?);
+    let flow = running.matrix.comparison(None, Screen::Words).context("Matrix has comparisons")?;
+    let ours = compare(flow, Answer::Yes);
+    let asked = bob.verify_request(&bot.user.id, None, Some(room)).await?;
+    follows(bob, &asked).await?;
+    let (_, ended) = tokio::time::timeout(SOON, ours).await??;
+    let Err(FlowError::Refused(words)) = ended else { bail!("it ended otherwise: {ended:?}") };
+    assert!(words.contains("another identity"), "{words}");
     scene.running.stop().await
 }
 
