@@ -16,7 +16,10 @@ use sealbridge_contract::{
     transport::{Health, StoreKey},
 };
 use serde_json::value::RawValue;
-use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, watch};
+use tokio::{
+    sync::{Mutex as AsyncMutex, Notify, mpsc, watch},
+    time::Instant,
+};
 use tracing::warn;
 
 use crate::{
@@ -61,6 +64,8 @@ pub(crate) struct Core {
     /// Live places that were told of, each with the event by which: it moves every few seconds.
     live: Mutex<BTreeMap<(OwnedRoomId, OwnedUserId, RemoteId), RemoteId>>,
     online: watch::Sender<bool>,
+    /// When the last sync answer was asked for that was taken in with all that it brought.
+    pub(crate) answered: watch::Sender<Option<Instant>>,
     session: Session,
     folder: PathBuf,
     pub(crate) store_key: StoreKey,
@@ -235,6 +240,7 @@ impl Core {
             unreading: Mutex::default(),
             live: Mutex::default(),
             online: watch::Sender::new(false),
+            answered: watch::Sender::new(None),
             session,
             folder: context.folder,
             store_key: context.store_key,
@@ -324,11 +330,6 @@ impl Core {
     pub(crate) fn set_online(&self, online: bool) {
         self.online.send_if_modified(|known| std::mem::replace(known, online) != online);
         self.note(|health| health.connected = online);
-    }
-
-    /// Whether the homeserver answers, and when that changes.
-    pub(crate) fn online(&self) -> watch::Receiver<bool> {
-        self.online.subscribe()
     }
 
     /// Waits a moment for the homeserver to answer. What is sent while it does not would be in doubt.

@@ -7,14 +7,13 @@ use tokio::time::Instant;
 
 pub(crate) type Session = (OwnedRoomId, String);
 
-/// Events whose key only somebody else has handed in. Their sender's own comes with what the homeserver answers, so only
-/// the time in which it answers counts, from the doubt on, however long they had waited for any key.
+/// Events whose key only somebody else has handed in, or the backup had. Their sender's own comes with what the homeserver
+/// answers, however long they had waited for any key: so they wait until an answer was taken in that was asked for after
+/// their time.
 #[derive(Debug, Default)]
 pub(crate) struct Doubts {
-    /// Since when it answers, if it does.
-    online: Option<Instant>,
-    /// How long it answered before that.
-    before: Duration,
+    /// When the last answer was asked for that was taken in.
+    answered: Option<Instant>,
     /// By number and age, since a number is given again.
     doubted: BTreeMap<(i64, i64), Doubt>,
 }
@@ -22,31 +21,27 @@ pub(crate) struct Doubts {
 #[derive(Debug)]
 struct Doubt {
     session: Session,
-    /// When, on that clock, it is waited for no longer.
-    until: Duration,
+    /// What was there then is to have come.
+    until: Instant,
     /// That it is so was said.
     said: bool,
 }
 
 impl Doubts {
-    /// Takes in whether the homeserver answers.
-    pub(crate) fn hears(&mut self, online: bool, now: Instant) {
-        if online == self.online.is_some() {
-            return;
-        }
-        self.before = self.passed(now);
-        self.online = online.then_some(now);
+    /// An answer was taken in that was `asked` for then. Whoever looks for a key from here on finds what it brought.
+    pub(crate) fn answered(&mut self, asked: Option<Instant>) {
+        self.answered = asked;
     }
 
-    fn passed(&self, now: Instant) -> Duration {
-        self.before + self.online.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    fn has_come(&self, until: Instant) -> bool {
+        self.answered.is_some_and(|asked| until <= asked)
     }
 
     /// Whether an event has waited for `at_most`. The first time that it is asked for, it begins to.
     pub(crate) fn is_over(&mut self, event: (i64, i64), session: Session, at_most: Duration, now: Instant) -> bool {
-        let passed = self.passed(now);
-        let doubt = || Doubt { session, until: passed + at_most, said: false };
-        self.doubted.entry(event).or_insert_with(doubt).until <= passed
+        let doubt = || Doubt { session, until: now + at_most, said: false };
+        let until = self.doubted.entry(event).or_insert_with(doubt).until;
+        self.has_come(until)
     }
 
     /// It is doubted no more, whatever became of it.
@@ -59,23 +54,11 @@ impl Doubts {
         self.doubted.retain(|_, doubt| !doubt.said);
     }
 
-    /// Waits until something is doubted no longer; for ever if nothing is.
-    pub(crate) fn next(&self) -> impl Future<Output = ()> + use<> {
-        let until = self.doubted.values().filter(|doubt| !doubt.said).map(|doubt| doubt.until).min();
-        let due = until.zip(self.online).map(|(until, since)| since + until.saturating_sub(self.before));
-        async move {
-            match due {
-                Some(due) => tokio::time::sleep_until(due).await,
-                None => std::future::pending().await,
-            }
-        }
-    }
-
     /// The sessions of what is over now, each event once.
-    pub(crate) fn over(&mut self, now: Instant) -> Vec<Session> {
-        let passed = self.passed(now);
+    pub(crate) fn over(&mut self) -> Vec<Session> {
+        let Some(answered) = self.answered else { return Vec::new() };
         let mut sessions = Vec::new();
-        for doubt in self.doubted.values_mut().filter(|doubt| !doubt.said && doubt.until <= passed) {
+        for doubt in self.doubted.values_mut().filter(|doubt| !doubt.said && doubt.until <= answered) {
             doubt.said = true;
             sessions.push(doubt.session.clone());
         }
@@ -90,30 +73,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_time_in_which_the_homeserver_answers_is_waited_from_the_doubt_on() {
+    fn doubt_is_over_once_an_answer_was_taken_in_that_was_asked_for_after_its_time() {
         let (start, wait) = (Instant::now(), Duration::from_secs(20));
         let at = |seconds| start + Duration::from_secs(seconds);
         let session = || (room_id!("!r:x").to_owned(), "s".to_owned());
         let mut doubts = Doubts::default();
-        // Not while it has not answered yet, nor while it is away.
-        for (seconds, online, over) in
-            [(0, None, false), (100, Some(true), false), (119, Some(false), false), (500, Some(true), false)]
+        // Not while none came, however long, nor by one that was under way.
+        for (seconds, answered, over) in
+            [(0, None, false), (500, None, false), (501, Some(19), false), (502, Some(20), true)]
         {
-            if let Some(online) = online {
-                doubts.hears(online, at(seconds));
-            }
+            doubts.answered(answered.map(at));
             assert_eq!(doubts.is_over((1, 1), session(), wait, at(seconds)), over, "{seconds}");
-            assert!(doubts.over(at(seconds)).is_empty(), "{seconds}");
         }
+        assert_eq!(doubts.over(), [session()]);
+        assert!(doubts.over().is_empty(), "it is said once");
         // Another of the same session waits for itself.
-        assert!(!doubts.is_over((2, 1), session(), wait, at(500)));
-        assert!(doubts.is_over((1, 1), session(), wait, at(501)));
-        assert_eq!(doubts.over(at(501)), [session()]);
-        assert!(doubts.over(at(502)).is_empty(), "it is said once");
-        assert!(!doubts.is_over((2, 1), session(), wait, at(519)));
-        assert!(doubts.is_over((2, 1), session(), wait, at(520)));
+        assert!(!doubts.is_over((2, 1), session(), wait, at(510)));
+        doubts.answered(Some(at(529)));
+        assert!(doubts.over().is_empty());
+        doubts.answered(Some(at(530)));
+        assert_eq!(doubts.over(), [session()]);
         // A number that is given again is another event's.
         doubts.forget((1, 1));
-        assert!(!doubts.is_over((1, 2), session(), wait, at(520)));
+        assert!(!doubts.is_over((1, 2), session(), wait, at(530)));
     }
 }

@@ -57,31 +57,30 @@ struct Asking {
 pub(crate) async fn read_late(core: &Arc<Core>, engine: &Engine, inbox: &Inbox) -> Result<(), Fatal> {
     let mut heard = core.signals.heard.lock().await;
     let mut missing = Missing::default();
-    let mut online = core.online();
+    let mut answered = core.answered.subscribe();
     let mut asking = JoinSet::new();
     survived(retry(core, inbox, WaitingFor::default(), &mut missing).await)?;
     let mut tick = tokio::time::interval(TICK);
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
-        let mut news = BTreeSet::new();
-        missing.doubts.hears(*online.borrow_and_update(), Instant::now());
-        tokio::select! {
-            one = heard.recv() => news.extend(one),
-            _ = tick.tick() => {}
-            // A place is free for the next; what was found is news.
-            Some(_) = asking.join_next() => {}
-            // News that came while the journal was full, and what an operator put back, is found here.
-            _ = sweep.tick() => {
-                let swept = retry(core, inbox, WaitingFor::default(), &mut missing).await;
-                if swept.is_ok() {
-                    missing.doubts.tried();
+        missing.doubts.answered(*answered.borrow_and_update());
+        let over = missing.doubts.over().into_iter();
+        let mut news: BTreeSet<_> = over.map(|(room, session_id)| News::Session { room, session_id }).collect();
+        if news.is_empty() {
+            tokio::select! {
+                one = heard.recv() => news.extend(one),
+                _ = tick.tick() => {}
+                // A place is free for the next; what was found is news.
+                Some(_) = asking.join_next() => {}
+                // News that came while the journal was full, and what an operator put back, is found here.
+                _ = sweep.tick() => {
+                    let swept = retry(core, inbox, WaitingFor::default(), &mut missing).await;
+                    if swept.is_ok() {
+                        missing.doubts.tried();
+                    }
+                    survived(swept)?;
                 }
-                survived(swept)?;
-            }
-            Ok(()) = online.changed() => {}
-            () = missing.doubts.next() => {
-                let sessions = missing.doubts.over(Instant::now()).into_iter();
-                news.extend(sessions.map(|(room, session_id)| News::Session { room, session_id }));
+                Ok(()) = answered.changed() => {}
             }
         }
         while let Ok(more) = heard.try_recv() {

@@ -18,7 +18,8 @@ use crate::{
     translate::{self, Needs},
 };
 
-/// So long a message waits whose key is known as somebody else's, for the same key from whoever sent it.
+/// So long a message waits whose key is known as somebody else's, or only from the backup, for the same key from whoever
+/// sent it.
 const DOUBTED: Duration = Duration::from_secs(20);
 
 /// What an event is to us.
@@ -65,7 +66,7 @@ pub(crate) struct Waits {
     pub(crate) key_missing: bool,
     /// It waits for the sender's trust, not for a key.
     pub(crate) distrusted: Option<Distrust>,
-    /// After so long of a homeserver that answers it is refused.
+    /// It is refused once an answer of the homeserver was taken in that was asked for after so long.
     pub(crate) at_most: Option<Duration>,
 }
 
@@ -178,8 +179,9 @@ pub(crate) async fn open(core: &Core, room: &RoomId, raw: &RawValue) -> Result<R
             unread(core, event, DecryptError::NotTrusted { position, why, stale: false }).map(Err)
         }
         Ok(mut decrypted) => {
-            let behind =
-                core.identity_behind(engine, room, &decrypted.position.session_id, decrypted.claim.as_ref()).await?;
+            let behind = core
+                .identity_behind(engine, &event.sender, room, &decrypted.position.session_id, decrypted.claim.as_ref())
+                .await?;
             // A homeserver may have shown another identity for as long as it took for the key to be taken from it.
             if core.is_of_another(&event.sender, behind.as_deref()) {
                 let (position, why) = (decrypted.position, Distrust::IdentityChanged);
@@ -343,9 +345,11 @@ fn unread(core: &Core, event: Envelope, error: DecryptError) -> Result<Read, Eng
             let waits = wait(position.session_id, reason, false, None);
             Read::Unreadable(Waits { at_most: Some(DOUBTED), ..waits })
         }
-        DecryptError::NotTrusted { why: Distrust::NotProven, .. } => {
+        // The backup may be asked before the key itself is here.
+        DecryptError::NotTrusted { why: Distrust::NotProven, position, .. } => {
             let reason = "nobody can tell who wrote it: its key came from a backup".into();
-            Read::Refused { id, sender: PersonId::new(event.sender.as_str()), reason }
+            let waits = wait(position.session_id, reason, false, None);
+            Read::Unreadable(Waits { at_most: Some(DOUBTED), ..waits })
         }
         DecryptError::NotTrusted { position, why, stale } => {
             // Devices that were not read yet may turn out in order within the second.

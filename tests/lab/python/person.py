@@ -372,10 +372,11 @@ class MautrixPerson(Person):
             await self.machine.send_encrypted_to_device(device, EventType.FORWARDED_ROOM_KEY, content)
         return {"devices": len(devices)}
 
-    async def do_pass_off_key(self, room, event_id, user):
-        """Hands the key of somebody else's event to somebody's devices, as the own."""
+    async def do_pass_off_key(self, room, event_id, user, as_of=None):
+        """Hands the key of somebody else's event to somebody's devices, as the own and maybe as that of another room."""
         raw = (await self.do_raw_event(room, event_id))["event"]
-        content = self.machine.brought[raw["content"]["session_id"]]
+        content = self.machine.brought[raw["content"]["session_id"]].serialize()
+        content["room_id"] = as_of or room
         devices = (await self.machine._fetch_keys([user], include_untracked=True))[user]
         for device in devices.values():
             await self.machine.send_encrypted_to_device(device, EventType.ROOM_KEY, content)

@@ -8,7 +8,7 @@ mod watch;
 use std::time::{Duration, Instant};
 
 use ruma::{
-    UInt,
+    RoomId, UInt, UserId,
     api::client::{
         filter::FilterDefinition,
         sync::sync_events::v3::{Filter, Request, Response},
@@ -95,6 +95,8 @@ pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &Can
             core.ages.moved();
         }
         core.signals.tell(heard_of(fed, core));
+        // After all that it brought: what looks for a key now finds what was there when it was asked.
+        core.answered.send_replace(Some(asked.into()));
         ephemeral::tell(core, inbox, &answer);
         let unmoved = since.as_deref() == Some(answer.next_batch.as_str());
         let of_rooms = !answer.rooms.join.is_empty();
@@ -137,7 +139,11 @@ fn request(since: Option<String>, timeout: Duration, most_events: u32, listens: 
 async fn feed(core: &Core, engine: &Engine, answer: &Response, stop: &CancellationToken) -> Result<Option<Fed>, Fatal> {
     let mut tries = 0;
     loop {
-        match engine.feed(SyncPart::from(answer)).await {
+        let mut part = SyncPart::from(answer);
+        let is_in =
+            |room: &RoomId, user: &UserId| core.rooms.look(room, |facts| facts.people.joined.contains_key(user));
+        part.leave_out_strangers(|room, user| is_in(room, user).unwrap_or(false));
+        match engine.feed(part).await {
             Ok(fed) => return Ok(Some(fed)),
             Err(error) => {
                 tries += 1;

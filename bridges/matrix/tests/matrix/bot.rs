@@ -237,14 +237,18 @@ pub(crate) fn slip(room: &str) -> Slip {
 }
 
 /// Asks again and again until there is an answer.
-pub(crate) async fn until<T>(mut ask: impl FnMut() -> Option<T>) -> Result<T> {
-    let give_up = Instant::now() + SOON;
+pub(crate) async fn until<T>(ask: impl FnMut() -> Option<T>) -> Result<T> {
+    until_within(SOON, ask).await
+}
+
+pub(crate) async fn until_within<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Result<T> {
+    let give_up = Instant::now() + limit;
     loop {
         if let Some(answer) = ask() {
             return Ok(answer);
         }
         if Instant::now() > give_up {
-            bail!("not within {SOON:?}");
+            bail!("not within {limit:?}");
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -1,7 +1,12 @@
 //! Room keys that somebody hands on who was not asked, or hands in as their own.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
-use sealbridge_lab::{Lab, Person};
+use sealbridge_lab::{
+    Lab, Person,
+    proxy::{Fault, Rule},
+};
 use serde_json::json;
 
 use crate::{
@@ -157,17 +162,47 @@ async fn message_that_waited_long_for_its_key_still_waits_for_its_senders_own_wh
 }
 
 #[tokio::test]
-async fn time_in_which_nobody_listened_is_not_waited_for_the_senders_own_key() -> Result<()> {
+async fn nobody_silences_another_by_handing_in_their_key_as_that_of_another_room() -> Result<()> {
     let Some(lab) = Lab::shared().await? else { return Ok(()) };
     let scene = Scene::set(lab, json!({})).await?;
     let (carol, first) = speaks_without_the_bridge(lab, &scene).await?;
     let Scene { bob, bot, running, room, proxy: _proxy } = scene;
+    // Before her own comes, and after.
+    ensure!(bob.pass_off_key_as_of("!other:alpha.test", &room, &first, &bot.user.id).await? >= 1);
+    says_his_own(&bob, &bot, &room).await?;
+    carol.share_key(&room).await?;
+    bot.hears("mine").await?;
+    bob.new_session(&room).await?;
+    carol.new_session(&room).await?;
+    let second = carol.send(&room, "under another").await?;
+    bot.hears("under another").await?;
+    bob.wait_for(|it| it.body == "under another", SOON).await?;
+    ensure!(bob.pass_off_key_as_of("!other:alpha.test", &room, &second, &bot.user.id).await? >= 1);
+    bob.send(&room, "his own again").await?;
+    bot.hears("his own again").await?;
+    carol.send(&room, "and again").await?;
+    bot.hears("and again").await?;
+    assert_eq!(bot.intake.refused(), []);
+    running.stop().await
+}
+
+#[tokio::test]
+async fn time_in_which_the_homeserver_does_not_answer_is_not_waited_for_the_senders_own_key() -> Result<()> {
+    let Some(lab) = Lab::shared().await? else { return Ok(()) };
+    let scene = Scene::set(lab, json!({})).await?;
+    let (carol, first) = speaks_without_the_bridge(lab, &scene).await?;
+    let Scene { bob, bot, running, room, proxy } = scene;
+    until(|| (bot.intake.still_waiting() == 1).then_some(())).await?;
     ensure!(bob.pass_off_key(&room, &first, &bot.user.id).await? >= 1);
     says_his_own(&bob, &bot, &room).await?;
-    running.stop().await?;
-    bot.clock.shift(30_000);
+    let silent = proxy.add(Rule::new("GET", "/sync", Fault::Hang)?);
+    // What it was asked before is answered by this.
+    bob.send(&room, "and then silence").await?;
+    silent.wait_struck(1, SOON).await?;
+    // Longer than it is waited for while the homeserver answers.
+    tokio::time::sleep(Duration::from_secs(21)).await;
     carol.share_key(&room).await?;
-    let running = bot.start().await?;
+    silent.remove();
     bot.hears("mine").await?;
     assert_eq!(bot.intake.refused(), []);
     running.stop().await

@@ -58,6 +58,12 @@ impl Person {
         self.call("pass_off_key", arguments).await?["devices"].as_u64().context("No count of devices")
     }
 
+    /// The same as [`Person::pass_off_key`], as if it were the key of another room.
+    pub async fn pass_off_key_as_of(&self, other: &str, room: &str, event_id: &str, user: &str) -> Result<u64> {
+        let arguments = json!({ "room": room, "event_id": event_id, "user": user, "as_of": other });
+        self.call("pass_off_key", arguments).await?["devices"].as_u64().context("No count of devices")
+    }
+
     /// Hands the key that this person speaks with to `user`'s devices, from the next message on. Answers to how many.
     pub async fn hand_on_key(&self, room: &str, user: &str) -> Result<u64> {
         let arguments = json!({ "room": room, "user": user });

@@ -6,9 +6,12 @@ use std::fmt;
 
 use matrix_sdk_base::deserialized_responses::DecryptedRoomEvent;
 use matrix_sdk_crypto::{
-    DecryptionSettings,
-    olm::SenderData,
-    types::events::room::encrypted::{EncryptedEvent, RoomEventEncryptionScheme},
+    DecryptionSettings, Device,
+    olm::{InboundGroupSession, SenderData},
+    types::{
+        SigningKey,
+        events::room::encrypted::{EncryptedEvent, RoomEventEncryptionScheme},
+    },
 };
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedUserId, RoomId, UserId, serde::Raw};
 use serde::Deserialize;
@@ -19,7 +22,7 @@ use self::judge::{failure, judge, requirement};
 use super::{
     Engine, EngineError,
     error::contained,
-    keystore::{Claim, beside, first_may_be_of, key_of, reading_with},
+    keystore::{Claim, beside, first_may_be_of, key_of, reading_with, withheld_by},
 };
 
 /// What is accepted besides messages from cross-signed devices whose key came from the device itself.
@@ -182,7 +185,7 @@ impl Engine {
         let (decrypted, proof, claim) = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                let error = self.without_words_of_others(error, room, &parsed.sender).await;
+                let error = self.with_what_its_sender_said(error, room, &parsed.sender).await?;
                 return Err(self.with_staleness(error, &parsed.sender).await);
             }
         };
@@ -204,11 +207,15 @@ impl Engine {
     /// The master key of whoever a session was taken from, in unpadded base64, as it was found when their device was
     /// looked up: a server that shows another identity for a while changes nothing about it. `None` unless the device
     /// is signed by one.
+    ///
+    /// Whoever makes a new identity goes on with the keys that their device has. So where that identity `was_left`, by a
+    /// person's word, and the same device is signed by who its owner is now, it is that one's.
     pub async fn identity_behind(
         &self,
         room: &RoomId,
         session: &str,
         claim: Option<&Claim>,
+        was_left: impl Fn(&str) -> bool,
     ) -> Result<Option<String>, EngineError> {
         let looking = async {
             match claim {
@@ -217,14 +224,34 @@ impl Engine {
             }
         };
         let Some(session) = contained(looking).await?? else { return Ok(None) };
-        Ok(match &session.sender_data {
-            SenderData::SenderVerified(known) | SenderData::SenderUnverified(known) => {
-                Some(known.master_key.to_base64())
-            }
-            SenderData::UnknownDevice { .. } | SenderData::DeviceInfo { .. } | SenderData::VerificationViolation(_) => {
-                None
-            }
-        })
+        let (SenderData::SenderVerified(known) | SenderData::SenderUnverified(known)) = &session.sender_data else {
+            return Ok(None);
+        };
+        let then = known.master_key.to_base64();
+        if !was_left(&then) {
+            return Ok(Some(then));
+        }
+        // Nothing about anybody's devices is taken in between the two.
+        let _turn = self.turn().await?;
+        let devices = contained(self.machine().get_user_devices(&known.user_id, None)).await?;
+        let devices = devices.map_err(EngineError::from)?;
+        let is_signed =
+            devices.devices().any(|device| is_of_device(&session, &device) && device.is_cross_signed_by_owner());
+        let now = if is_signed { self.person(&known.user_id).await?.master_key } else { None };
+        Ok(Some(now.unwrap_or(then)))
+    }
+}
+
+fn is_of_device(session: &InboundGroupSession, device: &Device) -> bool {
+    let is_its = |key: &SigningKey| matches!(key, SigningKey::Ed25519(key) if device.ed25519_key() == Some(*key));
+    device.curve25519_key() == Some(session.sender_key()) && session.signing_keys().iter().any(|(_, key)| is_its(key))
+}
+
+/// Whether it is about a key of the sender's own.
+fn is_of_the_sender(error: &DecryptError) -> bool {
+    match error {
+        DecryptError::SpoofedSender { .. } | DecryptError::MissingKey { .. } | DecryptError::OtherRoom => false,
+        _ => true,
     }
 }
 
@@ -236,10 +263,9 @@ fn may_be_of_another(error: &DecryptError) -> bool {
         | DecryptError::UnknownIndex { .. }
         | DecryptError::MismatchedKeys
         | DecryptError::NotAuthentic => true,
-        // The library says so too of a key that does not reach back, if anybody at all says that it is withheld.
-        DecryptError::MissingKey { withheld, .. } => withheld.is_some(),
-        DecryptError::OtherRoom
-        | DecryptError::Malformed
+        // Its place may be that of what somebody handed in for another room.
+        DecryptError::MissingKey { .. } | DecryptError::OtherRoom => true,
+        DecryptError::Malformed
         | DecryptError::NotEncrypted
         | DecryptError::UnknownAlgorithm
         | DecryptError::Engine(_) => false,
@@ -288,7 +314,7 @@ impl Engine {
                 // Of two keys of theirs, what is wrong with the first is said; of somebody else's nothing.
                 Err(DecryptError::NotTrusted { why: Distrust::NotProven, .. }) => {}
                 Err(error @ (DecryptError::NotTrusted { .. } | DecryptError::UnknownIndex { .. })) => {
-                    if matches!(first, DecryptError::SpoofedSender { .. }) {
+                    if !is_of_the_sender(&first) {
                         first = error;
                     }
                 }
@@ -315,13 +341,17 @@ impl Engine {
         })
     }
 
-    /// That a key is withheld is said in clear, and anybody can say it of anybody's: what others than the sender say of it
-    /// does not count.
-    async fn without_words_of_others(&self, error: DecryptError, room: &RoomId, sender: &UserId) -> DecryptError {
-        let DecryptError::MissingKey { position, withheld: Some(code) } = error else { return error };
-        let said = contained(self.machine().store().get_withheld_info(room, &position.session_id)).await;
-        let is_theirs = matches!(said, Ok(Ok(Some(entry))) if entry.sender == sender);
-        DecryptError::MissingKey { position, withheld: Some(code).filter(|_| is_theirs) }
+    /// Whether its sender has said that the key is withheld: what others say of it does not count.
+    async fn with_what_its_sender_said(
+        &self,
+        error: DecryptError,
+        room: &RoomId,
+        sender: &UserId,
+    ) -> Result<DecryptError, EngineError> {
+        let DecryptError::MissingKey { position, withheld: None } = error else { return Ok(error) };
+        let looking = withheld_by(&**self.machine().store(), room, &position.session_id, sender);
+        let withheld = contained(looking).await??;
+        Ok(DecryptError::MissingKey { position, withheld })
     }
 
     async fn with_staleness(&self, error: DecryptError, sender: &UserId) -> DecryptError {

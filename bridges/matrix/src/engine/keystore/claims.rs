@@ -8,6 +8,13 @@
 //! Whoever has one login can make up device keys without a number, so claims are kept by person, each person's within a
 //! bound, and nobody's takes room of another's. Whose one is, is the homeserver's word, as who sent a message is; what
 //! their devices prove is looked at when a message is read.
+//!
+//! Nor does a key tell which room it is of, and the library keeps one under its name alone: what comes for another room
+//! would take the place of what is there. So the first that comes settles of which room is what lies where the library
+//! looks, and what comes for other rooms lies beside, each room's apart.
+//!
+//! That a key is withheld is said in clear, and the library keeps the last that anybody said of it. Here what each said is
+//! kept, in a few letters, and of a message what its sender said counts.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -89,6 +96,52 @@ fn maker(room: &RoomId, session: &str) -> String {
     name("first-claim", [room.as_str(), session, ""])
 }
 
+/// Of which room that is what lies where the library looks.
+fn place(session: &str) -> String {
+    name("place", [session, "", ""])
+}
+
+fn withheld(room: &RoomId, session: &str, by: &UserId) -> String {
+    name("withheld", [room.as_str(), session, by.as_str()])
+}
+
+/// A code of the specification has fewer letters.
+const LONGEST_CODE: usize = 64;
+
+/// Keeps that a person says of a key that they withhold it.
+pub(in crate::engine) async fn keep_withheld<S: CryptoStore + ?Sized>(
+    store: &S,
+    room: &RoomId,
+    session: &str,
+    by: &UserId,
+    code: &str,
+) -> Result<(), CryptoStoreError> {
+    let code = if code.len() <= LONGEST_CODE { code } else { "m.unknown" };
+    store.set_custom_value(&withheld(room, session, by), code.as_bytes().to_vec()).await.map_err(Into::into)
+}
+
+/// Why a person withholds a key, if they said so of it.
+pub(in crate::engine) async fn withheld_by<S: CryptoStore + ?Sized>(
+    store: &S,
+    room: &RoomId,
+    session: &str,
+    by: &UserId,
+) -> Result<Option<String>, CryptoStoreError> {
+    let code = store.get_custom_value(&withheld(room, session, by)).await.map_err(Into::into)?;
+    Ok(code.and_then(|code| String::from_utf8(code).ok()))
+}
+
+/// Whether a key is of the room whose key of that name lies where the library looks, or may be from now on.
+async fn has_the_place<S: CryptoStore>(store: &S, session: &InboundGroupSession) -> Result<bool, CryptoStoreError> {
+    let (place, room) = (place(session.session_id()), session.room_id().as_bytes());
+    if let Some(kept) = store.get_custom_value(&place).await.map_err(Into::into)? {
+        return Ok(kept == room);
+    }
+    // Before the key itself: should the process die in between, it comes again and has its place.
+    store.set_custom_value(&place, room.to_vec()).await.map_err(Into::into)?;
+    Ok(true)
+}
+
 /// The claims of a person beside the first, and what came from the backup beside it.
 pub(in crate::engine) async fn beside<S: CryptoStore + ?Sized>(
     store: &S,
@@ -151,6 +204,12 @@ pub(super) async fn sort<S: CryptoStore>(
 ) -> Result<Vec<InboundGroupSession>, CryptoStoreError> {
     let mut firsts = Firsts::new();
     for session in incoming {
+        if !has_the_place(store, &session).await? {
+            for slot in slots(&session, &origin) {
+                lay_beside(store, &slot, session.clone(), &origin).await?;
+            }
+            continue;
+        }
         let at = (session.room_id().to_owned(), session.session_id().to_owned());
         if !firsts.contains_key(&at) {
             let first = store.get_inbound_group_session(&at.0, &at.1).await.map_err(Into::into)?;

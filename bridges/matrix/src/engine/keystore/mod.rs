@@ -64,7 +64,7 @@ use zeroize::Zeroizing;
 pub use self::claims::Claim;
 use self::claims::{Origin, Senders};
 pub(super) use self::{
-    claims::{beside, first_may_be_of, importing, key_of, reading_with},
+    claims::{beside, first_may_be_of, importing, keep_withheld, key_of, reading_with, withheld_by},
     feeding::{Memory, take_in},
 };
 
@@ -154,6 +154,9 @@ delegate::crypto_store_over! {
             }
             let keys = mem::take(&mut changes.inbound_group_sessions);
             changes.inbound_group_sessions = self.sorted(keys).await?;
+            // By the last that anybody said, the library would take a key for missing that is there in part. What each
+            // said is kept elsewhere.
+            changes.withheld_session_info.clear();
             self.inner.save_changes(changes).await.map_err(Into::into)
         }
 

@@ -3,7 +3,7 @@
 use matrix_sdk_crypto::vodozemac::olm::{Account as OlmAccount, OlmMessage, SessionConfig};
 
 use super::{
-    super::claims::{first_may_be_of, importing},
+    super::claims::{first_may_be_of, importing, keep_withheld, withheld_by},
     *,
 };
 
@@ -21,7 +21,13 @@ async fn spoken_with(owner: &Device) -> Outcome<Value> {
 
 /// It, as another hands it in as theirs.
 async fn handed_in(owner: &Device, by: &Device, to: &Device) -> Outcome<Raw<AnyToDeviceEvent>> {
-    let content = spoken_with(owner).await?;
+    handed_in_for(room(), owner, by, to).await
+}
+
+/// The same, as the key of that room.
+async fn handed_in_for(room: &RoomId, owner: &Device, by: &Device, to: &Device) -> Outcome<Raw<AnyToDeviceEvent>> {
+    let mut content = spoken_with(owner).await?;
+    content["room_id"] = room.as_str().into();
     let device = by.machine.get_device(&to.user, &to.device, None).await?.ok_or("they don't know the device")?;
     let sealed = device.encrypt_event_raw("m.room_key", &content, CollectStrategy::AllDevices).await?;
     let event = json!({ "type": "m.room.encrypted", "sender": by.user, "content": sealed });
@@ -70,6 +76,48 @@ async fn key_that_another_handed_in_first_is_kept_from_its_owner_too_wherever_th
         died += 1;
     }
     assert!(died >= 2, "the process died {died} times");
+    Ok(())
+}
+
+#[tokio::test]
+async fn key_that_is_handed_in_as_that_of_another_room_takes_nobodys_place() -> Outcome {
+    for comes_first in [true, false] {
+        let mut scene = scene().await?;
+        let mallory = scene.joined_by(user_id!("@mallory:x")).await?;
+        let stolen = handed_in_for(room_id!("!other:x"), &scene.alice, &mallory, &scene.bob).await?;
+        if comes_first {
+            scene.bob.take(std::slice::from_ref(&stolen)).await?;
+        }
+        scene.bob.take(&scene.messages).await?;
+        scene.bob.take(&[stolen]).await?;
+        let third = scene.alice.says("third").await?;
+        let session = third["content"]["session_id"].as_str().ok_or("no session")?.to_owned();
+        let store = scene.bob.machine.store();
+        let is_there = store.get_inbound_group_session(room(), &session).await?.is_some();
+        let beside = beside(&**store, room(), &session, &scene.alice.user).await?;
+        assert_eq!((is_there, beside.len()), if comes_first { (false, 1) } else { (true, 0) });
+        let settings = DecryptionSettings { sender_device_trust_requirement: TrustRequirement::Untrusted };
+        let event = Raw::from_json(to_raw_value(&third)?);
+        let reading = scene.bob.machine.decrypt_room_event(&event, room(), &settings);
+        match beside.into_iter().next() {
+            Some(claim) => reading_with(claim, reading).await?,
+            None => reading.await?,
+        };
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_one_says_of_a_key_that_is_withheld_is_no_words_of_another() -> Outcome {
+    let scene = scene().await?;
+    let store = &**scene.bob.machine.store();
+    let (alice, mallory) = (&scene.alice.user, user_id!("@mallory:x"));
+    keep_withheld(store, room(), "s", alice, "m.blacklisted").await?;
+    keep_withheld(store, room(), "s", mallory, "m.unverified").await?;
+    keep_withheld(store, room_id!("!other:x"), "s", alice, &"x".repeat(100_000)).await?;
+    assert_eq!(withheld_by(store, room(), "s", alice).await?.as_deref(), Some("m.blacklisted"));
+    assert_eq!(withheld_by(store, room_id!("!other:x"), "s", alice).await?.as_deref(), Some("m.unknown"));
+    assert_eq!(withheld_by(store, room(), "t", alice).await?, None);
     Ok(())
 }
 
