@@ -249,10 +249,7 @@ fn is_of_device(session: &InboundGroupSession, device: &Device) -> bool {
 
 /// Whether it is about a key of the sender's own.
 fn is_of_the_sender(error: &DecryptError) -> bool {
-    match error {
-        DecryptError::SpoofedSender { .. } | DecryptError::MissingKey { .. } | DecryptError::OtherRoom => false,
-        _ => true,
-    }
+    !matches!(error, DecryptError::SpoofedSender { .. } | DecryptError::MissingKey { .. } | DecryptError::OtherRoom)
 }
 
 /// Whether another device may have handed in a key that reads it.
