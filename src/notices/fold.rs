@@ -80,7 +80,14 @@ impl Author {
         let what = [&[notice.severity as u8], body.plain.as_str().as_bytes(), &[0], html.as_bytes()].concat();
         let key = desk.key_of_source(REPEATS, "repeat", self.origin(), &what);
         let at = desk.clock().now();
-        let before = desk.said_before(&key).await?.filter(|said| !said.since.plus(long).has_come(at, long));
+        let mut before = desk.said_before(&key).await?.filter(|said| !said.since.plus(long).has_come(at, long));
+        // What arrived nowhere, and won't by itself, is not changed but said.
+        if let Some(said) = &before {
+            let standing = desk.standing(self.origin(), &said.root).await?;
+            if standing.is_none_or(|standing| standing.arrived.is_empty() && standing.is_final()) {
+                before = None;
+            }
+        }
         let of = before.as_ref().map(|said| said.root.clone());
         let said = match before {
             Some(said) => Said { times: said.times.saturating_add(1), ..said },

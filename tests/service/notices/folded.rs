@@ -77,6 +77,8 @@ async fn words_that_wait_are_said_once_with_how_often_they_came() {
 #[tokio::test(flavor = "multi_thread")]
 async fn words_that_could_be_said_nowhere_are_said_once_they_can() {
     let mut scene = Scene::waiting(JOB, Says::Encrypted, "30s").await;
+    // Nothing of the bridge's own waits any more, so that what waits is the notice.
+    assert_eq!(scene.post("/job", &[], "before").await.status, 200);
     // It is kept, and taken back when its conversation is lost while it waits.
     scene.hub.faults(&account()).next_in(&scene.room, Fault::Unreachable, 1_000_000);
     let (answer, ()) = tokio::join!(scene.post("/job", &[CRITICAL], "the house is on fire"), async {
@@ -95,6 +97,8 @@ async fn words_that_could_be_said_nowhere_are_said_once_they_can() {
 #[tokio::test(flavor = "multi_thread")]
 async fn words_whose_first_message_came_nowhere_after_its_sender_was_answered_are_no_edit_of_it() {
     let mut scene = Scene::set(JOB, Says::Encrypted).await;
+    // Nothing of the bridge's own waits any more, so that what is refused is the notice.
+    assert_eq!(scene.post("/job", &[], "before").await.status, 200);
     scene.hub.faults(&account()).next_in(&scene.room, Fault::Refuse, 1);
     let answer = scene.post("/job", &[CRITICAL, ("prefer", "respond-async")], "the house is on fire").await;
     assert_eq!(answer.status, 202, "{answer:?}");
