@@ -164,9 +164,11 @@ impl Intake {
         let not_now = |why: &str| Outcome::NotNow { retry_after: AGAIN, why: why.to_owned() };
         // Whoever is not proven takes nothing from whoever is.
         if !source.may_ask(posted.at) {
+            self.hears_only(source, posted).await;
             return Outcome::TooMany { retry_after: AGAIN };
         }
         let Some(_place) = source.place() else {
+            self.hears_only(source, posted).await;
             return not_now("too many requests of this source are under way");
         };
         let reads = if posted.body.len() > SMALL { Some(source.reads().await) } else { None };
@@ -174,10 +176,7 @@ impl Intake {
             Ok(notices) => notices,
             Err(refused) => return Outcome::Refused(refused),
         };
-        let is_back = source.vigil().is_some_and(|mut vigil| vigil.hear(&mut notices, posted.at));
-        if is_back && let Err(error) = self.tell_of_silence(source, None).await {
-            tracing::warn!(%error, "That a source is heard again is not said yet.");
-        }
+        self.hears(source, &mut notices, posted.at).await;
         aside(posted, || notices.iter_mut().for_each(|notice| source.author.prepare(notice)));
         if notices.is_empty() {
             return Outcome::Silent;
@@ -220,6 +219,24 @@ impl Intake {
                 self.of_standing(id, standing)
             }
             Err(why) => of_not_taken(why),
+        }
+    }
+
+    /// A source that is waited for is heard.
+    async fn hears(&self, source: &Source, notices: &mut Vec<Notice>, at: Timestamp) {
+        let is_back = source.vigil().is_some_and(|mut vigil| vigil.hear(notices, at));
+        if is_back && let Err(error) = self.tell_of_silence(source, None).await {
+            tracing::warn!(%error, "That a source is heard again is not said yet.");
+        }
+    }
+
+    /// The same by a request that is not taken now: one that asks too often is not missing.
+    async fn hears_only(&self, source: &Source, posted: &Posted<'_>) {
+        if source.vigil().is_none() || posted.body.len() > SMALL {
+            return;
+        }
+        if let Ok(mut notices) = aside(posted, || dialects::read(source.dialect, posted)) {
+            self.hears(source, &mut notices, posted.at).await;
         }
     }
 
