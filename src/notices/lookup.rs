@@ -11,6 +11,7 @@ use super::{
     source::Source,
     together::is_together,
 };
+use crate::store::REPLACED;
 
 /// Why a change is refused.
 const NO_MESSAGE: &str = "no message of this name was said, or it is too long ago";
@@ -62,7 +63,10 @@ impl Intake {
 
 /// How a delivery stands, without naming a conversation: whoever has its name may ask.
 fn told(id: &str, standing: &Standing) -> Response<Vec<u8>> {
+    let is_replaced = standing.waits.values().all(|why| why == REPLACED);
     let state = match () {
+        // What it said is said by that, which has another name.
+        () if !standing.waits.is_empty() && is_replaced => "replaced",
         () if !standing.waits.is_empty() => "queued",
         () if !standing.arrived.is_empty() && !standing.refused.is_empty() => "partly arrived",
         () if !standing.arrived.is_empty() => "arrived",
@@ -94,4 +98,20 @@ fn json(status: StatusCode, value: &serde_json::Value) -> Response<Vec<u8>> {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn change_that_a_newer_one_replaced_does_not_wait_for_ever() {
+        let waits = |whys: &[(&str, &str)]| {
+            let waits = whys.iter().map(|(at, why)| ((*at).to_owned(), (*why).to_owned())).collect();
+            let told = told("id", &Standing { waits, ..Standing::default() });
+            serde_json::from_slice::<serde_json::Value>(told.body()).expect("it is JSON")["status"].clone()
+        };
+        assert_eq!(waits(&[("a", REPLACED)]), "replaced");
+        assert_eq!(waits(&[("a", REPLACED), ("b", "its network is away")]), "queued");
+    }
 }
