@@ -247,7 +247,9 @@ impl Author {
             messages.push((root.clone(), Message::of(author(), now, self.said(severity, words))));
         }
         let (changed, severity) = match &step {
-            Step::Changes { began, ended } => (changed(&alerts, began.iter().chain(ended)), severity),
+            Step::Changes { began, worsened, ended } => {
+                (changed(&alerts, began.iter().chain(worsened).chain(ended)), severity)
+            }
             Step::Ends { ended } => (changed(&alerts, ended.iter()), Severity::Info),
             Step::Begins | Step::Repeats | Step::EndsUnknown => (Vec::new(), severity),
         };
@@ -268,20 +270,17 @@ impl Author {
             Step::Ends { .. } => writes.extend(forget(&key, &known)),
             _ => {
                 writes.extend(said_of_it.iter().chain([&known.root]).map(|id| points(id, &key)));
-                known.said.extend(said_of_it);
-                if known.said.len() > MOST_SAID {
-                    writes.push(StoreWrite::delete(pointer(&known.said.remove(0))));
-                }
+                writes.extend(said_of_it.and_then(|id| also_said(&mut known, id)));
                 writes.push(StoreWrite::put(key, kept(&known)));
             }
         }
         Ok(Messages { messages, writes, beside, repeat: None })
     }
 
-    /// The line of a digest for alerts that begin in an incident: the worst of them, and how many more there are.
+    /// The line of a digest for alerts that begin in an incident, or matter more than they did: the worst of them, and how many more there are.
     fn begun(&self, template: &Template, course: &Course<'_>, step: &Step) -> Option<String> {
-        let Step::Changes { began, .. } = step else { return None };
-        let began = changed(course.alerts, began.iter());
+        let Step::Changes { began, worsened, .. } = step else { return None };
+        let began = changed(course.alerts, began.iter().chain(worsened));
         let worst = began.iter().max_by_key(|alert| alert.severity)?;
         let body = self.body(wording::change(template, course, &[worst]));
         let line = body.plain.as_str().lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
@@ -355,7 +354,9 @@ impl Author {
     pub(super) async fn incident(&self, desk: &Desk, about: &RemoteId) -> Result<Option<(String, Known)>, NotTaken> {
         let Some(key) = desk.kept(&pointer(about)).await?.as_ref().and_then(of_pointer) else { return Ok(None) };
         let known = self.known(desk, &key).await?;
-        Ok(known.map(|known| (key, known)))
+        // What was said of an outbreak that is over is not about the next of its name.
+        let is_about = |known: &Known| known.messages().any(|id| id == about);
+        Ok(known.filter(is_about).map(|known| (key, known)))
     }
 
     /// The incident's message as it is to be now, and what is kept of it.
@@ -391,6 +392,13 @@ impl Author {
             edit(earlier.clone(), self.form(known.severity(), known.severity()), words),
         )
     }
+}
+
+/// Notes what was said of an incident beside its message. Gives what is to be written where of too much the first is
+/// forgotten.
+pub(super) fn also_said(known: &mut Known, id: RemoteId) -> Option<StoreWrite> {
+    known.said.push(id);
+    (known.said.len() > MOST_SAID).then(|| StoreWrite::delete(pointer(&known.said.remove(0))))
 }
 
 pub(super) fn course<'a>(known: &'a Known, alerts: &'a [Alert]) -> Course<'a> {

@@ -7,7 +7,7 @@ use sealbridge_contract::{Body, Kind, Message, RemoteId, Target, Timestamp, html
 
 use super::{
     Desk, Known, Origin, Severity, SourceName, Step, Told,
-    brought::{Author, changed, course},
+    brought::{Author, also_said, changed, course},
     calling::call,
     desk::Said,
     dialects::moment,
@@ -15,7 +15,7 @@ use super::{
     gather::Gathering,
     keeping::{kept, points},
     quiet::{Window, held_by},
-    together::{self, Together, is_together},
+    together::{self, MOST_LINES, Together, is_together},
     vigil::humantime,
     wording,
 };
@@ -44,7 +44,7 @@ pub(super) enum Verdict {
     Now,
 }
 
-/// Of more than so many incidents at once is told by one message.
+/// Of more than so many incidents at once is told by one message, or by as many as have a line for each.
 const MOST_ALONE: usize = 5;
 
 /// What somebody else is told, of which incidents, and what is to be remembered with it.
@@ -131,7 +131,8 @@ impl Author {
     ) -> Vec<Escalated> {
         let at = desk.dated(&self.escalates_from(escalation), due);
         if of.len() > MOST_ALONE {
-            return vec![self.escalated_together(escalation, at, of)];
+            let some = of.chunks(MOST_LINES).map(|some| self.escalated_together(escalation, at, some.to_vec()));
+            return some.collect();
         }
         of.into_iter().map(|(key, known)| self.escalated(escalation, at, key, known)).collect()
     }
@@ -144,9 +145,14 @@ impl Author {
         let first = known.escalated.clone().filter(|first| escalation.next.is_some() && !is_together(first.as_str()));
         let above = first.clone().or_else(|| escalation.next.is_none().then(|| known.root.clone()));
         let said = (Desk::fresh_id(), Message { thread: above.map(Target::new), ..message });
-        let escalated = Some(first.unwrap_or_else(|| said.0.clone()));
-        let known = Known { escalated, more_since: false, ..known };
-        let writes = vec![points(&said.0, &key), StoreWrite::put(&key, kept(&known))];
+        let (stays, also) = match first {
+            Some(first) => (first, Some(said.0.clone())),
+            None => (said.0.clone(), known.escalated.clone().filter(|before| !is_together(before.as_str()))),
+        };
+        let mut known = Known { escalated: Some(stays), more_since: false, ..known };
+        let mut writes = vec![points(&said.0, &key)];
+        writes.extend(also.and_then(|id| also_said(&mut known, id)));
+        writes.push(StoreWrite::put(&key, kept(&known)));
         Escalated { of: vec![key], origin: self.escalates_from(escalation), said, writes }
     }
 
@@ -158,7 +164,11 @@ impl Author {
             let alerts = known.course();
             let words = self.body(wording::root(self.template_for(known), &course(known, &alerts)));
             all.take(known.severity(), words.plain.as_str(), Some(key));
-            writes.push(StoreWrite::put(key, kept(&Known { escalated: Some(id.clone()), ..known.clone() })));
+            // What tells of it alone goes on to be what is edited.
+            let alone =
+                known.escalated.clone().filter(|first| escalation.next.is_some() && !is_together(first.as_str()));
+            let escalated = Some(alone.unwrap_or_else(|| id.clone()));
+            writes.push(StoreWrite::put(key, kept(&Known { escalated, more_since: false, ..known.clone() })));
         }
         let of: Vec<_> = due.into_iter().map(|(key, _)| key).collect();
         writes.push(tells_of(&id, &of));

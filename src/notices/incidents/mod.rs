@@ -89,6 +89,8 @@ pub enum Step {
     Changes {
         /// Those that began.
         began: Vec<String>,
+        /// Those that matter more than they did.
+        worsened: Vec<String>,
         /// Those that ended.
         ended: Vec<String>,
     },
@@ -134,7 +136,7 @@ impl Known {
         if incident.alerts.iter().any(|alert| known.goes_on(alert)) {
             known.silenced_until = None;
         }
-        let (mut began, mut ended, mut changed) = (Vec::new(), Vec::new(), false);
+        let (mut began, mut worsened, mut ended, mut changed) = (Vec::new(), Vec::new(), Vec::new(), false);
         for alert in &incident.alerts {
             known.make_room_for(&alert.fingerprint);
             let before = known.alerts.get(&alert.fingerprint);
@@ -143,6 +145,9 @@ impl Known {
             match (was_firing, alert.firing) {
                 (false, true) => began.push(alert.fingerprint.clone()),
                 (true, false) => ended.push(alert.fingerprint.clone()),
+                (true, true) if before.is_some_and(|before| before.severity < alert.severity) => {
+                    worsened.push(alert.fingerprint.clone());
+                }
                 _ => {}
             }
             let since = before.filter(|_| was_firing == alert.firing).map_or(now, |before| before.since);
@@ -158,12 +163,12 @@ impl Known {
             () if is_new => Step::Begins,
             () if known.firing() == 0 => Step::Ends { ended },
             () if began.is_empty() && ended.is_empty() && !changed => Step::Repeats,
-            () => Step::Changes { began, ended },
+            () => Step::Changes { began, worsened, ended },
         };
         match &step {
             Step::Repeats => known.repeats += 1,
-            // Whoever looks after it has not seen what began since.
-            Step::Changes { began, .. } if !began.is_empty() => {
+            // Whoever looks after it has not seen what began since, or how bad it is by now.
+            Step::Changes { began, worsened, .. } if !began.is_empty() || !worsened.is_empty() => {
                 (known.repeats, known.acknowledged) = (0, None);
                 known.more_since = known.escalated.is_some();
             }
@@ -204,8 +209,9 @@ impl Known {
     pub fn news(&self, step: &Step) -> Severity {
         match step {
             Step::Ends { .. } | Step::EndsUnknown => Severity::Info,
-            Step::Changes { began, ended } => {
-                let severities = began.iter().filter_map(|name| self.alerts.get(name)).map(|alert| alert.severity);
+            Step::Changes { began, worsened, ended } => {
+                let severities =
+                    began.iter().chain(worsened).filter_map(|name| self.alerts.get(name)).map(|alert| alert.severity);
                 severities.max().unwrap_or(if ended.is_empty() { self.severity() } else { Severity::Info })
             }
             Step::Begins | Step::Repeats => self.severity(),

@@ -22,7 +22,7 @@ fn windows_of_differences_lose_no_resolution() {
     let (step, known) = hear(None, &[("a", true), ("b", true)], 1);
     assert_eq!(step, Step::Begins);
     let (step, known) = hear(Some(known), &[("a", false), ("b", true)], 2);
-    assert_eq!(step, Step::Changes { began: vec![], ended: vec!["a".into()] });
+    assert_eq!(step, Step::Changes { began: vec![], worsened: vec![], ended: vec!["a".into()] });
     assert_eq!((known.firing(), known.alerts["b"].since), (1, Timestamp(1)));
     let (step, known) = hear(Some(known), &[("b", false)], 3);
     assert_eq!(step, Step::Ends { ended: vec!["b".into()] });
@@ -36,7 +36,7 @@ fn what_is_told_again_is_counted_and_said_once() {
     let (step, known) = hear(Some(known), &[("a", true)], 2);
     assert_eq!((step, known.repeats), (Step::Repeats, 1));
     let (step, known) = hear(Some(known), &[("b", true)], 3);
-    assert_eq!((step, known.repeats), (Step::Changes { began: vec!["b".into()], ended: vec![] }, 0));
+    assert_eq!((step, known.repeats), (Step::Changes { began: vec!["b".into()], worsened: vec![], ended: vec![] }, 0));
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn outbreak_after_an_end_that_nobody_heard_is_news_and_nobody_looks_after_it() {
     // One of them began anew, while the other goes on.
     assert!(!known.ended_unheard(&outbreaks(&[("a", 30)])));
     let (step, known) = hear_outbreaks(Some(known), &[("a", 30), ("b", 1)], 3);
-    assert_eq!(step, Step::Changes { began: vec!["a".into()], ended: vec![] });
+    assert_eq!(step, Step::Changes { began: vec!["a".into()], worsened: vec![], ended: vec![] });
     assert_eq!((known.acknowledged.clone(), known.alerts["a"].since), (None, Timestamp(3)));
     // All of them did.
     assert!(known.ended_unheard(&outbreaks(&[("a", 50), ("b", 50), ("c", 50)])));
@@ -135,14 +135,14 @@ fn incident_without_end_takes_no_more_than_its_room() {
     // What has no room is said all the same, each time anew.
     for at in [1 << 18, 1 << 19] {
         let (step, more) = hear(Some(known.clone()), &[("more", true)], at);
-        assert_eq!(step, Step::Changes { began: vec!["more".into()], ended: vec![] });
+        assert_eq!(step, Step::Changes { began: vec!["more".into()], worsened: vec![], ended: vec![] });
         assert!(more.course().iter().any(|alert| alert.fingerprint == "more"));
         assert_eq!(more.to_keep().alerts, known.alerts);
     }
     // One that ends makes room for another.
     let (_, known) = hear(Some(known), &[("alert 7", false)], 1 << 20);
     let (step, known) = hear(Some(known), &[("fresh", true)], 1 << 21);
-    assert_eq!(step, Step::Changes { began: vec!["fresh".into()], ended: vec![] });
+    assert_eq!(step, Step::Changes { began: vec!["fresh".into()], worsened: vec![], ended: vec![] });
     assert!(known.alerts.len() == MOST_ALERTS && !known.alerts.contains_key("alert 7"));
 }
 
@@ -161,4 +161,38 @@ fn as_many_alerts_as_one_request_brings_are_known_again_and_none_of_them_is_over
     let (step, known) = hear(Some(known), &all(false)[1..], 4);
     assert!(matches!(step, Step::Changes { .. }) && known.firing() == 1);
     assert_eq!(hear(Some(known), &all(false)[..1], 5).0, Step::Ends { ended: vec![names[0].clone()] });
+}
+
+#[test]
+fn alert_that_matters_more_than_it_did_is_news_and_nobody_looks_after_that_yet() {
+    let alert = |fingerprint: &str, firing, severity| Alert {
+        fingerprint: fingerprint.into(),
+        firing,
+        severity,
+        values: Value::Null,
+    };
+    let tells = |known, alerts| {
+        let incident = Incident { group: "g".into(), alerts, ..Incident::default() };
+        Known::hear(known, &incident, &Value::Null, RemoteId::new("root"), Timestamp(1))
+    };
+    let both = |severity| vec![alert("a", true, severity), alert("b", true, Severity::Warning)];
+    let (_, known) = tells(None, both(Severity::Warning));
+    let acknowledged = Some(Acknowledged { by: "Ann".into(), id: None, at: Timestamp(1), proven: false });
+    let known = Known { acknowledged, escalated: Some(RemoteId::new("e")), ..known };
+    // Another that ends or begins beside it takes nothing of that.
+    let ends = vec![alert("a", true, Severity::Critical), alert("b", false, Severity::Warning)];
+    let mut begins = both(Severity::Critical);
+    begins.push(alert("c", true, Severity::Info));
+    for alerts in [both(Severity::Critical), ends, begins] {
+        let (step, now) = tells(Some(known.clone()), alerts);
+        assert!(matches!(&step, Step::Changes { worsened, .. } if *worsened == ["a"]), "{step:?}");
+        assert_eq!(now.news(&step), Severity::Critical, "{step:?}");
+        assert!(now.acknowledged.is_none() && !now.is_escalated());
+    }
+    // What matters less is seen in its message.
+    let (_, worse) = tells(Some(known.clone()), both(Severity::Critical));
+    let acknowledged = known.acknowledged.clone();
+    let (step, now) = tells(Some(Known { acknowledged, ..worse }), both(Severity::Warning));
+    assert_eq!(step, Step::Changes { began: vec![], worsened: vec![], ended: vec![] });
+    assert!(now.acknowledged.is_some());
 }

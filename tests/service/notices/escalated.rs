@@ -111,6 +111,52 @@ async fn what_begins_after_somebody_else_was_told_is_told_to_them_too_below_the_
     assert_eq!(more.conversation, scene.other);
     post(&scene, "Disk", "critical", &[], &["a", "b"]).await;
     is_seen(&scene, &told.id, "Resolved").await;
+    // What is said of an outbreak that is over says nothing of the next one of its name.
+    post(&scene, "Disk", "critical", &["a"], &[]).await;
+    let lamp = begins(&scene, "Lamp", "critical").await;
+    for message in [&more, &told, &lamp] {
+        reacts(&scene, message, &["✅"]);
+    }
+    is_seen(&scene, &lamp.id, "sees to it").await;
+    shift(&scene, 16 * MINUTE);
+    let earlier = [&told.id, &more.id];
+    let anew = |heard: &Heard| heard.how == How::Text && says(heard, HEAD) && !earlier.contains(&&heard.id);
+    let anew = scene.hears("that nobody looks after the next", anew).await;
+    assert!(says(&anew, "Disk") && anew.more.thread.is_none(), "{anew:?}");
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_begins_in_many_at_once_is_told_once_more_and_the_message_of_each_goes_on() {
+    let mut scene = Scene::set(&format!("{ALERTS}escalate_to = [\"a/other\"]\n"), Says::Encrypted).await;
+    let groups: Vec<_> = (0..6).map(|number| format!("Disk{number}")).collect();
+    let mut told = Vec::new();
+    for some in groups.chunks(3) {
+        for group in some {
+            begins(&scene, group, "critical").await;
+        }
+        shift(&scene, 16 * MINUTE);
+        for group in some {
+            told.push(scene.hears(group, |heard| says(heard, HEAD) && says(heard, group)).await);
+        }
+    }
+    for group in &groups {
+        post(&scene, group, "critical", &["a", "b"], &[]).await;
+    }
+    shift(&scene, 16 * MINUTE);
+    scene.hears("that nobody looks after the others", |heard| says(heard, "6 incidents")).await;
+    // That they go on is no news, and each goes on where it was told of first.
+    for group in &groups {
+        post(&scene, group, "critical", &["a", "b"], &[]).await;
+    }
+    begins(&scene, "Last", "critical").await;
+    shift(&scene, 16 * MINUTE);
+    scene.hears("the last", |heard| says(heard, HEAD) && says(heard, "Last")).await;
+    assert_eq!(scene.heard().iter().filter(|heard| heard.how == How::Text && says(heard, HEAD)).count(), 8);
+    for (group, told) in groups.iter().zip(&told) {
+        post(&scene, group, "critical", &[], &["a", "b"]).await;
+        is_seen(&scene, &told.id, "Resolved").await;
+    }
     scene.stop().await;
 }
 

@@ -74,3 +74,23 @@ async fn whoever_is_called_is_called_by_a_message_since_clients_pass_notices_ove
     assert_eq!((news.how, &news.more.calls), (How::Text, &vec![PersonId::new("ben")]), "{news:?}");
     scene.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alert_that_becomes_critical_in_an_incident_that_goes_on_calls_people() {
+    let (_folder, own) = template(
+        "plain = \"{{ title }}: {% for alert in alerts %}{{ alert.summary }} {% endfor %}\"\n\
+         severity = \"{% if 'very' in alerts[0].summary %}critical{% else %}warning{% endif %}\"\n",
+    );
+    let section = format!("[sources.prom]\nformat = \"alertmanager\"\nto = [\"a/room\"]\nmention = [\"ben\"]\n{own}");
+    let mut scene = Scene::set(&section, Says::Encrypted).await;
+    let full = alert("Disk", "warning", &["a"], &[]);
+    assert_eq!(scene.post("/prom", &[JSON], full.clone()).await.status, 200);
+    let root = scene.hears("the warning", |heard| says(heard, "a is full")).await;
+    assert!(root.how == How::Notice && root.more.calls.is_empty(), "{root:?}");
+    let very = full.replace("is full", "is very full");
+    assert_ne!(full, very);
+    assert_eq!(scene.post("/prom", &[JSON], very).await.status, 200);
+    let news = scene.hears("the news", |heard| heard.more.thread.is_some() && says(heard, "a is very full")).await;
+    assert_eq!((news.how, &news.more.calls), (How::Text, &vec![PersonId::new("ben")]), "{news:?}");
+    scene.stop().await;
+}
