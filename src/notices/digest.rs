@@ -69,7 +69,7 @@ impl Author {
         let (mut all, mut elsewhere, now) = (Messages::default(), false, desk.clock().now());
         for key in keys {
             let Some(known) = self.known(desk, &key).await? else { continue };
-            let is_escalated = known.escalated.as_ref() == Some(digest);
+            let is_escalated = known.escalated.as_ref() == Some(digest) || known.said.contains(digest);
             // What has a message of its own since is looked after by that.
             let is_told = is_escalated || known.told == Told::Together && known.root == *digest;
             if is_told && known.may_be_acknowledged(by, looks_after, proven) {

@@ -167,8 +167,11 @@ impl Author {
             // What tells of it alone goes on to be what is edited.
             let alone =
                 known.escalated.clone().filter(|first| escalation.next.is_some() && !is_together(first.as_str()));
+            let also = alone.is_some().then(|| id.clone());
             let escalated = Some(alone.unwrap_or_else(|| id.clone()));
-            writes.push(StoreWrite::put(key, kept(&Known { escalated, more_since: false, ..known.clone() })));
+            let mut known = Known { escalated, more_since: false, ..known.clone() };
+            writes.extend(also.and_then(|id| also_said(&mut known, id)));
+            writes.push(StoreWrite::put(key, kept(&known)));
         }
         let of: Vec<_> = due.into_iter().map(|(key, _)| key).collect();
         writes.push(tells_of(&id, &of));

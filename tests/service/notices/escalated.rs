@@ -144,7 +144,7 @@ async fn what_begins_in_many_at_once_is_told_once_more_and_the_message_of_each_g
         post(&scene, group, "critical", &["a", "b"], &[]).await;
     }
     shift(&scene, 16 * MINUTE);
-    scene.hears("that nobody looks after the others", |heard| says(heard, "6 incidents")).await;
+    let all = scene.hears("that nobody looks after the others", |heard| says(heard, "6 incidents")).await;
     // That they go on is no news, and each goes on where it was told of first.
     for group in &groups {
         post(&scene, group, "critical", &["a", "b"], &[]).await;
@@ -153,6 +153,13 @@ async fn what_begins_in_many_at_once_is_told_once_more_and_the_message_of_each_g
     shift(&scene, 16 * MINUTE);
     scene.hears("the last", |heard| says(heard, HEAD) && says(heard, "Last")).await;
     assert_eq!(scene.heard().iter().filter(|heard| heard.how == How::Text && says(heard, HEAD)).count(), 8);
+    // Whoever looks after all of them there is seen where each was told of.
+    reacts(&scene, &all, &["✅"]);
+    for told in &told {
+        is_seen(&scene, &told.id, "sees to it").await;
+    }
+    let seen = |heard: &Heard| heard.more.thread.as_ref() == Some(&all.id) && says(heard, "sees to what");
+    assert_eq!(scene.hears("that somebody does", seen).await.conversation, scene.other);
     for (group, told) in groups.iter().zip(&told) {
         post(&scene, group, "critical", &[], &["a", "b"]).await;
         is_seen(&scene, &told.id, "Resolved").await;
