@@ -241,9 +241,9 @@ impl Core {
 
     /// Somebody's identity was compared just now, be it one that was left behind before. False: another is shown meanwhile,
     /// which was not compared.
-    pub(crate) async fn compared(&self, engine: &Engine, user: &UserId, identity_then: Option<&str>) -> bool {
+    pub(crate) async fn compared(&self, engine: &Engine, user: &UserId, identity_then: &str) -> bool {
         match engine.person(user).await {
-            Ok(known) if known.verified && !known.violation && known.master_key.as_deref() == identity_then => {
+            Ok(known) if known.verified && !known.violation && known.master_key.as_deref() == Some(identity_then) => {
                 if self.book.contradicts(&person(user), identity(&known).as_ref()) {
                     self.pin_compared(&known).await;
                 }

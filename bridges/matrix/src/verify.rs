@@ -26,7 +26,7 @@ use tokio::{
 use crate::{
     core::{Core, shown},
     direct,
-    engine::{Engine, EngineError, InRoomStep, Retries, Stage, Verification, VerifyError, Ways},
+    engine::{Begun, Engine, EngineError, InRoomStep, Retries, Stage, Verification, VerifyError, Ways},
     outgoing,
 };
 
@@ -72,8 +72,8 @@ struct Running {
     asked: Option<Stage>,
     /// A person has said that it matched.
     agreed: bool,
-    /// Who they were when it began: that is what is compared.
-    identity: Option<String>,
+    /// What a person is asked about, which knows whom it compares.
+    begun: Option<Begun>,
 }
 
 /// A verification that somebody here answers for.
@@ -139,13 +139,9 @@ impl Comparison {
     }
 
     async fn take_up(&mut self, open: Open) -> Result<(), FlowError> {
-        let engine = self.core.engine().ok_or_else(not_reached)?;
-        let verification = &open.verification;
-        let known = engine.person(verification.user()).await.map_err(|error| FlowError::Failed(error.to_string()))?;
-        let identity = known.master_key;
-        let stages = verification.stages().boxed();
+        let stages = open.verification.stages().boxed();
         let give_up = Instant::now() + PATIENCE;
-        let running = Running { open, stages, give_up, begin: None, asked: None, agreed: false, identity };
+        let running = Running { open, stages, give_up, begin: None, asked: None, agreed: false, begun: None };
         self.state = State::Running(Box::new(running));
         Ok(())
     }
@@ -177,6 +173,7 @@ impl Comparison {
                 },
                 Stage::Code => {}
                 Stage::Scanned => {
+                    running.begun = verification.begun();
                     running.asked = Some(stage);
                     return Ok(Step::Confirm(format!(
                         "The code was scanned. Does the client of {user} say that this worked, with a green shield or tick?",
@@ -194,6 +191,7 @@ impl Comparison {
                 },
                 Stage::Compare { ref emoji, .. } if emoji.len() == 7 => {
                     let emoji = emoji.clone();
+                    running.begun = verification.begun();
                     running.asked = Some(stage);
                     let emoji = emoji.into_iter().map(|(symbol, name)| Emoji { symbol, name });
                     return Ok(Step::Compare(emoji.collect()));
@@ -208,8 +206,11 @@ impl Comparison {
                 Stage::Done => {
                     let user = verification.user();
                     let engine = self.core.engine().ok_or_else(not_reached)?;
-                    signed(engine, user, running.identity.as_deref()).await?;
-                    if !self.core.compared(engine, user, running.identity.as_deref()).await {
+                    let Some(identity) = running.begun.as_ref().and_then(Begun::identity) else {
+                        return Err(only_a_device(user));
+                    };
+                    signed(engine, user, &identity).await?;
+                    if !self.core.compared(engine, user, &identity).await {
                         return Err(another_is_shown(user));
                     }
                     self.core.observe_these(engine, &[user.to_owned()]).await;
@@ -256,6 +257,11 @@ fn stopped(by_us: bool, reason: &str) -> String {
     } else {
         format!("the other side stopped it: “{reason}”")
     }
+}
+
+fn only_a_device(user: &UserId) -> FlowError {
+    let user = shown(user);
+    FlowError::Refused(format!("{user} has no identity that could be verified; only a device of theirs was compared"))
 }
 
 fn another_is_shown(user: &UserId) -> FlowError {
@@ -432,18 +438,13 @@ async fn code_for(verification: &Verification) -> Result<Option<Code>, FlowError
 
 /// Waits until what we signed of somebody's identity has come back from the homeserver: nobody is verified before. Of
 /// another identity of theirs, which was signed before, it says nothing.
-async fn signed(engine: &Engine, user: &UserId, identity: Option<&str>) -> Result<(), FlowError> {
+async fn signed(engine: &Engine, user: &UserId, identity: &str) -> Result<(), FlowError> {
     let give_up = Instant::now() + SIGNED;
     loop {
         // Whatever waits to be sent, our signature among it, is sent on the way.
         let read = engine.reread(user).await;
         let known = engine.person(user).await.map_err(|error| FlowError::Failed(error.to_string()))?;
-        if known.master_key.is_none() {
-            let words =
-                format!("{} has no identity that could be verified; only a device of theirs was compared", shown(user));
-            return Err(FlowError::Refused(words));
-        }
-        if known.master_key.as_deref() != identity {
+        if known.master_key.as_deref() != Some(identity) {
             return Err(another_is_shown(user));
         }
         if known.verified {

@@ -8,7 +8,8 @@ use std::{collections::BTreeSet, fmt, sync::Mutex};
 
 use futures_util::Stream;
 use matrix_sdk_crypto::{
-    Sas, Verification as Method, VerificationRequest, VerificationRequestState,
+    QrVerificationState, Sas, SasState, UserIdentityData, Verification as Method, VerificationRequest,
+    VerificationRequestState,
     types::requests::{OutgoingVerificationRequest, RoomMessageRequest},
 };
 use ruma::{
@@ -51,6 +52,37 @@ pub enum Ways {
 pub struct Verification {
     engine: Engine,
     request: VerificationRequest,
+}
+
+/// A comparison that was begun.
+#[derive(Clone)]
+pub struct Begun(Method);
+
+impl fmt::Debug for Begun {
+    /// The library would show the secret of the code.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Begun").finish_non_exhaustive()
+    }
+}
+
+impl Begun {
+    /// The master key of whom was compared, in unpadded base64, once it is done; `None` where only a device was. What a
+    /// server shows before or after says nothing of it.
+    pub fn identity(&self) -> Option<String> {
+        let identities = match &self.0 {
+            Method::SasV1(sas) => match sas.state() {
+                SasState::Done { verified_identities, .. } => verified_identities,
+                _ => return None,
+            },
+            Method::QrV1(code) => match code.state() {
+                QrVerificationState::Done { verified_identities, .. } => verified_identities,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let key = |identity: &UserIdentityData| identity.other()?.master_key().get_first_key();
+        identities.iter().find_map(key).map(|key| key.to_base64())
+    }
 }
 
 /// Our request to verify a person, to be sent into a room that they are in.
@@ -197,6 +229,11 @@ impl Verification {
         // One that is over for the request would cancel what was begun, and tell nobody.
         let step = if self.request.is_done() { of_method() } else { self.request.cancel() };
         self.carry_out(step).await
+    }
+
+    /// What was begun, which knows at its end whose identity was compared.
+    pub fn begun(&self) -> Option<Begun> {
+        self.method().map(Begun)
     }
 
     /// What was begun, for as long as the library remembers it.
