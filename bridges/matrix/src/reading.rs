@@ -324,7 +324,7 @@ async fn which_delivery(
 
 fn unread(core: &Core, event: Envelope, error: DecryptError) -> Result<Read, EngineError> {
     let id = RemoteId::new(event.id.as_str());
-    let key_missing = matches!(error, DecryptError::MissingKey { .. });
+    let key_missing = matches!(error, DecryptError::MissingKey { withheld: None, .. });
     let wait = |session: String, reason: String, holds_sender: bool, distrusted| {
         let (id, sender) = (id.clone(), event.sender.clone());
         Waits { id, sender, session, reason, holds_sender, key_missing, distrusted, at_most: None }

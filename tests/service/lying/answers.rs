@@ -7,10 +7,8 @@ use sealbridge_lab::{
 };
 use serde_json::json;
 
-use super::{ALICE, BOB, Stage, strikes};
+use super::{ALICE, BOB, SHORT_POLLS, Stage, strikes};
 
-/// So that an answer without an end is given up soon.
-const SHORT_POLLS: &str = "sync_timeout = \"1s\"\n";
 const TEN_MEGABYTES: usize = 10 * 1024 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,6 +27,8 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 const SOON: Duration = Duration::from_secs(60);
+/// So that an answer without an end is given up soon, and what one is waited for is known.
+const SHORT_POLLS: &str = "sync_timeout = \"1s\"\n";
 
 /// Alice is on the homeserver that lies, Bob on an honest one, and they are linked. The operator listens.
 struct Stage {

@@ -22,7 +22,7 @@ use super::{
     Class, EngineError, Http, HttpError, Retries, Session,
     door::{Door, Keeper},
     error::{contained, store_failure},
-    keystore::{KeyStore, Memory},
+    keystore::{KeyStore, Memory, settle_places},
     lane::LaneState,
     mending::Broken,
     retrying,
@@ -130,6 +130,7 @@ impl Engine {
             .cache_size(500_000)
             .journal_size_limit(2_000_000);
         let store = contained(SqliteCryptoStore::open_with_config(&config)).await?.map_err(open_failure)?;
+        contained(settle_places(&store)).await?.map_err(|error| OpenError::Corrupt(store_failure(&error)))?;
         let machine = OlmMachine::with_store(&session.user_id, &session.device_id, KeyStore::over(store), None);
         let machine = contained(machine).await?.map_err(|error| match error {
             CryptoStoreError::MismatchedAccount { .. } => OpenError::OtherDevice,

@@ -46,5 +46,5 @@ pub use self::{
     recovery::RecoveryKey,
     session::{Session, SessionError, address, adopt_token, discover, log_in, log_out, new_device_id},
     sync::{Fed, RoomKey, SyncPart, Withheld},
-    verify::{InRoomStart, Stage, Verification, VerifyError, Ways},
+    verify::{Begun, InRoomStart, Stage, Verification, VerifyError, Ways},
 };

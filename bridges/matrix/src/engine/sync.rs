@@ -9,7 +9,7 @@ use std::{
 
 use matrix_sdk_base::deserialized_responses::ProcessedToDeviceEvent;
 use ruma::{
-    OneTimeKeyAlgorithm, OwnedRoomId, OwnedUserId, RoomId, UInt, UserId,
+    OneTimeKeyAlgorithm, OwnedRoomId, OwnedUserId, UInt,
     api::client::sync::sync_events::{DeviceLists, v3::Response},
     events::AnyToDeviceEvent,
     serde::Raw,
@@ -42,20 +42,6 @@ impl From<&Response> for SyncPart {
             fallback_keys: sync.device_unused_fallback_key_types.clone(),
             next_batch: sync.next_batch.clone(),
         }
-    }
-}
-
-impl SyncPart {
-    /// Leaves out what people say of keys of rooms that they are not in: they say it in clear, of whatever they like, and
-    /// it is kept.
-    pub fn leave_out_strangers(&mut self, is_there: impl Fn(&RoomId, &UserId) -> bool) {
-        self.to_device.retain(|event| {
-            let json = event.json().get();
-            let Ok(Head { kind, sender }) = serde_json::from_str(json) else { return true };
-            let notice = (kind == "m.room_key.withheld").then(|| serde_json::from_str::<WithheldNotice>(json));
-            let Some(Ok(WithheldNotice { content })) = notice else { return true };
-            is_there(&content.room_id, &sender)
-        });
     }
 }
 
@@ -123,11 +109,6 @@ impl Engine {
         for event in &taken.events {
             self.note(&mut fed, event);
         }
-        // Should the process die before, the same answer comes again.
-        for Withheld { sender, room, session_id, code } in &fed.withheld {
-            let keeping = keep_withheld(&**self.machine().store(), room, session_id, sender, code);
-            contained(keeping).await?.map_err(EngineError::from)?;
-        }
         if !fed.devices_changed.is_empty() {
             let tracked = self.machine().tracked_users().await?;
             let changed = fed.devices_changed.iter().filter(|user| tracked.contains(*user));
@@ -139,6 +120,16 @@ impl Engine {
         }
         self.inner.wants_flush.notify_one();
         Ok(fed)
+    }
+
+    /// Keeps what people say of keys that they withhold. It is said in clear or by a device, of whatever they like: let it be
+    /// of a room that they are in.
+    pub async fn keep_withheld(&self, said: impl Iterator<Item = &Withheld>) -> Result<(), EngineError> {
+        for Withheld { sender, room, session_id, code } in said {
+            let keeping = keep_withheld(&**self.machine().store(), room, session_id, sender, code);
+            contained(keeping).await?.map_err(EngineError::from)?;
+        }
+        Ok(())
     }
 
     fn note(&self, fed: &mut Fed, event: &ProcessedToDeviceEvent) {

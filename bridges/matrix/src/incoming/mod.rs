@@ -8,7 +8,7 @@ mod watch;
 use std::time::{Duration, Instant};
 
 use ruma::{
-    RoomId, UInt, UserId,
+    UInt,
     api::client::{
         filter::FilterDefinition,
         sync::sync_events::v3::{Filter, Request, Response},
@@ -26,7 +26,7 @@ use self::{kept::Kept, watch::Watch};
 
 use crate::{
     core::{Core, News, fatal_journal, track},
-    engine::{Class, Engine, EngineError, Fed, SyncPart},
+    engine::{Class, Engine, EngineError, Fed, SyncPart, Withheld},
     ephemeral,
     intake::{self, Built, CURSOR},
 };
@@ -94,6 +94,13 @@ pub(crate) async fn pump(core: &Core, engine: &Engine, inbox: &Inbox, stop: &Can
         if !answer.rooms.join.is_empty() || !answer.to_device.events.is_empty() {
             core.ages.moved();
         }
+        // Once it is known who is there. Died before, it is not known why a key does not come.
+        let is_there = |said: &&Withheld| {
+            core.rooms.look(&said.room, |facts| facts.people.joined.contains_key(&said.sender)).unwrap_or(false)
+        };
+        if let Err(error) = engine.keep_withheld(fed.withheld.iter().filter(is_there)).await {
+            warn!(%error, "Why keys are withheld is not kept.");
+        }
         core.signals.tell(heard_of(fed, core));
         // After all that it brought: what looks for a key now finds what was there when it was asked.
         core.answered.send_replace(Some(asked.into()));
@@ -139,11 +146,7 @@ fn request(since: Option<String>, timeout: Duration, most_events: u32, listens: 
 async fn feed(core: &Core, engine: &Engine, answer: &Response, stop: &CancellationToken) -> Result<Option<Fed>, Fatal> {
     let mut tries = 0;
     loop {
-        let mut part = SyncPart::from(answer);
-        let is_in =
-            |room: &RoomId, user: &UserId| core.rooms.look(room, |facts| facts.people.joined.contains_key(user));
-        part.leave_out_strangers(|room, user| is_in(room, user).unwrap_or(false));
-        match engine.feed(part).await {
+        match engine.feed(SyncPart::from(answer)).await {
             Ok(fed) => return Ok(Some(fed)),
             Err(error) => {
                 tries += 1;

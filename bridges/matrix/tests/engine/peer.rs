@@ -192,6 +192,7 @@ impl Peer {
     /// Feeds an answer and opens what it holds for a room.
     pub(crate) async fn take(&self, room: &RoomId, answer: &sync_events::v3::Response) -> Outcome<(Fed, Vec<Seen>)> {
         let fed = self.engine.feed(SyncPart::from(answer)).await?;
+        self.engine.keep_withheld(fed.withheld.iter()).await?;
         let mut seen = Vec::new();
         let events = answer.rooms.join.get(room).map(|joined| &joined.timeline.events);
         for event in events.into_iter().flatten() {

@@ -308,8 +308,13 @@ impl Engine {
             match self.open_with(room, event, trust, position, Some(&claim)).await {
                 Ok((opened, proof)) => return Ok((opened, proof, Some(claim))),
                 Err(error @ DecryptError::Engine(_)) => return Err(error),
+                // What is in the backup is of nobody, and better than nothing.
+                Err(error @ DecryptError::NotTrusted { why: Distrust::NotProven, .. }) => {
+                    if matches!(first, DecryptError::MissingKey { .. } | DecryptError::OtherRoom) {
+                        first = error;
+                    }
+                }
                 // Of two keys of theirs, what is wrong with the first is said; of somebody else's nothing.
-                Err(DecryptError::NotTrusted { why: Distrust::NotProven, .. }) => {}
                 Err(error @ (DecryptError::NotTrusted { .. } | DecryptError::UnknownIndex { .. })) => {
                     if !is_of_the_sender(&first) {
                         first = error;
@@ -345,10 +350,15 @@ impl Engine {
         room: &RoomId,
         sender: &UserId,
     ) -> Result<DecryptError, EngineError> {
-        let DecryptError::MissingKey { position, withheld: None } = error else { return Ok(error) };
+        let (DecryptError::MissingKey { position, .. } | DecryptError::UnknownIndex { position }) = &error else {
+            return Ok(error);
+        };
         let looking = withheld_by(&**self.machine().store(), room, &position.session_id, sender);
-        let withheld = contained(looking).await??;
-        Ok(DecryptError::MissingKey { position, withheld })
+        Ok(match contained(looking).await?? {
+            // What came later of it does not reach back.
+            Some(code) => DecryptError::MissingKey { position: position.clone(), withheld: Some(code) },
+            None => error,
+        })
     }
 
     async fn with_staleness(&self, error: DecryptError, sender: &UserId) -> DecryptError {

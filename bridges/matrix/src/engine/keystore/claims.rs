@@ -131,6 +131,20 @@ pub(in crate::engine) async fn withheld_by<S: CryptoStore + ?Sized>(
     Ok(code.and_then(|code| String::from_utf8(code).ok()))
 }
 
+/// Written once every key that lies where the library looks has its place: those of an earlier version had none.
+const PLACES: &str = "places";
+
+/// Gives every key its place that has none yet.
+pub(in crate::engine) async fn settle_places<S: CryptoStore>(store: &S) -> Result<(), CryptoStoreError> {
+    if store.get_custom_value(PLACES).await.map_err(Into::into)?.is_some() {
+        return Ok(());
+    }
+    for session in store.get_inbound_group_sessions().await.map_err(Into::into)? {
+        has_the_place(store, &session).await?;
+    }
+    store.set_custom_value(PLACES, Vec::new()).await.map_err(Into::into)
+}
+
 /// Whether a key is of the room whose key of that name lies where the library looks, or may be from now on.
 async fn has_the_place<S: CryptoStore>(store: &S, session: &InboundGroupSession) -> Result<bool, CryptoStoreError> {
     let (place, room) = (place(session.session_id()), session.room_id().as_bytes());
@@ -356,19 +370,19 @@ mod tests {
     use super::*;
 
     fn session(device: u8, signing: Ed25519PublicKey, key: &SessionKey, data: &SenderData) -> InboundGroupSession {
+        session_of(room_id!("!r:x"), device, signing, key, data)
+    }
+
+    fn session_of(
+        room: &RoomId,
+        device: u8,
+        signing: Ed25519PublicKey,
+        key: &SessionKey,
+        data: &SenderData,
+    ) -> InboundGroupSession {
         let device = Curve25519PublicKey::from_bytes([device; 32]);
         let algorithm = "m.megolm.v1.aes-sha2".into();
-        let made = InboundGroupSession::new(
-            device,
-            signing,
-            room_id!("!r:x"),
-            key,
-            data.clone(),
-            None,
-            algorithm,
-            None,
-            false,
-        );
+        let made = InboundGroupSession::new(device, signing, room, key, data.clone(), None, algorithm, None, false);
         made.expect("the algorithm is known")
     }
 
@@ -389,6 +403,21 @@ mod tests {
         let claims = kept(&store, slot).await.expect("they were stored");
         assert_eq!(claims.len(), MOST);
         assert_eq!(claims.iter().filter(|claim| claim.sender_data == proven).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn key_that_an_earlier_version_stored_keeps_its_place() {
+        let (store, key) = (MemoryStore::new(), GroupSession::new(SessionConfig::version_1()).session_key());
+        let signing = Ed25519SecretKey::new().public_key();
+        let data = SenderData::sender_unverified(user_id!("@a:x"), device_id!("A"), signing);
+        let hers = session(1, signing, &key, &data);
+        store.save_inbound_group_sessions(vec![hers.clone()], None).await.expect("it is stored");
+        settle_places(&store).await.expect("it is stored");
+        let elsewhere = session_of(room_id!("!other:x"), 2, signing, &key, &data);
+        let (senders, incoming) = (Senders::new(), vec![elsewhere, hers]);
+        let stored = sort(&store, incoming, Origin::Devices(&senders)).await.expect("it is stored");
+        assert!(stored.is_empty(), "one takes no place, and the other has it: {}", stored.len());
+        settle_places(&store).await.expect("it was done");
     }
 
     #[tokio::test]

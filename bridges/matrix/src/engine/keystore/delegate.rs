@@ -7,8 +7,6 @@ macro_rules! crypto_store_over {
             @with $store { $($own)* }
             load_account() -> Option<Account>;
             load_identity() -> Option<PrivateCrossSigningIdentity>;
-            get_withheld_info(room: &RoomId, session: &str) -> Option<RoomKeyWithheldEntry>;
-            get_withheld_sessions_by_room_id(room: &RoomId) -> Vec<RoomKeyWithheldEntry>;
             get_inbound_group_sessions() -> Vec<InboundGroupSession>;
             inbound_group_session_counts(version: Option<&str>) -> RoomKeyCounts;
             get_inbound_group_sessions_by_room_id(room: &RoomId) -> Vec<InboundGroupSession>;

@@ -83,6 +83,21 @@ struct Mortal<S> {
 
 delegate::crypto_store_over! {
     impl for Mortal {
+        async fn get_withheld_info(
+            &self,
+            room: &RoomId,
+            session: &str,
+        ) -> Result<Option<RoomKeyWithheldEntry>, CryptoStoreError> {
+            self.inner.get_withheld_info(room, session).await.map_err(Into::into)
+        }
+
+        async fn get_withheld_sessions_by_room_id(
+            &self,
+            room: &RoomId,
+        ) -> Result<Vec<RoomKeyWithheldEntry>, CryptoStoreError> {
+            self.inner.get_withheld_sessions_by_room_id(room).await.map_err(Into::into)
+        }
+
         async fn save_changes(&self, changes: Changes) -> Result<(), CryptoStoreError> {
             self.fate.write()?;
             self.inner.save_changes(changes).await.map_err(Into::into)
