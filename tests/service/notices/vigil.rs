@@ -42,6 +42,18 @@ async fn source_that_is_not_heard_is_missed_also_after_a_restart_and_told_of_onc
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn source_that_asks_too_often_is_heard_though_nothing_more_is_taken_of_it() {
+    let mut scene = Scene::set(&format!("{JOB}expect_every = \"1s\"\nmost_per_minute = 1\n"), Says::Encrypted).await;
+    let path = format!("/ping/{SECRET}");
+    assert_eq!(scene.post(&path, &[], "").await.status, 200);
+    let missed = scene.hears("that it is missing", |heard| says(heard, "Missing")).await;
+    assert_eq!(scene.post(&path, &[], "").await.status, 503);
+    let back = |heard: &Heard| heard.more.about.as_ref() == Some(&missed.id) && says(heard, "Heard again");
+    scene.hears("that it is back", |heard| heard.how == How::Edit && back(heard)).await;
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn job_that_fails_is_one_message_until_it_goes_well_and_one_that_goes_well_says_nothing() {
     let mut scene = Scene::set(JOB, Says::Encrypted).await;
     let ping = async |scene: &Scene, end: &str| {
